@@ -1,0 +1,104 @@
+/* A back end: memory, parallel execution, and one function per operation.
+ *
+ * A device runs a step by running the same function on each of its lanes at once
+ * (a CPU lane is a thread of the pool; a GPU has one lane that launches kernels).
+ * Every lane calls the same operations in the same order; an operation ends, on
+ * every lane, only when its output may be read by every lane. So the decoder is
+ * one loop over the plan, executed by each lane. */
+#pragma once
+
+#include "batch.h"
+#include "ops.h"
+
+#include "../plugin/base/err.h"
+#include "../plugin/base/mem.h"
+
+struct device; /* an open back end */
+struct lane;   /* one of the device's parallel executors, valid inside run() */
+
+enum kv_type {
+    KV_BF16,
+    KV_INT8, /* one scale per position and head */
+    KV_F32,  /* for measuring what the others cost */
+};
+
+enum activations {
+    ACT_INT8, /* inputs of 4- and 8-bit matrices become int8 in groups of 32 */
+    ACT_FLOAT /* stay float: slower, for measuring what int8 costs */
+};
+
+struct device_config {
+    int32_t threads;      /* lanes, >= 1 */
+    int32_t isa;          /* CPU: enum isa, 0 best available */
+    int32_t activations;  /* enum activations */
+    int32_t max_tokens;   /* largest T of a batch */
+    int32_t max_rows;     /* largest R */
+    int32_t max_context;  /* largest position + 1 of a sequence */
+    int32_t max_width;    /* largest K (inputs) of any matrix, for scratch */
+    int32_t L, H, K, dim; /* layers, query heads, key/value heads, head width */
+    int32_t kv_type;      /* enum kv_type */
+    int32_t kv_pages;     /* pages of the pool */
+};
+
+/* Bytes a device will take for a configuration; known before anything is taken. */
+struct device_bytes {
+    uint64_t kv;        /* the whole pool */
+    uint64_t kv_token;  /* of one position, all layers, rounded up */
+    uint64_t workspace; /* scratch of all lanes */
+};
+
+/* The rows of one matrix as they stand in a file: n_rows rows of K values. */
+struct weight_source {
+    enum fmt fmt;
+    int32_t N, K;
+    const void *data; /* fmt_row_bytes(fmt, K) per row */
+};
+
+struct backend {
+    const char *name;
+
+    /* Fills bytes and returns 0, or fails if the configuration cannot be served. */
+    int32_t (*measure)(const struct device_config *config, struct device_bytes *bytes,
+                       struct err *err);
+
+    /* Takes what measure said, starts the lanes. mem is borrowed until close. */
+    int32_t (*open)(const struct device_config *config, const struct mem *mem,
+                    struct device **device, struct err *err);
+    void (*close)(struct device *device);
+
+    /* A sentence for people: "cpu avx512-vnni, 2 threads". Lives as long as the device. */
+    const char *(*describe)(const struct device *device);
+
+    /* Bytes of a packed matrix, a multiple of 64; 0 if the format is not served. */
+    size_t (*packed_bytes)(const struct device_config *config, enum fmt fmt, int32_t N, int32_t K);
+
+    /* Packs one matrix into out->data (packed_bytes, 64-byte aligned, set by the caller
+     * together with out->bytes) on all lanes; fills the rest of out. Called outside run. */
+    int32_t (*pack)(struct device *device, const struct weight_source *source, struct weight *out,
+                    struct err *err);
+
+    /* body(lane, arg) on every active lane; returns when all have returned, with the
+     * first non-zero result. One caller at a time (the engine thread). */
+    int (*run)(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg);
+    int (*lane_id)(const struct lane *lane);
+    int (*lane_count)(const struct lane *lane);
+    /* Waits for all lanes; what was written before is seen after. */
+    void (*barrier)(struct lane *lane);
+
+    /* Active lanes from the next run on, 1 .. config.threads. */
+    void (*set_threads)(struct device *device, int threads);
+
+    /* Copies the first n positions of a page, all layers. Outside run. */
+    void (*copy_page)(struct device *device, int32_t to, int32_t from, int32_t n);
+
+#define OP(name, doc) \
+    int (*name)(struct lane * lane, const struct op_##name *op, const struct batch *batch);
+#include "ops.def"
+#undef OP
+};
+
+/* All back ends, best first, made from backends.def; NULL-terminated. */
+extern const struct backend *const backends[];
+
+/* By name, or NULL. */
+const struct backend *backend_find(const char *name);

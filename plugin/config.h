@@ -1,0 +1,46 @@
+/* The configuration: one YAML text, version 1. Unknown keys, wrong types, values out
+ * of range, duplicate keys, anchors and aliases are refused with file:line:column,
+ * the key's path and "did you mean". */
+#pragma once
+
+#include "sample.h"
+
+#include "base/arena.h"
+#include "base/err.h"
+
+enum batching {
+    BATCHING_IN_FLIGHT, /* a finished sequence leaves at once, a new one joins at the next step */
+    BATCHING_STATIC,    /* a batch starts only when the last one has ended, for comparison */
+};
+
+/* All fields filled: zero in the YAML or a missing key has become its default, except
+ * where 0 is documented as "decided at load". Strings live in the arena given to parse. */
+struct config {
+    const char *model_path;    /* absolute, or relative to the process if the YAML was a text */
+    const char *chat_template; /* path of a Jinja file that replaces the model's own, or NULL */
+    int32_t context;           /* most positions of a sequence; 0: the model's own limit */
+    const char *device;        /* "auto", "cpu" */
+    int32_t threads;           /* 0: the physical cores this process may use */
+    int32_t isa;               /* 0 auto; index in the order plain, avx2, avx512 from 1 */
+    int32_t activations;       /* enum activations of kernels/backend.h */
+    int32_t kv_type;           /* enum kv_type of kernels/backend.h */
+    int64_t kv_tokens;         /* positions in the pool; 0: decided at load */
+    bool prefix_cache;
+    uint64_t memory_budget;   /* bytes of all engine memory; 0: no limit */
+    int32_t max_sequences;    /* in one step */
+    int32_t max_step_tokens;  /* token budget of one step */
+    int32_t batching;         /* enum batching */
+    int32_t max_requests;     /* accepted and not yet done */
+    int32_t stream_bytes;     /* undelivered text of one request */
+    int32_t log_level;        /* 0 error .. 3 debug */
+    struct sampling sampling; /* defaults for every request */
+};
+
+/* name: of the file, for messages and to resolve relative paths; NULL for a text of
+ * the host ("config" in messages). INFLIGHT_E_CONFIG. */
+int32_t config_parse(struct config *config, struct str yaml, const char *name, struct arena *arena,
+                     struct err *err);
+
+/* The whole configuration as YAML that config_parse reads back to the same. */
+struct buf;
+void config_print(const struct config *config, struct buf *out);

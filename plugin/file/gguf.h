@@ -1,0 +1,83 @@
+/* GGUF v2 and v3: keys and the tensor directory. Little-endian files only.
+ * Everything is checked here once: counts, lengths, types, alignment, that every
+ * tensor lies inside the file and that none overlap. Format: ggml's docs/gguf.md. */
+#pragma once
+
+#include "file.h"
+
+#include "../base/arena.h"
+#include "../base/hash.h"
+#include "../../quant/quant.h"
+
+enum gguf_type {
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPE_COUNT
+};
+
+/* A key's value. Scalars: data points to it in the header bytes, unaligned. */
+struct gguf_value {
+    struct str key;
+    enum gguf_type type; /* GGUF_ARRAY: of what is element */
+    enum gguf_type element;
+    uint64_t n; /* elements of an array; 1 otherwise */
+    const uint8_t *data;
+    const uint64_t *string_at; /* (n) for arrays of strings: offsets of their length words */
+};
+
+struct gguf_tensor {
+    struct str name;
+    enum fmt fmt;
+    int32_t n_dims;  /* 1 .. 4 */
+    int64_t dim[4];  /* dim[0] is the contiguous one; missing ones are 1 */
+    uint64_t offset; /* absolute, in the file */
+    uint64_t bytes;
+};
+
+struct gguf {
+    uint32_t version;
+    uint32_t alignment;
+    uint64_t n_values, n_tensors;
+    struct gguf_value *value;   /* (n_values) in file order */
+    struct gguf_tensor *tensor; /* (n_tensors) in file order */
+    struct hash by_key, by_name;
+    uint64_t data_offset; /* where tensor data begins */
+};
+
+/* Reads and checks the header of an open file. All memory, and in hook mode the
+ * header bytes, go to the arena; in map mode strings point into the mapping, so the
+ * file must stay open while g is used. */
+int32_t gguf_open(struct gguf *g, const struct file *file, struct arena *arena, struct err *err);
+
+/* The pure parser: the first n bytes of a file of file_bytes. If the header does not
+ * end within them, returns INFLIGHT_E_IO with *need set to a length worth trying
+ * (<= file_bytes); otherwise *need is 0. bytes must outlive g. */
+int32_t gguf_parse(struct gguf *g, const uint8_t *bytes, size_t n, uint64_t file_bytes,
+                   struct arena *arena, size_t *need, struct err *err);
+
+/* NULL if there is none. */
+const struct gguf_value *gguf_find(const struct gguf *g, const char *key);
+const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name);
+
+/* Typed reads; false if the key is missing or of another kind. Integers of every width
+ * and sign convert when the value fits. */
+bool gguf_int(const struct gguf *g, const char *key, int64_t *out);
+bool gguf_float(const struct gguf *g, const char *key, double *out); /* f32, f64, integers */
+bool gguf_bool(const struct gguf *g, const char *key, bool *out);
+bool gguf_str(const struct gguf *g, const char *key, struct str *out);
+
+/* Elements of arrays; i < n. */
+struct str gguf_str_at(const struct gguf_value *array, uint64_t i);
+int64_t gguf_int_at(const struct gguf_value *array, uint64_t i);
+double gguf_float_at(const struct gguf_value *array, uint64_t i);

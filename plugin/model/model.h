@@ -1,0 +1,62 @@
+/* A model: file -> hparams -> arch -> weights -> plan, and the forward pass. Opened in
+ * two parts, so that what it will take is known exactly before anything is taken. */
+#pragma once
+
+#include "hparams.h"
+
+#include "../base/arena.h"
+#include "../text/chat.h"
+#include "../text/tokenizer.h"
+#include "../../kernels/backend.h"
+
+struct model;
+
+struct model_params {
+    const char *path;
+    const char *chat_template; /* a file that replaces the model's own, or NULL */
+    const char *device;        /* "auto" or a back end's name */
+    const inflight_io *io;     /* or NULL */
+    const struct mem *mem;     /* outlives the model */
+    int32_t context;           /* 0: the model's own */
+    int32_t threads, isa, activations, kv_type;
+    int64_t kv_tokens; /* 0: enough for one full context and at least 16384 */
+    int32_t max_tokens, max_rows;
+    uint64_t memory_budget; /* 0: none */
+};
+
+/* Exact bytes of everything the model takes. */
+struct memory_plan {
+    uint64_t weights;     /* packed matrices and norms */
+    uint64_t kv;          /* the pool */
+    uint64_t kv_token;    /* per position */
+    uint64_t activations; /* buffers between operations */
+    uint64_t workspace;   /* scratch of the lanes */
+    uint64_t logits;
+    uint64_t total;
+};
+
+/* Reads headers, tokenizer and template; checks every tensor; measures. Takes no
+ * memory in proportion to the weights. Over the budget: INFLIGHT_E_NOMEM with both
+ * numbers (an automatic kv_tokens shrinks first, down to one context). */
+int32_t model_open(struct model **out, const struct model_params *params, struct err *err);
+void model_close(struct model *m); /* NULL is allowed */
+
+/* Progress while loading; non-zero stops it with INFLIGHT_E_SHUTDOWN. */
+typedef int model_progress(void *user, const char *stage, uint64_t done, uint64_t total);
+
+/* Opens the device and packs the weights on all its lanes. */
+int32_t model_load(struct model *m, model_progress *progress, void *user, struct err *err);
+
+/* One forward pass. Afterwards model_logits(m, r) is row r of the batch. */
+int model_forward(struct model *m, const struct batch *batch);
+float *model_logits(struct model *m, int32_t r); /* (V) */
+
+const struct hparams *model_hparams(const struct model *m);
+const struct memory_plan *model_memory(const struct model *m);
+const struct tokenizer *model_tokenizer(const struct model *m);
+const struct chat *model_chat(const struct model *m); /* NULL: the file has no template */
+const struct backend *model_backend(const struct model *m);
+struct device *model_device(struct model *m); /* after load */
+int32_t model_context(const struct model *m); /* most positions of a sequence */
+int32_t model_kv_pages(const struct model *m);
+void model_describe(const struct model *m, struct buf *out); /* JSON */

@@ -1,0 +1,64 @@
+/* Logits -> token, for one row. Every filter is one small function in one chain:
+ * logit bias, penalties, temperature, min-p, top-k, top-p, draw. A draw depends on
+ * (seed, position, choice) alone. */
+#pragma once
+
+#include "base/base.h"
+
+#define TOP_LOGPROBS 20 /* most alternatives reported per token */
+
+struct logit_bias {
+    int32_t token;
+    float bias; /* added to the logit, -100 .. 100 */
+};
+
+/* What a request asks for; see options.h for the JSON names and ranges. */
+struct sampling {
+    float temperature;        /* 0: greedy */
+    float top_p;              /* 1: off; 0: greedy */
+    float min_p;              /* 0: off */
+    int32_t top_k;            /* 0: off; 1: greedy */
+    float repetition_penalty; /* 1: off; divides positive logits, multiplies negative */
+    float presence_penalty;   /* 0: off; over generated tokens only, as OpenAI */
+    float frequency_penalty;
+    uint64_t seed;
+    bool has_seed; /* otherwise the engine draws one per request */
+    bool ignore_eos;
+    int32_t max_tokens; /* 0: until the context is full */
+    int32_t min_tokens;
+    int32_t n;
+    int32_t logprobs; /* -1: none; 0 .. TOP_LOGPROBS alternatives per token */
+    int32_t n_bias, n_stop, n_stop_token;
+    const struct logit_bias *bias; /* these arrays: in the request's arena */
+    const struct str *stop;
+    const int32_t *stop_token;
+};
+
+/* One row to sample. */
+struct sample_input {
+    float *logits; /* (V); changed in place */
+    int32_t V;
+    const struct sampling *sampling;
+    const int32_t *token; /* (n_token) prompt and generated tokens so far */
+    int32_t n_token, n_prompt;
+    uint32_t choice;
+    const int32_t *end; /* (n_end) ids that end generation; barred while n_token - n_prompt <
+                           min_tokens or with ignore_eos */
+    int32_t n_end;
+};
+
+struct token_logprob {
+    int32_t token;
+    float logprob; /* natural log, of the model's own distribution before any filter */
+};
+
+struct sample_output {
+    int32_t token;
+    float logprob; /* set if logprobs >= 0 */
+    int32_t n_top;
+    struct token_logprob top[TOP_LOGPROBS]; /* most likely first */
+};
+
+/* scratch: (V) uint64_t of its own per concurrent caller. Always gives a token in
+ * 0 .. V-1; false if every logit is NaN or -inf. */
+bool sample_row(const struct sample_input *input, uint64_t *scratch, struct sample_output *output);

@@ -1,0 +1,33 @@
+/* Weight formats as data: formats.def is the only list, everything that must know
+ * "which format" reads the table made from it. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum fmt {
+#define FMT(name, n, bytes, gguf) FMT_##name,
+#include "formats.def"
+#undef FMT
+    FMT_COUNT
+};
+
+struct fmt_info {
+    const char *name;
+    int32_t n;     /* values per block */
+    int32_t bytes; /* bytes per block */
+    int32_t gguf;  /* type id in GGUF files */
+    /* One block -> n floats, exactly value = what the format defines. */
+    void (*decode)(const void *block, float *out);
+};
+
+extern const struct fmt_info fmt_info[FMT_COUNT];
+
+/* The format of a GGUF type id, or FMT_COUNT. */
+enum fmt fmt_of_gguf(uint32_t type);
+
+/* Bytes of a row of n values; n must be a multiple of the block. */
+size_t fmt_row_bytes(enum fmt fmt, int64_t n);
+
+/* A whole row to floats. */
+void fmt_decode_row(enum fmt fmt, const void *row, int64_t n, float *out);
