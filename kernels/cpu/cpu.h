@@ -1,0 +1,71 @@
+/* The CPU back end: a device is a pool of threads (lanes), the KV pool and shared
+ * scratch. Operations live in isa/, one family per file, compiled once per
+ * instruction set; the best table the machine can run is picked at open. */
+#pragma once
+
+#include "../backend.h"
+
+#include <stdatomic.h>
+
+/* In the order of preference, 0 asks for the best. */
+enum isa { ISA_AUTO, ISA_ID_PLAIN, ISA_ID_AVX2, ISA_ID_AVX512, ISA_COUNT };
+
+/* What one instruction set provides. Tables isa_plain, isa_avx2, isa_avx512 are
+ * defined in isa/table.c, compiled once per instruction set. */
+struct isa_table {
+    const char *name; /* "avx512-vnni" */
+
+#define OP(name, doc) \
+    int (*name)(struct lane * lane, const struct op_##name *op, const struct batch *batch);
+#include "../ops.def"
+#undef OP
+
+    /* Shared scratch of linear and head, all lanes together; and of attend, per lane. */
+    size_t (*linear_scratch_bytes)(const struct device_config *config);
+    size_t (*attend_scratch_bytes)(const struct device_config *config);
+
+    /* See struct backend. pack_rows packs tiles [first, last) of 16 rows. */
+    size_t (*packed_bytes)(const struct device_config *config, enum fmt fmt, int32_t N, int32_t K);
+    void (*pack_tiles)(const struct device_config *config, const struct weight_source *source,
+                       struct weight *out, int32_t first, int32_t last);
+};
+
+extern const struct isa_table isa_plain, isa_avx2, isa_avx512;
+
+struct pool; /* threads and the barrier: pool.c */
+
+struct device {
+    struct device_config config;
+    const struct mem *mem; /* borrowed */
+    const struct isa_table *isa;
+    struct pool *pool;
+    char description[128];
+
+    uint8_t *kv; /* (L, pages, K, page_head_bytes): see kv.h */
+    size_t kv_bytes;
+    void *linear_scratch;
+    size_t linear_scratch_bytes;
+    void *attend_scratch; /* (threads, attend_scratch_bytes) */
+    size_t attend_scratch_bytes;
+};
+
+/* One thread of the pool while a body runs. */
+struct lane {
+    struct device *device;
+    int id, count;
+};
+
+/* Waits until every lane of the run has come here. The last to come resets the chunk
+ * counter. Spins for tens of microseconds, then sleeps. */
+void lane_barrier(struct lane *lane);
+
+/* The next number 0, 1, 2, ... handed out to any lane since the last barrier: shares a
+ * list of chunks when lanes differ in speed. */
+int lane_take(struct lane *lane);
+
+/* The contiguous share [*first, *last) of n items for this lane. */
+static inline void lane_share(const struct lane *lane, int n, int *first, int *last)
+{
+    *first = (int)((int64_t)n * lane->id / lane->count);
+    *last = (int)((int64_t)n * (lane->id + 1) / lane->count);
+}
