@@ -29,6 +29,8 @@ HD float q4_0_at(const struct q4_0 *b, int i)
 HD void q4_0_decode(const struct q4_0 *b, float *out)
 {
     float d = f16_to_float(b->d);
-    for (int i = 0; i < 32; i++)
-        out[i] = (float)q4_0_q(b, i) * d;
+    for (int j = 0; j < 16; j++) {
+        out[j] = (float)((b->q[j] & 15) - 8) * d;
+        out[j + 16] = (float)((b->q[j] >> 4) - 8) * d;
+    }
 }

@@ -29,6 +29,8 @@ HD float q4_1_at(const struct q4_1 *b, int i)
 HD void q4_1_decode(const struct q4_1 *b, float *out)
 {
     float d = f16_to_float(b->d), m = f16_to_float(b->m);
-    for (int i = 0; i < 32; i++)
-        out[i] = (float)q4_1_q(b, i) * d + m;
+    for (int j = 0; j < 16; j++) {
+        out[j] = (float)(b->q[j] & 15) * d + m;
+        out[j + 16] = (float)(b->q[j] >> 4) * d + m;
+    }
 }

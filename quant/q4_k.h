@@ -59,9 +59,14 @@ HD float q4_k_at(const struct q4_k *b, int i)
 
 HD void q4_k_decode(const struct q4_k *b, float *out)
 {
-    for (int g = 0; g < 8; g++) {
-        float scale = q4_k_scale(b, g), min = q4_k_min(b, g);
-        for (int i = g * 32; i < g * 32 + 32; i++)
-            out[i] = scale * (float)q4_k_q(b, i) - min;
+    for (int g = 0; g < 8; g += 2) {
+        float scale0 = q4_k_scale(b, g), scale1 = q4_k_scale(b, g + 1);
+        float min0 = q4_k_min(b, g), min1 = q4_k_min(b, g + 1);
+        const uint8_t *q = b->q + g * 16;
+        float *even = out + g * 32, *odd = even + 32;
+        for (int j = 0; j < 32; j++) {
+            even[j] = scale0 * (float)(q[j] & 15) - min0;
+            odd[j] = scale1 * (float)(q[j] >> 4) - min1;
+        }
     }
 }

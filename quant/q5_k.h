@@ -44,9 +44,15 @@ HD float q5_k_at(const struct q5_k *b, int i)
 
 HD void q5_k_decode(const struct q5_k *b, float *out)
 {
-    for (int g = 0; g < 8; g++) {
-        float scale = q5_k_scale(b, g), min = q5_k_min(b, g);
-        for (int i = g * 32; i < g * 32 + 32; i++)
-            out[i] = scale * (float)q5_k_q(b, i) - min;
+    for (int g = 0; g < 8; g += 2) {
+        float scale0 = q5_k_scale(b, g), scale1 = q5_k_scale(b, g + 1);
+        float min0 = q5_k_min(b, g), min1 = q5_k_min(b, g + 1);
+        const uint8_t *q = b->q + g * 16;
+        float *even = out + g * 32, *odd = even + 32;
+        for (int j = 0; j < 32; j++) {
+            int fifths = b->high[j] >> g;
+            even[j] = scale0 * (float)((q[j] & 15) | (fifths & 1) << 4) - min0;
+            odd[j] = scale1 * (float)(q[j] >> 4 | (fifths & 2) << 3) - min1;
+        }
     }
 }

@@ -44,8 +44,14 @@ HD float q6_k_at(const struct q6_k *b, int i)
 HD void q6_k_decode(const struct q6_k *b, float *out)
 {
     for (int g = 0; g < 16; g++) {
+        int half = g / 8, t = g / 2 % 4, first = g % 2 * 16;
+        const uint8_t *low = b->low + half * 64 + t % 2 * 32 + first;
+        const uint8_t *high = b->high + half * 32 + first;
+        int low_shift = t / 2 * 4, high_shift = t * 2;
         float scale = q6_k_scale(b, g);
-        for (int i = g * 16; i < g * 16 + 16; i++)
-            out[i] = scale * (float)q6_k_q(b, i);
+        for (int j = 0; j < 16; j++) {
+            int q = (low[j] >> low_shift & 15) | (high[j] >> high_shift & 3) << 4;
+            out[g * 16 + j] = scale * (float)(q - 32);
+        }
     }
 }

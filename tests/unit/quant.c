@@ -153,7 +153,7 @@ TEST(q4_1, a_block_by_hand)
 
 TEST(q5_0, a_block_by_hand)
 {
-    struct q5_0 b = {.d = HALF_2, .high = {[0] = 0x02, [2] = 0x01, [3] = 0x80}};
+    struct q5_0 b = {.d = HALF_2, .high = 0x80010002};
     b.q[0] = 0x21;
     b.q[1] = 0x0f;
     b.q[15] = 0xf0;
@@ -166,7 +166,7 @@ TEST(q5_0, a_block_by_hand)
 
 TEST(q5_1, a_block_by_hand)
 {
-    struct q5_1 b = {.d = HALF_2, .m = HALF_1, .high = {[1] = 0x80, [2] = 0x02}};
+    struct q5_1 b = {.d = HALF_2, .m = HALF_1, .high = 0x00028000};
     b.q[1] = 0x30;
     b.q[15] = 0x1f;
     CHECK(q5_1_at(&b, 0) == 1.0f);
