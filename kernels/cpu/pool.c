@@ -222,7 +222,7 @@ int32_t pool_open(struct pool **out, int threads, struct device *device, const s
         worker->lane = (struct lane){device, i, threads};
         if (i == 0)
             continue;
-        char name[16];
+        char name[24];
         (void)snprintf(name, sizeof name, "inflight-%d", i);
         int32_t rc = thread_start(&worker->thread, name, worker_main, worker, err);
         if (rc) {
