@@ -7,6 +7,7 @@ PREFIX  ?= /usr/local
 PYTHON  ?= python3
 JOBS    ?= $(shell nproc)
 SAN     ?=
+Q       := $(if $(V),,@)
 
 WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
 CFLAGS  ?= -O2 -g
@@ -44,21 +45,24 @@ all: $(LIB) ## build the plugin
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) -MMD -MP -c $< -o $@
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALL_C) -MMD -MP -c $< -o $@
 
 define ISA_RULE
 $(BUILD)/obj/kernels/cpu/isa/%.$(1).o: kernels/cpu/isa/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_C) $$(ISA_$(1)) -MMD -MP -c $$< -o $$@
+	$$(if $$(V),,@echo "  CC  $$< ($(1))")
+	$$(Q)$$(CC) $$(ALL_C) $$(ISA_$(1)) -MMD -MP -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call ISA_RULE,$(i))))
 
 $(ARCHIVE): $(OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(LIB): $(OBJ) plugin/plugin.map
-	$(CC) -shared $(CFLAGS) $(SAN) -o $@ $(OBJ) -Wl,-soname,libinflight.so.1 \
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) -shared $(CFLAGS) $(SAN) -o $@ $(OBJ) -Wl,-soname,libinflight.so.1 \
 	    -Wl,--version-script,plugin/plugin.map $(if $(SAN),,$(HARDEN)) $(STATIC) $(LIBS)
 	@ln -sf libinflight.so.1 $(BUILD)/libinflight.so
 
@@ -68,7 +72,8 @@ HOST_C := -std=c11 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(SAN) -Iinclude -Ihostapi
 
 $(BUILD)/examples/%: examples/%.c $(wildcard hostapi/*.[ch]) include/inflight.h
 	@mkdir -p $(@D)
-	$(CC) $(HOST_C) $< $(wildcard hostapi/*.c) -o $@ -ldl -lm
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(HOST_C) $< $(wildcard hostapi/*.c) -o $@ -ldl -lm
 
 examples: $(EXAMPLES) ## build the example hosts
 
@@ -95,15 +100,18 @@ TEST_C     = $(CC) $(ALL_C) -Itests -I. -MMD -MP -MF $@.d
 
 $(BUILD)/tests/unit/%: tests/unit/%.c tests/t.c $(wildcard tests/fake*.c) $(ARCHIVE)
 	@mkdir -p $(@D)
-	$(TEST_C) $< tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(TEST_C) $< tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 $(BUILD)/tests/op/%: tests/op/%.c tests/op/ref.c tests/t.c $(ARCHIVE)
 	@mkdir -p $(@D)
-	$(TEST_C) $< tests/op/ref.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(TEST_C) $< tests/op/ref.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 $(BUILD)/tests/model/%: tests/model/%.c tests/model/session.c tests/model/direct.c tests/t.c $(ARCHIVE)
 	@mkdir -p $(@D)
-	$(TEST_C) $< tests/model/session.c tests/model/direct.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(TEST_C) $< tests/model/session.c tests/model/direct.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 unit: $(TESTS) ## build and run the unit, op and model tests
 	@BUILD=$(BUILD) tests/run.sh $^
@@ -122,7 +130,8 @@ check-build: $(LIB) $(TESTS) $(EXAMPLES) model
 
 $(BUILD)/bin/serve: tests/bench/serve.c include/inflight.h
 	@mkdir -p $(@D)
-	$(CC) $(HOST_C) $< -o $@ -ldl -lm
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(HOST_C) $< -o $@ -ldl -lm
 
 bench-versus: $(LIB) $(BUILD)/bin/serve model ## tokens/s beside llama.cpp, rounds interleaved
 	$(PYTHON) tests/bench/versus.py $(LIB) $(MODEL) --csv $(BUILD)/versus.csv
