@@ -1,0 +1,25 @@
+/* The scheduler's picks as the flat arrays of one forward pass. */
+#pragma once
+
+#include "seq.h"
+
+struct batch_space {
+    const struct mem *mem; /* borrowed */
+    struct batch batch;    /* points into the arrays below */
+    struct seq **sampled;  /* (batch.R) whose next token comes from row r of the logits */
+    int32_t max_tokens, max_sequences;
+    int32_t *token, *position, *row; /* owned, one block with all the rest */
+    struct batch_seq *seq;
+};
+
+/* Host memory of a batch_space. */
+uint64_t batch_bytes(int32_t max_tokens, int32_t max_sequences);
+
+/* Room for the largest step. */
+int32_t batch_init(struct batch_space *b, const struct mem *mem, int32_t max_tokens,
+                   int32_t max_sequences, struct err *err);
+void batch_release(struct batch_space *b);
+
+/* Sequences keep their order. One has a row of logits only if this step computes the
+ * last of its tokens. pick: (n) with n_step > 0, in sum at most max_tokens. */
+void batch_build(struct batch_space *b, struct seq *const *pick, int32_t n);

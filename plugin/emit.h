@@ -1,0 +1,25 @@
+/* Sampled tokens -> text -> ring: what a token means for its sequence (text, its end,
+ * parking), and the events that tell the host. */
+#pragma once
+
+#include "ring.h"
+#include "sched.h"
+
+struct emit {
+    struct ring *ring;                 /* borrowed */
+    struct sched *sched;               /* borrowed */
+    const struct tokenizer *tokenizer; /* borrowed */
+    int32_t n_draining;                /* sequences in SEQ_DRAINING */
+};
+
+/* Appends the token to its sequence, ends the sequence if it was its last, and sends
+ * what text has become certain. now_ns: of this step. */
+void emit_token(struct emit *e, struct seq *seq, const struct sample_output *output,
+                uint64_t now_ns);
+
+/* For a sequence that waits for the ring: sends on if half of it is free. */
+void emit_resume(struct emit *e, struct seq *seq);
+
+/* The end of the whole request: what its choices still hold, as far as the ring has
+ * room, and the DONE. The slot belongs to the ring and the queue afterwards. */
+void emit_done(struct emit *e, struct job *job, uint64_t now_ns);

@@ -1,0 +1,313 @@
+/* The loop: one turn is the table in engine.h from top to bottom, one call per stage.
+ * A turn allocates only while it admits requests. */
+#include "state.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void fail_picks(struct engine *e, int32_t status, const char *what, int rc)
+{
+    engine_log(e, 0, "%s failed with %d, %d sequences are lost", what, rc, e->sched.n_pick);
+    for (int32_t i = 0; i < e->sched.n_pick; i++)
+        job_fail(e->sched.pick[i]->job, status, "%s failed with code %d", what, rc);
+    e->batch.batch.R = 0;
+}
+
+static void schedule(struct engine *e)
+{
+    e->sched.n_pick = e->sched.n_tokens = 0;
+    if (!e->paused && !e->failed.code)
+        sched_pick(&e->sched);
+}
+
+static void forward(struct engine *e)
+{
+    if (e->sched.n_pick == 0)
+        return;
+    int rc = model_forward(e->model, &e->batch.batch);
+    e->counts.steps++;
+    e->counts.batch_rows += (uint64_t)e->sched.n_pick;
+    if (rc)
+        fail_picks(e, INFLIGHT_E_DEVICE, "the forward pass", rc);
+    else
+        sched_advance(&e->sched);
+}
+
+static void sample(struct engine *e)
+{
+    for (int32_t r = 0; r < e->batch.batch.R && e->tap; r++) {
+        const struct seq *q = e->batch.sampled[r];
+        e->tap(e->tap_user, q->job->request->id, q->choice, q->n_token - 1,
+               model_logits(e->model, r), e->rows.V);
+    }
+    int rc = rows_sample(&e->rows, &e->batch);
+    if (rc)
+        fail_picks(e, INFLIGHT_E_DEVICE, "sampling", rc);
+}
+
+/* Detokenizes and emits: what each new token means for its sequence. */
+static void emit(struct engine *e)
+{
+    uint64_t now_ns = e->batch.batch.R ? clock_ns() : 0;
+    for (int32_t r = 0; r < e->batch.batch.R; r++) {
+        struct seq *q = e->batch.sampled[r];
+        if (q->job->over)
+            continue;
+        if (e->rows.ok[r])
+            emit_token(&e->emit, q, &e->rows.output[r], now_ns);
+        else
+            job_fail(q->job, INFLIGHT_E_INTERNAL, "the model gave no finite logit at position %d",
+                     q->n_token - 1);
+        e->counts.generated += e->rows.ok[r];
+    }
+}
+
+/* Jobs that are over leave: DONE, pages and memory given back. */
+static uint32_t retire(struct engine *e)
+{
+    uint32_t n_left = 0, n_live = e->n_live;
+    uint64_t now_ns = clock_ns();
+    for (uint32_t i = 0; i < n_live; i++) {
+        struct job *job = &e->job[e->live[i]];
+        if (!job->over) {
+            e->live[n_left++] = e->live[i];
+            continue;
+        }
+        emit_done(&e->emit, job, now_ns);
+        job_release(job);
+    }
+    e->n_live = n_left;
+    return n_live - n_left;
+}
+
+static void publish(struct engine *e)
+{
+    const struct sched *s = &e->sched;
+    inflight_stats stats = {.steps = e->counts.steps,
+                            .prompt_tokens = s->n_prefilled,
+                            .cached_tokens = s->n_cached,
+                            .generated_tokens = e->counts.generated,
+                            .step_ns = e->counts.step_ns,
+                            .batch_rows = e->counts.batch_rows,
+                            .kv_pages = (uint64_t)e->kv.n_pages,
+                            .kv_pages_cached = (uint64_t)e->prefix.n_idle,
+                            .preemptions = s->n_preempted,
+                            .running = (uint32_t)s->n_pick,
+                            .parked = (uint32_t)(s->n_held + e->emit.n_draining),
+                            .threads = (uint32_t)e->active_threads};
+    stats.kv_pages_used = (uint64_t)(e->kv.n_pages - e->kv.n_free - e->prefix.n_idle);
+    for (const struct seq *q = s->first; q; q = q->after) {
+        stats.waiting += q->state == SEQ_WAITING || q->state == SEQ_FORK;
+        stats.parked += q->state == SEQ_PARKED_PAGES;
+    }
+    if (e->model) {
+        const struct memory_plan *plan = model_memory(e->model);
+        stats.weights_bytes = plan->weights;
+        stats.kv_bytes = plan->kv;
+        stats.workspace_bytes = plan->workspace + plan->activations + plan->logits;
+    }
+    board_set_stats(e->board, &stats);
+}
+
+/* The nearest deadline of a request, UINT64_MAX if there is none. */
+static uint64_t next_deadline(const struct engine *e)
+{
+    uint64_t next = UINT64_MAX;
+    for (uint32_t i = 0; i < e->n_live; i++) {
+        uint64_t deadline = e->job[e->live[i]].request->deadline_ns;
+        if (deadline && deadline < next)
+            next = deadline;
+    }
+    return next;
+}
+
+/* Begins a turn; sleeps before if the last one found nothing to do. False: the end. */
+static bool begin_turn(struct engine *e)
+{
+    if (e->idle && !atomic_load(&e->stop))
+        queue_wait(e->queue, next_deadline(e));
+    e->now_ns = clock_ns();
+    return !atomic_load(&e->stop);
+}
+
+static void finish_turn(struct engine *e, uint32_t n_retired)
+{
+    bool stepped = e->sched.n_pick > 0;
+    e->idle = !stepped && n_retired == 0 && queue_waiting(e->queue) == 0;
+    if (stepped)
+        e->counts.step_ns += clock_ns() - e->now_ns;
+    publish(e);
+}
+
+/* Every request that was ever accepted has its DONE when this returns. */
+static void shut_down(struct engine *e)
+{
+    queue_shut(e->queue, INFLIGHT_E_SHUTDOWN);
+    if (!e->failed.code)
+        (void)err_set(&e->failed, INFLIGHT_E_SHUTDOWN, "the engine is being freed");
+    do {
+        admit_requests(e);
+        for (uint32_t i = 0; i < e->n_live; i++)
+            job_fail(&e->job[e->live[i]], INFLIGHT_E_SHUTDOWN, "the engine is being freed");
+    } while (retire(e) > 0);
+}
+
+static void *engine_main(void *arg)
+{
+    struct engine *e = arg;
+    load_run(e);
+    publish(e);
+    while (begin_turn(e)) {
+        control_apply(e);
+        admit_requests(e);                                      /* queue -> sequences */
+        schedule(e);                                            /* sequences, pages -> picks */
+        batch_build(&e->batch, e->sched.pick, e->sched.n_pick); /* picks -> flat arrays */
+        forward(e);                                             /* plan, batch -> logits */
+        sample(e);                                              /* logits -> tokens */
+        emit(e);                                                /* tokens -> text -> events */
+        finish_turn(e, retire(e));                              /* ended -> DONE */
+    }
+    shut_down(e);
+    return NULL;
+}
+
+static int32_t open_parts(struct engine *e, struct err *err)
+{
+    const struct mem *mem = &e->host.mem;
+    uint32_t slots = (uint32_t)e->config.max_requests;
+    struct ring_config ring = {.slots = slots,
+                               .stream_bytes = (uint32_t)e->config.stream_bytes,
+                               .user = e->host.user,
+                               .wakeup = e->host.wakeup};
+    e->job = arena_take_array(&e->arena, slots, sizeof *e->job);
+    e->live = arena_take_array(&e->arena, slots, sizeof *e->live);
+    if (!e->job || !e->live)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %u requests", slots);
+    int32_t rc = board_open(&e->board, mem, err);
+    if (!rc)
+        rc = queue_open(&e->queue, mem, slots, err);
+    if (!rc)
+        rc = ring_open(&e->ring, mem, &ring, e->queue, err);
+    return rc;
+}
+
+static void engine_free(struct engine *e)
+{
+    if (e->ring)
+        ring_close(e->ring);
+    if (e->queue)
+        queue_close(e->queue);
+    board_close(e->board);
+    arena_release(&e->arena);
+    struct mem mem = e->host.mem;
+    mem_give(&mem, e, sizeof *e);
+}
+
+int32_t engine_open(struct engine **out, const struct engine_host *host,
+                    const struct config *config, struct arena *arena, struct err *err)
+{
+    *out = NULL;
+    struct engine *e = mem_take_zeroed(&host->mem, sizeof *e, CACHE_LINE);
+    if (!e) {
+        arena_release(arena);
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for an engine");
+    }
+    e->host = *host;
+    e->config = *config;
+    e->arena = *arena;
+    e->arena.mem = &e->host.mem;
+    *arena = (struct arena){0};
+    if (host->io) {
+        e->io = *host->io;
+        e->host.io = &e->io;
+    }
+    arena_init(&e->pools, &e->host.mem);
+    e->threads = e->active_threads = config->threads ? config->threads : cores_available();
+    e->seed = clock_ns();
+    e->idle = true;
+    int32_t rc = open_parts(e, err);
+    if (rc)
+        goto fail;
+    struct buf text;
+    buf_init(&text, &e->host.mem);
+    config_print(config, &text);
+    board_set_text(e->board, BOARD_CONFIG, &text);
+    rc = thread_start(&e->thread, "inflight-engine", engine_main, e, err);
+    if (rc)
+        goto fail;
+    *out = e;
+    return INFLIGHT_OK;
+fail:
+    engine_free(e);
+    return rc;
+}
+
+int32_t engine_close(struct engine *e)
+{
+    if (pthread_equal(pthread_self(), e->thread.id))
+        return INFLIGHT_E_BUSY;
+    atomic_store(&e->stop, true);
+    queue_wake(e->queue);
+    thread_join(&e->thread);
+    load_release(e);
+    engine_free(e);
+    return INFLIGHT_OK;
+}
+
+struct queue *engine_queue(struct engine *e)
+{
+    return e->queue;
+}
+
+struct ring *engine_ring(struct engine *e)
+{
+    return e->ring;
+}
+
+void engine_stats(const struct engine *e, inflight_stats *out)
+{
+    board_stats(e->board, out);
+    out->waiting += queue_waiting(e->queue);
+}
+
+int32_t engine_text(const struct engine *e, uint32_t what, struct buf *out)
+{
+    switch (what) {
+    case INFLIGHT_Q_CONFIG:
+        return board_text(e->board, BOARD_CONFIG, out);
+    case INFLIGHT_Q_PLAN:
+        return board_text(e->board, BOARD_PLAN, out);
+    case INFLIGHT_Q_MODEL:
+        return board_text(e->board, BOARD_MODEL, out);
+    default:
+        return INFLIGHT_E_ARG;
+    }
+}
+
+const struct model *engine_model(const struct engine *e)
+{
+    return atomic_load(&e->ready);
+}
+
+void engine_set_tap(struct engine *e, engine_tap *tap, void *user)
+{
+    e->tap = tap;
+    e->tap_user = user;
+}
+
+void engine_log(struct engine *e, int32_t level, const char *format, ...)
+{
+    if (level > e->config.log_level)
+        return;
+    char line[256];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    size_t len = n < 0 ? 0 : MIN((size_t)n, sizeof line - 1);
+    if (e->host.log)
+        e->host.log(e->host.user, level, line, len);
+    else
+        ring_log(e->ring, level, (struct str){line, len});
+}

@@ -1,0 +1,217 @@
+/* From a configuration to an engine that can step: the model is measured, then loaded;
+ * then every table the loop needs is taken once, sized for the largest step. */
+#include "state.h"
+
+#include <string.h>
+
+#define PROGRESS_NS (1000000000u / 30)
+
+/* A sequence in a step has at least one token and at most one row of logits. */
+static int32_t most_rows(const struct config *c)
+{
+    return MIN(c->max_sequences, c->max_step_tokens);
+}
+
+static void model_params_of(const struct engine *e, uint64_t budget, struct model_params *params)
+{
+    const struct config *c = &e->config;
+    *params = (struct model_params){.path = c->model_path,
+                                    .chat_template = c->chat_template,
+                                    .device = c->device,
+                                    .io = e->host.io,
+                                    .mem = &e->host.mem,
+                                    .context = c->context,
+                                    .threads = e->threads,
+                                    .isa = c->isa,
+                                    .activations = c->activations,
+                                    .kv_type = c->kv_type,
+                                    .kv_tokens = c->kv_tokens,
+                                    .max_tokens = c->max_step_tokens,
+                                    .max_rows = most_rows(c),
+                                    .memory_budget = budget};
+}
+
+/* Bytes of what the loop takes beside the model, requests apart. */
+static uint64_t own_bytes(const struct engine *e)
+{
+    const struct config *c = &e->config;
+    int32_t n_pages = model_kv_pages(e->model), n_rows = most_rows(c);
+    uint64_t of_request = sizeof(struct job) + sizeof(uint32_t) + (uint64_t)c->stream_bytes;
+    return kv_bytes(n_pages) + prefix_bytes(n_pages) + (uint64_t)c->max_requests * of_request +
+           rows_bytes(model_hparams(e->model)->V, n_rows, e->threads) +
+           batch_bytes(c->max_step_tokens, n_rows);
+}
+
+/* The budget is for everything. What the loop takes depends on the model, so the model is
+ * opened once more with what is left if both together are too much: only headers are
+ * read for that. */
+static int32_t open_model(struct engine *e, struct err *err)
+{
+    struct model_params params;
+    model_params_of(e, e->config.memory_budget, &params);
+    int32_t rc = model_open(&e->model, &params, err);
+    if (rc || !params.memory_budget)
+        return rc;
+    uint64_t own = own_bytes(e), budget = e->config.memory_budget;
+    if (model_memory(e->model)->total <= budget - MIN(budget, own))
+        return INFLIGHT_OK;
+    model_close(e->model);
+    e->model = NULL;
+    char text[2][BYTES_TEXT];
+    if (own >= budget)
+        return err_set(err, INFLIGHT_E_NOMEM,
+                       "the engine's own tables take %s, the memory budget is %s",
+                       bytes_text(own, text[0]), bytes_text(budget, text[1]));
+    params.memory_budget = budget - own;
+    return model_open(&e->model, &params, err);
+}
+
+static void publish_texts(struct engine *e)
+{
+    const struct memory_plan *plan = model_memory(e->model);
+    uint64_t own = own_bytes(e);
+    struct buf text;
+    buf_init(&text, &e->host.mem);
+    buf_format(&text, "{\"weights\":%llu,\"kv\":%llu,\"kv_token\":%llu,\"activations\":%llu,",
+               (unsigned long long)plan->weights, (unsigned long long)plan->kv,
+               (unsigned long long)plan->kv_token, (unsigned long long)plan->activations);
+    buf_format(&text, "\"workspace\":%llu,\"logits\":%llu,\"engine\":%llu,\"total\":%llu}",
+               (unsigned long long)plan->workspace, (unsigned long long)plan->logits,
+               (unsigned long long)own, (unsigned long long)(plan->total + own));
+    board_set_text(e->board, BOARD_PLAN, &text);
+    buf_init(&text, &e->host.mem);
+    model_describe(e->model, &text);
+    board_set_text(e->board, BOARD_MODEL, &text);
+}
+
+struct progress {
+    struct engine *e;
+    uint64_t next_ns;
+};
+
+static int report_progress(void *user, const char *stage, uint64_t done, uint64_t total)
+{
+    struct progress *p = user;
+    uint64_t now = clock_ns();
+    if (now >= p->next_ns) {
+        ring_load(p->e->ring, stage, done, total);
+        p->next_ns = now + PROGRESS_NS;
+    }
+    return atomic_load(&p->e->stop);
+}
+
+static void copy_page(void *arg, int32_t to, int32_t from, int32_t n)
+{
+    struct model *model = arg;
+    model_backend(model)->copy_page(model_device(model), to, from, n);
+}
+
+static int32_t find_ends(struct engine *e, struct err *err)
+{
+    const struct tokenizer *t = model_tokenizer(e->model);
+    int32_t n = 0;
+    for (int32_t id = 0; id < tokenizer_n(t); id++)
+        n += tokenizer_is_end(t, id);
+    int32_t *end = arena_take_array(&e->pools, (size_t)n, sizeof *end);
+    if (!end)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d end tokens", n);
+    for (int32_t id = 0; id < tokenizer_n(t); id++)
+        if (tokenizer_is_end(t, id))
+            end[e->n_end++] = id;
+    e->end = end;
+    return INFLIGHT_OK;
+}
+
+static int32_t take_pools(struct engine *e, struct err *err)
+{
+    const struct mem *mem = &e->host.mem;
+    const struct config *c = &e->config;
+    int32_t n_pages = model_kv_pages(e->model);
+    struct sched_config config = {.mem = mem,
+                                  .kv = &e->kv,
+                                  .prefix = &e->prefix,
+                                  .max_sequences = c->max_sequences,
+                                  .max_tokens = c->max_step_tokens,
+                                  .is_static = c->batching == BATCHING_STATIC,
+                                  .copy_page = copy_page,
+                                  .copy_arg = e->model};
+    e->context = (int32_t)MIN((int64_t)model_context(e->model), (int64_t)n_pages * PAGE_TOKENS);
+    int32_t rc = kv_init(&e->kv, mem, n_pages, err);
+    if (!rc)
+        rc = prefix_init(&e->prefix, &e->kv, mem, c->prefix_cache, err);
+    if (!rc)
+        rc = sched_init(&e->sched, &config, err);
+    if (!rc)
+        rc = batch_init(&e->batch, mem, c->max_step_tokens, most_rows(c), err);
+    if (!rc)
+        rc = rows_init(&e->rows, mem, e->model, most_rows(c), e->threads, err);
+    if (!rc)
+        rc = find_ends(e, err);
+    e->emit =
+        (struct emit){.ring = e->ring, .sched = &e->sched, .tokenizer = model_tokenizer(e->model)};
+    return rc;
+}
+
+static int32_t load(struct engine *e, struct err *err)
+{
+    struct progress progress = {.e = e};
+    int32_t rc = open_model(e, err);
+    if (rc)
+        return rc;
+    publish_texts(e);
+    if (e->host.plan_only)
+        return INFLIGHT_OK;
+    rc = model_load(e->model, report_progress, &progress, err);
+    return rc ? rc : take_pools(e, err);
+}
+
+static void say_ready(struct engine *e, uint64_t load_ns)
+{
+    const struct model *m = e->model;
+    const char *device = e->host.plan_only ? model_backend(m)->name
+                                           : model_backend(m)->describe(model_device(e->model));
+    const char *name = model_hparams(m)->name;
+    struct buf json;
+    buf_init(&json, &e->host.mem);
+    buf_put_text(&json, "{\"device\":");
+    buf_put_json(&json, device, strlen(device));
+    buf_put_text(&json, ",\"model\":");
+    buf_put_json(&json, name, strlen(name));
+    buf_format(&json, ",\"context\":%d,\"threads\":%d,\"weights_bytes\":%llu,", e->context,
+               e->threads, (unsigned long long)model_memory(m)->weights);
+    buf_format(&json, "\"kv_tokens\":%lld,\"load_ms\":%llu}",
+               (long long)model_kv_pages(m) * PAGE_TOKENS,
+               (unsigned long long)(load_ns / 1000000u));
+    ring_ready(e->ring, INFLIGHT_OK, (struct str){json.ptr, json.failed ? 0 : json.len});
+    buf_release(&json);
+}
+
+void load_run(struct engine *e)
+{
+    uint64_t start_ns = clock_ns();
+    if (load(e, &e->failed)) {
+        engine_log(e, 0, "loading failed: %s", e->failed.text);
+        load_release(e);
+        ring_ready(e->ring, e->failed.code, (struct str){e->failed.text, strlen(e->failed.text)});
+        return;
+    }
+    e->context = e->host.plan_only ? model_context(e->model) : e->context;
+    say_ready(e, clock_ns() - start_ns);
+    if (e->host.plan_only)
+        (void)err_set(&e->failed, INFLIGHT_E_STATE,
+                      "the engine was opened to plan only: no model is loaded");
+    else
+        atomic_store(&e->ready, e->model);
+}
+
+void load_release(struct engine *e)
+{
+    rows_release(&e->rows);
+    batch_release(&e->batch);
+    sched_release(&e->sched);
+    prefix_release(&e->prefix);
+    kv_release(&e->kv);
+    arena_release(&e->pools);
+    model_close(e->model);
+    e->model = NULL;
+}
