@@ -118,7 +118,7 @@ static int32_t check_version(struct walk *w, uint32_t version)
     if (version == 1)
         return err_set(w->err, INFLIGHT_E_UNSUPPORTED,
                        "is a GGUF file of version 1; versions 2 and 3 are read");
-    if ((version & 0xffffu) == 0)
+    if (version != 0 && (version & 0xffffu) == 0)
         return err_set(w->err, INFLIGHT_E_UNSUPPORTED,
                        "is a big-endian GGUF file; only little-endian ones are read");
     return err_set(w->err, INFLIGHT_E_UNSUPPORTED,

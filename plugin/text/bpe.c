@@ -15,18 +15,14 @@ struct symbol {
     int32_t id;
     uint32_t previous, next; /* NOWHERE at the ends */
     uint32_t rank;           /* of the rule for (this, next); MERGE_NONE: none, or merged away */
-    int32_t merged;          /* what that rule makes */
 };
 
 static void look_up(const struct bpe *bpe, struct symbol *symbol, uint32_t i)
 {
     uint32_t next = symbol[i].next;
     symbol[i].rank = MERGE_NONE;
-    if (next != NOWHERE) {
-        const struct merge *rule = merges_slot(&bpe->merges, symbol[i].id, symbol[next].id);
-        symbol[i].rank = rule->rank;
-        symbol[i].merged = rule->id;
-    }
+    if (next != NOWHERE)
+        symbol[i].rank = merges_rank(&bpe->merges, symbol[i].id, symbol[next].id);
 }
 
 /* The word's bytes as symbols; returns how many. */
@@ -53,7 +49,7 @@ static uint32_t begin(const struct bpe *bpe, struct str word, struct symbol *sym
 static void merge(const struct bpe *bpe, struct symbol *symbol, uint32_t i)
 {
     uint32_t gone = symbol[i].next, previous = symbol[i].previous;
-    symbol[i].id = symbol[i].merged;
+    symbol[i].id = bpe->merges.id[symbol[i].rank];
     symbol[i].next = symbol[gone].next;
     if (symbol[i].next != NOWHERE)
         symbol[symbol[i].next].previous = i;

@@ -1,6 +1,6 @@
 /* Byte-pair encoding of one word: its bytes become tokens, then the neighbours with
  * the lowest rank are merged, leftmost first, until no rule applies. Time n log n and
- * memory 44 bytes per byte, however long the word is. */
+ * memory 40 bytes per byte, however long the word is. */
 #pragma once
 
 #include "merges.h"

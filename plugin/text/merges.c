@@ -28,15 +28,17 @@ static int32_t add_rule(struct merges *m, const struct vocab *v, struct str rule
                        rank);
     memcpy(joined, left.ptr, left.len);
     memcpy(joined + left.len, right.ptr, right.len);
-    struct merge merge = {vocab_find(v, left), vocab_find(v, right), rank,
-                          vocab_find(v, (struct str){joined, left.len + right.len})};
-    if (merge.left < 0 || merge.right < 0 || merge.id < 0)
+    int32_t l = vocab_find(v, left), r = vocab_find(v, right);
+    int32_t id = vocab_find(v, (struct str){joined, left.len + right.len});
+    if (l < 0 || r < 0 || id < 0)
         return err_set(err, INFLIGHT_E_MODEL,
                        "tokenizer.ggml.merges: rule %u, '%.*s', names a token that is not in the "
                        "vocabulary",
                        rank, (int)MIN(rule.len, (size_t)64), rule.ptr);
-    if (vocab_is_text(v, merge.id))
-        *merges_slot(m, merge.left, merge.right) = merge;
+    uint64_t key = merges_key(l, r);
+    if (vocab_is_text(v, id))
+        *merges_slot(m, key) = key << MERGE_RANK_BITS | rank;
+    m->id[rank] = id;
     return INFLIGHT_OK;
 }
 
@@ -47,18 +49,19 @@ int32_t merges_open(struct merges *m, const struct vocab *v, const struct gguf *
     if (!rules || rules->type != GGUF_ARRAY || rules->element != GGUF_STRING)
         return err_set(err, INFLIGHT_E_MODEL,
                        "tokenizer.ggml.merges is missing or not a list of texts");
-    if (rules->n >= MERGE_NONE)
-        return err_set(err, INFLIGHT_E_MODEL, "tokenizer.ggml.merges has %llu rules",
-                       (unsigned long long)rules->n);
+    if (rules->n >= MERGE_NONE || v->n >= 1 << MERGE_ID_BITS)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "%llu merge rules and %d tokens; fewer than %u and %d are supported",
+                       (unsigned long long)rules->n, v->n, MERGE_NONE, 1 << MERGE_ID_BITS);
     m->bits = 4;
     while ((uint64_t)1 << m->bits < 2 * rules->n)
         m->bits++;
     m->slot = arena_take_array(arena, (size_t)1 << m->bits, sizeof *m->slot);
-    if (!m->slot)
+    m->id = arena_take_array(arena, (size_t)rules->n, sizeof *m->id);
+    if (!m->slot || !m->id)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %llu merge rules",
                        (unsigned long long)rules->n);
-    for (size_t i = 0; i < (size_t)1 << m->bits; i++)
-        m->slot[i].rank = MERGE_NONE;
+    memset(m->slot, 0xff, ((size_t)1 << m->bits) * sizeof *m->slot);
     for (uint64_t i = 0; i < rules->n; i++) {
         int32_t code = add_rule(m, v, gguf_str_at(rules, i), (uint32_t)i, err);
         if (code)

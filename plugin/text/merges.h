@@ -4,16 +4,13 @@
 
 #include "vocab.h"
 
-#define MERGE_NONE UINT32_MAX /* a rank no rule has */
-
-struct merge {
-    int32_t left, right;
-    uint32_t rank; /* MERGE_NONE: a free slot */
-    int32_t id;
-};
+#define MERGE_RANK_BITS 22
+#define MERGE_ID_BITS   21
+#define MERGE_NONE      ((1u << MERGE_RANK_BITS) - 1) /* a rank no rule has */
 
 struct merges {
-    struct merge *slot; /* (1 << bits), at most half full */
+    uint64_t *slot; /* (1 << bits), at most half full: left, right, rank; all ones: free */
+    int32_t *id;    /* by rank: what the rule makes */
     int bits;
 };
 
@@ -22,13 +19,23 @@ struct merges {
 int32_t merges_open(struct merges *m, const struct vocab *v, const struct gguf *g,
                     struct arena *arena, struct err *err);
 
-/* The place of a pair: its rule, or a free slot. */
-static inline struct merge *merges_slot(const struct merges *m, int32_t left, int32_t right)
+static inline uint64_t merges_key(int32_t left, int32_t right)
 {
-    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    return (uint64_t)(uint32_t)left << MERGE_ID_BITS | (uint32_t)right;
+}
+
+/* The place of a pair: its rule, or a free slot. */
+static inline uint64_t *merges_slot(const struct merges *m, uint64_t key)
+{
     size_t mask = ((size_t)1 << m->bits) - 1;
-    size_t i = (size_t)((key ^ key >> 29) * 0x9e3779b97f4a7c15u >> (64 - m->bits));
-    while (m->slot[i].rank != MERGE_NONE && !(m->slot[i].left == left && m->slot[i].right == right))
+    size_t i = (size_t)(key * 0x9e3779b97f4a7c15u >> (64 - m->bits));
+    while (m->slot[i] != UINT64_MAX && m->slot[i] >> MERGE_RANK_BITS != key)
         i = (i + 1) & mask;
     return &m->slot[i];
+}
+
+/* The rank of the rule for a pair, or MERGE_NONE, which is what a free slot reads as. */
+static inline uint32_t merges_rank(const struct merges *m, int32_t left, int32_t right)
+{
+    return (uint32_t)*merges_slot(m, merges_key(left, right)) & MERGE_NONE;
 }
