@@ -13,7 +13,7 @@ struct ring;
 
 struct ring_config {
     uint32_t slots;
-    uint32_t stream_bytes; /* per slot */
+    uint32_t stream_bytes; /* per slot, 24 bytes of header per record included; at least 16 KiB */
     void *user;
     void (*wakeup)(void *user);
 };
@@ -22,6 +22,9 @@ struct ring_config {
 int32_t ring_open(struct ring **out, const struct mem *mem, const struct ring_config *config,
                   struct queue *queue, struct err *err);
 void ring_close(struct ring *r);
+
+/* From now on poll returns INFLIGHT_E_SHUTDOWN, also one that waits. [any thread] */
+void ring_shut(struct ring *r);
 int ring_fd(const struct ring *r);
 
 /* ---- [engine thread] */
@@ -31,10 +34,12 @@ void ring_begin(struct ring *r, uint32_t slot, const struct request *request);
 
 enum ring_result {
     RING_OK,
-    RING_FULL, /* nothing was written (park and fail policies); drop_oldest never says so */
+    RING_FULL, /* nothing was written (park and fail policies); drop_oldest never says so.
+                  The poll that makes room calls queue_wake. */
 };
 
-/* Text of one token or of several. */
+/* Text of one token or of several; choice < 128. More than 8 KiB in one call are cut at
+ * a code point and marked as a gap; JSON of more than 8 KiB is left out. */
 enum ring_result ring_text(struct ring *r, uint32_t slot, uint32_t choice, struct str text,
                            uint32_t n_tokens);
 enum ring_result ring_logprobs(struct ring *r, uint32_t slot, uint32_t choice, struct str json);
