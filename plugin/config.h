@@ -13,11 +13,11 @@ enum batching {
     BATCHING_STATIC,    /* a batch starts only when the last one has ended, for comparison */
 };
 
-/* All fields filled: zero in the YAML or a missing key has become its default, except
- * where 0 is documented as "decided at load". Strings live in the arena given to parse. */
+/* All fields filled: a missing key has become its default; 0 stays where it is documented
+ * as "decided at load". Strings live in the arena given to parse, or for ever. */
 struct config {
-    const char *model_path;    /* absolute, or relative to the process if the YAML was a text */
-    const char *chat_template; /* path of a Jinja file that replaces the model's own, or NULL */
+    const char *model_path;    /* in the folder of the YAML's name, or as given if absolute */
+    const char *chat_template; /* the same; a Jinja file that replaces the model's own, or NULL */
     int32_t context;           /* most positions of a sequence; 0: the model's own limit */
     const char *device;        /* "auto", "cpu" */
     int32_t threads;           /* 0: the physical cores this process may use */
@@ -36,11 +36,13 @@ struct config {
     struct sampling sampling; /* defaults for every request */
 };
 
-/* name: of the file, for messages and to resolve relative paths; NULL for a text of
- * the host ("config" in messages). INFLIGHT_E_CONFIG. */
+/* name: of the file, for messages and to resolve relative paths: they go behind its folder
+ * as it stands, so a relative name gives paths relative to the process. NULL for a text of
+ * the host ("config" in messages). INFLIGHT_E_CONFIG or INFLIGHT_E_NOMEM. */
 int32_t config_parse(struct config *config, struct str yaml, const char *name, struct arena *arena,
                      struct err *err);
 
-/* The whole configuration as YAML that config_parse reads back to the same. */
+/* The whole configuration as YAML that config_parse reads back to the same, with a comment
+ * about each key. */
 struct buf;
 void config_print(const struct config *config, struct buf *out);

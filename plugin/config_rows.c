@@ -1,0 +1,91 @@
+/* The keys of the configuration, version 1. Adding a key is adding a row here, a field
+ * to struct config, and a line to examples/inflight.yaml and its schema; a test holds
+ * the four together. */
+#include "config_rows.h"
+
+#include "../kernels/backend.h"
+
+#define AT(field) offsetof(struct config, field)
+
+#define KIB ((double)(1 << 10))
+#define MIB ((double)(1 << 20))
+#define PIB ((double)(1ull << 50))
+
+#define POSITIONS (1 << 24)                    /* of one sequence; no model comes near */
+#define EXACT     ((double)((1ull << 53) - 1)) /* integers up to here are exact in every JSON reader */
+
+/* clang-format off */
+const struct config_row config_rows[CONFIG_ROWS] = {
+    {NULL, "version", CONFIG_VERSION, 0, 1, 1, NULL,
+     "Version of this format", {NULL}},
+
+    {"model", "path", CONFIG_PATH, AT(model_path), 0, 0, NULL,
+     "The model: a GGUF file or a Hugging Face folder, relative to this file", {NULL}},
+    {"model", "context", CONFIG_INT, AT(context), 0, POSITIONS, "0",
+     "Most tokens of one sequence, prompt and answer; 0: as many as the model allows", {NULL}},
+    {"model", "chat_template", CONFIG_PATH, AT(chat_template), 0, 0, "",
+     "Jinja file that replaces the model's own chat template, relative to this file", {NULL}},
+
+    {"device", "kind", CONFIG_WORD, AT(device), 0, 0, "auto",
+     "Where the model runs; auto takes the fastest there is", {"auto", "cpu", NULL}},
+    {"device", "threads", CONFIG_INT, AT(threads), 0, 1024, "0",
+     "Compute threads; 0: the physical cores that this process may use", {NULL}},
+    {"device", "instruction_set", CONFIG_NAME, AT(isa), 0, 0, "auto",
+     "Which variant of the CPU's kernels; auto takes the best it can run",
+     {"auto", "plain", "avx2", "avx512", NULL}},
+    {"device", "activations", CONFIG_NAME, AT(activations), 0, 0, "int8",
+     "Inputs of 4- and 8-bit matrices; float is slower, to measure what int8 costs",
+     {[ACT_INT8] = "int8", [ACT_FLOAT] = "float"}},
+
+    {"kv_cache", "type", CONFIG_NAME, AT(kv_type), 0, 0, "bf16",
+     "How keys and values are kept; f32 is to measure what the others cost",
+     {[KV_BF16] = "bf16", [KV_INT8] = "int8", [KV_F32] = "f32"}},
+    {"kv_cache", "tokens", CONFIG_LONG, AT(kv_tokens), 0, (double)(1 << 30), "0",
+     "Tokens of all sequences together that fit; 0: decided when the model is known", {NULL}},
+    {"kv_cache", "prefix_cache", CONFIG_BOOL, AT(prefix_cache), 0, 0, "true",
+     "Keep the beginnings of prompts for later requests that begin alike", {NULL}},
+
+    {"memory", "budget", CONFIG_SIZE, AT(memory_budget), 0, PIB, "0",
+     "Most memory the engine takes in all; 0: no limit", {NULL}},
+
+    {"batch", "max_sequences", CONFIG_INT, AT(max_sequences), 1, 1024, "32",
+     "Most sequences in one step", {NULL}},
+    {"batch", "max_tokens", CONFIG_INT, AT(max_step_tokens), 16, 8192, "512",
+     "Most tokens in one step; longer prompts are computed in pieces", {NULL}},
+    {"batch", "mode", CONFIG_NAME, AT(batching), 0, 0, "in_flight",
+     "When a waiting sequence starts: at the next step, or when the whole batch has ended",
+     {[BATCHING_IN_FLIGHT] = "in_flight", [BATCHING_STATIC] = "static"}},
+
+    {"requests", "max", CONFIG_INT, AT(max_requests), 1, 65536, "256",
+     "Most requests accepted and not yet done; more are told to come back", {NULL}},
+    {"requests", "stream_buffer", CONFIG_SIZE_32, AT(stream_bytes), 4 * KIB, 16 * MIB, "64KiB",
+     "Text of one request that may wait to be polled", {NULL}},
+
+    {"sampling", "temperature", CONFIG_FLOAT, AT(sampling.temperature), 0, 2, "1",
+     "Flatter or steeper odds; 0: always the most likely token", {NULL}},
+    {"sampling", "top_p", CONFIG_FLOAT, AT(sampling.top_p), 0, 1, "1",
+     "Draw from the likeliest tokens that together have this probability; 1: from all", {NULL}},
+    {"sampling", "top_k", CONFIG_INT, AT(sampling.top_k), 0, POSITIONS, "0",
+     "Draw from this many of the likeliest tokens; 0: from all", {NULL}},
+    {"sampling", "min_p", CONFIG_FLOAT, AT(sampling.min_p), 0, 1, "0",
+     "Leave out tokens below this share of the likeliest one's probability", {NULL}},
+    {"sampling", "repetition_penalty", CONFIG_FLOAT, AT(sampling.repetition_penalty), 0.01, 10, "1",
+     "Makes every token that has occurred less likely; 1: off", {NULL}},
+    {"sampling", "presence_penalty", CONFIG_FLOAT, AT(sampling.presence_penalty), -2, 2, "0",
+     "Taken from the logit of every token that the answer already has", {NULL}},
+    {"sampling", "frequency_penalty", CONFIG_FLOAT, AT(sampling.frequency_penalty), -2, 2, "0",
+     "The same, as often as the answer has it", {NULL}},
+    {"sampling", "max_tokens", CONFIG_INT, AT(sampling.max_tokens), 0, POSITIONS, "0",
+     "Most tokens of an answer; 0: until the context is full", {NULL}},
+    {"sampling", "min_tokens", CONFIG_INT, AT(sampling.min_tokens), 0, POSITIONS, "0",
+     "Fewest tokens before an answer may end", {NULL}},
+    {"sampling", "seed", CONFIG_SEED, AT(sampling.seed), 0, EXACT, "",
+     "The same seed gives the same answer; without one each request draws its own", {NULL}},
+    {"sampling", "ignore_eos", CONFIG_BOOL, AT(sampling.ignore_eos), 0, 0, "false",
+     "Go on after the model's end token, for measuring", {NULL}},
+
+    {"log", "level", CONFIG_NAME, AT(log_level), 0, 0, "warning",
+     "The least important lines that are still logged",
+     {"error", "warning", "info", "debug", NULL}},
+};
+/* clang-format on */
