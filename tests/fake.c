@@ -1,0 +1,412 @@
+/* See fake.h. */
+#define _GNU_SOURCE
+#include "fake.h"
+
+#include "plugin/base/hash.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+struct fake fake;
+
+struct cell {
+    int32_t token, position;
+    uint64_t hash;
+};
+
+struct device {
+    int threads;
+};
+
+struct lane {
+    int id, count;
+    int (*body)(struct lane *lane, void *arg);
+    void *arg;
+    int rc;
+};
+
+struct model {
+    struct mem mem;
+    struct hparams hparams;
+    struct memory_plan plan;
+    struct device device;
+    int32_t n_pages, max_rows, max_tokens;
+    struct cell (*page)[PAGE_TOKENS]; /* (n_pages) */
+    float *logits;                    /* (max_rows, V) */
+};
+
+struct tokenizer {
+    int32_t n;
+};
+
+struct chat {
+    int none;
+};
+
+static const struct tokenizer the_tokenizer = {FAKE_V};
+static const struct chat the_chat;
+
+static char byte_of[FAKE_END]; /* each its own index */
+
+void fake_reset(void)
+{
+    for (int i = 0; i < FAKE_END; i++)
+        byte_of[i] = (char)i;
+    fake = (struct fake){.context = 256, .end_bias = -1};
+}
+
+static void broken(const char *what, int32_t number)
+{
+    if (fake.n_errors++ == 0)
+        snprintf(fake.error, sizeof fake.error, "%s (%d)", what, number);
+}
+
+static uint64_t next_hash(uint64_t hash, int32_t token)
+{
+    return hash_bytes(&token, sizeof token, hash);
+}
+
+static void fill_logits(uint64_t hash, float *logits)
+{
+    for (int32_t i = 0; i < FAKE_V; i++) {
+        uint64_t h = next_hash(hash, i);
+        logits[i] = (float)(h % 4001) / 500.0f - 4.0f;
+        if (i < 32 || i == '"' || i == '\\')
+            logits[i] = -50;
+    }
+    logits[FAKE_END] += fake.end_bias;
+}
+
+static int32_t greedy(const float *logits)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < FAKE_V; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return best;
+}
+
+int32_t fake_generate(const char *prompt, int32_t max, char *out)
+{
+    uint64_t hash = 0;
+    float logits[FAKE_V];
+    for (; *prompt; prompt++)
+        hash = next_hash(hash, *prompt);
+    int32_t n = 0;
+    *out = '\0';
+    while (n < max) {
+        fill_logits(hash, logits);
+        int32_t token = greedy(logits);
+        n++;
+        if (token == FAKE_END)
+            break;
+        *out++ = (char)token;
+        *out = '\0';
+        hash = next_hash(hash, token);
+    }
+    return n;
+}
+
+/* ---- model */
+
+int32_t model_open(struct model **out, const struct model_params *params, struct err *err)
+{
+    if (fake.open_status)
+        return err_set(err, fake.open_status, "the fake model cannot be opened");
+    struct model *m = mem_take_zeroed(params->mem, sizeof *m, 64);
+    if (!m)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for a fake model");
+    m->mem = *params->mem;
+    m->hparams = (struct hparams){.name = "fake", .V = FAKE_V, .context = fake.context};
+    m->device.threads = params->threads;
+    m->max_rows = params->max_rows;
+    m->max_tokens = params->max_tokens;
+    m->n_pages = fake.pages ? fake.pages : (fake.context + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    m->plan = (struct memory_plan){.weights = 1000, .kv = 2000, .total = 3000};
+    *out = m;
+    return INFLIGHT_OK;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    struct mem mem = m->mem;
+    mem_give(&mem, m->page, (size_t)m->n_pages * sizeof *m->page);
+    mem_give(&mem, m->logits, (size_t)m->max_rows * FAKE_V * sizeof(float));
+    mem_give(&mem, m, sizeof *m);
+}
+
+int32_t model_load(struct model *m, model_progress *progress, void *user, struct err *err)
+{
+    for (uint64_t i = 0; i < 4; i++)
+        if (progress(user, "weights", i * 250, 1000))
+            return err_set(err, INFLIGHT_E_SHUTDOWN, "stopped");
+    if (fake.load_status)
+        return err_set(err, fake.load_status, "the fake model cannot be loaded");
+    m->page = mem_take_zeroed(&m->mem, (size_t)m->n_pages * sizeof *m->page, 64);
+    m->logits = mem_take_zeroed(&m->mem, (size_t)m->max_rows * FAKE_V * sizeof(float), 64);
+    if (!m->page || !m->logits)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for fake pages");
+    return INFLIGHT_OK;
+}
+
+static struct cell *cell_of(struct model *m, const struct batch_seq *s, int32_t position)
+{
+    int32_t page = s->page[position / PAGE_TOKENS];
+    if (page < 0 || page >= m->n_pages) {
+        broken("a page number is out of range", page);
+        page = 0;
+    }
+    return &m->page[page][position % PAGE_TOKENS];
+}
+
+/* Reads the history of s back, and writes what it adds. */
+static void forward_seq(struct model *m, const struct batch *b, const struct batch_seq *s)
+{
+    uint64_t hash = 0;
+    for (int32_t p = 0; p < s->position; p++) {
+        const struct cell *c = cell_of(m, s, p);
+        hash = next_hash(hash, c->token);
+        if (c->position != p || c->hash != hash)
+            broken("a page does not hold the position it should", p);
+    }
+    for (int32_t i = 0; i < s->n; i++) {
+        int32_t row = s->first + i, position = s->position + i;
+        if (b->position[row] != position)
+            broken("a row has the wrong position", b->position[row]);
+        hash = next_hash(hash, b->token[row]);
+        *cell_of(m, s, position) = (struct cell){b->token[row], position, hash};
+    }
+}
+
+static const struct batch_seq *seq_of_row(const struct batch *b, int32_t row)
+{
+    for (int32_t i = 0; i < b->S; i++)
+        if (row >= b->seq[i].first && row < b->seq[i].first + b->seq[i].n)
+            return &b->seq[i];
+    broken("a row belongs to no sequence", row);
+    return &b->seq[0];
+}
+
+/* All sequences are written first: one that shares a page it should not shows below. */
+int model_forward(struct model *m, const struct batch *b)
+{
+    fake.n_forward++;
+    if (fake.step_us)
+        nanosleep(&(struct timespec){.tv_nsec = (long)fake.step_us * 1000}, NULL);
+    if (fake.n_forward == fake.fail_at)
+        return INFLIGHT_E_DEVICE;
+    fake.n_computed += b->T;
+    fake.most_sequences = MAX(fake.most_sequences, b->S);
+    fake.most_tokens = MAX(fake.most_tokens, b->T);
+    if (b->T < 1 || b->T > m->max_tokens || b->S < 1 || b->S > b->T || b->R > m->max_rows)
+        broken("the batch has an impossible shape", b->T);
+    int32_t row = 0;
+    for (int32_t i = 0; i < b->S; row += b->seq[i++].n) {
+        if (b->seq[i].first != row || b->seq[i].n < 1)
+            broken("rows have a gap", row);
+        forward_seq(m, b, &b->seq[i]);
+    }
+    if (row != b->T)
+        broken("rows do not add up", row);
+    for (int32_t r = 0; r < b->R; r++) {
+        const struct batch_seq *s = seq_of_row(b, b->row[r]);
+        uint64_t hash = 0;
+        for (int32_t p = 0; p <= b->position[b->row[r]]; p++)
+            hash = next_hash(hash, cell_of(m, s, p)->token);
+        fill_logits(hash, m->logits + r * FAKE_V);
+        for (int32_t i = 0; fake.n_forward == fake.nan_at && r == 0 && i < FAKE_V; i++)
+            m->logits[i] = NAN;
+    }
+    return 0;
+}
+
+float *model_logits(struct model *m, int32_t r)
+{
+    return m->logits + r * FAKE_V;
+}
+
+const struct hparams *model_hparams(const struct model *m)
+{
+    return &m->hparams;
+}
+
+const struct memory_plan *model_memory(const struct model *m)
+{
+    return &m->plan;
+}
+
+const struct tokenizer *model_tokenizer(const struct model *m)
+{
+    (void)m;
+    return &the_tokenizer;
+}
+
+const struct chat *model_chat(const struct model *m)
+{
+    (void)m;
+    return fake.no_chat ? NULL : &the_chat;
+}
+
+struct device *model_device(struct model *m)
+{
+    return &m->device;
+}
+
+int32_t model_context(const struct model *m)
+{
+    return m->hparams.context;
+}
+
+int32_t model_kv_pages(const struct model *m)
+{
+    return m->n_pages;
+}
+
+void model_describe(const struct model *m, struct buf *out)
+{
+    buf_format(out, "{\"name\":\"%s\"}", m->hparams.name);
+}
+
+/* ---- back end */
+
+static const char *describe(const struct device *device)
+{
+    (void)device;
+    return "fake device";
+}
+
+static void *run_lane(void *arg)
+{
+    struct lane *lane = arg;
+    lane->rc = lane->body(lane, lane->arg);
+    return NULL;
+}
+
+static int run(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg)
+{
+    struct lane lane[16];
+    pthread_t thread[16];
+    int n = MIN(device->threads, 16), rc = 0;
+    for (int i = 0; i < n; i++) {
+        lane[i] = (struct lane){.id = i, .count = n, .body = body, .arg = arg};
+        if (fake.threaded)
+            pthread_create(&thread[i], NULL, run_lane, &lane[i]);
+        else
+            run_lane(&lane[i]);
+    }
+    for (int i = 0; i < n; i++) {
+        if (fake.threaded)
+            pthread_join(thread[i], NULL);
+        rc = rc ? rc : lane[i].rc;
+    }
+    return rc;
+}
+
+static int lane_id(const struct lane *lane)
+{
+    return lane->id;
+}
+
+static int lane_count(const struct lane *lane)
+{
+    return lane->count;
+}
+
+static void set_threads(struct device *device, int threads)
+{
+    device->threads = threads;
+}
+
+/* What is not copied is spoilt, so that reading it shows. */
+static void copy_page(struct device *device, int32_t to, int32_t from, int32_t n)
+{
+    struct model *m = (struct model *)(void *)((char *)device - offsetof(struct model, device));
+    for (int32_t i = 0; i < PAGE_TOKENS; i++)
+        m->page[to][i] = i < n ? m->page[from][i] : (struct cell){-1, -1, 0};
+    fake.n_copied++;
+}
+
+static const struct backend the_backend = {.name = "fake",
+                                           .describe = describe,
+                                           .run = run,
+                                           .lane_id = lane_id,
+                                           .lane_count = lane_count,
+                                           .set_threads = set_threads,
+                                           .copy_page = copy_page};
+
+const struct backend *model_backend(const struct model *m)
+{
+    (void)m;
+    return &the_backend;
+}
+
+/* ---- text */
+
+int32_t tokenizer_encode(const struct tokenizer *t, struct str text, const uint8_t *trusted,
+                         bool add_start, struct buf *out, struct err *err)
+{
+    (void)t, (void)trusted, (void)add_start, (void)err;
+    for (size_t i = 0; i < text.len; i++) {
+        int32_t id = (uint8_t)text.ptr[i] % FAKE_END;
+        buf_put(out, &id, sizeof id);
+    }
+    return INFLIGHT_OK;
+}
+
+int32_t tokenizer_n(const struct tokenizer *t)
+{
+    return t->n;
+}
+
+struct str tokenizer_piece(const struct tokenizer *t, int32_t id)
+{
+    (void)t;
+    return id < 0 || id >= FAKE_END ? (struct str){"", 0} : (struct str){&byte_of[id], 1};
+}
+
+struct str tokenizer_name(const struct tokenizer *t, int32_t id)
+{
+    return id == FAKE_END ? (struct str){"<end>", 5} : tokenizer_piece(t, id);
+}
+
+int32_t tokenizer_find(const struct tokenizer *t, struct str name)
+{
+    (void)t;
+    return name.len == 1 ? (uint8_t)name.ptr[0] % FAKE_END : -1;
+}
+
+bool tokenizer_is_end(const struct tokenizer *t, int32_t id)
+{
+    (void)t;
+    return id == FAKE_END;
+}
+
+int32_t tokenizer_bos(const struct tokenizer *t)
+{
+    (void)t;
+    return -1;
+}
+
+int32_t tokenizer_eos(const struct tokenizer *t)
+{
+    (void)t;
+    return FAKE_END;
+}
+
+int32_t chat_render(const struct chat *chat, const struct chat_input *input, struct buf *text,
+                    struct buf *trusted, struct err *err)
+{
+    (void)chat;
+    if (input->messages.len && input->messages.ptr[0] == '!')
+        return err_set(err, INFLIGHT_E_ARG, "the template raised an exception");
+    buf_put_text(text, "user:");
+    buf_put(text, input->messages.ptr, input->messages.len);
+    for (size_t i = 0; i < text->len; i++)
+        buf_put_char(trusted, i < 5);
+    return INFLIGHT_OK;
+}
