@@ -1,0 +1,294 @@
+/* The CPU as a back end: checks a configuration, takes the KV pool and the scratch, starts
+ * the lanes, and hands every operation to the table of the instruction set in use. */
+#include "cpuid.h"
+#include "kv.h"
+#include "pool.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Bounds that keep every product below in 64 bits. */
+#define LAYERS_MAX 4096
+#define HEADS_MAX  4096
+#define PAGES_MAX  (1 << 27)
+#define STEP_MAX   (1 << 20) /* tokens, rows */
+#define WIDTH_MAX  (1 << 24)
+
+static const struct isa_table *const tables[ISA_COUNT] = {
+    [ISA_ID_PLAIN] = &isa_plain, [ISA_ID_AVX2] = &isa_avx2, [ISA_ID_AVX512] = &isa_avx512};
+
+/* The table a configuration asks for. */
+static int32_t find_table(const struct device_config *config, const struct isa_table **out,
+                          struct err *err)
+{
+    int32_t isa = config->isa == ISA_AUTO ? (int32_t)cpu_best() : config->isa;
+    if (isa < 0 || isa >= ISA_COUNT)
+        return err_set(err, INFLIGHT_E_ARG, "instruction set %d is not one of 0 to %d", isa,
+                       ISA_COUNT - 1);
+    if (!cpu_can((enum isa)isa))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "this processor cannot run %s, the best it can is %s", tables[isa]->name,
+                       tables[cpu_best()]->name);
+    *out = tables[isa];
+    return INFLIGHT_OK;
+}
+
+static int32_t check_range(const char *name, int32_t value, int32_t least, int32_t most,
+                           struct err *err)
+{
+    if (value >= least && value <= most)
+        return INFLIGHT_OK;
+    return err_set(err, INFLIGHT_E_ARG, "%s is %d, expected %d to %d", name, value, least, most);
+}
+
+static int32_t check_config(const struct device_config *config, struct err *err)
+{
+    const struct {
+        const char *name;
+        int32_t value, least, most;
+    } fields[] = {
+        {"threads", config->threads, 1, POOL_LANES_MAX},
+        {"activations", config->activations, ACT_INT8, ACT_FLOAT},
+        {"max_tokens", config->max_tokens, 1, STEP_MAX},
+        {"max_rows", config->max_rows, 1, STEP_MAX},
+        {"max_context", config->max_context, 1, INT32_MAX},
+        {"max_width", config->max_width, 1, WIDTH_MAX},
+        {"layers", config->L, 1, LAYERS_MAX},
+        {"query heads", config->H, 1, HEADS_MAX},
+        {"key/value heads", config->K, 1, HEADS_MAX},
+        {"head width", config->dim, 2, KV_DIM_MAX},
+        {"KV type", config->kv_type, KV_BF16, KV_F32},
+        {"KV pages", config->kv_pages, 1, PAGES_MAX},
+    };
+    for (size_t i = 0; i < COUNT_OF(fields); i++) {
+        int32_t rc =
+            check_range(fields[i].name, fields[i].value, fields[i].least, fields[i].most, err);
+        if (rc)
+            return rc;
+    }
+    if (config->dim % 2)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "head width %d is odd", config->dim);
+    if (config->H % config->K)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "%d query heads cannot share %d key/value heads evenly", config->H,
+                       config->K);
+    return INFLIGHT_OK;
+}
+
+/* Bytes of one page, all layers and heads. */
+static uint64_t page_bytes(const struct device_config *config)
+{
+    struct kv_layout layout = kv_layout_of((enum kv_type)config->kv_type, config->dim);
+    return (uint64_t)config->L * (uint64_t)config->K * layout.bytes;
+}
+
+static int32_t cpu_measure(const struct device_config *config, struct device_bytes *bytes,
+                           struct err *err)
+{
+    *bytes = (struct device_bytes){0};
+    int32_t rc = check_config(config, err);
+    if (rc)
+        return rc;
+    const struct isa_table *isa;
+    rc = find_table(config, &isa, err);
+    if (rc)
+        return rc;
+    uint64_t page = page_bytes(config);
+    if (page > SIZE_MAX / 2 / (uint64_t)config->kv_pages)
+        return err_set(err, INFLIGHT_E_NOMEM, "%d KV pages of %llu bytes are more than memory",
+                       config->kv_pages, (unsigned long long)page);
+    bytes->kv = page * (uint64_t)config->kv_pages;
+    bytes->kv_token = (page + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    bytes->workspace = sizeof(struct device) + pool_bytes(config->threads) +
+                       isa->linear_scratch_bytes(config) +
+                       (uint64_t)config->threads * isa->attend_scratch_bytes(config);
+    return INFLIGHT_OK;
+}
+
+static void cpu_close(struct device *device)
+{
+    if (!device)
+        return;
+    const struct mem *mem = device->mem;
+    pool_close(device->pool);
+    mem_give(mem, device->attend_scratch,
+             (size_t)device->config.threads * device->attend_scratch_bytes);
+    mem_give(mem, device->linear_scratch, device->linear_scratch_bytes);
+    mem_give(mem, device->kv, device->kv_bytes);
+    mem_give(mem, device, sizeof *device);
+}
+
+/* NULL is right for zero bytes. */
+static int32_t take(const struct mem *mem, size_t bytes, const char *what, void **out,
+                    struct err *err)
+{
+    *out = bytes ? mem_take(mem, bytes, CACHE_LINE) : NULL;
+    if (bytes && !*out) {
+        char text[BYTES_TEXT];
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %s of %s", bytes_text(bytes, text),
+                       what);
+    }
+    return INFLIGHT_OK;
+}
+
+static int32_t fill_device(struct device *device, const struct device_bytes *bytes, struct err *err)
+{
+    const struct device_config *config = &device->config;
+    size_t threads = (size_t)config->threads;
+    void *kv = NULL;
+    int32_t rc = take(device->mem, bytes->kv, "key/value pages", &kv, err);
+    device->kv = kv;
+    device->kv_bytes = bytes->kv;
+    if (rc)
+        return rc;
+    device->linear_scratch_bytes = device->isa->linear_scratch_bytes(config);
+    rc = take(device->mem, device->linear_scratch_bytes, "scratch", &device->linear_scratch, err);
+    if (rc)
+        return rc;
+    device->attend_scratch_bytes = device->isa->attend_scratch_bytes(config);
+    rc = take(device->mem, threads * device->attend_scratch_bytes, "scratch",
+              &device->attend_scratch, err);
+    if (rc)
+        return rc;
+    return pool_open(&device->pool, config->threads, device, device->mem, err);
+}
+
+static int32_t cpu_open(const struct device_config *config, const struct mem *mem,
+                        struct device **out, struct err *err)
+{
+    *out = NULL;
+    struct device_bytes bytes;
+    int32_t rc = cpu_measure(config, &bytes, err);
+    if (rc)
+        return rc;
+    struct device *device = mem_take_zeroed(mem, sizeof *device, CACHE_LINE);
+    if (!device)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for a device");
+    device->config = *config;
+    device->mem = mem;
+    (void)find_table(config, &device->isa, NULL); /* measured above */
+    (void)snprintf(device->description, sizeof device->description, "cpu %s, %d thread%s",
+                   device->isa->name, config->threads, config->threads > 1 ? "s" : "");
+    rc = fill_device(device, &bytes, err);
+    if (rc) {
+        cpu_close(device);
+        return rc;
+    }
+    *out = device;
+    return INFLIGHT_OK;
+}
+
+static const char *cpu_describe(const struct device *device)
+{
+    return device->description;
+}
+
+static size_t cpu_packed_bytes(const struct device_config *config, enum fmt fmt, int32_t N,
+                               int32_t K)
+{
+    const struct isa_table *isa;
+    if (find_table(config, &isa, NULL) || N < 1 || K < 1)
+        return 0;
+    return isa->packed_bytes(config, fmt, N, K);
+}
+
+struct pack {
+    const struct weight_source *source;
+    struct weight before, after; /* as given, and filled */
+};
+
+/* Tiles of 16 rows in contiguous shares, so that each lane reads its part of the file in
+ * order and first touches the memory it writes. */
+static int pack_body(struct lane *lane, void *arg)
+{
+    struct pack *pack = arg;
+    const struct device *device = lane->device;
+    int first, last;
+    lane_share(lane, (pack->source->N + 15) / 16, &first, &last);
+    struct weight out = pack->before;
+    if (first < last)
+        device->isa->pack_tiles(&device->config, pack->source, &out, first, last);
+    /* The fields come out the same on every lane; the last one always has tiles. */
+    if (lane->id == lane->count - 1)
+        pack->after = out;
+    return 0;
+}
+
+static int32_t cpu_pack(struct device *device, const struct weight_source *source,
+                        struct weight *out, struct err *err)
+{
+    size_t need = cpu_packed_bytes(&device->config, source->fmt, source->N, source->K);
+    if (need == 0)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s cannot hold a matrix of %d x %d %s",
+                       device->description, source->N, source->K,
+                       (unsigned)source->fmt < FMT_COUNT ? fmt_info[source->fmt].name : "?");
+    if (out->bytes < need)
+        return err_set(err, INFLIGHT_E_INTERNAL, "a packed matrix takes %zu bytes, given %zu", need,
+                       out->bytes);
+    struct pack pack = {source, *out, {0}};
+    int32_t rc = pool_run(device->pool, pack_body, &pack);
+    *out = pack.after;
+    return rc;
+}
+
+static int cpu_run(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg)
+{
+    return pool_run(device->pool, body, arg);
+}
+
+static int cpu_lane_id(const struct lane *lane)
+{
+    return lane->id;
+}
+
+static int cpu_lane_count(const struct lane *lane)
+{
+    return lane->count;
+}
+
+static void cpu_set_threads(struct device *device, int threads)
+{
+    pool_set_active(device->pool, threads);
+}
+
+/* Whole pages: in a block the positions are interleaved, and the rest is never used. */
+static void cpu_copy_page(struct device *device, int32_t to, int32_t from, int32_t n)
+{
+    if (n <= 0 || to == from)
+        return;
+    size_t layer_page = page_bytes(&device->config) / (size_t)device->config.L;
+    size_t pages = (size_t)device->config.kv_pages;
+    for (int32_t layer = 0; layer < device->config.L; layer++) {
+        uint8_t *base = device->kv + (size_t)layer * pages * layer_page;
+        memcpy(base + (size_t)to * layer_page, base + (size_t)from * layer_page, layer_page);
+    }
+}
+
+#define OP(name, doc)                                                    \
+    static int cpu_##name(struct lane *lane, const struct op_##name *op, \
+                          const struct batch *batch)                     \
+    {                                                                    \
+        return lane->device->isa->name(lane, op, batch);                 \
+    }
+#include "../ops.def"
+#undef OP
+
+extern const struct backend backend_cpu;
+const struct backend backend_cpu = {
+    .name = "cpu",
+    .measure = cpu_measure,
+    .open = cpu_open,
+    .close = cpu_close,
+    .describe = cpu_describe,
+    .packed_bytes = cpu_packed_bytes,
+    .pack = cpu_pack,
+    .run = cpu_run,
+    .lane_id = cpu_lane_id,
+    .lane_count = cpu_lane_count,
+    .barrier = lane_barrier,
+    .set_threads = cpu_set_threads,
+    .copy_page = cpu_copy_page,
+#define OP(name, doc) .name = cpu_##name,
+#include "../ops.def"
+#undef OP
+};

@@ -1,0 +1,55 @@
+#include "cpuid.h"
+
+#include <cpuid.h>
+
+/* Register states the system saves on a context switch, bits of XCR0. */
+#define STATE_YMM 0x06u /* SSE, AVX */
+#define STATE_ZMM 0xe6u /* and masks, upper halves, upper sixteen */
+
+#define BIT(n) (1u << (n))
+
+/* Leaf 1. */
+#define ECX1_FMA     BIT(12)
+#define ECX1_OSXSAVE BIT(27)
+#define ECX1_AVX     BIT(28)
+#define ECX1_F16C    BIT(29)
+/* Leaf 7. */
+#define EBX7_AVX2       BIT(5)
+#define EBX7_AVX512F    BIT(16)
+#define EBX7_AVX512DQ   BIT(17)
+#define EBX7_AVX512BW   BIT(30)
+#define EBX7_AVX512VL   BIT(31)
+#define ECX7_AVX512VNNI BIT(11)
+
+#define ECX1_FOR_AVX2   (ECX1_FMA | ECX1_AVX | ECX1_F16C)
+#define EBX7_FOR_AVX512 (EBX7_AVX512F | EBX7_AVX512DQ | EBX7_AVX512BW | EBX7_AVX512VL)
+
+/* Only where leaf 1 shows OSXSAVE. */
+static uint32_t saved_states(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+enum isa cpu_best(void)
+{
+    uint32_t eax, ebx, ecx, edx;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & ECX1_OSXSAVE) ||
+        (ecx & ECX1_FOR_AVX2) != ECX1_FOR_AVX2)
+        return ISA_ID_PLAIN;
+    uint32_t states = saved_states();
+    if ((states & STATE_YMM) != STATE_YMM || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) ||
+        !(ebx & EBX7_AVX2))
+        return ISA_ID_PLAIN;
+    if ((states & STATE_ZMM) != STATE_ZMM || (ebx & EBX7_FOR_AVX512) != EBX7_FOR_AVX512 ||
+        !(ecx & ECX7_AVX512VNNI))
+        return ISA_ID_AVX2;
+    return ISA_ID_AVX512;
+}
+
+/* Each instruction set includes the ones before it. */
+bool cpu_can(enum isa isa)
+{
+    return isa > ISA_AUTO && isa < ISA_COUNT && isa <= cpu_best();
+}

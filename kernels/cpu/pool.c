@@ -1,0 +1,247 @@
+#define _GNU_SOURCE
+#include "pool.h"
+
+#include "../../plugin/base/thread.h"
+
+#include <linux/futex.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SPIN_NS     30000   /* longest spin before a lane sleeps */
+#define SPIN_ROUNDS 32      /* looks at a word between two looks at the clock */
+#define LATE_NS     1000000 /* a wait this long means that some lane had no core */
+#define LATE_STEP   8       /* each late wait adds this, each other sleep takes one away */
+#define LATE_LIMIT  24      /* from here on the lane sleeps without spinning */
+#define LATE_MAX    64
+
+/* A number that threads wait on until it changes. The waiter counts itself in before its
+ * last look, the setter looks for sleepers after its store; both are sequentially
+ * consistent, so one of them sees the other. */
+struct gate {
+    atomic_uint value; /* the kernel's futex word */
+    atomic_uint sleepers;
+};
+
+struct worker {
+    _Alignas(CACHE_LINE) struct gate start; /* one more for each run of this lane */
+    struct lane lane;
+    struct pool *pool;
+    struct thread thread;
+    int result;
+    int late; /* how often this lane waited long of late; its own thread's */
+};
+
+struct pool {
+    const struct mem *mem;
+    int threads, active;
+    int cores;                                 /* of the process when the pool was opened */
+    atomic_bool crowded;                       /* more active lanes than cores */
+    int (*body)(struct lane *lane, void *arg); /* NULL tells the workers to end */
+    void *arg;
+
+    /* Each on a line of its own: all lanes write here while they work. */
+    _Alignas(CACHE_LINE) struct gate barrier;
+    _Alignas(CACHE_LINE) atomic_int arrived;
+    _Alignas(CACHE_LINE) atomic_int next;    /* of lane_take */
+    _Alignas(CACHE_LINE) atomic_int running; /* workers still in the body */
+    _Alignas(CACHE_LINE) struct gate done;   /* one more for each finished run */
+
+    struct worker worker[]; /* (threads); the first is the caller and has no thread */
+};
+
+/* The private operations look the word up by address alone. The value is not kept across
+ * the call: every loop looks again. */
+static void futex_wait(atomic_uint *word, unsigned value)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void futex_wake_all(atomic_uint *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* True as soon as the value is no longer old, false after SPIN_NS. */
+static bool gate_spin(struct gate *gate, unsigned old)
+{
+    uint64_t start = 0;
+    for (;;) {
+        for (int i = 0; i < SPIN_ROUNDS; i++) {
+            if (atomic_load_explicit(&gate->value, memory_order_acquire) != old)
+                return true;
+            __builtin_ia32_pause();
+        }
+        uint64_t now = clock_ns();
+        if (start == 0)
+            start = now;
+        if (now - start > SPIN_NS)
+            return false;
+    }
+}
+
+static void gate_sleep(struct gate *gate, unsigned old)
+{
+    atomic_fetch_add(&gate->sleepers, 1);
+    while (atomic_load(&gate->value) == old)
+        futex_wait(&gate->value, old);
+    atomic_fetch_sub(&gate->sleepers, 1);
+}
+
+/* Waits until the value is no longer old. */
+static void gate_wait(struct gate *gate, unsigned old, bool spin)
+{
+    if (!spin || !gate_spin(gate, old))
+        gate_sleep(gate, old);
+}
+
+static unsigned gate_value(struct gate *gate)
+{
+    return atomic_load_explicit(&gate->value, memory_order_relaxed);
+}
+
+/* One setter at a time. */
+static void gate_advance(struct gate *gate)
+{
+    atomic_store(&gate->value, gate_value(gate) + 1);
+    if (atomic_load(&gate->sleepers))
+        futex_wake_all(&gate->value);
+}
+
+static bool spins(const struct worker *worker)
+{
+    return !atomic_load_explicit(&worker->pool->crowded, memory_order_relaxed) &&
+           worker->late < LATE_LIMIT;
+}
+
+/* A barrier wait of this lane: like gate_wait, and keeps count of late ones. Others may
+ * share the cores without our knowing; then a spin only holds up the lane waited for. */
+static void barrier_wait(struct worker *worker, struct gate *gate, unsigned old)
+{
+    if (spins(worker) && gate_spin(gate, old))
+        return;
+    uint64_t start = clock_ns();
+    gate_sleep(gate, old);
+    if (clock_ns() - start > LATE_NS)
+        worker->late = MIN(worker->late + LATE_STEP, LATE_MAX);
+    else if (worker->late > 0)
+        worker->late--;
+}
+
+void lane_barrier(struct lane *lane)
+{
+    struct pool *pool = lane->device->pool;
+    struct gate *gate = &pool->barrier;
+    unsigned generation = gate_value(gate);
+    if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) + 1 < lane->count) {
+        barrier_wait(&pool->worker[lane->id], gate, generation);
+        return;
+    }
+    atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    if (lane->count > 1)
+        gate_advance(gate);
+}
+
+int lane_take(struct lane *lane)
+{
+    return atomic_fetch_add_explicit(&lane->device->pool->next, 1, memory_order_relaxed);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *worker = arg;
+    struct pool *pool = worker->pool;
+    for (unsigned seen = 0;; seen++) {
+        /* The first wait follows the start of the thread: nothing is about to come. */
+        gate_wait(&worker->start, seen, seen > 0 && spins(worker));
+        if (!pool->body)
+            return NULL;
+        worker->result = pool->body(&worker->lane, pool->arg);
+        if (atomic_fetch_sub_explicit(&pool->running, 1, memory_order_acq_rel) == 1)
+            gate_advance(&pool->done);
+    }
+}
+
+int pool_run(struct pool *pool, int (*body)(struct lane *lane, void *arg), void *arg)
+{
+    int active = pool->active;
+    unsigned done = gate_value(&pool->done);
+    pool->body = body;
+    pool->arg = arg;
+    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->running, active - 1, memory_order_relaxed);
+    for (int i = 1; i < active; i++) {
+        pool->worker[i].lane.count = active;
+        gate_advance(&pool->worker[i].start);
+    }
+    struct worker *caller = &pool->worker[0];
+    caller->lane.count = active;
+    int result = body(&caller->lane, arg);
+    if (active > 1)
+        barrier_wait(caller, &pool->done, done);
+    for (int i = 1; i < active && result == 0; i++)
+        result = pool->worker[i].result;
+    return result;
+}
+
+void pool_set_active(struct pool *pool, int active)
+{
+    pool->active = MIN(MAX(active, 1), pool->threads);
+    atomic_store_explicit(&pool->crowded, pool->active > pool->cores, memory_order_relaxed);
+    pool->worker[0].late = 0;
+}
+
+int pool_active(const struct pool *pool)
+{
+    return pool->active;
+}
+
+size_t pool_bytes(int threads)
+{
+    return sizeof(struct pool) + (size_t)threads * sizeof(struct worker);
+}
+
+int32_t pool_open(struct pool **out, int threads, struct device *device, const struct mem *mem,
+                  struct err *err)
+{
+    *out = NULL;
+    if (threads < 1 || threads > POOL_LANES_MAX)
+        return err_set(err, INFLIGHT_E_ARG, "%d threads, expected 1 to %d", threads,
+                       POOL_LANES_MAX);
+    struct pool *pool = mem_take_zeroed(mem, pool_bytes(threads), CACHE_LINE);
+    if (!pool)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for a pool of %d threads", threads);
+    pool->mem = mem;
+    pool->threads = threads;
+    pool->cores = cores_available();
+    pool_set_active(pool, threads);
+    for (int i = 0; i < threads; i++) {
+        struct worker *worker = &pool->worker[i];
+        worker->pool = pool;
+        worker->lane = (struct lane){device, i, threads};
+        if (i == 0)
+            continue;
+        char name[24];
+        (void)snprintf(name, sizeof name, "inflight-%d", i);
+        int32_t rc = thread_start(&worker->thread, name, worker_main, worker, err);
+        if (rc) {
+            pool_close(pool);
+            return rc;
+        }
+    }
+    *out = pool;
+    return INFLIGHT_OK;
+}
+
+void pool_close(struct pool *pool)
+{
+    if (!pool)
+        return;
+    pool->body = NULL;
+    for (int i = 1; i < pool->threads; i++)
+        gate_advance(&pool->worker[i].start);
+    for (int i = 1; i < pool->threads; i++)
+        thread_join(&pool->worker[i].thread);
+    mem_give(pool->mem, pool, pool_bytes(pool->threads));
+}

@@ -1,0 +1,151 @@
+#include "ref.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* out = x / sqrt(mean(x^2) + eps) * weight; a copy if weight is NULL. out may be x. */
+static void norm(double *out, const double *x, const float *weight, double eps, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    double factor = 1 / sqrt(sum / n + eps);
+    for (int i = 0; i < n; i++)
+        out[i] = weight ? x[i] * factor * (double)weight[i] : x[i];
+}
+
+static double dot(const double *x, const float *row, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += x[i] * (double)row[i];
+    return sum;
+}
+
+void ref_embed(const struct ref_embed *op, const struct batch *batch)
+{
+    int half = op->dim / 2;
+    for (int t = 0; t < batch->T; t++) {
+        for (int i = 0; i < op->D; i++)
+            op->x[t * op->D + i] =
+                (double)op->table[(size_t)batch->token[t] * (size_t)op->D + (size_t)i];
+        for (int i = 0; i < half; i++) {
+            double angle = (double)batch->position[t] * (double)op->freq[i];
+            op->rotary[t * op->dim + i] = cos(angle) * op->rotary_scale;
+            op->rotary[t * op->dim + half + i] = sin(angle) * op->rotary_scale;
+        }
+    }
+}
+
+static double part_output(const struct ref_linear *op, int part, const double *x, int i)
+{
+    const struct ref_part *p = &op->part[part];
+    return dot(x, p->weight + (size_t)i * (size_t)op->D, op->D) +
+           (p->bias ? (double)p->bias[i] : 0);
+}
+
+/* One token; x is normalized already. */
+static void linear_token(const struct ref_linear *op, const double *x, double *y)
+{
+    if (op->epilogue == EPILOGUE_GLU_SILU) {
+        for (int i = 0; i < op->part[0].N; i++) {
+            double gate = part_output(op, 0, x, i);
+            y[op->part[0].column + i] = gate / (1 + exp(-gate)) * part_output(op, 1, x, i);
+        }
+        return;
+    }
+    for (int p = 0; p < op->n_part; p++)
+        for (int i = 0; i < op->part[p].N; i++) {
+            double *to = &y[op->part[p].column + i];
+            *to = (op->epilogue == EPILOGUE_ADD ? *to : 0) + part_output(op, p, x, i);
+        }
+}
+
+void ref_linear(const struct ref_linear *op, const struct batch *batch)
+{
+    double *x = malloc((size_t)op->D * sizeof *x);
+    for (int t = 0; t < batch->T; t++) {
+        norm(x, op->x + t * op->D, op->norm, op->eps, op->D);
+        linear_token(op, x, op->y + t * op->ldy);
+    }
+    free(x);
+}
+
+void ref_head(const struct ref_head *op, const struct batch *batch)
+{
+    double *x = malloc((size_t)op->D * sizeof *x);
+    for (int r = 0; r < batch->R; r++) {
+        norm(x, op->x + batch->row[r] * op->D, op->norm, op->eps, op->D);
+        for (int i = 0; i < op->V; i++)
+            op->logits[(size_t)r * (size_t)op->V + (size_t)i] =
+                dot(x, op->weight + (size_t)i * (size_t)op->D, op->D);
+    }
+    free(x);
+}
+
+/* out = the head x, normalized and rotated by the angles of its token. */
+static void rotate(double *out, const double *x, const float *weight, const double *rotary,
+                   const struct ref_attend *op)
+{
+    int half = op->dim / 2;
+    norm(out, x, weight, op->eps, op->dim);
+    for (int i = 0; i < half; i++) {
+        int a = op->rope == ROPE_HALF ? i : 2 * i;
+        int b = op->rope == ROPE_HALF ? i + half : 2 * i + 1;
+        double u = out[a], v = out[b];
+        out[a] = u * rotary[i] - v * rotary[half + i];
+        out[b] = u * rotary[half + i] + v * rotary[i];
+    }
+}
+
+/* y = softmax(q k^T * scale) v over the first n positions; k and v at stride. */
+static void attend_head(const struct ref_attend *op, const double *q, const double *k,
+                        const double *v, double *y, int n)
+{
+    int stride = op->K * op->dim;
+    double *p = malloc((size_t)n * sizeof *p);
+    double most = -INFINITY, sum = 0;
+    for (int j = 0; j < n; j++) {
+        p[j] = 0;
+        for (int i = 0; i < op->dim; i++)
+            p[j] += q[i] * k[j * stride + i] * op->scale;
+        most = p[j] > most ? p[j] : most;
+    }
+    for (int j = 0; j < n; j++)
+        sum += p[j] = exp(p[j] - most);
+    for (int i = 0; i < op->dim; i++) {
+        y[i] = 0;
+        for (int j = 0; j < n; j++)
+            y[i] += p[j] / sum * v[j * stride + i];
+    }
+    free(p);
+}
+
+/* Token t of the step, the next position of sequence s. */
+static void attend_token(const struct ref_attend *op, int s, int t, int position)
+{
+    int dim = op->dim, width = op->K * dim;
+    const double *q = op->qkv + t * (op->H + 2 * op->K) * dim;
+    const double *rotary = op->rotary + t * dim;
+    for (int h = 0; h < op->K; h++) {
+        const double *k = q + (op->H + h) * dim, *v = k + width;
+        rotate(op->k[s] + position * width + h * dim, k, op->k_norm, rotary, op);
+        for (int i = 0; i < dim; i++)
+            op->v[s][position * width + h * dim + i] = v[i];
+    }
+    double *rotated = malloc((size_t)dim * sizeof *rotated);
+    for (int h = 0; h < op->H; h++) {
+        int kv = h / (op->H / op->K) * dim;
+        rotate(rotated, q + h * dim, op->q_norm, rotary, op);
+        attend_head(op, rotated, op->k[s] + kv, op->v[s] + kv, op->y + (t * op->H + h) * dim,
+                    position + 1);
+    }
+    free(rotated);
+}
+
+void ref_attend(const struct ref_attend *op, const struct batch *batch)
+{
+    for (int s = 0; s < batch->S; s++)
+        for (int i = 0; i < batch->seq[s].n; i++)
+            attend_token(op, s, batch->seq[s].first + i, batch->seq[s].position + i);
+}

@@ -1,0 +1,57 @@
+/* What each operation of kernels/ops.def means, in double precision over plain arrays. The
+ * structs mirror kernels/ops.h; weights are rows of floats as their format defines them,
+ * keys and values stand in one array per sequence instead of pages. */
+#pragma once
+
+#include "../../kernels/batch.h"
+#include "../../kernels/ops.h"
+
+struct ref_embed {
+    double *x;          /* (T, D) */
+    const float *table; /* (V, D) */
+    double *rotary;     /* (T, 2, dim/2) */
+    const float *freq;  /* (dim/2) */
+    double rotary_scale;
+    int D, dim;
+};
+
+struct ref_part {
+    const float *weight; /* (N, D) */
+    const float *bias;   /* (N) or NULL */
+    int N, column;
+};
+
+struct ref_linear {
+    const double *x;   /* (T, D) */
+    double *y;         /* (T, ldy) */
+    const float *norm; /* (D) or NULL */
+    double eps;
+    int D, ldy, n_part;
+    enum epilogue epilogue;
+    struct ref_part part[3];
+};
+
+struct ref_attend {
+    const double *qkv;            /* (T, (H + 2K) * dim) */
+    double *y;                    /* (T, H * dim) */
+    const double *rotary;         /* (T, 2, dim/2) */
+    const float *q_norm, *k_norm; /* (dim) or NULL */
+    double eps, scale;
+    int H, K, dim;
+    enum rope_kind rope;
+    double **k, **v; /* of each sequence of the batch: (positions, K, dim), appended to */
+};
+
+struct ref_head {
+    const double *x;     /* (T, D) */
+    const float *norm;   /* (D) */
+    double *logits;      /* (R, V) */
+    const float *weight; /* (V, D) */
+    double eps;
+    int D, V;
+};
+
+void ref_embed(const struct ref_embed *op, const struct batch *batch);
+void ref_linear(const struct ref_linear *op, const struct batch *batch);
+void ref_attend(const struct ref_attend *op, const struct batch *batch);
+void ref_head(const struct ref_head *op, const struct batch *batch);
