@@ -53,8 +53,8 @@ struct op_linear {
 };
 
 enum rope_kind {
+    ROPE_INTERLEAVED, /* pairs (2i, 2i + 1): GPT-J, Llama as GGUF files store it */
     ROPE_HALF,        /* pairs (i, i + dim/2): GPT-NeoX, Qwen, Hugging Face Llama */
-    ROPE_INTERLEAVED, /* pairs (2i, 2i + 1): GPT-J, Llama in GGUF */
 };
 
 /* Attention of one layer. Rotates q and k, appends k and v of the step's tokens to
@@ -63,7 +63,7 @@ enum rope_kind {
 struct op_attend {
     float *qkv;          /* (T, (H + 2K) * dim): q heads, k heads, v heads; overwritten */
     float *y;            /* (T, H * dim) */
-    const float *rotary; /* (T, 2, dim/2) */
+    const float *rotary; /* (T, 2, dim/2), or NULL: no rotation in this layer */
     const float *q_norm; /* (dim) RMSNorm of each query head before rotation, or NULL */
     const float *k_norm; /* (dim) */
     float eps;

@@ -3,7 +3,7 @@
 
 #include "../file/gguf.h"
 
-#define FREQ_MAX 256 /* dim / 2 of the widest head served */
+#define FREQ_MAX 128 /* dim / 2 of the widest head served */
 
 struct hparams {
     char arch[32];        /* general.architecture */
@@ -14,7 +14,7 @@ struct hparams {
     int32_t context;      /* trained positions */
     float eps;            /* of the norms */
     float freq[FREQ_MAX]; /* (dim / 2) rotary radians per position, scaling applied */
-    float rotary_scale;
+    float rotary_scale;   /* multiplies cos and sin: 1, or YaRN's */
 };
 
 /* Every value checked for range; INFLIGHT_E_MODEL names the key. */

@@ -1,0 +1,16 @@
+/* Qwen 2, 2.5 and 3, dense. */
+#include "../arch.h"
+
+extern const struct arch arch_qwen2, arch_qwen3;
+
+const struct arch arch_qwen2 = {
+    .id = "qwen2",
+    .qkv_bias = true,
+    .rope = ROPE_HALF,
+};
+
+const struct arch arch_qwen3 = {
+    .id = "qwen3",
+    .qk_norm = true,
+    .rope = ROPE_HALF,
+};

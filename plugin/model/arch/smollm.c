@@ -1,0 +1,8 @@
+/* SmolLM3. SmolLM and SmolLM2 are rows of llama.c. */
+#include "../arch.h"
+
+extern const struct arch arch_smollm3;
+const struct arch arch_smollm3 = {
+    .id = "smollm3",
+    .nope_every = 4,
+};

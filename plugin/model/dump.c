@@ -1,0 +1,87 @@
+/* A plan as text: what a row became, for golden tests and for reading. */
+#include "plan.h"
+
+#include "../base/buf.h"
+
+/* Names of the activation buffers by offset; qkv and ffn share one, told apart by use. */
+static const char *buffer_name(const struct plan_source *s, const float *p, bool ffn)
+{
+    uint64_t at = (uint64_t)((const char *)p - (const char *)s->memory);
+    const struct plan_buffers *b = s->buffers;
+    if (at == b->x)
+        return "x";
+    if (at == b->rotary)
+        return "rotary";
+    if (at == b->attn)
+        return "attn";
+    if (at == b->logits)
+        return "logits";
+    return ffn ? "ffn" : "qkv";
+}
+
+static void dump_embed(const struct op_embed *op, const struct plan_source *s, struct buf *out)
+{
+    buf_format(out, "x (T %d), rotary (T 2 %d) = %s", op->D, op->dim / 2,
+               weights_name(s->w, op->table));
+    if (op->rotary_scale != 1)
+        buf_put_text(out, ", scaled");
+}
+
+static void dump_linear(const struct op_linear *op, const struct plan_source *s, struct buf *out)
+{
+    static const char *const sign[] = {"=", "+=", "= silu *"};
+    bool glu = op->epilogue == EPILOGUE_GLU_SILU;
+    buf_format(out, "%s (T %d) %s ", buffer_name(s, op->y, glu), op->ldy, sign[op->epilogue]);
+    if (op->norm)
+        buf_format(out, "norm(x, %s)", weights_name(s->w, op->norm));
+    else
+        buf_put_text(out, buffer_name(s, op->x, op->D == s->h->F));
+    for (int32_t i = 0; i < op->n_part; i++) {
+        const struct linear_part *part = &op->part[i];
+        buf_format(out, " | %s (%d %d)", weights_name(s->w, part->weight), part->weight->N,
+                   part->weight->K);
+        if (part->bias)
+            buf_format(out, " + %s", weights_name(s->w, part->bias));
+        if (part->column)
+            buf_format(out, " at %d", part->column);
+    }
+}
+
+static void dump_attend(const struct op_attend *op, const struct plan_source *s, struct buf *out)
+{
+    static const char *const rope[] = {"interleaved", "half"};
+    buf_format(out, "attn (T %d) = layer %d, %d heads over %d, rotary %s", op->H * op->dim,
+               op->layer, op->H, op->K, op->rotary ? rope[op->rope] : "none");
+    if (op->q_norm)
+        buf_format(out, ", %s, %s", weights_name(s->w, op->q_norm), weights_name(s->w, op->k_norm));
+}
+
+static void dump_head(const struct op_head *op, const struct plan_source *s, struct buf *out)
+{
+    buf_format(out, "logits (R %d) = norm(x, %s) | %s (%d %d)", op->V, weights_name(s->w, op->norm),
+               weights_name(s->w, op->weight), op->weight->N, op->weight->K);
+}
+
+void plan_dump(const struct plan *plan, const struct plan_source *source, struct buf *out)
+{
+    static const char *const name[] = {
+#define OP(name, doc) #name,
+#include "../../kernels/ops.def"
+#undef OP
+    };
+    for (int32_t i = 0; i < plan->len; i++) {
+        const struct step *step = &plan->step[i];
+        buf_format(out, "%-7s", name[step->op]);
+        switch (step->op) {
+#define OP(name, doc)                            \
+    case OP_##name:                              \
+        dump_##name(&step->a.name, source, out); \
+        break;
+#include "../../kernels/ops.def"
+#undef OP
+        case OP_COUNT:
+            break;
+        }
+        buf_put_char(out, '\n');
+    }
+}

@@ -1,0 +1,193 @@
+/* From a row to a program. For Llama with two layers the plan reads:
+ *
+ *   embed    x, rotary
+ *   linear   qkv  = norm(x) [q k v]^T          layer 0
+ *   attend   attn = attention(qkv)
+ *   linear   x   += attn o^T
+ *   linear   ffn  = silu(norm(x) gate^T) * norm(x) up^T
+ *   linear   x   += ffn down^T
+ *   ...                                        layer 1
+ *   head     logits = norm(x) head^T
+ *
+ * qkv and attn are alive together, ffn is not alive while they are, so ffn shares
+ * their memory. x and rotary live through the whole pass. */
+#include "plan.h"
+
+#include <math.h>
+
+void plan_measure(struct plan_buffers *b, const struct hparams *h, int32_t max_tokens,
+                  int32_t max_rows)
+{
+    uint64_t row = sizeof(float) * (uint64_t)max_tokens;
+    uint64_t at = 0;
+    *b = (struct plan_buffers){.max_tokens = max_tokens, .max_rows = max_rows};
+    b->x = at;
+    at += ROUND_UP(row * (uint64_t)h->D, CACHE_LINE);
+    b->rotary = at;
+    at += ROUND_UP(row * (uint64_t)h->dim, CACHE_LINE);
+
+    uint64_t shared = at;
+    b->qkv = at;
+    at += ROUND_UP(row * (uint64_t)(h->H + 2 * h->K) * (uint64_t)h->dim, CACHE_LINE);
+    b->attn = at;
+    at += ROUND_UP(row * (uint64_t)h->H * (uint64_t)h->dim, CACHE_LINE);
+    b->ffn = shared;
+    at = MAX(at, shared + ROUND_UP(row * (uint64_t)h->F, CACHE_LINE));
+
+    b->logits = at;
+    b->logits_bytes =
+        ROUND_UP(sizeof(float) * (uint64_t)max_rows * (uint64_t)h->V, (uint64_t)CACHE_LINE);
+    b->bytes = at + b->logits_bytes;
+}
+
+/* What the emitting functions share. */
+struct compiler {
+    struct plan *plan;
+    const struct arch *arch;
+    const struct hparams *h;
+    const struct weights *w;
+    float *x, *rotary, *qkv, *attn, *ffn, *logits;
+};
+
+/* The next step; there is always room, compile counted before. */
+static struct step *emit(struct compiler *c, enum op op)
+{
+    struct step *step = &c->plan->step[c->plan->len++];
+    step->op = op;
+    return step;
+}
+
+static void emit_embed(struct compiler *c)
+{
+    emit(c, OP_embed)->a.embed = (struct op_embed){
+        .x = c->x,
+        .table = &c->w->embed,
+        .rotary = c->rotary,
+        .freq = c->w->freq,
+        .rotary_scale = c->h->rotary_scale,
+        .D = c->h->D,
+        .dim = c->h->dim,
+    };
+}
+
+static void emit_qkv(struct compiler *c, const struct layer *layer)
+{
+    const struct hparams *h = c->h;
+    int32_t q = h->H * h->dim, k = h->K * h->dim;
+    emit(c, OP_linear)->a.linear = (struct op_linear){
+        .x = c->x,
+        .y = c->qkv,
+        .norm = layer->attn_norm,
+        .eps = h->eps,
+        .D = h->D,
+        .ldy = q + 2 * k,
+        .n_part = 3,
+        .epilogue = EPILOGUE_STORE,
+        .part = {{&layer->q, layer->q_bias, 0},
+                 {&layer->k, layer->k_bias, q},
+                 {&layer->v, layer->v_bias, q + k}},
+    };
+}
+
+static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l)
+{
+    const struct hparams *h = c->h;
+    bool rotate = !c->arch->nope_every || (l + 1) % c->arch->nope_every != 0;
+    emit(c, OP_attend)->a.attend = (struct op_attend){
+        .qkv = c->qkv,
+        .y = c->attn,
+        .rotary = rotate ? c->rotary : NULL,
+        .q_norm = layer->q_norm,
+        .k_norm = layer->k_norm,
+        .eps = h->eps,
+        .scale = 1.0f / sqrtf((float)h->dim),
+        .layer = l,
+        .H = h->H,
+        .K = h->K,
+        .dim = h->dim,
+        .rope = c->arch->rope,
+    };
+}
+
+/* x += from weight^T: the end of each half of a layer. */
+static void emit_residual(struct compiler *c, const float *from, int32_t width,
+                          const struct weight *weight)
+{
+    emit(c, OP_linear)->a.linear = (struct op_linear){
+        .x = from,
+        .y = c->x,
+        .D = width,
+        .ldy = c->h->D,
+        .n_part = 1,
+        .epilogue = EPILOGUE_ADD,
+        .part = {{weight, NULL, 0}},
+    };
+}
+
+static void emit_gate_up(struct compiler *c, const struct layer *layer)
+{
+    emit(c, OP_linear)->a.linear = (struct op_linear){
+        .x = c->x,
+        .y = c->ffn,
+        .norm = layer->ffn_norm,
+        .eps = c->h->eps,
+        .D = c->h->D,
+        .ldy = c->h->F,
+        .n_part = 2,
+        .epilogue = EPILOGUE_GLU_SILU,
+        .part = {{&layer->gate, NULL, 0}, {&layer->up, NULL, 0}},
+    };
+}
+
+static void emit_layer(struct compiler *c, int32_t l)
+{
+    const struct layer *layer = &c->w->layer[l];
+    emit_qkv(c, layer);
+    emit_attend(c, layer, l);
+    emit_residual(c, c->attn, c->h->H * c->h->dim, &layer->o);
+    emit_gate_up(c, layer);
+    emit_residual(c, c->ffn, c->h->F, &layer->down);
+}
+
+static void emit_head(struct compiler *c)
+{
+    emit(c, OP_head)->a.head = (struct op_head){
+        .x = c->x,
+        .norm = c->w->norm,
+        .logits = c->logits,
+        .weight = &c->w->head,
+        .eps = c->h->eps,
+        .D = c->h->D,
+        .V = c->h->V,
+    };
+}
+
+#define STEPS_PER_LAYER 5
+
+int32_t plan_compile(struct plan *plan, const struct plan_source *source, struct arena *arena,
+                     struct err *err)
+{
+    const struct plan_buffers *b = source->buffers;
+    char *memory = source->memory;
+    struct compiler c = {
+        .plan = plan,
+        .arch = source->arch,
+        .h = source->h,
+        .w = source->w,
+        .x = (float *)(void *)(memory + b->x),
+        .rotary = (float *)(void *)(memory + b->rotary),
+        .qkv = (float *)(void *)(memory + b->qkv),
+        .attn = (float *)(void *)(memory + b->attn),
+        .ffn = (float *)(void *)(memory + b->ffn),
+        .logits = (float *)(void *)(memory + b->logits),
+    };
+    *plan = (struct plan){.cap = source->h->L * STEPS_PER_LAYER + 2, .logits = c.logits};
+    plan->step = arena_take_array(arena, (size_t)plan->cap, sizeof *plan->step);
+    if (!plan->step)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for a plan of %d steps", plan->cap);
+    emit_embed(&c);
+    for (int32_t l = 0; l < source->h->L; l++)
+        emit_layer(&c, l);
+    emit_head(&c);
+    return INFLIGHT_OK;
+}

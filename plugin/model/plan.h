@@ -1,0 +1,48 @@
+/* A plan: the forward pass of one model as a flat list of steps with fixed addresses.
+ * An architecture row, the file's numbers and the placed weights compile to it once;
+ * after that nothing knows which family the model is of. */
+#pragma once
+
+#include "arch.h"
+#include "weights.h"
+
+struct step {
+    enum op op;
+    union {
+#define OP(name, doc) struct op_##name name;
+#include "../../kernels/ops.def"
+#undef OP
+    } a;
+};
+
+struct plan {
+    struct step *step; /* (len), in the arena */
+    int32_t len, cap;
+    float *logits; /* (max_rows, V), in the buffers */
+};
+
+/* The activation buffers between steps, all in one piece of memory. */
+struct plan_buffers {
+    int32_t max_tokens, max_rows;
+    uint64_t x, rotary, qkv, attn, ffn, logits; /* offsets in bytes */
+    uint64_t bytes, logits_bytes;
+};
+
+/* Assigns offsets by lifetime: what is never alive together shares memory. */
+void plan_measure(struct plan_buffers *buffers, const struct hparams *h, int32_t max_tokens,
+                  int32_t max_rows);
+
+struct plan_source {
+    const struct arch *arch;
+    const struct hparams *h;
+    const struct weights *w;
+    const struct plan_buffers *buffers;
+    void *memory; /* (buffers->bytes), 64-byte aligned; need not exist for a dump */
+};
+
+int32_t plan_compile(struct plan *plan, const struct plan_source *source, struct arena *arena,
+                     struct err *err);
+
+/* The plan as text, one step a line, buffers and weights by name. */
+struct buf;
+void plan_dump(const struct plan *plan, const struct plan_source *source, struct buf *out);

@@ -1,0 +1,266 @@
+#include "weights.h"
+
+#include "rope.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum kind { MATRIX, VECTOR };
+
+/* Sizes a shape is made of; the index into a table filled from hparams. */
+enum extent { ONE, D, F, V, QD, KD, DIM, HALF_DIM, EXTENT_COUNT };
+
+/* When a tensor must be there. */
+enum need { ALWAYS, IF_BIAS, IF_QK_NORM };
+
+struct tensor_row {
+    const char *name; /* after "blk.<layer>." */
+    size_t offset;    /* in struct layer */
+    enum kind kind;
+    enum extent N, K; /* matrix (N, K); vector (N) */
+    enum need need;
+};
+
+static const struct tensor_row layer_rows[] = {
+    {"attn_norm.weight", offsetof(struct layer, attn_norm), VECTOR, D, ONE, ALWAYS},
+    {"attn_q.weight", offsetof(struct layer, q), MATRIX, QD, D, ALWAYS},
+    {"attn_k.weight", offsetof(struct layer, k), MATRIX, KD, D, ALWAYS},
+    {"attn_v.weight", offsetof(struct layer, v), MATRIX, KD, D, ALWAYS},
+    {"attn_q.bias", offsetof(struct layer, q_bias), VECTOR, QD, ONE, IF_BIAS},
+    {"attn_k.bias", offsetof(struct layer, k_bias), VECTOR, KD, ONE, IF_BIAS},
+    {"attn_v.bias", offsetof(struct layer, v_bias), VECTOR, KD, ONE, IF_BIAS},
+    {"attn_q_norm.weight", offsetof(struct layer, q_norm), VECTOR, DIM, ONE, IF_QK_NORM},
+    {"attn_k_norm.weight", offsetof(struct layer, k_norm), VECTOR, DIM, ONE, IF_QK_NORM},
+    {"attn_output.weight", offsetof(struct layer, o), MATRIX, D, QD, ALWAYS},
+    {"ffn_norm.weight", offsetof(struct layer, ffn_norm), VECTOR, D, ONE, ALWAYS},
+    {"ffn_gate.weight", offsetof(struct layer, gate), MATRIX, F, D, ALWAYS},
+    {"ffn_up.weight", offsetof(struct layer, up), MATRIX, F, D, ALWAYS},
+    {"ffn_down.weight", offsetof(struct layer, down), MATRIX, D, F, ALWAYS},
+};
+
+static const struct tensor_row embed_row = {
+    "token_embd.weight", offsetof(struct weights, embed), MATRIX, V, D, ALWAYS};
+static const struct tensor_row head_row = {
+    "output.weight", offsetof(struct weights, head), MATRIX, V, D, ALWAYS};
+static const struct tensor_row norm_row = {
+    "output_norm.weight", offsetof(struct weights, norm), VECTOR, D, ONE, ALWAYS};
+static const struct tensor_row freqs_row = {"rope_freqs.weight", 0, VECTOR, HALF_DIM, ONE, ALWAYS};
+
+struct weight_item {
+    const struct gguf_tensor *tensor; /* NULL: the rotary frequencies, from hparams */
+    char name[48];
+    enum kind kind;
+    void *target;  /* struct weight or const float * */
+    size_t offset; /* in the memory */
+    size_t bytes;  /* there */
+};
+
+/* What open passes down. */
+struct opening {
+    struct weights *w;
+    const struct gguf *g;
+    const struct arch *arch;
+    int32_t extent[EXTENT_COUNT];
+};
+
+static int32_t check_tensor(const struct opening *o, const struct tensor_row *row,
+                            const struct gguf_tensor *t, const char *name, struct err *err)
+{
+    int64_t n = o->extent[row->N], k = o->extent[row->K];
+    int64_t want0 = row->kind == MATRIX ? k : n, want1 = row->kind == MATRIX ? n : 1;
+    if (t->dim[0] != want0 || t->dim[1] != want1 || t->dim[2] != 1 || t->dim[3] != 1)
+        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is %lld x %lld x %lld, want %lld x %lld",
+                       name, (long long)t->dim[0], (long long)t->dim[1], (long long)t->dim[2],
+                       (long long)want0, (long long)want1);
+    if (row->kind == VECTOR && t->fmt != FMT_f32 && t->fmt != FMT_f16 && t->fmt != FMT_bf16)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "tensor %s is a vector of type %s: not served",
+                       name, fmt_info[t->fmt].name);
+    return INFLIGHT_OK;
+}
+
+/* Adds one tensor that must be there; base is the struct the row's offset counts in. */
+static int32_t add(struct opening *o, const struct tensor_row *row, void *base, const char *prefix,
+                   struct err *err)
+{
+    struct weight_item *item = &o->w->item[o->w->n_item];
+    (void)snprintf(item->name, sizeof item->name, "%s%s", prefix, row->name);
+    const struct gguf_tensor *t = gguf_find_tensor(o->g, item->name);
+    if (!t)
+        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is missing", item->name);
+    if (check_tensor(o, row, t, item->name, err))
+        return err->code;
+    item->tensor = t;
+    item->kind = row->kind;
+    item->target = (char *)base + row->offset;
+    o->w->file_bytes += t->bytes;
+    if (row->kind == MATRIX)
+        o->w->max_width = MAX(o->w->max_width, o->extent[row->K]);
+    o->w->n_item++;
+    return INFLIGHT_OK;
+}
+
+static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
+{
+    char prefix[24];
+    (void)snprintf(prefix, sizeof prefix, "blk.%d.", l);
+    for (size_t i = 0; i < COUNT_OF(layer_rows); i++) {
+        const struct tensor_row *row = &layer_rows[i];
+        bool needed = row->need == ALWAYS || (row->need == IF_BIAS && o->arch->qkv_bias) ||
+                      (row->need == IF_QK_NORM && o->arch->qk_norm);
+        if (needed && add(o, row, &o->w->layer[l], prefix, err))
+            return err->code;
+    }
+    return INFLIGHT_OK;
+}
+
+/* The rotary frequencies are a vector of the device like any other. */
+static void add_frequencies(struct weights *w)
+{
+    struct weight_item *item = &w->item[w->n_item++];
+    (void)snprintf(item->name, sizeof item->name, "%s", "rotary frequencies");
+    item->kind = VECTOR;
+    item->target = &w->freq;
+}
+
+int32_t weights_open(struct weights *w, const struct gguf *g, const struct arch *arch,
+                     const struct hparams *h, struct arena *arena, struct err *err)
+{
+    struct opening o = {
+        w, g, arch, {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, h->dim, h->dim / 2}};
+    *w = (struct weights){0};
+    size_t n = (size_t)h->L * COUNT_OF(layer_rows) + 4;
+    w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);
+    w->item = arena_take_array(arena, n, sizeof *w->item);
+    if (!w->layer || !w->item)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for the list of %zu tensors", n);
+    if (add(&o, &embed_row, w, "", err))
+        return err->code;
+    for (int32_t l = 0; l < h->L; l++)
+        if (add_layer(&o, l, err))
+            return err->code;
+    if (add(&o, &norm_row, w, "", err))
+        return err->code;
+    w->tied = !gguf_find_tensor(g, head_row.name);
+    if (!w->tied && add(&o, &head_row, w, "", err))
+        return err->code;
+    const struct gguf_tensor *freqs = gguf_find_tensor(g, freqs_row.name);
+    if (freqs && check_tensor(&o, &freqs_row, freqs, freqs_row.name, err))
+        return err->code;
+    add_frequencies(w);
+    w->item[w->n_item - 1].bytes = (size_t)(h->dim / 2) * sizeof(float);
+    return INFLIGHT_OK;
+}
+
+int32_t weights_measure(struct weights *w, const struct backend *backend,
+                        const struct device_config *config, struct err *err)
+{
+    w->bytes = 0;
+    for (int32_t i = 0; i < w->n_item; i++) {
+        struct weight_item *item = &w->item[i];
+        const struct gguf_tensor *t = item->tensor;
+        if (item->kind == MATRIX)
+            item->bytes =
+                backend->packed_bytes(config, t->fmt, (int32_t)t->dim[1], (int32_t)t->dim[0]);
+        else if (t)
+            item->bytes = (size_t)t->dim[0] * sizeof(float);
+        if (!item->bytes)
+            return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                           "tensor %s: %s rows of %lld values are not served by device %s",
+                           item->name, fmt_info[t->fmt].name, (long long)t->dim[0], backend->name);
+        item->offset = w->bytes;
+        w->bytes += ROUND_UP(item->bytes, (size_t)CACHE_LINE);
+    }
+    return INFLIGHT_OK;
+}
+
+void weights_place(struct weights *w, void *memory)
+{
+    for (int32_t i = 0; i < w->n_item; i++) {
+        const struct weight_item *item = &w->item[i];
+        const struct gguf_tensor *t = item->tensor;
+        char *at = (char *)memory + item->offset;
+        if (item->kind == MATRIX)
+            *(struct weight *)item->target = (struct weight){.fmt = t->fmt,
+                                                             .N = (int32_t)t->dim[1],
+                                                             .K = (int32_t)t->dim[0],
+                                                             .data = at,
+                                                             .bytes = item->bytes};
+        else
+            *(const float **)item->target = (const float *)(const void *)at;
+    }
+    if (w->tied)
+        w->head = w->embed;
+}
+
+static int32_t load_item(const struct weight_item *item, const struct weights_source *source,
+                         struct buf *scratch, struct err *err)
+{
+    const struct gguf_tensor *t = item->tensor;
+    const void *data = file_view(source->file, t->offset, t->bytes, scratch, err);
+    if (!data)
+        return err->code;
+    if (item->kind == VECTOR) {
+        fmt_decode_row(t->fmt, data, t->dim[0], *(float **)item->target);
+        return INFLIGHT_OK;
+    }
+    struct weight_source rows = {t->fmt, (int32_t)t->dim[1], (int32_t)t->dim[0], data};
+    if (source->backend->pack(source->device, &rows, item->target, err))
+        return err_prefix(err, "tensor %s", item->name);
+    return INFLIGHT_OK;
+}
+
+static int32_t load_items(struct weights *w, const struct weights_source *source,
+                          struct buf *scratch, struct err *err)
+{
+    uint64_t done = 0;
+    for (int32_t i = 0; i < w->n_item; i++) {
+        const struct weight_item *item = &w->item[i];
+        if (!item->tensor) {
+            memcpy(*(float **)item->target, source->freq, item->bytes);
+            continue;
+        }
+        if (source->progress && source->progress(source->user, done, w->file_bytes))
+            return err_set(err, INFLIGHT_E_SHUTDOWN, "loading was stopped");
+        if (load_item(item, source, scratch, err))
+            return err->code;
+        done += item->tensor->bytes;
+    }
+    return INFLIGHT_OK;
+}
+
+int32_t weights_load(struct weights *w, const struct weights_source *source, const struct mem *mem,
+                     struct err *err)
+{
+    char text[BYTES_TEXT];
+    struct buf scratch;
+    w->mem = mem;
+    w->memory = mem_take(mem, w->bytes, CACHE_LINE);
+    if (!w->memory)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %s of weights",
+                       bytes_text(w->bytes, text));
+    weights_place(w, w->memory);
+    buf_init(&scratch, mem);
+    int32_t rc = load_items(w, source, &scratch, err);
+    buf_release(&scratch);
+    if (!rc && w->tied)
+        w->head = w->embed;
+    return rc;
+}
+
+void weights_release(struct weights *w)
+{
+    if (w->memory)
+        mem_give(w->mem, w->memory, w->bytes);
+    w->memory = NULL;
+}
+
+const char *weights_name(const struct weights *w, const void *field)
+{
+    for (int32_t i = 0; i < w->n_item; i++) {
+        const struct weight_item *item = &w->item[i];
+        const void *at = item->kind == MATRIX ? item->target : *(void **)item->target;
+        if (at == field)
+            return item->name;
+    }
+    return field == &w->head ? "token_embd.weight" : "?";
+}

@@ -1,0 +1,65 @@
+/* Tensors of the file -> packed matrices and float vectors of the device. Which tensors
+ * a layer has, and of what shape, is one table in weights.c. */
+#pragma once
+
+#include "arch.h"
+#include "hparams.h"
+
+#include "../../kernels/backend.h"
+
+struct layer {
+    const float *attn_norm, *ffn_norm;     /* (D) */
+    const float *q_bias, *k_bias, *v_bias; /* (H dim), (K dim), (K dim) or NULL */
+    const float *q_norm, *k_norm;          /* (dim) or NULL */
+    struct weight q, k, v, o, gate, up, down;
+};
+
+struct weight_item; /* one tensor: where it is in the file and where it goes */
+
+struct weights {
+    struct weight embed; /* (V, D) */
+    struct weight head;  /* (V, D); the same data as embed when the file has no output */
+    const float *norm;   /* (D) before the head */
+    const float *freq;   /* (dim / 2) */
+    struct layer *layer; /* (L) */
+    bool tied;
+
+    struct weight_item *item; /* (n_item) in file order of use */
+    int32_t n_item;
+    uint64_t bytes;      /* all packed matrices and vectors */
+    uint64_t file_bytes; /* of the same tensors in the file, for progress */
+    int32_t max_width;   /* largest K of any matrix */
+    void *memory;        /* owned, (bytes) after load */
+    const struct mem *mem;
+};
+
+/* Finds every tensor, checks type and shape against h, measures. All bookkeeping in the
+ * arena. config: for the back end's packed sizes. */
+int32_t weights_open(struct weights *w, const struct gguf *g, const struct arch *arch,
+                     const struct hparams *h, struct arena *arena, struct err *err);
+int32_t weights_measure(struct weights *w, const struct backend *backend,
+                        const struct device_config *config, struct err *err);
+
+/* Points every matrix and vector at its place in memory, which is not touched. */
+void weights_place(struct weights *w, void *memory);
+
+/* Progress while loading; non-zero stops. */
+typedef int weights_progress(void *user, uint64_t done, uint64_t total);
+
+struct weights_source {
+    const struct file *file;
+    const struct backend *backend;
+    struct device *device;
+    const float *freq; /* (dim / 2) */
+    weights_progress *progress;
+    void *user;
+};
+
+/* Takes w->bytes from mem and packs everything on the device's lanes. */
+int32_t weights_load(struct weights *w, const struct weights_source *source, const struct mem *mem,
+                     struct err *err);
+void weights_release(struct weights *w);
+
+/* The file's name of a struct weight or a placed vector ("blk.3.attn_q.weight"), for
+ * dumps; "?" if it is nothing of w's. */
+const char *weights_name(const struct weights *w, const void *field);

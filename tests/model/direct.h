@@ -1,0 +1,13 @@
+/* A model without the engine around it: open, load, one forward pass over given tokens. */
+#pragma once
+
+#include "plugin/model/model.h"
+
+#define TEST_MODEL "build/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+#define DIRECT_MAX 256 /* most tokens of one pass */
+
+/* Opens and loads; NULL with the running test skipped or failed. */
+struct model *direct_open(int32_t activations, int32_t kv_type, int32_t threads);
+
+/* Positions 0 .. n-1 in one pass, logits of every position. False: failed. */
+bool direct_forward(struct model *m, const int32_t *token, int32_t n);
