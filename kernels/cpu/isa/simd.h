@@ -1,0 +1,84 @@
+/* Vectors of 16 lanes, one set of names for every instruction set: vf holds 16
+ * floats, vi 16 int32. This header and the three it picks from are the only place
+ * that knows which instruction set is being compiled.
+ *
+ * Every function is exact about the order of its operations, so that a result never
+ * depends on where a value stood in a vector. Loads and stores need no alignment.
+ *
+ * Dot products: a "line" is a vi read as 64 bytes, 4 consecutive inputs of 16 output
+ * rows (lane i, byte j: row i, input j). vi_dot(acc, line, a) adds to each row the sum
+ * of its 4 bytes times the 4 activations a[0..3], exactly, for bytes 0..127;
+ * vi_dot_s8 does so for any signed byte, stored as byte + DOT_BIAS; then the sum
+ * is too large by DOT_BIAS * (a[0] + .. + a[3]). Activations are -127 .. 127. */
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+/* Name of a non-static symbol of this directory: ISA_FN(linear) is linear_avx512. */
+#define ISA_JOIN_(name, isa) name##_##isa
+#define ISA_JOIN(name, isa)  ISA_JOIN_(name, isa)
+#define ISA_FN(name)         ISA_JOIN(name, ISA)
+
+#define SIMD       static inline __attribute__((always_inline, unused))
+#define LANES      16
+#define LINE_BYTES 64
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#if defined(ISA_AVX512)
+#include "simd_avx512.h"
+#elif defined(ISA_AVX2)
+#include "simd_avx2.h"
+#else
+#include "simd_plain.h"
+#endif
+
+/* The 16 even and odd elements of 16 pairs of bfloat16. */
+SIMD vf vf_bf16_even(vi pairs)
+{
+    return vi_as_vf(vi_shl(pairs, 16));
+}
+
+SIMD vf vf_bf16_odd(vi pairs)
+{
+    return vi_as_vf(vi_and(pairs, vi_set1((int32_t)0xffff0000u)));
+}
+
+/* e^x within 2 units of the last place; exactly 0 below -87.3, at most e^88.3. */
+SIMD vf vf_exp(vf x)
+{
+    const vf lowest = vf_set1(-87.3f);
+    vf y = vf_min(vf_max(x, lowest), vf_set1(88.3f));
+    vi n = vi_round(vf_mul(y, vf_set1(1.44269504f)));
+    vf k = vf_of_vi(n);
+    vf r = vf_fma(k, vf_set1(-0.693359375f), y); /* ln 2 in two parts */
+    r = vf_fma(k, vf_set1(2.12194440e-4f), r);
+    vf p = vf_set1(1.9875691500e-4f);
+    p = vf_fma(p, r, vf_set1(1.3981999507e-3f));
+    p = vf_fma(p, r, vf_set1(8.3334519073e-3f));
+    p = vf_fma(p, r, vf_set1(4.1665795894e-2f));
+    p = vf_fma(p, r, vf_set1(1.6666665459e-1f));
+    p = vf_fma(p, r, vf_set1(5.0000001201e-1f));
+    p = vf_add(vf_fma(p, vf_mul(r, r), r), vf_set1(1.0f));
+    vf e = vi_as_vf(vi_add(vf_as_vi(p), vi_shl(n, 23)));
+    return vf_less(x, lowest, vf_zero(), e);
+}
+
+/* x / (1 + e^-x) */
+SIMD vf vf_silu(vf x)
+{
+    return vf_div(x, vf_add(vf_set1(1.0f), vf_exp(vf_sub(vf_zero(), x))));
+}
+
+/* Nearest bfloat16, ties to even; not for NaN. */
+SIMD void vf_store_bf16(uint16_t *out, vf x)
+{
+    vi bits = vf_as_vi(x);
+    vi odd = vi_and(vi_shr(bits, 16), vi_set1(1));
+    vi_store_u16(out, vi_shr(vi_add(vi_add(bits, vi_set1(0x7fff)), odd), 16));
+}

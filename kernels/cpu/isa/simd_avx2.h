@@ -1,0 +1,348 @@
+/* Vectors of simd.h as two 256-bit registers; needs AVX2, FMA and F16C. */
+#pragma once
+
+#include <immintrin.h>
+
+typedef struct {
+    __m256 a, b; /* lanes 0 .. 7, 8 .. 15 */
+} vf;
+
+typedef struct {
+    __m256i a, b;
+} vi;
+
+#define SIMD_NAME  "avx2"
+#define DOT_BIAS   0 /* signed bytes stay as they are */
+#define HIGH_SCALE 1
+
+/* Attention: rows of a tile, and how many vectors of sums fit the registers. */
+#define TILES(X)     X(1) X(2) X(3) X(4) X(6)
+#define TILE_ROWS    6
+#define TILE_VECTORS 6
+
+SIMD vf vf_of(__m256 a, __m256 b)
+{
+    return (vf){a, b};
+}
+
+SIMD vi vi_of(__m256i a, __m256i b)
+{
+    return (vi){a, b};
+}
+
+SIMD vf vf_zero(void)
+{
+    return vf_of(_mm256_setzero_ps(), _mm256_setzero_ps());
+}
+
+SIMD vf vf_set1(float x)
+{
+    return vf_of(_mm256_set1_ps(x), _mm256_set1_ps(x));
+}
+
+SIMD vf vf_load(const float *p)
+{
+    return vf_of(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+}
+
+SIMD void vf_store(float *p, vf x)
+{
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+}
+
+/* All ones in lanes 0 .. n - 1. */
+SIMD vi vi_mask_first(int n)
+{
+    __m256i m = _mm256_set1_epi32(n);
+    return vi_of(_mm256_cmpgt_epi32(m, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)),
+                 _mm256_cmpgt_epi32(m, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)));
+}
+
+/* The first n lanes only, 0 <= n <= 16; the others are zero, or left as they were. */
+SIMD vf vf_load_first(const float *p, int n)
+{
+    vi m = vi_mask_first(n);
+    return vf_of(_mm256_maskload_ps(p, m.a), _mm256_maskload_ps(p + 8, m.b));
+}
+
+SIMD void vf_store_first(float *p, vf x, int n)
+{
+    vi m = vi_mask_first(n);
+    _mm256_maskstore_ps(p, m.a, x.a);
+    _mm256_maskstore_ps(p + 8, m.b, x.b);
+}
+
+/* Lanes 2i and 2i + 1 are p[i]. */
+SIMD vf vf_load_twice(const float *p)
+{
+    __m256 x = _mm256_loadu_ps(p);
+    return vf_of(_mm256_permutevar8x32_ps(x, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)),
+                 _mm256_permutevar8x32_ps(x, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7)));
+}
+
+/* Lanes 2i and 2i + 1 change places. */
+SIMD vf vf_swap_pairs(vf x)
+{
+    return vf_of(_mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1));
+}
+
+SIMD vf vf_load_f16(const uint16_t *p)
+{
+    return vf_of(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
+                 _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8))));
+}
+
+SIMD vf vf_load_bf16(const uint16_t *p)
+{
+    __m256i a = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    __m256i b = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p + 8)));
+    return vf_of(_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)),
+                 _mm256_castsi256_ps(_mm256_slli_epi32(b, 16)));
+}
+
+SIMD vf vf_add(vf x, vf y)
+{
+    return vf_of(_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b));
+}
+
+SIMD vf vf_sub(vf x, vf y)
+{
+    return vf_of(_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b));
+}
+
+SIMD vf vf_mul(vf x, vf y)
+{
+    return vf_of(_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b));
+}
+
+SIMD vf vf_div(vf x, vf y)
+{
+    return vf_of(_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b));
+}
+
+/* x * y + z; rounded once where the hardware can. */
+SIMD vf vf_fma(vf x, vf y, vf z)
+{
+    return vf_of(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
+}
+
+/* sum + x * *factor, as vf_fma */
+SIMD vf vf_add_times(vf sum, vf x, const float *factor)
+{
+    return vf_fma(x, vf_set1(*factor), sum);
+}
+
+/* y where x is NaN */
+SIMD vf vf_max(vf x, vf y)
+{
+    return vf_of(_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b));
+}
+
+SIMD vf vf_min(vf x, vf y)
+{
+    return vf_of(_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b));
+}
+
+SIMD vf vf_abs(vf x)
+{
+    __m256 sign = _mm256_set1_ps(-0.0f);
+    return vf_of(_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b));
+}
+
+/* x < y ? yes : no */
+SIMD vf vf_less(vf x, vf y, vf yes, vf no)
+{
+    return vf_of(_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
+                 _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ)));
+}
+
+/* Lanes 0 .. n - 1 of x, the others of y. */
+SIMD vf vf_first(vf x, vf y, int n)
+{
+    vi m = vi_mask_first(n);
+    return vf_of(_mm256_blendv_ps(y.a, x.a, _mm256_castsi256_ps(m.a)),
+                 _mm256_blendv_ps(y.b, x.b, _mm256_castsi256_ps(m.b)));
+}
+
+/* Lanes i and i + 8, then + 4, + 2, + 1. */
+SIMD float vf_sum(vf x)
+{
+    __m256 b = _mm256_add_ps(x.a, x.b);
+    __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+    c = _mm_add_ps(c, _mm_movehl_ps(c, c));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+
+SIMD float vf_largest(vf x)
+{
+    __m256 b = _mm256_max_ps(x.a, x.b);
+    __m128 c = _mm_max_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+    c = _mm_max_ps(c, _mm_movehl_ps(c, c));
+    return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+}
+
+SIMD vi vf_as_vi(vf x)
+{
+    return vi_of(_mm256_castps_si256(x.a), _mm256_castps_si256(x.b));
+}
+
+SIMD vf vi_as_vf(vi x)
+{
+    return vf_of(_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b));
+}
+
+SIMD vf vf_of_vi(vi x)
+{
+    return vf_of(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b));
+}
+
+/* Nearest integer, ties to even, of values within int32. */
+SIMD vi vi_round(vf x)
+{
+    return vi_of(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));
+}
+
+SIMD vi vi_zero(void)
+{
+    return vi_of(_mm256_setzero_si256(), _mm256_setzero_si256());
+}
+
+SIMD vi vi_set1(int32_t x)
+{
+    return vi_of(_mm256_set1_epi32(x), _mm256_set1_epi32(x));
+}
+
+SIMD vi vi_load(const void *p)
+{
+    return vi_of(_mm256_loadu_si256((const __m256i *)p),
+                 _mm256_loadu_si256((const __m256i *)p + 1));
+}
+
+SIMD void vi_store(void *p, vi x)
+{
+    _mm256_storeu_si256((__m256i *)p, x.a);
+    _mm256_storeu_si256((__m256i *)p + 1, x.b);
+}
+
+SIMD vi vi_load_u8(const uint8_t *p)
+{
+    return vi_of(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)),
+                 _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8))));
+}
+
+SIMD vi vi_load_s8(const int8_t *p)
+{
+    return vi_of(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)),
+                 _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8))));
+}
+
+/* The low 8 or 16 bits of each lane. */
+SIMD void vi_store_u16(uint16_t *p, vi x)
+{
+    __m256i m = _mm256_set1_epi32(0xffff);
+    __m256i y = _mm256_packus_epi32(_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m));
+    _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(y, 0xd8));
+}
+
+SIMD void vi_store_s8(int8_t *p, vi x)
+{
+    __m256i m = _mm256_set1_epi32(0xff);
+    __m256i y = _mm256_packus_epi32(_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m));
+    y = _mm256_permute4x64_epi64(y, 0xd8);
+    _mm_storeu_si128((__m128i *)p,
+                     _mm_packus_epi16(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1)));
+}
+
+SIMD vi vi_add(vi x, vi y)
+{
+    return vi_of(_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b));
+}
+
+SIMD vi vi_and(vi x, vi y)
+{
+    return vi_of(_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b));
+}
+
+/* Shifts by a constant; shr fills with zeros, sar with the sign. */
+SIMD vi vi_shl(vi x, int n)
+{
+    return vi_of(_mm256_slli_epi32(x.a, n), _mm256_slli_epi32(x.b, n));
+}
+
+SIMD vi vi_shr(vi x, int n)
+{
+    return vi_of(_mm256_srli_epi32(x.a, n), _mm256_srli_epi32(x.b, n));
+}
+
+SIMD vi vi_sar(vi x, int n)
+{
+    return vi_of(_mm256_srai_epi32(x.a, n), _mm256_srai_epi32(x.b, n));
+}
+
+SIMD int32_t vi_sum(vi x)
+{
+    __m256i b = _mm256_add_epi32(x.a, x.b);
+    __m128i c = _mm_add_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1));
+    c = _mm_add_epi32(c, _mm_shuffle_epi32(c, 0x4e));
+    c = _mm_add_epi32(c, _mm_shuffle_epi32(c, 0xb1));
+    return _mm_cvtsi128_si32(c);
+}
+
+/* Nibbles of a line: the low ones, and the high ones times HIGH_SCALE. */
+SIMD vi vi_low(vi line)
+{
+    __m256i m = _mm256_set1_epi8(0x0f);
+    return vi_of(_mm256_and_si256(line.a, m), _mm256_and_si256(line.b, m));
+}
+
+SIMD vi vi_high(vi line)
+{
+    return vi_low(vi_of(_mm256_srli_epi16(line.a, 4), _mm256_srli_epi16(line.b, 4)));
+}
+
+SIMD __m256i broadcast4(const int8_t *a)
+{
+    int32_t four;
+    memcpy(&four, a, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+/* 127 * 127 * 2 fits 16 bits: the saturation of the instruction never happens. */
+SIMD vi vi_dot(vi acc, vi line, const int8_t *a)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i x = broadcast4(a);
+    __m256i p = _mm256_madd_epi16(_mm256_maddubs_epi16(line.a, x), one);
+    __m256i q = _mm256_madd_epi16(_mm256_maddubs_epi16(line.b, x), one);
+    return vi_of(_mm256_add_epi32(acc.a, p), _mm256_add_epi32(acc.b, q));
+}
+
+/* |w| * (a with the sign of w): 128 * 127 * 2 fits 16 bits too. */
+SIMD vi vi_dot_s8(vi acc, vi line, const int8_t *a)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i x = broadcast4(a);
+    __m256i p = _mm256_maddubs_epi16(_mm256_abs_epi8(line.a), _mm256_sign_epi8(x, line.a));
+    __m256i q = _mm256_maddubs_epi16(_mm256_abs_epi8(line.b), _mm256_sign_epi8(x, line.b));
+    return vi_of(_mm256_add_epi32(acc.a, _mm256_madd_epi16(p, one)),
+                 _mm256_add_epi32(acc.b, _mm256_madd_epi16(q, one)));
+}
+
+/* acc + 8 lines of what vi_low or vi_high gave, times a[0 .. 31]: 15 * 127 * 16 fits
+ * 16 bits, so the sums widen only once. */
+SIMD vi vi_dot_nibbles(vi acc, const vi line[8], const int8_t *a)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i x = broadcast4(a);
+    __m256i p = _mm256_maddubs_epi16(line[0].a, x);
+    __m256i q = _mm256_maddubs_epi16(line[0].b, x);
+    UNROLL
+    for (int i = 1; i < 8; i++) {
+        x = broadcast4(a + 4 * i);
+        p = _mm256_add_epi16(p, _mm256_maddubs_epi16(line[i].a, x));
+        q = _mm256_add_epi16(q, _mm256_maddubs_epi16(line[i].b, x));
+    }
+    return vi_of(_mm256_add_epi32(acc.a, _mm256_madd_epi16(p, one)),
+                 _mm256_add_epi32(acc.b, _mm256_madd_epi16(q, one)));
+}

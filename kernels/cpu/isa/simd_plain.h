@@ -1,0 +1,395 @@
+/* Vectors of simd.h as four of the compiler's own 16-byte vectors: portable C that
+ * becomes the base instruction set of the machine. */
+#pragma once
+
+#include <math.h>
+
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef int32_t i32x4 __attribute__((vector_size(16)));
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef int16_t i16x8 __attribute__((vector_size(16)));
+typedef uint16_t u16x8 __attribute__((vector_size(16)));
+
+typedef struct {
+    f32x4 v[4]; /* lanes 0 .. 3, 4 .. 7, 8 .. 11, 12 .. 15 */
+} vf;
+
+typedef struct {
+    i32x4 v[4];
+} vi;
+
+#define SIMD_NAME  "plain"
+#define DOT_BIAS   0
+#define HIGH_SCALE 1
+
+/* Attention: rows of a tile, and how many vectors of sums fit the registers. */
+#define TILES(X)     X(1) X(2)
+#define TILE_ROWS    2
+#define TILE_VECTORS 2
+
+/* One vector from an expression of i = 0 .. 3. */
+#define EACH4(type, expression)       \
+    do {                              \
+        type each;                    \
+        UNROLL                        \
+        for (int i = 0; i < 4; i++)   \
+            each.v[i] = (expression); \
+        return each;                  \
+    } while (0)
+
+SIMD vf vf_set1(float x)
+{
+    EACH4(vf, ((f32x4){x, x, x, x}));
+}
+
+SIMD vf vf_zero(void)
+{
+    return vf_set1(0.0f);
+}
+
+SIMD vf vf_load(const float *p)
+{
+    vf x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+SIMD void vf_store(float *p, vf x)
+{
+    memcpy(p, &x, sizeof x);
+}
+
+/* The first n lanes only, 0 <= n <= 16; the others are zero, or left as they were. */
+SIMD vf vf_load_first(const float *p, int n)
+{
+    vf x = vf_zero();
+    memcpy(&x, p, (size_t)n * sizeof *p);
+    return x;
+}
+
+SIMD void vf_store_first(float *p, vf x, int n)
+{
+    memcpy(p, &x, (size_t)n * sizeof *p);
+}
+
+/* Lanes 2i and 2i + 1 are p[i]. */
+SIMD vf vf_load_twice(const float *p)
+{
+    vf x;
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        x.v[i] = (f32x4){p[2 * i], p[2 * i], p[2 * i + 1], p[2 * i + 1]};
+    return x;
+}
+
+/* Lanes 2i and 2i + 1 change places. */
+SIMD vf vf_swap_pairs(vf x)
+{
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        x.v[i] = (f32x4){x.v[i][1], x.v[i][0], x.v[i][3], x.v[i][2]};
+    return x;
+}
+
+/* Half precision by integer arithmetic: the exponent is moved, and values below the
+ * normal range come out right because the subtraction of floats normalises them. */
+SIMD float f16_to_float(uint16_t half)
+{
+    uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
+    uint32_t exponent = magnitude & 0x0f800000;
+    uint32_t bits = magnitude + (112u << 23);
+    float x;
+    if (exponent == 0x0f800000)
+        bits += 112u << 23; /* infinity, NaN */
+    else if (exponent == 0)
+        bits += 1u << 23;
+    memcpy(&x, &bits, sizeof x);
+    if (exponent == 0)
+        x -= 6.103515625e-05f;
+    memcpy(&bits, &x, sizeof bits);
+    bits |= sign;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+SIMD vf vf_load_f16(const uint16_t *p)
+{
+    float x[16];
+    for (int i = 0; i < 16; i++)
+        x[i] = f16_to_float(p[i]);
+    return vf_load(x);
+}
+
+SIMD vf vf_load_bf16(const uint16_t *p)
+{
+    uint32_t bits[16];
+    vf x;
+    for (int i = 0; i < 16; i++)
+        bits[i] = (uint32_t)p[i] << 16;
+    memcpy(&x, bits, sizeof x);
+    return x;
+}
+
+SIMD vf vf_add(vf x, vf y)
+{
+    EACH4(vf, x.v[i] + y.v[i]);
+}
+
+SIMD vf vf_sub(vf x, vf y)
+{
+    EACH4(vf, x.v[i] - y.v[i]);
+}
+
+SIMD vf vf_mul(vf x, vf y)
+{
+    EACH4(vf, x.v[i] * y.v[i]);
+}
+
+SIMD vf vf_div(vf x, vf y)
+{
+    EACH4(vf, x.v[i] / y.v[i]);
+}
+
+/* x * y + z; rounded once where the hardware can: here twice. */
+SIMD vf vf_fma(vf x, vf y, vf z)
+{
+    EACH4(vf, x.v[i] * y.v[i] + z.v[i]);
+}
+
+/* sum + x * *factor, as vf_fma */
+SIMD vf vf_add_times(vf sum, vf x, const float *factor)
+{
+    return vf_fma(x, vf_set1(*factor), sum);
+}
+
+/* mask ? yes : no, lane by lane; mask lanes are 0 or -1. */
+SIMD f32x4 choose(i32x4 mask, f32x4 yes, f32x4 no)
+{
+    return (f32x4)((mask & (i32x4)yes) | (~mask & (i32x4)no));
+}
+
+/* y where x is NaN */
+SIMD vf vf_max(vf x, vf y)
+{
+    EACH4(vf, choose(x.v[i] > y.v[i], x.v[i], y.v[i]));
+}
+
+SIMD vf vf_min(vf x, vf y)
+{
+    EACH4(vf, choose(x.v[i] < y.v[i], x.v[i], y.v[i]));
+}
+
+SIMD vf vf_abs(vf x)
+{
+    const i32x4 m = {0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff};
+    EACH4(vf, (f32x4)((i32x4)x.v[i] & m));
+}
+
+/* x < y ? yes : no */
+SIMD vf vf_less(vf x, vf y, vf yes, vf no)
+{
+    EACH4(vf, choose(x.v[i] < y.v[i], yes.v[i], no.v[i]));
+}
+
+/* Lanes 0 .. n - 1 of x, the others of y. */
+SIMD vf vf_first(vf x, vf y, int n)
+{
+    const i32x4 lane = {0, 1, 2, 3};
+    EACH4(vf, choose(lane + 4 * i < n, x.v[i], y.v[i]));
+}
+
+/* Lanes i and i + 8, then + 4, + 2, + 1. */
+SIMD float vf_sum(vf x)
+{
+    f32x4 c = (x.v[0] + x.v[2]) + (x.v[1] + x.v[3]);
+    return (c[0] + c[2]) + (c[1] + c[3]);
+}
+
+SIMD float vf_largest(vf x)
+{
+    float all[16], most;
+    vf_store(all, x);
+    most = all[0];
+    for (int i = 1; i < 16; i++)
+        most = all[i] > most ? all[i] : most;
+    return most;
+}
+
+SIMD vi vf_as_vi(vf x)
+{
+    EACH4(vi, (i32x4)x.v[i]);
+}
+
+SIMD vf vi_as_vf(vi x)
+{
+    EACH4(vf, (f32x4)x.v[i]);
+}
+
+SIMD vf vf_of_vi(vi x)
+{
+    EACH4(vf, __builtin_convertvector(x.v[i], f32x4));
+}
+
+/* Nearest integer, ties to even, of values within int32. Below 2^22 in magnitude the
+ * rounding of an addition does it; all uses are. */
+SIMD vi vi_round(vf x)
+{
+    const f32x4 magic = {12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f};
+    EACH4(vi, (i32x4)(x.v[i] + magic) - (i32x4)magic);
+}
+
+SIMD vi vi_set1(int32_t x)
+{
+    EACH4(vi, ((i32x4){x, x, x, x}));
+}
+
+SIMD vi vi_zero(void)
+{
+    return vi_set1(0);
+}
+
+SIMD vi vi_load(const void *p)
+{
+    vi x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+SIMD void vi_store(void *p, vi x)
+{
+    memcpy(p, &x, sizeof x);
+}
+
+SIMD vi vi_load_u8(const uint8_t *p)
+{
+    int32_t x[16];
+    for (int i = 0; i < 16; i++)
+        x[i] = p[i];
+    return vi_load(x);
+}
+
+SIMD vi vi_load_s8(const int8_t *p)
+{
+    int32_t x[16];
+    for (int i = 0; i < 16; i++)
+        x[i] = p[i];
+    return vi_load(x);
+}
+
+/* The low 8 or 16 bits of each lane. */
+SIMD void vi_store_s8(int8_t *p, vi x)
+{
+    uint32_t all[16];
+    vi_store(all, x);
+    for (int i = 0; i < 16; i++)
+        p[i] = (int8_t)(all[i] & 0xff);
+}
+
+SIMD void vi_store_u16(uint16_t *p, vi x)
+{
+    uint32_t all[16];
+    vi_store(all, x);
+    for (int i = 0; i < 16; i++)
+        p[i] = (uint16_t)all[i];
+}
+
+SIMD vi vi_add(vi x, vi y)
+{
+    EACH4(vi, x.v[i] + y.v[i]);
+}
+
+SIMD vi vi_and(vi x, vi y)
+{
+    EACH4(vi, x.v[i] & y.v[i]);
+}
+
+/* Shifts by a constant; shr fills with zeros, sar with the sign. */
+SIMD vi vi_shl(vi x, int n)
+{
+    EACH4(vi, (i32x4)((u32x4)x.v[i] << n));
+}
+
+SIMD vi vi_shr(vi x, int n)
+{
+    EACH4(vi, (i32x4)((u32x4)x.v[i] >> n));
+}
+
+SIMD vi vi_sar(vi x, int n)
+{
+    EACH4(vi, x.v[i] >> n);
+}
+
+SIMD int32_t vi_sum(vi x)
+{
+    i32x4 c = (x.v[0] + x.v[2]) + (x.v[1] + x.v[3]);
+    return (c[0] + c[2]) + (c[1] + c[3]);
+}
+
+/* Nibbles of a line: the low ones, and the high ones times HIGH_SCALE. */
+SIMD vi vi_low(vi line)
+{
+    return vi_and(line, vi_set1(0x0f0f0f0f));
+}
+
+SIMD vi vi_high(vi line)
+{
+    return vi_low(vi_shr(line, 4));
+}
+
+/* Sums of the two products in each 32-bit lane; each product fits 16 bits. */
+SIMD i32x4 add_pairs(i32x4 sum, i16x8 product)
+{
+    i32x4 both = (i32x4)product;
+    return sum + ((i32x4)((u32x4)both << 16) >> 16) + (both >> 16);
+}
+
+SIMD i16x8 activations_pair(int8_t even, int8_t odd)
+{
+    return (i16x8){even, odd, even, odd, even, odd, even, odd};
+}
+
+SIMD vi vi_dot(vi acc, vi line, const int8_t *a)
+{
+    const i16x8 even = activations_pair(a[0], a[2]), odd = activations_pair(a[1], a[3]);
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        u16x8 w = (u16x8)line.v[i];
+        acc.v[i] = add_pairs(acc.v[i], (i16x8)(w & 0xff) * even);
+        acc.v[i] = add_pairs(acc.v[i], (i16x8)(w >> 8) * odd);
+    }
+    return acc;
+}
+
+SIMD vi vi_dot_s8(vi acc, vi line, const int8_t *a)
+{
+    const i16x8 even = activations_pair(a[0], a[2]), odd = activations_pair(a[1], a[3]);
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        u16x8 w = (u16x8)line.v[i];
+        acc.v[i] = add_pairs(acc.v[i], ((i16x8)(w << 8) >> 8) * even);
+        acc.v[i] = add_pairs(acc.v[i], ((i16x8)w >> 8) * odd);
+    }
+    return acc;
+}
+
+/* acc + 8 lines of what vi_low or vi_high gave, times a[0 .. 31]: 15 * 127 * 16 fits
+ * 16 bits, so the sums widen only once. */
+SIMD vi vi_dot_nibbles(vi acc, const vi line[8], const int8_t *a)
+{
+    i16x8 sum[4] = {{0}, {0}, {0}, {0}};
+    for (int j = 0; j < 8; j++) {
+        const int8_t *four = a + 4 * j;
+        const i16x8 even = activations_pair(four[0], four[2]);
+        const i16x8 odd = activations_pair(four[1], four[3]);
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            u16x8 w = (u16x8)line[j].v[i];
+            sum[i] += (i16x8)(w & 0xff) * even + (i16x8)(w >> 8) * odd;
+        }
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        acc.v[i] = add_pairs(acc.v[i], sum[i]);
+    return acc;
+}
