@@ -13,6 +13,7 @@ struct hash_entry {
 struct hash {
     struct hash_entry *entry; /* (cap), in the arena */
     size_t cap;               /* a power of two, at least twice the entries */
+    uint64_t seed;            /* differs by run, so that no file can be made to collide */
     size_t n;
 };
 

@@ -213,14 +213,15 @@ static int32_t keep_header(const void *bytes, size_t n, struct arena *arena, con
     return INFLIGHT_OK;
 }
 
-/* Behind a hook: fetches the file's beginning until the header is all there, then keeps
- * a copy of exactly the header in the arena. */
+/* Views the file's beginning, behind a hook more and more of it until the header is all
+ * there, and keeps a copy of exactly the header in the arena: nothing of g depends on the
+ * file staying open, or unchanged. */
 static int32_t fetch_header(const struct file *file, struct arena *arena, const uint8_t **header,
                             size_t *header_bytes, struct err *err)
 {
     struct buf scratch;
     struct err attempt = {.code = INFLIGHT_OK}; /* until it is known to be the last one */
-    size_t need = (size_t)MIN(file->bytes, FIRST_READ), entries;
+    size_t need = (size_t)(file->map ? file->bytes : MIN(file->bytes, FIRST_READ)), entries;
     int32_t rc;
 
     buf_init(&scratch, arena->mem);
@@ -245,11 +246,11 @@ static int32_t fetch_header(const struct file *file, struct arena *arena, const 
 
 int32_t gguf_open(struct gguf *g, const struct file *file, struct arena *arena, struct err *err)
 {
-    const uint8_t *header = file->map;
-    size_t n = (size_t)file->bytes, need;
+    const uint8_t *header;
+    size_t n, need;
 
     *g = (struct gguf){.version = 0};
-    int32_t rc = file->map ? INFLIGHT_OK : fetch_header(file, arena, &header, &n, err);
+    int32_t rc = fetch_header(file, arena, &header, &n, err);
     if (rc != INFLIGHT_OK)
         return rc;
     return name_file(file, gguf_parse(g, header, n, file->bytes, arena, &need, err), err);

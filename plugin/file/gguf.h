@@ -56,9 +56,8 @@ struct gguf {
     uint64_t data_offset; /* where tensor data begins */
 };
 
-/* Reads and checks the header of an open file. All memory, and in hook mode the
- * header bytes, go to the arena; in map mode strings point into the mapping, so the
- * file must stay open while g is used. */
+/* Reads and checks the header of an open file. All memory, a copy of the header bytes
+ * included, is the arena's: the file may be closed while g is used. */
 int32_t gguf_open(struct gguf *g, const struct file *file, struct arena *arena, struct err *err);
 
 /* The pure parser: the first n bytes of a file of file_bytes. If the header does not

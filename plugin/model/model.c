@@ -148,16 +148,14 @@ static int32_t fit_budget(struct model *m, const struct model_params *p, struct 
                    m->config.kv_pages * PAGE_TOKENS, bytes_text(p->memory_budget, have));
 }
 
-static int32_t open_header(struct model *m, const struct model_params *p, struct err *err)
+/* What the header says, once it has been read. */
+static int32_t open_contents(struct model *m, const struct model_params *p, struct err *err)
 {
-    if (file_open(&m->file, p->path, p->io, err) || gguf_open(&m->gguf, &m->file, &m->arena, err) ||
-        hparams_read(&m->h, &m->gguf, err))
-        return err->code;
     m->arch = arch_find(m->h.arch);
     if (!m->arch)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "architecture \"%s\" is not served", m->h.arch);
-    if (read_rope_factors(m, err) || tokenizer_open(&m->tokenizer, &m->gguf, &m->arena, err) ||
-        open_chat(m, p, err) || choose_backend(m, p, err) ||
+    if (tokenizer_open(&m->tokenizer, &m->gguf, &m->arena, err) || open_chat(m, p, err) ||
+        choose_backend(m, p, err) ||
         weights_open(&m->weights, &m->gguf, m->arch, &m->h, &m->arena, err))
         return err->code;
     configure_device(m, p);
@@ -165,6 +163,15 @@ static int32_t open_header(struct model *m, const struct model_params *p, struct
     if (weights_measure(&m->weights, m->backend, &m->config, err))
         return err->code;
     return fit_budget(m, p, err);
+}
+
+static int32_t open_header(struct model *m, const struct model_params *p, struct err *err)
+{
+    if (file_open(&m->file, p->path, p->io, err) || gguf_open(&m->gguf, &m->file, &m->arena, err))
+        return err->code;
+    if (hparams_read(&m->h, &m->gguf, err) || open_contents(m, p, err))
+        return err_prefix(err, "%s", m->file.path);
+    return read_rope_factors(m, err);
 }
 
 int32_t model_open(struct model **out, const struct model_params *params, struct err *err)
@@ -176,8 +183,6 @@ int32_t model_open(struct model **out, const struct model_params *params, struct
     m->mem = params->mem;
     arena_init(&m->arena, m->mem);
     if (open_header(m, params, err)) {
-        if (m->file.bytes)
-            err_prefix(err, "%s", m->file.path);
         model_close(m);
         return err->code;
     }
@@ -229,6 +234,7 @@ int32_t model_load(struct model *m, model_progress *progress, void *user, struct
                                     m->h.freq, on_weights, &loading};
     if (weights_load(&m->weights, &source, m->mem, err))
         return err->code;
+    file_close(&m->file);
     struct plan_source plan = {m->arch, &m->h, &m->weights, &m->buffers, m->activations};
     return plan_compile(&m->plan, &plan, &m->arena, err);
 }
