@@ -15,7 +15,7 @@ static int stored_bias(enum data data)
 /* Halves of row r: array a of the unit's halves. */
 static uint8_t *half_at(uint8_t *halves, int a, int r)
 {
-    return halves + (size_t)(a * TILE_ROWS + r) * 2;
+    return halves + (size_t)(a * PACKED_ROWS + r) * 2;
 }
 
 static void put_half(uint8_t *halves, int a, int r, uint16_t bits)
@@ -26,14 +26,14 @@ static void put_half(uint8_t *halves, int a, int r, uint16_t bits)
 static uint16_t get_half(const uint8_t *halves, int a, int r)
 {
     uint16_t bits;
-    memcpy(&bits, halves + (size_t)(a * TILE_ROWS + r) * 2, sizeof bits);
+    memcpy(&bits, halves + (size_t)(a * PACKED_ROWS + r) * 2, sizeof bits);
     return bits;
 }
 
 static void put_scales(enum scales kind, uint8_t *scales, int r, int g,
                        const struct row_group *group)
 {
-    uint8_t *halves = scales + 16 * TILE_ROWS; /* of super-blocks: behind 16 arrays of bytes */
+    uint8_t *halves = scales + 16 * PACKED_ROWS; /* of super-blocks: behind 16 arrays of bytes */
     switch (kind) {
     case SCALES_D:
         put_half(scales, g, r, group->d);
@@ -43,14 +43,14 @@ static void put_scales(enum scales kind, uint8_t *scales, int r, int g,
         put_half(scales, 2 * g + 1, r, group->m);
         break;
     case SCALES_K:
-        scales[g * TILE_ROWS + r] = group->scale;
-        scales[(8 + g) * TILE_ROWS + r] = group->min;
+        scales[g * PACKED_ROWS + r] = group->scale;
+        scales[(8 + g) * PACKED_ROWS + r] = group->min;
         put_half(halves, 0, r, group->d);
         put_half(halves, 1, r, group->m);
         break;
     case SCALES_K16:
-        scales[2 * g * TILE_ROWS + r] = (uint8_t)group->half_scale[0];
-        scales[(2 * g + 1) * TILE_ROWS + r] = (uint8_t)group->half_scale[1];
+        scales[2 * g * PACKED_ROWS + r] = (uint8_t)group->half_scale[0];
+        scales[(2 * g + 1) * PACKED_ROWS + r] = (uint8_t)group->half_scale[1];
         put_half(halves, 0, r, group->d);
         break;
     case SCALES_NONE:
@@ -61,7 +61,7 @@ static void put_scales(enum scales kind, uint8_t *scales, int r, int g,
 static void get_scales(enum scales kind, const uint8_t *scales, int r, int g,
                        struct row_group *group)
 {
-    const uint8_t *halves = scales + 16 * TILE_ROWS;
+    const uint8_t *halves = scales + 16 * PACKED_ROWS;
     switch (kind) {
     case SCALES_D:
         group->d = get_half(scales, g, r);
@@ -71,14 +71,14 @@ static void get_scales(enum scales kind, const uint8_t *scales, int r, int g,
         group->m = get_half(scales, 2 * g + 1, r);
         break;
     case SCALES_K:
-        group->scale = scales[g * TILE_ROWS + r];
-        group->min = scales[(8 + g) * TILE_ROWS + r];
+        group->scale = scales[g * PACKED_ROWS + r];
+        group->min = scales[(8 + g) * PACKED_ROWS + r];
         group->d = get_half(halves, 0, r);
         group->m = get_half(halves, 1, r);
         break;
     case SCALES_K16:
-        group->half_scale[0] = (int8_t)scales[2 * g * TILE_ROWS + r];
-        group->half_scale[1] = (int8_t)scales[(2 * g + 1) * TILE_ROWS + r];
+        group->half_scale[0] = (int8_t)scales[2 * g * PACKED_ROWS + r];
+        group->half_scale[1] = (int8_t)scales[(2 * g + 1) * PACKED_ROWS + r];
         group->d = get_half(halves, 0, r);
         break;
     case SCALES_NONE:

@@ -23,7 +23,7 @@
 
 #include <stdbool.h>
 
-#define TILE_ROWS 16
+#define PACKED_ROWS 16
 #define GROUP     32 /* inputs that share a scale, in weights and activations */
 
 enum data {
@@ -69,7 +69,7 @@ SIMD int unit_inputs(enum scales scales)
 /* Bytes of n inputs of a tile, without scales. */
 SIMD size_t data_bytes(enum data data, int n)
 {
-    size_t values = (size_t)n * TILE_ROWS;
+    size_t values = (size_t)n * PACKED_ROWS;
     switch (data) {
     case DATA_U4:
     case DATA_S4:
@@ -133,11 +133,11 @@ SIMD size_t float_offset(enum data data, int r, int k)
 {
     switch (data) {
     case DATA_F16:
-        return (size_t)(k * TILE_ROWS + r) * 2;
+        return (size_t)(k * PACKED_ROWS + r) * 2;
     case DATA_BF16:
-        return (size_t)((k / 2 * TILE_ROWS + r) * 2 + k % 2) * 2;
+        return (size_t)((k / 2 * PACKED_ROWS + r) * 2 + k % 2) * 2;
     default:
-        return (size_t)(k * TILE_ROWS + r) * 4;
+        return (size_t)(k * PACKED_ROWS + r) * 4;
     }
 }
 

@@ -35,7 +35,7 @@ static bool part_is_float(const struct pass *pass, const struct linear_part *par
 
 static int part_tiles(const struct linear_part *part)
 {
-    return (part->weight->N + TILE_ROWS - 1) / TILE_ROWS;
+    return (part->weight->N + PACKED_ROWS - 1) / PACKED_ROWS;
 }
 
 static size_t part_tile_bytes(const struct linear_part *part)
@@ -89,12 +89,12 @@ static void run_kernel(const struct pass *pass, const struct linear_part *part,
 
 static vf load_rows(const float *p, int rows)
 {
-    return rows == TILE_ROWS ? vf_load(p) : vf_load_first(p, rows);
+    return rows == PACKED_ROWS ? vf_load(p) : vf_load_first(p, rows);
 }
 
 static void store_rows(float *p, vf x, int rows)
 {
-    if (rows == TILE_ROWS)
+    if (rows == PACKED_ROWS)
         vf_store(p, x);
     else
         vf_store_first(p, x, rows);
@@ -111,14 +111,14 @@ static void finish_tile(const struct pass *pass, const struct linear_part *part,
                         const float *out, const float *second)
 {
     const struct product *product = pass->product;
-    int row = tile * TILE_ROWS, rows = MIN(TILE_ROWS, part->weight->N - row);
+    int row = tile * PACKED_ROWS, rows = MIN(PACKED_ROWS, part->weight->N - row);
     int token = b * BLOCK_COLUMNS, n = MIN(BLOCK_COLUMNS, pass->in.n - token);
     float *y = product->y + (size_t)(pass->first + token) * product->ldy + part->column + row;
-    for (int c = 0; c < n; c++, y += product->ldy, out += TILE_ROWS) {
+    for (int c = 0; c < n; c++, y += product->ldy, out += PACKED_ROWS) {
         vf x = with_bias(out, part, row, rows);
         if (second) {
             x = vf_mul(vf_silu(x), with_bias(second, part + 1, row, rows));
-            second += TILE_ROWS;
+            second += PACKED_ROWS;
         } else if (product->epilogue == EPILOGUE_ADD) {
             x = vf_add(load_rows(y, rows), x);
         }
@@ -133,7 +133,7 @@ static void run_tiles(const struct pass *pass, int p, int first, int last, int b
     const struct linear_part *part = &pass->product->part[p];
     const bool gated = pass->product->epilogue == EPILOGUE_GLU_SILU;
     int index = ISA_FN(width_index)(pass->in.n - b * BLOCK_COLUMNS);
-    size_t tile_floats = (size_t)ISA_FN(width_at)(index) * TILE_ROWS;
+    size_t tile_floats = (size_t)ISA_FN(width_at)(index) * PACKED_ROWS;
     struct tile_kernel kernel = find_kernel(pass, part, index), other = kernel;
     if (gated)
         other = find_kernel(pass, part + 1, index);

@@ -56,7 +56,7 @@ size_t ISA_FN(packed_bytes)(const struct device_config *config, enum fmt fmt, in
     (void)config;
     if ((unsigned)fmt >= FMT_COUNT || N <= 0 || K <= 0 || K % GROUP || K % fmt_info[fmt].n)
         return 0;
-    size_t tiles = ((size_t)N + TILE_ROWS - 1) / TILE_ROWS;
+    size_t tiles = ((size_t)N + PACKED_ROWS - 1) / PACKED_ROWS;
     size_t bytes = tile_bytes(packing[fmt].layout, K);
     return tiles > SIZE_MAX / bytes ? 0 : tiles * bytes;
 }
@@ -94,7 +94,7 @@ void ISA_FN(pack_tiles)(const struct device_config *config, const struct weight_
     uint8_t *tile = (uint8_t *)out->data + (size_t)first * bytes;
     for (int32_t t = first; t < last; t++, tile += bytes) {
         memset(tile, 0, bytes);
-        int32_t n = t * TILE_ROWS, rows = source->N - n < TILE_ROWS ? source->N - n : TILE_ROWS;
+        int32_t n = t * PACKED_ROWS, rows = source->N - n < PACKED_ROWS ? source->N - n : PACKED_ROWS;
         for (int32_t r = 0; r < rows; r++) {
             const uint8_t *row = (const uint8_t *)source->data + (size_t)(n + r) * row_bytes;
             if (packing[source->fmt].read)

@@ -18,6 +18,11 @@ typedef struct {
 #define DOT_BIAS      0 /* signed bytes stay as they are */
 #define HIGH_SCALE    1
 
+/* Attention: rows of a tile, and how many vectors of sums fit the registers. */
+#define TILES(X)     X(1) X(2) X(3) X(4) X(6)
+#define TILE_ROWS    6
+#define TILE_VECTORS 6
+
 SIMD vf vf_of(__m256 a, __m256 b)
 {
     return (vf){a, b};
@@ -71,6 +76,20 @@ SIMD void vf_store_first(float *p, vf x, int n)
     _mm256_maskstore_ps(p + 8, m.b, x.b);
 }
 
+/* Lanes 2i and 2i + 1 are p[i]. */
+SIMD vf vf_load_twice(const float *p)
+{
+    __m256 x = _mm256_loadu_ps(p);
+    return vf_of(_mm256_permutevar8x32_ps(x, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)),
+                 _mm256_permutevar8x32_ps(x, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7)));
+}
+
+/* Lanes 2i and 2i + 1 change places. */
+SIMD vf vf_swap_pairs(vf x)
+{
+    return vf_of(_mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1));
+}
+
 SIMD vf vf_load_f16(const uint16_t *p)
 {
     return vf_of(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
@@ -109,6 +128,12 @@ SIMD vf vf_div(vf x, vf y)
 SIMD vf vf_fma(vf x, vf y, vf z)
 {
     return vf_of(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
+}
+
+/* sum + x * *factor, as vf_fma */
+SIMD vf vf_add_times(vf sum, vf x, const float *factor)
+{
+    return vf_fma(x, vf_set1(*factor), sum);
 }
 
 /* y where x is NaN */

@@ -15,6 +15,11 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define DOT_BIAS       128 /* signed bytes become unsigned ones */
 #define HIGH_SCALE     16  /* vi_high leaves nibbles times this */
 
+/* Attention: rows of a tile, and how many vectors of sums fit the registers. */
+#define TILES(X)     X(1) X(2) X(3) X(4) X(6) X(8) X(12)
+#define TILE_ROWS    12
+#define TILE_VECTORS 24
+
 SIMD vf vf_zero(void)
 {
     return _mm512_setzero_ps();
@@ -44,6 +49,19 @@ SIMD vf vf_load_first(const float *p, int n)
 SIMD void vf_store_first(float *p, vf x, int n)
 {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x);
+}
+
+/* Lanes 2i and 2i + 1 are p[i]. */
+SIMD vf vf_load_twice(const float *p)
+{
+    const __m512i at = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    return _mm512_permutexvar_ps(at, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+}
+
+/* Lanes 2i and 2i + 1 change places. */
+SIMD vf vf_swap_pairs(vf a)
+{
+    return _mm512_permute_ps(a, 0xb1);
 }
 
 SIMD vf vf_load_f16(const uint16_t *p)
@@ -81,6 +99,14 @@ SIMD vf vf_div(vf a, vf b)
 SIMD vf vf_fma(vf a, vf b, vf c)
 {
     return _mm512_fmadd_ps(a, b, c);
+}
+
+/* sum + x * *factor, as vf_fma. The factor is broadcast by the instruction itself, so that
+ * it takes no register. */
+SIMD vf vf_add_times(vf sum, vf x, const float *factor)
+{
+    __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(x), "m"(*factor));
+    return sum;
 }
 
 /* b where a is NaN */

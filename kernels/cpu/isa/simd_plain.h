@@ -25,6 +25,11 @@ typedef struct {
 #define DOT_BIAS      0
 #define HIGH_SCALE    1
 
+/* Attention: rows of a tile, and how many vectors of sums fit the registers. */
+#define TILES(X)     X(1) X(2)
+#define TILE_ROWS    2
+#define TILE_VECTORS 2
+
 /* One vector from an expression of i = 0 .. 3. */
 #define EACH4(type, expression)       \
     do {                              \
@@ -70,6 +75,25 @@ SIMD void vf_store_first(float *p, vf x, int n)
     memcpy(p, &x, (size_t)n * sizeof *p);
 }
 
+/* Lanes 2i and 2i + 1 are p[i]. */
+SIMD vf vf_load_twice(const float *p)
+{
+    vf x;
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        x.v[i] = (f32x4){p[2 * i], p[2 * i], p[2 * i + 1], p[2 * i + 1]};
+    return x;
+}
+
+/* Lanes 2i and 2i + 1 change places. */
+SIMD vf vf_swap_pairs(vf x)
+{
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        x.v[i] = (f32x4){x.v[i][1], x.v[i][0], x.v[i][3], x.v[i][2]};
+    return x;
+}
+
 SIMD vf vf_load_f16(const uint16_t *p)
 {
     float x[16];
@@ -112,6 +136,12 @@ SIMD vf vf_div(vf x, vf y)
 SIMD vf vf_fma(vf x, vf y, vf z)
 {
     EACH4(vf, x.v[i] * y.v[i] + z.v[i]);
+}
+
+/* sum + x * *factor, as vf_fma */
+SIMD vf vf_add_times(vf sum, vf x, const float *factor)
+{
+    return vf_fma(x, vf_set1(*factor), sum);
 }
 
 /* mask ? yes : no, lane by lane; mask lanes are 0 or -1. */

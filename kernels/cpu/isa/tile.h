@@ -30,7 +30,7 @@ struct tile_kernel {
 };
 
 #define TILES_MAX   4
-#define TILE_FLOATS (TILE_ROWS * BLOCK_COLUMNS) /* most a kernel writes, all tiles together */
+#define TILE_FLOATS (PACKED_ROWS * BLOCK_COLUMNS) /* most a kernel writes, all tiles together */
 
 /* For int8 inputs; layout of integers. */
 extern const struct tile_kernel ISA_FN(int8_kernels)[][WIDTHS];
@@ -66,21 +66,21 @@ SIMD struct group_scales group_scales(enum scales scales, const uint8_t *p, int 
 {
     struct group_scales s = {vf_zero(), vf_zero(), vf_zero()};
     const uint16_t *half = (const uint16_t *)p;
-    const uint16_t *super = (const uint16_t *)(p + 16 * TILE_ROWS);
+    const uint16_t *super = (const uint16_t *)(p + 16 * PACKED_ROWS);
     if (scales == SCALES_D) {
-        s.d = vf_load_f16(half + g * TILE_ROWS);
+        s.d = vf_load_f16(half + g * PACKED_ROWS);
     } else if (scales == SCALES_DM) {
-        s.d = vf_load_f16(half + 2 * g * TILE_ROWS);
-        s.m = vf_load_f16(half + (2 * g + 1) * TILE_ROWS);
+        s.d = vf_load_f16(half + 2 * g * PACKED_ROWS);
+        s.m = vf_load_f16(half + (2 * g + 1) * PACKED_ROWS);
     } else if (scales == SCALES_K) {
-        vf minus = vf_sub(vf_zero(), vf_load_f16(super + TILE_ROWS));
-        s.d = vf_mul(vf_load_f16(super), vf_of_vi(vi_load_u8(p + g * TILE_ROWS)));
-        s.m = vf_mul(minus, vf_of_vi(vi_load_u8(p + (8 + g) * TILE_ROWS)));
+        vf minus = vf_sub(vf_zero(), vf_load_f16(super + PACKED_ROWS));
+        s.d = vf_mul(vf_load_f16(super), vf_of_vi(vi_load_u8(p + g * PACKED_ROWS)));
+        s.m = vf_mul(minus, vf_of_vi(vi_load_u8(p + (8 + g) * PACKED_ROWS)));
     } else if (scales == SCALES_K16) {
-        const int8_t *scale = (const int8_t *)p + 2 * g * TILE_ROWS;
+        const int8_t *scale = (const int8_t *)p + 2 * g * PACKED_ROWS;
         vf d = vf_load_f16(super);
         s.d = vf_mul(d, vf_of_vi(vi_load_s8(scale)));
-        s.d2 = vf_mul(d, vf_of_vi(vi_load_s8(scale + TILE_ROWS)));
+        s.d2 = vf_mul(d, vf_of_vi(vi_load_s8(scale + PACKED_ROWS)));
     }
     return s;
 }

@@ -7,15 +7,15 @@
 SIMD void load_pair(enum data data, const uint8_t *unit, int k, vf *even, vf *odd)
 {
     if (data == DATA_BF16) {
-        vi pairs = vi_load(unit + k * 2 * TILE_ROWS);
+        vi pairs = vi_load(unit + k * 2 * PACKED_ROWS);
         *even = vf_bf16_even(pairs);
         *odd = vf_bf16_odd(pairs);
     } else if (data == DATA_F16) {
-        *even = vf_load_f16((const uint16_t *)unit + k * TILE_ROWS);
-        *odd = vf_load_f16((const uint16_t *)unit + (k + 1) * TILE_ROWS);
+        *even = vf_load_f16((const uint16_t *)unit + k * PACKED_ROWS);
+        *odd = vf_load_f16((const uint16_t *)unit + (k + 1) * PACKED_ROWS);
     } else {
-        *even = vf_load((const float *)unit + k * TILE_ROWS);
-        *odd = vf_load((const float *)unit + (k + 1) * TILE_ROWS);
+        *even = vf_load((const float *)unit + k * PACKED_ROWS);
+        *odd = vf_load((const float *)unit + (k + 1) * PACKED_ROWS);
     }
 }
 
@@ -60,7 +60,7 @@ SIMD void multiply_columns(enum data data, int tiles, int width, int n, int firs
     for (int i = 0; i < tiles; i++) {
         UNROLL
         for (int c = 0; c < n; c++)
-            vf_store(job->out + (i * width + first + c) * TILE_ROWS, acc[i][c]);
+            vf_store(job->out + (i * width + first + c) * PACKED_ROWS, acc[i][c]);
     }
 }
 
@@ -142,7 +142,7 @@ static void unpack_group(const struct layout_info *info, const uint8_t *unit, in
     for (int i = 0; i < 8; i++, line += LINE_BYTES) {
         vf value[4], d = info->scales == SCALES_K16 && i >= 4 ? s.d2 : s.d;
         line_values(info->data, vi_load(line), g % 2, value);
-        for (int j = 0; j < 4; j++, out += TILE_ROWS)
+        for (int j = 0; j < 4; j++, out += PACKED_ROWS)
             vf_store(out, vf_fma(value[j], d, s.m));
     }
 }
@@ -150,10 +150,10 @@ static void unpack_group(const struct layout_info *info, const uint8_t *unit, in
 /* y += the unpacked group times the block; y is loaded and stored around each group. */
 static void multiply_unpacked(const float *weights, const float *x, int width, float *y)
 {
-    for (int k = 0; k < GROUP; k++, weights += TILE_ROWS, x += width) {
+    for (int k = 0; k < GROUP; k++, weights += PACKED_ROWS, x += width) {
         vf w = vf_load(weights);
         for (int c = 0; c < width; c++)
-            vf_store(y + c * TILE_ROWS, vf_fma(w, vf_set1(x[c]), vf_load(y + c * TILE_ROWS)));
+            vf_store(y + c * PACKED_ROWS, vf_fma(w, vf_set1(x[c]), vf_load(y + c * PACKED_ROWS)));
     }
 }
 
@@ -163,9 +163,9 @@ static void unpacked_tile(const struct tile_job *job)
     const int per_unit = unit_inputs(info->scales) / GROUP;
     const int width = ISA_FN(width_at)(job->width_index);
     const float *x = (const float *)job->inputs;
-    _Alignas(LINE_BYTES) float weights[GROUP * TILE_ROWS];
+    _Alignas(LINE_BYTES) float weights[GROUP * PACKED_ROWS];
     for (int i = 0; i < width; i++)
-        vf_store(job->out + i * TILE_ROWS, vf_zero());
+        vf_store(job->out + i * PACKED_ROWS, vf_zero());
     for (int32_t g = 0; g < job->K / GROUP; g++, x += GROUP * width) {
         const uint8_t *unit =
             job->tile + (size_t)(g / per_unit) * unit_bytes(info->data, info->scales);

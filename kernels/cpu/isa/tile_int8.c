@@ -96,7 +96,7 @@ SIMD void dot_tile(enum data data, enum scales scales, int width, const struct t
     }
     UNROLL_COLUMNS
     for (int c = 0; c < width; c++)
-        vf_store(job->out + c * TILE_ROWS, acc[c]);
+        vf_store(job->out + c * PACKED_ROWS, acc[c]);
 }
 
 #define KERNEL(name, data, scales, width)                   \

@@ -37,10 +37,10 @@ void ISA_FN(unpack_row)(const struct weight *weight, int32_t n, float *out)
 {
     enum layout layout = (enum layout)weight->layout;
     const struct layout_info *info = &layout_info[layout];
-    int r = n % TILE_ROWS, per_unit = unit_inputs(info->scales) / GROUP;
+    int r = n % PACKED_ROWS, per_unit = unit_inputs(info->scales) / GROUP;
     size_t bytes = unit_bytes(info->data, info->scales);
     const uint8_t *tile =
-        (const uint8_t *)weight->data + (size_t)(n / TILE_ROWS) * tile_bytes(layout, weight->K);
+        (const uint8_t *)weight->data + (size_t)(n / PACKED_ROWS) * tile_bytes(layout, weight->K);
     struct row_group group = {0};
     for (int32_t g = 0; g < weight->K / GROUP; g++, out += GROUP) {
         const uint8_t *unit = tile + (size_t)(g / per_unit) * bytes;

@@ -1,0 +1,72 @@
+/* Between the files of attention: attend.c cuts a step into units of work, rotary.c brings
+ * queries and keys to their positions, append.c writes pages, softmax.c computes a unit.
+ *
+ * The keys of a sequence are taken in splits of 256 positions, always cut at the same
+ * places. A split gives one partial result per query: the largest score, the sum of the
+ * weights and the weighted values. Partials are merged from the first split to the last.
+ * Inside a split each score, each sum and each output is one chain of operations in the
+ * order of dims or positions. So a result depends on the query, its keys and their
+ * positions alone, however the work was cut and whoever did it. */
+#pragma once
+
+#include "../kv.h"
+#include "isa.h"
+
+#define SPLIT       256 /* positions */
+#define SPLIT_PAGES (SPLIT / PAGE_TOKENS)
+
+/* A partial result: width weighted values, then these. */
+#define PARTIAL_MAX   0 /* largest score */
+#define PARTIAL_SUM   1 /* of the weights, e^(score - largest) */
+#define PARTIAL_EXTRA 16
+
+/* One head's pages of one sequence. */
+struct attend_keys {
+    enum kv_type type;
+    struct kv_layout layout;
+    int dim;
+    const int32_t *page;
+    uint8_t *base; /* the block of page 0 */
+    size_t stride; /* from one page's block to the next one's */
+};
+
+/* Queries against one key/value head: the heads of its group for consecutive tokens, token
+ * by token. All tokens lie in one page, so all rows see the same splits and pages. */
+struct attend_rows {
+    struct attend_keys keys;
+    const float *q; /* (rows, KV_DIM_MAX) rotated and scaled; readable up to ROWS_UP(rows) */
+    int n, group;   /* rows, and how many of them share a position */
+    int position;   /* of the first row */
+};
+
+/* Rows are worked on in tiles, the last of which may be filled up with unused rows. */
+#define ROWS_UP(n) ROUND_UP(n, TILE_ROWS)
+
+static inline uint8_t *attend_block(const struct attend_keys *keys, int position)
+{
+    return keys->base + (size_t)keys->page[position / PAGE_TOKENS] * keys->stride;
+}
+
+static inline size_t partial_stride(const struct kv_layout *layout)
+{
+    return (size_t)layout->width + PARTIAL_EXTRA;
+}
+
+/* out = x normalized by weight (NULL: as it is), rotated, times scale; (dim). */
+struct rotary {
+    const float *angles; /* (2, dim/2) cos, sin of one token */
+    enum rope_kind kind;
+    int dim;
+    float eps, scale;
+};
+void ISA_FN(rotate)(const struct rotary *rotary, const float *x, const float *weight, float *out);
+
+/* Writes one position's key and value. */
+void ISA_FN(append)(const struct attend_keys *keys, int position, const float *k, const float *v);
+
+/* Partial results of the rows over one split, (ROWS_UP(n), partial_stride) in out. weights
+ * is scratch, (TILE_ROWS, SPLIT). */
+void ISA_FN(attend_split)(const struct attend_rows *rows, int split, float *weights, float *out);
+
+/* into = into followed by next. */
+void ISA_FN(merge_partial)(const struct kv_layout *layout, float *into, const float *next);

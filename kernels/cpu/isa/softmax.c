@@ -1,0 +1,294 @@
+/* softmax(q k^T) v of a few rows over one split of the keys, in tiles that fit the
+ * registers: rows times pages for the scores, rows times runs of 16 dims for the values.
+ * The shape of a tile changes only which chains run side by side. */
+#include "attend.h"
+
+#include <float.h>
+
+/* A tile of rows at work on one split. */
+struct tile {
+    const struct attend_keys *keys;
+    const uint8_t *block[SPLIT_PAGES]; /* filled up to the end with pages that exist */
+    int n_pages;
+    const float *q; /* (rows, KV_DIM_MAX) */
+    float *weights; /* (rows, SPLIT), scores at first */
+    int n_all;      /* positions that every row sees, an even number */
+    float *out;     /* (rows, out_stride) */
+    size_t out_stride;
+};
+
+/* Columns of a tile of so many rows: what the registers hold beside the operands. */
+#define COLUMNS(rows) (4 * (rows) <= TILE_VECTORS ? 4 : 2 * (rows) <= TILE_VECTORS ? 2 : 1)
+#define COLUMNS_MAX   4
+
+/* 16 positions of dims i and i + 1, i even. */
+SIMD void key_pair(enum kv_type type, const uint8_t *k, int i, vf *even, vf *odd)
+{
+    if (type == KV_BF16) {
+        vi line = vi_load(k + i * PAGE_TOKENS * 2);
+        *even = vf_bf16_even(line);
+        *odd = vf_bf16_odd(line);
+    } else if (type == KV_INT8) {
+        *even = vf_of_vi(vi_load_s8((const int8_t *)k + i * PAGE_TOKENS));
+        *odd = vf_of_vi(vi_load_s8((const int8_t *)k + (i + 1) * PAGE_TOKENS));
+    } else {
+        *even = vf_load((const float *)(const void *)k + i * PAGE_TOKENS);
+        *odd = vf_load((const float *)(const void *)k + (i + 1) * PAGE_TOKENS);
+    }
+}
+
+/* Run c of 16 dims of positions j and j + 1, j even; v is the block's values. */
+SIMD void value_pair(enum kv_type type, const uint8_t *v, int width, int j, int c, vf *even,
+                     vf *odd)
+{
+    if (type == KV_BF16) {
+        vi line = vi_load(v + (j * width + c * 2 * LANES) * 2);
+        *even = vf_bf16_even(line);
+        *odd = vf_bf16_odd(line);
+    } else if (type == KV_INT8) {
+        const int8_t *row = (const int8_t *)v + j * width + c * LANES;
+        *even = vf_of_vi(vi_load_s8(row));
+        *odd = vf_of_vi(vi_load_s8(row + width));
+    } else {
+        const float *row = (const float *)(const void *)v + j * width + c * LANES;
+        *even = vf_load(row);
+        *odd = vf_load(row + width);
+    }
+}
+
+/* Scores of the rows against pages first .. first + columns - 1. */
+SIMD void score_pages(const struct tile *tile, enum kv_type type, int rows, int columns, int first)
+{
+    const float *q = tile->q;
+    const uint8_t *const *block = tile->block + first;
+    vf sum[TILE_ROWS][COLUMNS_MAX];
+    UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+    for (int c = 0; c < columns; c++)
+        sum[r][c] = vf_zero();
+    for (int i = 0; i < tile->keys->dim; i += 2) {
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            vf even, odd;
+            key_pair(type, block[c], i, &even, &odd);
+            UNROLL
+            for (int r = 0; r < rows; r++)
+                sum[r][c] = vf_add_times(sum[r][c], even, q + r * KV_DIM_MAX + i);
+            UNROLL
+            for (int r = 0; r < rows; r++)
+                sum[r][c] = vf_add_times(sum[r][c], odd, q + r * KV_DIM_MAX + i + 1);
+        }
+    }
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        vf scale = vf_set1(1.0f);
+        if (type == KV_INT8)
+            scale = vf_load((const float *)(const void *)(block[c] + tile->keys->layout.k_scale));
+        UNROLL
+        for (int r = 0; r < rows; r++)
+            vf_store(tile->weights + r * SPLIT + (first + c) * PAGE_TOKENS,
+                     type == KV_INT8 ? vf_mul(sum[r][c], scale) : sum[r][c]);
+    }
+}
+
+/* out of all rows, runs c0 .. c0 + columns - 1, over the first n_all positions. */
+SIMD void add_values(const struct tile *tile, enum kv_type type, int rows, int columns, int c0)
+{
+    const struct kv_layout *layout = &tile->keys->layout;
+    vf sum[TILE_ROWS][COLUMNS_MAX];
+    UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+    for (int c = 0; c < columns; c++)
+        sum[r][c] = vf_zero();
+    for (int first = 0; first < tile->n_all; first += PAGE_TOKENS) {
+        const uint8_t *v = tile->block[first / PAGE_TOKENS] + layout->v;
+        const float *weights = tile->weights + first;
+        int n = MIN(PAGE_TOKENS, tile->n_all - first);
+        for (int j = 0; j < n; j += 2) {
+            UNROLL
+            for (int c = 0; c < columns; c++) {
+                vf even, odd;
+                value_pair(type, v, layout->width, j, c0 + c, &even, &odd);
+                UNROLL
+                for (int r = 0; r < rows; r++)
+                    sum[r][c] = vf_add_times(sum[r][c], even, weights + r * SPLIT + j);
+                UNROLL
+                for (int r = 0; r < rows; r++)
+                    sum[r][c] = vf_add_times(sum[r][c], odd, weights + r * SPLIT + j + 1);
+            }
+        }
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+    for (int c = 0; c < columns; c++)
+        vf_store(tile->out + (size_t)r * tile->out_stride + (c0 + c) * LANES, sum[r][c]);
+}
+
+/* What one row sees beyond n_all: positions [n_all, count), in the last page of the split.
+ * Values at or after count are not read: they may be anything. */
+SIMD void add_last_values(const struct tile *tile, enum kv_type type, int r, int count)
+{
+    const struct kv_layout *layout = &tile->keys->layout;
+    const uint8_t *v = tile->block[tile->n_pages - 1] + layout->v;
+    const float *weights = tile->weights + r * SPLIT + (tile->n_pages - 1) * PAGE_TOKENS;
+    int n = count - (tile->n_pages - 1) * PAGE_TOKENS;
+    int first = tile->n_all - (tile->n_pages - 1) * PAGE_TOKENS;
+    for (int c = 0; c < layout->width / LANES; c++) {
+        float *out = tile->out + (size_t)r * tile->out_stride + c * LANES;
+        vf sum = vf_load(out), even, odd;
+        for (int j = first; j < n; j += 2) {
+            value_pair(type, v, layout->width, j, c, &even, &odd);
+            sum = vf_add_times(sum, even, weights + j);
+            if (j + 1 < n)
+                sum = vf_add_times(sum, odd, weights + j + 1);
+        }
+        vf_store(out, sum);
+    }
+}
+
+SIMD void score_rows(const struct tile *tile, enum kv_type type, int rows)
+{
+    for (int p = 0; p < tile->n_pages; p += COLUMNS(rows))
+        score_pages(tile, type, rows, COLUMNS(rows), p);
+}
+
+SIMD void value_rows(const struct tile *tile, enum kv_type type, int rows)
+{
+    int runs = tile->keys->layout.width / LANES, c = 0;
+    for (; c + COLUMNS(rows) <= runs; c += COLUMNS(rows))
+        add_values(tile, type, rows, COLUMNS(rows), c);
+    for (; c < runs; c++)
+        add_values(tile, type, rows, 1, c);
+}
+
+/* Each number of rows and each type has its own code. */
+#define TILE_FUNCTIONS(rows)                          \
+    static void score_##rows(const struct tile *tile) \
+    {                                                 \
+        if (tile->keys->type == KV_BF16)              \
+            score_rows(tile, KV_BF16, rows);          \
+        else if (tile->keys->type == KV_INT8)         \
+            score_rows(tile, KV_INT8, rows);          \
+        else                                          \
+            score_rows(tile, KV_F32, rows);           \
+    }                                                 \
+    static void value_##rows(const struct tile *tile) \
+    {                                                 \
+        if (tile->keys->type == KV_BF16)              \
+            value_rows(tile, KV_BF16, rows);          \
+        else if (tile->keys->type == KV_INT8)         \
+            value_rows(tile, KV_INT8, rows);          \
+        else                                          \
+            value_rows(tile, KV_F32, rows);           \
+    }
+TILES(TILE_FUNCTIONS)
+#undef TILE_FUNCTIONS
+
+static const struct {
+    int rows;
+    void (*score)(const struct tile *tile);
+    void (*value)(const struct tile *tile);
+} tiles[] = {
+#define TILE_ENTRY(rows) {rows, score_##rows, value_##rows},
+    TILES(TILE_ENTRY)
+#undef TILE_ENTRY
+};
+
+/* Scores of one row become weights e^(score - largest), zero from count on. Fills the two
+ * numbers after the partial's values. */
+static void weigh(float *scores, int count, float *extra)
+{
+    int pages = (count + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    float *last = scores + (pages - 1) * PAGE_TOKENS;
+    vf most = vf_set1(-FLT_MAX), sum = vf_zero();
+    vf_store(last, vf_first(vf_load(last), most, count - (pages - 1) * PAGE_TOKENS));
+    for (int p = 0; p < pages; p++)
+        most = vf_max(vf_load(scores + p * PAGE_TOKENS), most);
+    extra[PARTIAL_MAX] = vf_largest(most);
+    most = vf_set1(extra[PARTIAL_MAX]);
+    for (int p = 0; p < pages; p++) {
+        vf weight = vf_exp(vf_sub(vf_load(scores + p * PAGE_TOKENS), most));
+        vf_store(scores + p * PAGE_TOKENS, weight);
+        sum = vf_add(sum, weight);
+    }
+    extra[PARTIAL_SUM] = vf_sum(sum);
+}
+
+/* The scale of a value multiplies its weight. */
+static void scale_weights(const struct tile *tile, int r)
+{
+    for (int p = 0; p < tile->n_pages; p++) {
+        float *weights = tile->weights + r * SPLIT + p * PAGE_TOKENS;
+        const uint8_t *scale = tile->block[p] + tile->keys->layout.v_scale;
+        vf_store(weights, vf_mul(vf_load(weights), vf_load((const float *)(const void *)scale)));
+    }
+}
+
+/* Positions of the split that row r sees. */
+static int row_count(const struct attend_rows *rows, int split, int r)
+{
+    return MIN(rows->position + r / rows->group + 1 - split * SPLIT, SPLIT);
+}
+
+static void attend_tile(const struct attend_rows *rows, int split, int r0, int n, struct tile *tile)
+{
+    size_t i = 0;
+    while (tiles[i].rows < n)
+        i++;
+    tiles[i].score(tile);
+    for (int r = 0; r < n; r++) {
+        float *extra = tile->out + (size_t)r * tile->out_stride + rows->keys.layout.width;
+        weigh(tile->weights + r * SPLIT, row_count(rows, split, r0 + r), extra);
+        if (rows->keys.type == KV_INT8)
+            scale_weights(tile, r);
+    }
+    tile->n_all = row_count(rows, split, r0) & ~1;
+    tiles[i].value(tile);
+    for (int r = 0; r < n; r++) {
+        int count = row_count(rows, split, r0 + r);
+        if (count == tile->n_all)
+            continue;
+        if (rows->keys.type == KV_BF16)
+            add_last_values(tile, KV_BF16, r, count);
+        else if (rows->keys.type == KV_INT8)
+            add_last_values(tile, KV_INT8, r, count);
+        else
+            add_last_values(tile, KV_F32, r, count);
+    }
+}
+
+void ISA_FN(attend_split)(const struct attend_rows *rows, int split, float *weights, float *out)
+{
+    struct tile tile = {.keys = &rows->keys, .weights = weights};
+    int last_count = row_count(rows, split, rows->n - 1);
+    tile.n_pages = (last_count + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    for (int p = 0; p < SPLIT_PAGES; p++)
+        tile.block[p] =
+            attend_block(&rows->keys, split * SPLIT + MIN(p, tile.n_pages - 1) * PAGE_TOKENS);
+    tile.out_stride = partial_stride(&rows->keys.layout);
+    for (int r = 0; r < rows->n; r += TILE_ROWS) {
+        tile.q = rows->q + r * KV_DIM_MAX;
+        tile.out = out + (size_t)r * tile.out_stride;
+        attend_tile(rows, split, r, MIN(rows->n - r, TILE_ROWS), &tile);
+    }
+}
+
+void ISA_FN(merge_partial)(const struct kv_layout *layout, float *into, const float *next)
+{
+    float *extra = into + layout->width;
+    const float *next_extra = next + layout->width;
+    float most = MAX(extra[PARTIAL_MAX], next_extra[PARTIAL_MAX]);
+    vf old = vf_exp(vf_set1(extra[PARTIAL_MAX] - most));
+    vf new = vf_exp(vf_set1(next_extra[PARTIAL_MAX] - most));
+    for (int i = 0; i < layout->width; i += LANES)
+        vf_store(into + i, vf_fma(vf_load(into + i), old, vf_mul(vf_load(next + i), new)));
+    vf sum =
+        vf_fma(vf_set1(extra[PARTIAL_SUM]), old, vf_mul(vf_set1(next_extra[PARTIAL_SUM]), new));
+    float sums[LANES];
+    vf_store(sums, sum);
+    extra[PARTIAL_SUM] = sums[0];
+    extra[PARTIAL_MAX] = most;
+}

@@ -1,0 +1,414 @@
+/* Attention against its definition, and its promise: the same bits whatever the chunks, the
+ * lanes, the pages and the neighbours. Pages start as NaN in every test. */
+#include "t.h"
+
+#include "../../kernels/cpu/cpuid.h"
+#include "ref.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define SEQS_MAX 4
+
+extern const struct backend backend_cpu;
+
+/* What is computed, whoever computes it. */
+struct problem {
+    int H, K, dim, n_seqs;
+    int length[SEQS_MAX];
+    enum rope_kind rope;
+    bool normed;
+    float *qkv[SEQS_MAX];   /* (length, (H + 2K) * dim) */
+    double *want[SEQS_MAX]; /* (length, H * dim) */
+    float norm[2][256];
+};
+
+/* One way to compute it. */
+struct way {
+    enum isa isa;
+    enum kv_type type;
+    int threads;
+    int chunk; /* tokens of a sequence in one step; 0: random, with idle sequences */
+};
+
+static uint32_t state = 1;
+
+static uint32_t random_below(uint32_t n)
+{
+    state = state * 1664525u + 1013904223u;
+    return (uint32_t)((uint64_t)(state ^ state >> 15) * n >> 32);
+}
+
+static float random_float(void)
+{
+    return (float)random_below(1u << 24) / (float)(1 << 23) - 1.0f;
+}
+
+static float *random_floats(size_t n)
+{
+    float *x = malloc(n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = random_float();
+    return x;
+}
+
+static int width(const struct problem *p)
+{
+    return (p->H + 2 * p->K) * p->dim;
+}
+
+static float angle(const struct problem *p, int position, int i)
+{
+    return (float)position * powf(10000.0f, -2.0f * (float)i / (float)p->dim);
+}
+
+static void rotary_row(const struct problem *p, int position, float *row)
+{
+    for (int i = 0; i < p->dim / 2; i++) {
+        row[i] = cosf(angle(p, position, i));
+        row[p->dim / 2 + i] = sinf(angle(p, position, i));
+    }
+}
+
+/* Scores of a few units: some weights are near 1, most are not near 0. */
+static float score_scale(const struct problem *p)
+{
+    return (p->normed ? 1.0f : 3.0f) / sqrtf((float)p->dim);
+}
+
+/* The definition's answer for sequence s. */
+static void solve(struct problem *p, int s)
+{
+    size_t n = (size_t)p->length[s];
+    double *qkv = malloc(n * (size_t)width(p) * sizeof *qkv);
+    double *rotary = malloc(n * (size_t)p->dim * sizeof *rotary);
+    double *k = malloc(n * (size_t)(p->K * p->dim) * sizeof *k);
+    double *v = malloc(n * (size_t)(p->K * p->dim) * sizeof *v);
+    float row[256];
+    for (size_t i = 0; i < n * (size_t)width(p); i++)
+        qkv[i] = (double)p->qkv[s][i];
+    for (size_t t = 0; t < n; t++) {
+        rotary_row(p, (int)t, row);
+        for (int i = 0; i < p->dim; i++)
+            rotary[t * (size_t)p->dim + (size_t)i] = (double)row[i];
+    }
+    struct batch_seq seq = {.n = p->length[s]};
+    struct batch batch = {.T = p->length[s], .S = 1, .seq = &seq};
+    struct ref_attend op = {.qkv = qkv,
+                            .y = p->want[s],
+                            .rotary = rotary,
+                            .q_norm = p->normed ? p->norm[0] : NULL,
+                            .k_norm = p->normed ? p->norm[1] : NULL,
+                            .eps = 1e-5,
+                            .scale = (double)score_scale(p),
+                            .H = p->H,
+                            .K = p->K,
+                            .dim = p->dim,
+                            .rope = p->rope,
+                            .k = &k,
+                            .v = &v};
+    ref_attend(&op, &batch);
+    free(qkv);
+    free(rotary);
+    free(k);
+    free(v);
+}
+
+static void problem_init(struct problem *p)
+{
+    for (int s = 0; s < p->n_seqs; s++) {
+        p->qkv[s] = random_floats((size_t)p->length[s] * (size_t)width(p));
+        p->want[s] = malloc((size_t)p->length[s] * (size_t)(p->H * p->dim) * sizeof(double));
+    }
+    for (int i = 0; i < p->dim; i++) {
+        p->norm[0][i] = 1.0f + random_float() * 0.5f;
+        p->norm[1][i] = 1.0f + random_float() * 0.5f;
+    }
+    for (int s = 0; s < p->n_seqs; s++)
+        solve(p, s);
+}
+
+static void problem_release(struct problem *p)
+{
+    for (int s = 0; s < p->n_seqs; s++) {
+        free(p->qkv[s]);
+        free(p->want[s]);
+    }
+}
+
+/* A device at work on a problem; layer 1 of 2. */
+struct work {
+    const struct problem *p;
+    struct device *device;
+    int32_t *page[SEQS_MAX];
+    int done[SEQS_MAX];
+    float *y[SEQS_MAX]; /* (length, H * dim) */
+};
+
+static int total_length(const struct problem *p)
+{
+    int n = 0;
+    for (int s = 0; s < p->n_seqs; s++)
+        n += p->length[s];
+    return n;
+}
+
+/* Page tables scattered over a pool of which all bits are set: NaN in every type. */
+static void work_init(struct work *w, const struct problem *p, const struct way *way)
+{
+    int pages = total_length(p) / PAGE_TOKENS + SEQS_MAX + 3;
+    struct device_config config = {.threads = way->threads,
+                                   .isa = way->isa,
+                                   .max_tokens = total_length(p),
+                                   .max_rows = SEQS_MAX,
+                                   .max_context = total_length(p),
+                                   .max_width = 64,
+                                   .L = 2,
+                                   .H = p->H,
+                                   .K = p->K,
+                                   .dim = p->dim,
+                                   .kv_type = way->type,
+                                   .kv_pages = pages};
+    struct err err = {0};
+    *w = (struct work){.p = p};
+    CHECK_EQ(backend_cpu.open(&config, &mem_system, &w->device, &err), 0);
+    memset(w->device->kv, 0xff, w->device->kv_bytes);
+    int32_t *order = malloc((size_t)pages * sizeof *order);
+    for (int i = 0; i < pages; i++) {
+        uint32_t at = random_below((uint32_t)i + 1);
+        order[i] = order[at];
+        order[at] = i;
+    }
+    for (int s = 0, next = 0; s < p->n_seqs; s++) {
+        int n = p->length[s] / PAGE_TOKENS + 1;
+        w->page[s] = malloc((size_t)n * sizeof *order);
+        memcpy(w->page[s], order + next, (size_t)n * sizeof *order);
+        next += n;
+        w->y[s] = malloc((size_t)p->length[s] * (size_t)(p->H * p->dim) * sizeof(float));
+    }
+    free(order);
+}
+
+static void work_release(struct work *w)
+{
+    for (int s = 0; s < w->p->n_seqs; s++) {
+        free(w->page[s]);
+        free(w->y[s]);
+    }
+    backend_cpu.close(w->device);
+}
+
+struct call {
+    const struct op_attend *op;
+    const struct batch *batch;
+};
+
+static int attend_body(struct lane *lane, void *arg)
+{
+    const struct call *call = arg;
+    return backend_cpu.attend(lane, call->op, call->batch);
+}
+
+/* One step of n[s] tokens of each sequence. */
+static void step(struct work *w, const int n[SEQS_MAX])
+{
+    const struct problem *p = w->p;
+    size_t row = (size_t)width(p), out = (size_t)(p->H * p->dim);
+    struct batch_seq seq[SEQS_MAX];
+    struct batch batch = {.seq = seq};
+    for (int s = 0; s < p->n_seqs; s++)
+        if (n[s]) {
+            seq[batch.S++] = (struct batch_seq){batch.T, n[s], w->done[s], w->page[s]};
+            batch.T += n[s];
+        }
+    float *qkv = malloc((size_t)batch.T * row * sizeof *qkv);
+    float *y = malloc((size_t)batch.T * out * sizeof *y);
+    float *rotary = malloc((size_t)(batch.T * p->dim) * sizeof *rotary);
+    for (int s = 0, t = 0; s < p->n_seqs; t += n[s], s++) {
+        memcpy(qkv + (size_t)t * row, p->qkv[s] + (size_t)w->done[s] * row,
+               (size_t)n[s] * row * sizeof *qkv);
+        for (int i = 0; i < n[s]; i++)
+            rotary_row(p, w->done[s] + i, rotary + (t + i) * p->dim);
+    }
+    struct op_attend op = {.qkv = qkv,
+                           .y = y,
+                           .rotary = rotary,
+                           .q_norm = p->normed ? p->norm[0] : NULL,
+                           .k_norm = p->normed ? p->norm[1] : NULL,
+                           .eps = 1e-5f,
+                           .scale = score_scale(p),
+                           .layer = 1,
+                           .H = p->H,
+                           .K = p->K,
+                           .dim = p->dim,
+                           .rope = p->rope};
+    struct call call = {&op, &batch};
+    CHECK_EQ(backend_cpu.run(w->device, attend_body, &call), 0);
+    for (int s = 0, t = 0; s < p->n_seqs; t += n[s], s++) {
+        memcpy(w->y[s] + (size_t)w->done[s] * out, y + (size_t)t * out,
+               (size_t)n[s] * out * sizeof *y);
+        w->done[s] += n[s];
+    }
+    free(qkv);
+    free(y);
+    free(rotary);
+}
+
+/* Chunk 0: each sequence stands still, decodes or takes a few tokens, at random. */
+static void compute(struct work *w, const struct problem *p, const struct way *way)
+{
+    work_init(w, p, way);
+    for (;;) {
+        int n[SEQS_MAX] = {0}, all = 0;
+        for (int s = 0; s < p->n_seqs; s++) {
+            uint32_t kind = random_below(4);
+            n[s] = way->chunk ? way->chunk : kind == 0 ? 0 : kind == 1 ? (int)random_below(40) : 1;
+            n[s] = MIN(n[s], p->length[s] - w->done[s]);
+            all += n[s];
+        }
+        if (all)
+            step(w, n);
+        else if (memcmp(w->done, p->length, sizeof w->done) == 0)
+            return;
+    }
+}
+
+/* |y - want| / |want| over a sequence; NaN if a NaN came through. */
+static double error(const struct work *w, int s)
+{
+    double off = 0, size = 0;
+    size_t n = (size_t)w->p->length[s] * (size_t)(w->p->H * w->p->dim);
+    for (size_t i = 0; i < n; i++) {
+        double want = w->p->want[s][i], d = (double)w->y[s][i] - want;
+        off += d * d;
+        size += want * want;
+    }
+    return sqrt(off / size);
+}
+
+static const double bound[] = {[KV_BF16] = 4e-3, [KV_INT8] = 1.5e-2, [KV_F32] = 1e-5};
+static const char *const type_name[] = {[KV_BF16] = "bf16", [KV_INT8] = "int8", [KV_F32] = "f32"};
+
+static void check_error(const struct work *w, const struct way *way)
+{
+    const struct problem *p = w->p;
+    for (int s = 0; s < p->n_seqs; s++)
+        if (!(error(w, s) < bound[way->type]))
+            t_fail(__FILE__, __LINE__,
+                   "isa %d %s, dim %d, heads %d/%d, rope %d, norm %d, chunk %d: error %g", way->isa,
+                   type_name[way->type], p->dim, p->H, p->K, p->rope, p->normed, way->chunk,
+                   error(w, s));
+}
+
+/* Both ways must give the same bits. */
+static void check_same(const struct problem *p, const struct way *one, const struct way *other)
+{
+    struct work a, b;
+    compute(&a, p, one);
+    compute(&b, p, other);
+    for (int s = 0; s < p->n_seqs; s++) {
+        size_t n = (size_t)p->length[s] * (size_t)(p->H * p->dim);
+        size_t i = 0;
+        while (i < n && memcmp(&a.y[s][i], &b.y[s][i], sizeof(float)) == 0)
+            i++;
+        if (i < n)
+            t_fail(__FILE__, __LINE__,
+                   "isa %d %s, dim %d, heads %d/%d: chunk %d with %d lanes differs at position %d",
+                   other->isa, type_name[other->type], p->dim, p->H, p->K, other->chunk,
+                   other->threads, (int)(i / (size_t)(p->H * p->dim)));
+    }
+    check_error(&b, other);
+    work_release(&a);
+    work_release(&b);
+}
+
+#define FOR_EACH_ISA(isa)                                     \
+    for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) \
+        if (cpu_can(isa))
+
+static const int dims[] = {64, 80, 96, 128, 256, 2};
+static const int heads[][2] = {{3, 1}, {4, 4}, {9, 3}, {10, 2}, {7, 1}, {1, 1}, {13, 1}, {6, 3}};
+
+TEST(attend, gives_what_the_definition_says)
+{
+    int round = 0;
+    for (size_t d = 0; d < COUNT_OF(dims); d++)
+        for (int kind = 0; kind < 4; kind++, round++) {
+            const int *h = heads[(size_t)round % COUNT_OF(heads)];
+            struct problem p = {.H = h[0],
+                                .K = h[1],
+                                .dim = dims[d],
+                                .n_seqs = 1,
+                                .length = {265 + round},
+                                .rope = kind & 1 ? ROPE_HALF : ROPE_INTERLEAVED,
+                                .normed = kind & 2};
+            problem_init(&p);
+            FOR_EACH_ISA(isa)
+            for (int type = KV_BF16; type <= KV_F32; type++) {
+                struct way way = {isa, (enum kv_type)type, 1 + round % 3, p.length[0]};
+                struct work w;
+                compute(&w, &p, &way);
+                check_error(&w, &way);
+                work_release(&w);
+            }
+            problem_release(&p);
+        }
+}
+
+TEST(attend, chunks_and_lanes_do_not_change_a_bit)
+{
+    static const int chunks[] = {1, 7, 16, 64};
+    for (size_t d = 0; d < COUNT_OF(dims); d++) {
+        const int *h = heads[d];
+        struct problem p = {.H = h[0],
+                            .K = h[1],
+                            .dim = dims[d],
+                            .n_seqs = 1,
+                            .length = {280},
+                            .rope = d % 2 ? ROPE_HALF : ROPE_INTERLEAVED,
+                            .normed = d % 3 == 0};
+        problem_init(&p);
+        FOR_EACH_ISA(isa)
+        for (int type = KV_BF16; type <= KV_F32; type++)
+            for (size_t c = 0; c < COUNT_OF(chunks); c++) {
+                struct way whole = {isa, (enum kv_type)type, 1, p.length[0]};
+                struct way cut = {isa, (enum kv_type)type, 1 + (int)(c + d) % 3, chunks[c]};
+                check_same(&p, &whole, &cut);
+            }
+        problem_release(&p);
+    }
+}
+
+TEST(attend, neighbours_do_not_change_a_bit)
+{
+    for (size_t d = 0; d < COUNT_OF(dims); d++) {
+        struct problem p = {.H = heads[d][0],
+                            .K = heads[d][1],
+                            .dim = dims[d],
+                            .n_seqs = 4,
+                            .length = {19, 300, 1, 90},
+                            .normed = d % 2};
+        problem_init(&p);
+        FOR_EACH_ISA(isa)
+        for (int type = KV_BF16; type <= KV_F32; type++) {
+            struct way whole = {isa, (enum kv_type)type, 1, 300};
+            struct way mixed = {isa, (enum kv_type)type, 1 + (int)d % 3, 0};
+            check_same(&p, &whole, &mixed);
+        }
+        problem_release(&p);
+    }
+}
+
+TEST(attend, cutting_a_long_context_between_lanes_does_not_change_a_bit)
+{
+    struct problem p = {.H = 3, .K = 1, .dim = 64, .n_seqs = 1, .length = {1100}};
+    problem_init(&p);
+    FOR_EACH_ISA(isa)
+    for (int type = KV_BF16; type <= KV_F32; type++)
+        for (int threads = 2; threads <= 3; threads++) {
+            struct way whole = {isa, (enum kv_type)type, 1, 1100};
+            struct way decode = {isa, (enum kv_type)type, threads, 1};
+            check_same(&p, &whole, &decode);
+        }
+    problem_release(&p);
+}
