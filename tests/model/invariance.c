@@ -109,14 +109,16 @@ TEST(invariance, one_thread_two_and_three)
     alone(set_threads, 3, "3 threads");
 }
 
+static const char longer[] = "{\"temperature\": 0, \"max_tokens\": 90, \"ignore_eos\": true}";
+
 /* The watched request in the middle of 15 others. */
-static void among_others(struct session *s, const char *how)
+static void among_others(struct session *s, const char *others_options, const char *how)
 {
     static struct answer answers[16];
     struct ask asks[16];
     for (int i = 0; i < 16; i++) {
         const char *text = i < 7 ? others[i] : i == 7 ? subject : others[i - 1];
-        asks[i] = (struct ask){INFLIGHT_PROMPT, text, options, 0};
+        asks[i] = (struct ask){INFLIGHT_PROMPT, text, i == 7 ? options : others_options, 0};
     }
     if (!session_run(s, asks, answers, 16))
         return;
@@ -132,8 +134,8 @@ TEST(invariance, among_15_others)
         return;
     s.config.threads = 2;
     if (session_open(&s)) {
-        among_others(&s, "among 15 others");
-        among_others(&s, "among 15 others, prefixes cached");
+        among_others(&s, options, "among 15 others");
+        among_others(&s, options, "among 15 others, prefixes cached");
     }
     session_close(&s);
 }
@@ -146,7 +148,7 @@ TEST(invariance, among_15_others_in_small_chunks)
     s.config.threads = 2;
     s.config.max_step_tokens = 23;
     if (session_open(&s))
-        among_others(&s, "among 15 others, 23 tokens a step");
+        among_others(&s, options, "among 15 others, 23 tokens a step");
     session_close(&s);
 }
 
@@ -176,9 +178,9 @@ TEST(invariance, parked_for_lack_of_pages_and_resumed)
         return;
     s.config.threads = 2;
     s.config.context = 160;
-    s.config.kv_tokens = 192; /* twelve pages for sixteen requests of up to seven */
+    s.config.kv_tokens = 192; /* twelve pages for sixteen requests of up to eight */
     if (session_open(&s)) {
-        among_others(&s, "among 15 others in 12 pages");
+        among_others(&s, longer, "among 15 longer ones in 12 pages");
         engine_stats(s.engine, &stats);
         CHECK(stats.preemptions > 0);
     }
