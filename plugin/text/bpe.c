@@ -173,28 +173,19 @@ bool bpe_encode(const struct bpe *bpe, struct str word, struct buf *scratch, str
                                   : encode_long(bpe, word, scratch, out);
 }
 
-/* Do the rules alone build this token from its bytes? */
-static bool is_built(const struct bpe *bpe, struct str piece, int32_t id)
+/* Backwards, so that the first of two equal tokens is the one found. */
+static bool find_whole(struct bpe *bpe, const struct vocab *v, struct arena *arena)
 {
-    struct symbol symbol[SHORT_WORD];
-    if (piece.len > SHORT_WORD || begin(bpe, piece, symbol) != piece.len)
+    if (!hash_init(&bpe->whole, arena, (size_t)v->n))
         return false;
-    merge_short(bpe, symbol);
-    return symbol[0].next == NOWHERE && symbol[0].id == id;
-}
-
-/* Most words of most texts are one token: those are found without merging. */
-static void find_whole(struct bpe *bpe, const struct vocab *v, bool prefer_whole)
-{
     for (int32_t id = v->n - 1; id >= 0; id--) {
         struct str piece = vocab_piece(v, id);
-        if (v->type[id] != TOKEN_NORMAL || piece.len == 0)
-            continue;
-        if (prefer_whole || is_built(bpe, piece, id)) {
+        if (v->type[id] == TOKEN_NORMAL && piece.len) {
             hash_put(&bpe->whole, piece.ptr, piece.len, id);
             bpe->longest = MAX(bpe->longest, piece.len);
         }
     }
+    return true;
 }
 
 int32_t bpe_open(struct bpe *bpe, const struct vocab *v, const struct gguf *g, bool prefer_whole,
@@ -212,8 +203,7 @@ int32_t bpe_open(struct bpe *bpe, const struct vocab *v, const struct gguf *g, b
     int32_t code = merges_open(&bpe->merges, v, g, arena, err);
     if (code)
         return code;
-    if (!hash_init(&bpe->whole, arena, (size_t)v->n))
+    if (prefer_whole && !find_whole(bpe, v, arena))
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d words", v->n);
-    find_whole(bpe, v, prefer_whole);
     return INFLIGHT_OK;
 }

@@ -10,7 +10,7 @@
 struct bpe {
     struct merges merges;
     int32_t byte_id[256]; /* -1: the vocabulary has no token for this byte */
-    struct hash whole;    /* words that are one token */
+    struct hash whole;    /* words taken as they are, by their bytes; may be empty */
     size_t longest;       /* of them, bytes */
 };
 
