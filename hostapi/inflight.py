@@ -148,7 +148,8 @@ class Engine:
         if isinstance(config, dict):
             config = json.dumps({"version": 1, **config}, ensure_ascii=False)  # JSON is YAML
         params = InitParams(h=Hdr(C.sizeof(InitParams), ABI), config=_bytes(config),
-                            config_path=_bytes(config_path), flags=INIT_PLAN_ONLY if plan_only else 0)
+                            config_path=_bytes(config_path),
+                            flags=INIT_PLAN_ONLY if plan_only else 0)
         self._check(self._lib.inflight_init(C.byref(params), C.byref(self._engine)))
 
     def _check(self, status: int) -> int:
@@ -187,8 +188,8 @@ class Engine:
     def control(self, op: int, value: Optional[int] = None) -> None:
         number = C.c_uint32(value or 0)
         given = value is not None
-        self._check(self._lib.inflight_control(self._engine, op, C.byref(number) if given else None,
-                                               4 if given else 0))
+        self._check(self._lib.inflight_control(
+            self._engine, op, C.byref(number) if given else None, 4 if given else 0))
 
     def query(self, what: int) -> str:
         """A text answer (Q_*), "" if there is none."""
@@ -317,14 +318,14 @@ class LLM(Engine):
 
     def __init__(self, model: Union[str, dict, None] = None, *,
                  config_path: Optional[str] = None, library: Optional[str] = None, **sections):
-        keys = {**({"model": {"path": model} if isinstance(model, str) else model} if model else {}),
-                **sections}
-        if bool(keys) == bool(config_path):
+        if model is not None:
+            sections["model"] = {"path": model} if isinstance(model, str) else model
+        if bool(sections) == bool(config_path):
             raise ValueError("give either model=... or config_path=...")
         self._sinks: dict = {}  # user -> function of an event
         self._next_user = 1
         self._ready: Optional[Event] = None
-        super().__init__(keys or None, config_path, library=library)
+        super().__init__(sections or None, config_path, library=library)
 
     def _dispatch(self, timeout: float) -> None:
         for event in self.poll(timeout):

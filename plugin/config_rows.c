@@ -12,7 +12,7 @@
 #define PIB ((double)(1ull << 50))
 
 #define POSITIONS (1 << 24)                    /* of one sequence; no model comes near */
-#define EXACT     ((double)((1ull << 53) - 1)) /* integers up to here are exact in every JSON reader */
+#define EXACT     ((double)((1ull << 53) - 1)) /* beyond, JSON readers lose integers */
 
 /* clang-format off */
 const struct config_row config_rows[CONFIG_ROWS] = {
