@@ -34,7 +34,9 @@ OBJ     := $(SRC:%.c=$(BUILD)/obj/%.o) \
 LIB      := $(BUILD)/libinflight.so.1
 ARCHIVE  := $(BUILD)/libinflight.a
 MODEL    := $(BUILD)/models/SmolLM2-135M-Instruct.Q4_1.gguf
-EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
+EXAMPLE_PARTS := examples/host.c examples/panes.c
+EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%, \
+              $(filter-out $(EXAMPLE_PARTS),$(wildcard examples/*.c)))
 
 all: $(LIB) ## build the plugin
 	@command -v nvcc >/dev/null || ls /usr/local/cuda*/bin/nvcc >/dev/null 2>&1 \
@@ -70,10 +72,16 @@ $(LIB): $(OBJ) plugin/plugin.map
 
 HOST_C := -std=c11 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(SAN) -Iinclude -Ihostapi
 
-$(BUILD)/examples/%: examples/%.c $(wildcard hostapi/*.[ch]) include/inflight.h
+$(BUILD)/examples/%: examples/%.c $(EXAMPLE_PARTS) $(wildcard examples/*.h hostapi/*.[ch]) \
+                     include/inflight.h
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(CC) $(HOST_C) $< $(wildcard hostapi/*.c) -o $@ -ldl -lm
+	$(Q)$(CC) $(HOST_C) $< $(if $(filter hello,$*),,$(EXAMPLE_PARTS)) hostapi/inflight_load.c \
+	    -o $@ -ldl -lm
+
+$(BUILD)/inflight.ffi.h: include/inflight.h hostapi/ffi.sh
+	@mkdir -p $(@D)
+	$(Q)CC=$(CC) hostapi/ffi.sh $< > $@
 
 examples: $(EXAMPLES) ## build the example hosts
 
@@ -86,7 +94,7 @@ demo: ## set up everything and run several conversations at once on a real model
 	@tests/deps.sh demo
 	@$(MAKE) --no-print-directory -j$(JOBS) $(LIB) $(BUILD)/examples/demo model >$(BUILD)-demo.log \
 	    2>&1 || { cat $(BUILD)-demo.log; rm -f $(BUILD)-demo.log; exit 1; }; rm -f $(BUILD)-demo.log
-	@$(BUILD)/examples/demo $(LIB) $(MODEL)
+	@$(BUILD)/examples/demo -l $(LIB) -m $(MODEL)
 
 # ---- Tests. Each file of tests/unit, and op_*.c, and the model tests, is a program.
 
@@ -126,6 +134,32 @@ check: ## set up and run every test; the last line is "N passed, N failed"
 
 check-build: $(LIB) $(TESTS) $(EXAMPLES) model
 
+# ---- The boundary: its own tests use a stand-in engine; the validator takes any object.
+
+VALIDATOR := $(BUILD)/bin/inflight-validator
+FAKE      := $(BUILD)/tests/abi/libfake.so
+FAKE_SRC  := $(wildcard plugin/abi*.c plugin/base/*.c tests/abi/fake*.c) \
+             $(addprefix plugin/,instance.c live.c hooks.c pin.c thread_error.c build_info.c \
+                                 queue.c ring.c ring_poll.c stream.c doorbell.c)
+
+$(VALIDATOR): $(wildcard tests/abi/validator*.c) $(wildcard tests/abi/*.h) include/inflight.h
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $@")
+	$(Q)$(CC) -std=c11 $(WARN) $(CFLAGS) $(SAN) -I. $(filter %.c,$^) -o $@ -ldl -pthread
+
+$(BUILD)/tests/bench/abi: tests/bench/abi.c include/inflight.h
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) -std=c11 $(WARN) $(CFLAGS) -I. $< -o $@ -ldl -pthread
+
+$(FAKE): $(FAKE_SRC) $(wildcard plugin/*.h plugin/*.def plugin/base/*.h tests/abi/*.h) plugin/plugin.map
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(ALL_C) -I. -shared -o $@ $(FAKE_SRC) -Wl,-soname,libfake.so \
+	    -Wl,--version-script,plugin/plugin.map $(if $(SAN),,$(HARDEN)) $(LIBS)
+
+validator: $(VALIDATOR) ## build the program that tests any libinflight.so.1
+
 # ---- Measurements
 
 $(BUILD)/bin/serve: tests/bench/serve.c include/inflight.h
@@ -152,6 +186,6 @@ clean: ## remove everything built
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
-.PHONY: all examples model demo unit golden check check-build bench-versus install clean help
+.PHONY: all examples model demo unit golden check check-build bench-versus validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
