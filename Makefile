@@ -58,10 +58,11 @@ $(LIB): $(OBJ) plugin/plugin.map
 UNIT     := $(sort $(wildcard tests/unit/*.c tests/op/op_*.c tests/model/*.c))
 UNIT_BIN := $(UNIT:tests/%.c=$(BUILD)/tests/%)
 
-$(BUILD)/tests/%: tests/%.c tests/t.c tests/t.h $(wildcard tests/op/ref.c) $(ARCHIVE)
+$(BUILD)/tests/%: tests/%.c tests/t.c tests/t.h $(wildcard tests/op/ref.c tests/fake*) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_C) -Wno-missing-prototypes -Itests -I. -MMD -MP -MF $@.d $< tests/t.c \
 	    $(if $(filter tests/op/% tests/model/%,$<),$(wildcard tests/op/ref.c)) \
+	    $(if $(filter tests/unit/engine%,$<),tests/fake.c tests/fake_host.c) \
 	    -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 unit: $(UNIT_BIN)

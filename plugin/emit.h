@@ -17,7 +17,9 @@ struct emit {
 void emit_token(struct emit *e, struct seq *seq, const struct sample_output *output,
                 uint64_t now_ns);
 
-/* For a sequence that waits for the ring: sends on if half of it is free. */
+/* For a sequence that waits for the ring: goes on if what it holds fits now. A poll empties
+ * a stream whole, so it does not come back for a single token; and a try that fails is what
+ * makes the next poll wake the engine. */
 void emit_resume(struct emit *e, struct seq *seq);
 
 /* The end of the whole request: what its choices still hold, as far as the ring has

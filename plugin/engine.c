@@ -229,6 +229,7 @@ int32_t engine_open(struct engine **out, const struct engine_host *host,
     int32_t rc = open_parts(e, err);
     if (rc)
         goto fail;
+    e->emit = (struct emit){.ring = e->ring, .sched = &e->sched};
     struct buf text;
     buf_init(&text, &e->host.mem);
     config_print(config, &text);
