@@ -137,7 +137,6 @@ void emit_done(struct emit *e, struct job *job, uint64_t now_ns)
         e->n_draining -= seq->state == SEQ_DRAINING;
         if (seq->state != SEQ_ENDED && seq->state != SEQ_DRAINING)
             (void)detok_flush(&seq->detok, &seq->text);
-        sched_remove(e->sched, seq);
         (void)send(e, seq);
     }
     struct ring_done done = {.status = job->err.code,
