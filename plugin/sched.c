@@ -27,8 +27,8 @@
  * Why this always ends. The first in the order that can run may take pages from all
  * others, and the pool holds one full context: it gets at least one token's room at
  * every step and loses nothing to anyone, hence it finishes. Then there is a new first.
- * (Of one that decodes beside a prefill the first gets less only if the decodes alone use
- * up the budget; those end too.)
+ * Only decodes of others can leave it no budget; as long as they do, no prefill becomes
+ * another decode, so their number falls until there is some.
  *
  * A trace: 32 tokens a step, 6 pages, no prefix cache. A has a prompt of 40 tokens, B of
  * 12. C, urgent, has 40 and comes before step 3. A ends with its 5th token, C with its
