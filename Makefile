@@ -68,8 +68,30 @@ $(BUILD)/tests/%: tests/%.c tests/t.c tests/t.h $(wildcard tests/op/ref.c tests/
 unit: $(UNIT_BIN)
 	@for t in $^; do $$t || exit 1; done
 
+# ---- The boundary: its own tests use a stand-in engine; the validator takes any object.
+VALIDATOR := $(BUILD)/bin/inflight-validator
+FAKE      := $(BUILD)/tests/abi/libfake.so
+FAKE_SRC  := $(wildcard plugin/abi*.c plugin/base/*.c tests/abi/fake*.c) \
+             $(addprefix plugin/,instance.c live.c hooks.c pin.c thread_error.c build_info.c \
+                                 queue.c ring.c ring_poll.c stream.c doorbell.c)
+
+$(VALIDATOR): $(wildcard tests/abi/validator*.c) $(wildcard tests/abi/*.h) include/inflight.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(WARN) $(CFLAGS) $(SAN) -I. $(filter %.c,$^) -o $@ -ldl -pthread
+
+$(BUILD)/tests/bench/abi: tests/bench/abi.c include/inflight.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(WARN) $(CFLAGS) -I. $< -o $@ -ldl -pthread
+
+$(FAKE): $(FAKE_SRC) $(wildcard plugin/*.h plugin/*.def plugin/base/*.h tests/abi/*.h) plugin/plugin.map
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) -I. -shared -o $@ $(FAKE_SRC) -Wl,-soname,libfake.so \
+	    -Wl,--version-script,plugin/plugin.map $(if $(SAN),,$(HARDEN)) $(LIBS)
+
+validator: $(VALIDATOR)
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all unit clean
+.PHONY: all unit validator clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

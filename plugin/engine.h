@@ -31,8 +31,9 @@ struct engine_host {
     bool plan_only;
 };
 
-/* Takes over the arena with the configuration in it. Starts the engine thread, which
- * loads the model, reports READY and then steps until close. Returns in milliseconds. */
+/* Takes over the arena with the configuration in it: *arena is empty afterwards, also on
+ * failure. Starts the engine thread, which loads the model, reports READY and then steps
+ * until close. Returns in milliseconds. */
 int32_t engine_open(struct engine **out, const struct engine_host *host,
                     const struct config *config, struct arena *arena, struct err *err);
 
