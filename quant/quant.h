@@ -5,6 +5,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Functions of the format headers, for C and for both sides of CUDA C. */
+#ifdef __CUDACC__
+#define HD __host__ __device__ inline
+#else
+#define HD static inline
+#endif
+
 enum fmt {
 #define FMT(name, n, bytes, gguf) FMT_##name,
 #include "formats.def"

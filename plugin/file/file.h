@@ -9,7 +9,7 @@ struct file {
     const uint8_t *map;    /* (bytes) or NULL when a hook reads */
     const inflight_io *io; /* borrowed, NULL when mapped */
     void *handle;          /* of the hook */
-    char path[512];        /* for messages, cut to fit */
+    char path[256];        /* for messages: the end of a longer one */
 };
 
 /* io NULL: maps path. Fails with INFLIGHT_E_IO and the system's reason. */

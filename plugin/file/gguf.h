@@ -26,14 +26,15 @@ enum gguf_type {
     GGUF_TYPE_COUNT
 };
 
-/* A key's value. Scalars: data points to it in the header bytes, unaligned. */
+/* A key's value. data points to it, or to the first element, in the header bytes:
+ * unaligned, and a string with its length word before it. */
 struct gguf_value {
     struct str key;
-    enum gguf_type type; /* GGUF_ARRAY: of what is element */
-    enum gguf_type element;
-    uint64_t n; /* elements of an array; 1 otherwise */
+    enum gguf_type type;
+    enum gguf_type element; /* of an array; type otherwise */
+    uint64_t n;             /* elements of an array; 1 otherwise */
     const uint8_t *data;
-    const uint64_t *string_at; /* (n) for arrays of strings: offsets of their length words */
+    const uint64_t *string_at; /* (n) for arrays of strings: their length words, from data */
 };
 
 struct gguf_tensor {
@@ -77,7 +78,8 @@ bool gguf_float(const struct gguf *g, const char *key, double *out); /* f32, f64
 bool gguf_bool(const struct gguf *g, const char *key, bool *out);
 bool gguf_str(const struct gguf *g, const char *key, struct str *out);
 
-/* Elements of arrays; i < n. */
+/* Elements of arrays, i < n. What is of another kind, or does not fit, reads as zero or
+ * empty: callers look at element and n first. */
 struct str gguf_str_at(const struct gguf_value *array, uint64_t i);
 int64_t gguf_int_at(const struct gguf_value *array, uint64_t i);
 double gguf_float_at(const struct gguf_value *array, uint64_t i);

@@ -15,7 +15,9 @@ void tokenizer_close(struct tokenizer *t);
 /* Text to ids. trusted: (len) bytes, nonzero where control tokens such as
  * <|im_start|> may be recognised, or NULL for nowhere: in untrusted bytes they are
  * ordinary characters, so user text cannot forge them. A control token is recognised
- * only if all its bytes are trusted. Bytes that are not UTF-8 are kept as bytes.
+ * only if all its bytes are trusted. Bytes that are not UTF-8 are kept as bytes; a
+ * byte the vocabulary has no token for is left out, and families that want Unicode's
+ * normal form C get it, so there the pieces need not be the text byte by byte.
  * add_start: put the start token first if the model wants one.
  * Appends int32_t ids to out. */
 int32_t tokenizer_encode(const struct tokenizer *t, struct str text, const uint8_t *trusted,

@@ -1,0 +1,62 @@
+/* The table of formats and the row decoders, both made from formats.def. What a format
+ * is stands in its own header; nothing here knows one by name. */
+#include "quant.h"
+
+#include "bf16.h"
+#include "f16.h"
+#include "f32.h"
+#include "q4_0.h"
+#include "q4_1.h"
+#include "q4_k.h"
+#include "q5_0.h"
+#include "q5_1.h"
+#include "q5_k.h"
+#include "q6_k.h"
+#include "q8_0.h"
+
+/* The decoder of a block is inlined into the loop over the row: for formats of one
+ * value per block a call for each would cost more than the conversion. */
+#define FMT(name, n, bytes, gguf)                                                     \
+    static_assert(sizeof(struct name) == (bytes), "formats.def disagrees on " #name); \
+    static void decode_##name(const void *block, float *out)                          \
+    {                                                                                 \
+        name##_decode((const struct name *)block, out);                               \
+    }                                                                                 \
+    static void decode_row_##name(const void *row, int64_t n_blocks, float *out)      \
+    {                                                                                 \
+        const struct name *block = (const struct name *)row;                          \
+        for (int64_t i = 0; i < n_blocks; i++)                                        \
+            name##_decode(block + i, out + i * (n));                                  \
+    }
+#include "formats.def"
+#undef FMT
+
+const struct fmt_info fmt_info[FMT_COUNT] = {
+#define FMT(name, n, bytes, gguf) {#name, n, bytes, gguf, decode_##name},
+#include "formats.def"
+#undef FMT
+};
+
+static void (*const decode_row[FMT_COUNT])(const void *row, int64_t n_blocks, float *out) = {
+#define FMT(name, n, bytes, gguf) decode_row_##name,
+#include "formats.def"
+#undef FMT
+};
+
+enum fmt fmt_of_gguf(uint32_t type)
+{
+    int fmt = 0;
+    while (fmt < FMT_COUNT && (uint32_t)fmt_info[fmt].gguf != type)
+        fmt++;
+    return (enum fmt)fmt;
+}
+
+size_t fmt_row_bytes(enum fmt fmt, int64_t n)
+{
+    return (size_t)(n / fmt_info[fmt].n) * (size_t)fmt_info[fmt].bytes;
+}
+
+void fmt_decode_row(enum fmt fmt, const void *row, int64_t n, float *out)
+{
+    decode_row[fmt](row, n / fmt_info[fmt].n, out);
+}

@@ -1,0 +1,70 @@
+"""Writes quant_vectors.h: two random blocks of each weight format and their values as
+the reference implementation of the formats decodes them.
+
+Recipe (the result is committed, so this is only run when a format is added):
+    pip install gguf numpy
+    python3 tests/unit/quant_vectors.py > tests/unit/quant_vectors.h
+
+All bits are random except the scales, which are halves of ordinary size in the first
+block and subnormal ones in the second, so that every value is finite. Values are given
+as the bits of a float: the test asks for equality, not for closeness.
+"""
+
+import sys
+
+import numpy as np
+from gguf import GGMLQuantizationType as T
+from gguf.quants import dequantize
+
+# name, type, values per block, bytes per block, where the halves are
+FORMATS = [
+    ("f16", T.F16, 1, 2, [0]),
+    ("bf16", T.BF16, 1, 2, []),
+    ("q4_0", T.Q4_0, 32, 18, [0]),
+    ("q4_1", T.Q4_1, 32, 20, [0, 2]),
+    ("q5_0", T.Q5_0, 32, 22, [0]),
+    ("q5_1", T.Q5_1, 32, 24, [0, 2]),
+    ("q8_0", T.Q8_0, 32, 34, [0]),
+    ("q4_k", T.Q4_K, 256, 144, [0, 2]),
+    ("q5_k", T.Q5_K, 256, 176, [0, 2]),
+    ("q6_k", T.Q6_K, 256, 210, [208]),
+]
+
+
+def blocks_of(rng, n_bytes, halves):
+    blocks = rng.integers(0, 256, (2, n_bytes), dtype=np.uint8)
+    for at in halves:
+        ordinary = np.float16(rng.uniform(-0.1, 0.1))
+        subnormal = np.uint16(rng.integers(1, 1024)).view(np.float16)
+        for block, scale in zip(blocks, (ordinary, subnormal)):
+            block[at : at + 2] = np.frombuffer(scale.tobytes(), np.uint8)
+    return blocks
+
+
+def print_array(kind, name, items, per_line):
+    print(f"static const {kind} {name}[] = {{")
+    for i in range(0, len(items), per_line):
+        print("    " + ", ".join(items[i : i + per_line]) + ",")
+    print("};")
+
+
+def main():
+    rng = np.random.default_rng(20240229)
+    print("/* Two blocks of each format and their values as bits of floats. Made by")
+    print(" * quant_vectors.py from the reference implementation; not edited by hand. */")
+    print("/* clang-format off */")
+    print("#pragma once\n\n#include <stdint.h>\n")
+    for name, kind, n, n_bytes, halves in FORMATS:
+        blocks = blocks_of(rng, n_bytes, halves)
+        if name == "bf16":  # finite, of ordinary size
+            blocks[:, 1] = blocks[:, 1] & 0x80 | 0x3E
+        values = dequantize(blocks, kind).astype(np.float32).ravel()
+        if values.size != 2 * n or not np.isfinite(values).all():
+            sys.exit(f"{name}: {values.size} values, all finite: {np.isfinite(values).all()}")
+        print_array("uint8_t", f"{name}_bytes", [f"0x{b:02x}" for b in blocks.ravel()], 16)
+        print_array("uint32_t", f"{name}_bits", [f"0x{b:08x}" for b in values.view(np.uint32)], 8)
+        print()
+    print("/* clang-format on */")
+
+
+main()
