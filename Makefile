@@ -106,7 +106,13 @@ MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
 TEST_C     = $(CC) $(ALL_C) -Itests -I. -MMD -MP -MF $@.d
 
-$(BUILD)/tests/unit/%: tests/unit/%.c tests/t.c $(wildcard tests/fake*.c) $(ARCHIVE)
+# The engine's own tests run on a made-up model.
+$(BUILD)/tests/unit/engine%: tests/unit/engine%.c tests/t.c $(wildcard tests/fake*.[ch]) $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(TEST_C) $< tests/t.c tests/fake.c tests/fake_host.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
+$(BUILD)/tests/unit/%: tests/unit/%.c tests/t.c $(wildcard tests/fake*.h) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(TEST_C) $< tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)

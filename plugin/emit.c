@@ -121,11 +121,12 @@ void emit_token(struct emit *e, struct seq *seq, const struct sample_output *out
 void emit_resume(struct emit *e, struct seq *seq)
 {
     bool held = seq->state == SEQ_PARKED_HOST;
-    if ((!held && seq->state != SEQ_DRAINING) || !ring_half_free(e->ring, seq->job->slot))
+    if ((!held && seq->state != SEQ_DRAINING) || send(e, seq) == RING_FULL)
         return;
     if (held)
         sched_resume(e->sched, seq);
-    send_or_park(e, seq);
+    else
+        send_or_park(e, seq);
 }
 
 void emit_done(struct emit *e, struct job *job, uint64_t now_ns)
@@ -136,7 +137,6 @@ void emit_done(struct emit *e, struct job *job, uint64_t now_ns)
         e->n_draining -= seq->state == SEQ_DRAINING;
         if (seq->state != SEQ_ENDED && seq->state != SEQ_DRAINING)
             (void)detok_flush(&seq->detok, &seq->text);
-        sched_remove(e->sched, seq);
         (void)send(e, seq);
     }
     struct ring_done done = {.status = job->err.code,

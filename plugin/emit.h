@@ -17,9 +17,11 @@ struct emit {
 void emit_token(struct emit *e, struct seq *seq, const struct sample_output *output,
                 uint64_t now_ns);
 
-/* For a sequence that waits for the ring: sends on if half of it is free. */
+/* For a sequence that waits for the ring: goes on if what it holds fits now. A poll empties
+ * a stream whole, so it does not come back for a single token; and a try that fails is what
+ * makes the next poll wake the engine. */
 void emit_resume(struct emit *e, struct seq *seq);
 
-/* The end of the whole request: what its choices still hold, as far as the ring has
- * room, and the DONE. The slot belongs to the ring and the queue afterwards. */
+/* The end of the whole request, whose sequences the scheduler has no more: what they still
+ * hold, as far as the ring has room, and the DONE. The slot belongs to the ring and the queue afterwards. */
 void emit_done(struct emit *e, struct job *job, uint64_t now_ns);

@@ -63,24 +63,6 @@ static void emit(struct engine *e)
     }
 }
 
-/* Jobs that are over leave: DONE, pages and memory given back. */
-static uint32_t retire(struct engine *e)
-{
-    uint32_t n_left = 0, n_live = e->n_live;
-    uint64_t now_ns = clock_ns();
-    for (uint32_t i = 0; i < n_live; i++) {
-        struct job *job = &e->job[e->live[i]];
-        if (!job->over) {
-            e->live[n_left++] = e->live[i];
-            continue;
-        }
-        emit_done(&e->emit, job, now_ns);
-        job_release(job);
-    }
-    e->n_live = n_left;
-    return n_live - n_left;
-}
-
 static void publish(struct engine *e)
 {
     const struct sched *s = &e->sched;
@@ -131,13 +113,44 @@ static bool begin_turn(struct engine *e)
     return !atomic_load(&e->stop);
 }
 
-static void finish_turn(struct engine *e, uint32_t n_retired)
+/* Sequences of jobs that are over leave the order and give their pages back. */
+static void withdraw(struct engine *e)
+{
+    for (uint32_t i = 0; i < e->n_live; i++) {
+        struct job *job = &e->job[e->live[i]];
+        for (int32_t k = 0; job->over && k < job->n_seq; k++)
+            sched_remove(&e->sched, &job->seq[k]);
+    }
+}
+
+/* Jobs that are over get their DONE, and their memory is given back. */
+static uint32_t retire(struct engine *e)
+{
+    uint32_t n_left = 0, n_live = e->n_live;
+    uint64_t now_ns = clock_ns();
+    for (uint32_t i = 0; i < n_live; i++) {
+        struct job *job = &e->job[e->live[i]];
+        if (!job->over) {
+            e->live[n_left++] = e->live[i];
+            continue;
+        }
+        emit_done(&e->emit, job, now_ns);
+        job_release(job);
+    }
+    e->n_live = n_left;
+    return n_live - n_left;
+}
+
+/* The counters are published before any DONE: whoever has seen one finds it counted. */
+static void finish_turn(struct engine *e)
 {
     bool stepped = e->sched.n_pick > 0;
-    e->idle = !stepped && n_retired == 0 && queue_waiting(e->queue) == 0;
     if (stepped)
         e->counts.step_ns += clock_ns() - e->now_ns;
+    withdraw(e);
     publish(e);
+    uint32_t n_retired = retire(e);
+    e->idle = !stepped && n_retired == 0 && queue_waiting(e->queue) == 0;
 }
 
 /* Every request that was ever accepted has its DONE when this returns. */
@@ -150,6 +163,7 @@ static void shut_down(struct engine *e)
         admit_requests(e);
         for (uint32_t i = 0; i < e->n_live; i++)
             job_fail(&e->job[e->live[i]], INFLIGHT_E_SHUTDOWN, "the engine is being freed");
+        withdraw(e);
     } while (retire(e) > 0);
 }
 
@@ -166,7 +180,7 @@ static void *engine_main(void *arg)
         forward(e);                                             /* plan, batch -> logits */
         sample(e);                                              /* logits -> tokens */
         emit(e);                                                /* tokens -> text -> events */
-        finish_turn(e, retire(e));                              /* ended -> DONE */
+        finish_turn(e);                                         /* ended -> DONE */
     }
     shut_down(e);
     return NULL;
@@ -229,6 +243,7 @@ int32_t engine_open(struct engine **out, const struct engine_host *host,
     int32_t rc = open_parts(e, err);
     if (rc)
         goto fail;
+    e->emit = (struct emit){.ring = e->ring, .sched = &e->sched};
     struct buf text;
     buf_init(&text, &e->host.mem);
     config_print(config, &text);

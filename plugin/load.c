@@ -147,8 +147,7 @@ static int32_t take_pools(struct engine *e, struct err *err)
         rc = rows_init(&e->rows, mem, e->model, most_rows(c), e->threads, err);
     if (!rc)
         rc = find_ends(e, err);
-    e->emit =
-        (struct emit){.ring = e->ring, .sched = &e->sched, .tokenizer = model_tokenizer(e->model)};
+    e->emit.tokenizer = model_tokenizer(e->model);
     return rc;
 }
 

@@ -27,17 +27,25 @@
  * Why this always ends. The first in the order that can run may take pages from all
  * others, and the pool holds one full context: it gets at least one token's room at
  * every step and loses nothing to anyone, hence it finishes. Then there is a new first.
+ * Only decodes of others can leave it no budget; as long as they do, no prefill becomes
+ * another decode, so their number falls until there is some.
  *
- * A trace: budget 32 tokens, pool of 6 pages, no prefix cache. A has a prompt of 40
- * tokens, B of 4, C of 20; all submitted in this order before step 1; each generates
- * until its limit of 4 tokens (A and C), 40 tokens (B). "40: 16" means 16 tokens
- * computed in this step; "d" is a decode; the pool is what is free after the step.
+ * A trace: 32 tokens a step, 6 pages, no prefix cache. A has a prompt of 40 tokens, B of
+ * 12. C, urgent, has 40 and comes before step 3. A ends with its 5th token, C with its
+ * 2nd. In the columns: tokens of the sequence in this step, and its pages after it.
  *
- *   step |  A        |  B      |  C        | free | why
- *   -----+-----------+---------+-----------+------+------------------------------------
- *   1    |  1..16    |  1..4   |  -        |  3   | A takes half and B its 4; the 12
- *        |           |         |           |      | left are no whole page for A. C
- *        |           |         |           |      | must wait: A and B still need pages
+ *   step |   A    |   B    |   C    | free | why
+ *   -----+--------+--------+--------+------+-------------------------------------------
+ *   1    | 16,  1 | 12,  1 |        |  4   | A gets half, B all it wants; the 4 left
+ *        |        |        |        |      | are no whole page for A
+ *   2    | 24,  3 |  1,  1 |        |  2   | B decodes; A's prompt is done
+ *   3    |  1,  3 |  1,  1 | 16,  1 |  1   | C is first in order now, yet decodes come
+ *        |        |        |        |      | first: 30 are left, cut to one page
+ *   4    |  1,  3 |  -,  0 | 24,  3 |  0   | C needs two pages, one is free: B, the last,
+ *        |        |        |        |      | gives its page back and keeps its tokens
+ *   5    |  1,  3 |  -,  0 |  1,  0 |  3   | no room for B; C ends
+ *   6    |  1,  0 | 15,  1 |        |  5   | B computes all 15 tokens anew and goes on
+ *        |        |        |        |      | where it was; A ends
  */
 #include "sched.h"
 

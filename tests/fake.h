@@ -19,9 +19,9 @@ struct fake {
     int threaded;           /* lanes are threads of their own */
     float end_bias;         /* on the logit of FAKE_END; -100: never */
     int32_t open_status, load_status;
-    int32_t fail_at;     /* the forward pass that fails, 1 is the first; 0: none */
-    int32_t nan_at;      /* the forward pass whose first row is all NaN */
-    uint32_t step_us;    /* a forward pass takes this long */
+    int32_t fail_at;  /* the forward pass that fails, 1 is the first; 0: none */
+    int32_t nan_at;   /* the forward pass whose first row is all NaN */
+    uint32_t step_us; /* a forward pass takes this long */
     bool no_chat;
     int32_t n_forward, n_errors, n_copied;
     int32_t most_sequences, most_tokens; /* of any step */

@@ -247,8 +247,8 @@ TEST(engine, logprobs_come_as_json_with_the_text)
     char begin[64];
     snprintf(begin, sizeof begin, "{\"token\":\"%c\",\"logprob\":-", h.result[0].text[0][0]);
     CHECK_EQ(strncmp(json, begin, strlen(begin)), 0);
-    snprintf(begin, sizeof begin, "\"bytes\":[%d],\"top_logprobs\":[{\"token\":",
-             h.result[0].text[0][0]);
+    snprintf(begin, sizeof begin,
+             "\"bytes\":[%d],\"top_logprobs\":[{\"token\":", h.result[0].text[0][0]);
     CHECK(strstr(json, begin) != NULL);
     host_close(&h);
 }

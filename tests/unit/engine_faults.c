@@ -85,9 +85,9 @@ static void run_with_failure(struct host *h, int64_t fail_at)
         return;
     }
     for (int i = 0; i < 20; i++) {
-        inflight_request request =
-            host_request(host_prompt(i, 30, prompt),
-                         i % 4 ? "{\"max_tokens\":8}" : "{\"max_tokens\":8,\"n\":2,\"stop\":\"zq\"}");
+        inflight_request request = host_request(
+            host_prompt(i, 30, prompt),
+            i % 4 ? "{\"max_tokens\":8}" : "{\"max_tokens\":8,\"n\":2,\"stop\":\"zq\"}");
         request.kind = i % 2 ? INFLIGHT_PROMPT : INFLIGHT_CHAT;
         host_submit(h, &request);
     }
