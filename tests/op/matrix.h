@@ -1,0 +1,98 @@
+/* Random matrices in the formats of files, for tests of the operations: the bytes, their
+ * values as the format defines them, and the packed matrix of an open device. */
+#pragma once
+
+#include "../../kernels/backend.h"
+#include "../../quant/f16.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t matrix_state = 1;
+
+static inline uint32_t random_bits(void)
+{
+    matrix_state = matrix_state * 1664525u + 1013904223u;
+    return matrix_state ^ matrix_state >> 15;
+}
+
+/* In (-1, 1). */
+static inline float random_float(void)
+{
+    return (float)(random_bits() >> 8) / (float)(1 << 23) - 1.0f;
+}
+
+/* Mostly small, now and then large: groups differ in scale. */
+static inline void random_inputs(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = random_float() * (random_bits() % 64 == 0 ? 8.0f : 1.0f);
+}
+
+struct matrix {
+    struct weight_source source;
+    float *value; /* (N, K) */
+    struct weight weight;
+    void *packed;
+};
+
+static inline void put_half(uint8_t *p, float value)
+{
+    uint16_t bits = f16_of_float(value);
+    memcpy(p, &bits, sizeof bits);
+}
+
+/* Sets the scales of a block of random bits to plausible sizes. */
+static inline void tame_block(enum fmt fmt, uint8_t *block)
+{
+    const struct fmt_info *info = &fmt_info[fmt];
+    float d = 0.01f * (1.5f + random_float());
+    if (fmt == FMT_f32) {
+        d = random_float();
+        memcpy(block, &d, sizeof d);
+    } else if (fmt == FMT_f16) {
+        put_half(block, random_float());
+    } else if (fmt == FMT_bf16) {
+        block[1] = (uint8_t)(0x3c + (block[1] & 0x83)); /* exponents around 1 */
+    } else if (fmt == FMT_q6_k) {
+        put_half(block + info->bytes - 2, d * 0.02f);
+    } else {
+        put_half(block, fmt == FMT_q4_k || fmt == FMT_q5_k ? d * 0.05f : d);
+    }
+    if (fmt == FMT_q4_1 || fmt == FMT_q5_1)
+        put_half(block + 2, -8.0f * d + 0.05f * random_float());
+    if (fmt == FMT_q4_k || fmt == FMT_q5_k)
+        put_half(block + 2, d * 0.4f);
+}
+
+static inline void matrix_init(struct matrix *m, enum fmt fmt, int32_t N, int32_t K)
+{
+    size_t row = fmt_row_bytes(fmt, K), bytes = row * (size_t)N;
+    uint8_t *data = malloc(bytes);
+    *m = (struct matrix){.source = {fmt, N, K, data}};
+    for (size_t i = 0; i < bytes; i++)
+        data[i] = (uint8_t)(random_bits() >> 7);
+    for (size_t i = 0; i < bytes; i += (size_t)fmt_info[fmt].bytes)
+        tame_block(fmt, data + i);
+    m->value = malloc((size_t)N * (size_t)K * sizeof *m->value);
+    for (int32_t n = 0; n < N; n++)
+        fmt_decode_row(fmt, data + (size_t)n * row, K, m->value + (size_t)n * (size_t)K);
+}
+
+/* Packs for a device; replaces what was packed before. False if the device refuses. */
+static inline bool matrix_pack(struct matrix *m, const struct backend *b, struct device *device,
+                               const struct device_config *config)
+{
+    size_t bytes = b->packed_bytes(config, m->source.fmt, m->source.N, m->source.K);
+    free(m->packed);
+    m->packed = bytes ? aligned_alloc(64, bytes) : NULL;
+    m->weight = (struct weight){.data = m->packed, .bytes = bytes};
+    return bytes && b->pack(device, &m->source, &m->weight, NULL) == 0;
+}
+
+static inline void matrix_release(struct matrix *m)
+{
+    free((void *)(uintptr_t)m->source.data);
+    free(m->value);
+    free(m->packed);
+}

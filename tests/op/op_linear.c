@@ -1,0 +1,403 @@
+/* The operation linear against its definition, over the same int8 inputs and over the
+ * inputs as they are, and its promise: the same bits for a token whatever the number of
+ * tokens, its place among them and the lanes. */
+#include "t.h"
+
+#include "../../kernels/cpu/cpuid.h"
+#include "../../plugin/base/base.h"
+#include "matrix.h"
+#include "ref.h"
+
+#include <math.h>
+
+extern const struct backend backend_cpu;
+
+#define FOR_EACH_ISA(isa)                                     \
+    for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) \
+        if (cpu_can(isa))
+
+#define T_MAX     130
+#define K_MAX     768
+#define PARTS_MAX 3
+
+static const int tokens[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, T_MAX};
+
+static struct device_config config_of(enum isa isa, int threads, int activations)
+{
+    return (struct device_config){.threads = threads,
+                                  .isa = (int32_t)isa,
+                                  .activations = activations,
+                                  .max_tokens = T_MAX,
+                                  .max_rows = T_MAX,
+                                  .max_context = 64,
+                                  .max_width = K_MAX,
+                                  .L = 1,
+                                  .H = 1,
+                                  .K = 1,
+                                  .dim = 64,
+                                  .kv_type = KV_F32,
+                                  .kv_pages = 1};
+}
+
+/* What is computed. */
+struct problem {
+    enum epilogue epilogue;
+    int n_part, K, ldy;
+    struct matrix matrix[PARTS_MAX];
+    float *bias[PARTS_MAX]; /* or NULL */
+    int column[PARTS_MAX];
+    float norm[K_MAX];
+    bool normed;
+    float *x, *before; /* (T_MAX, K), (T_MAX, ldy): y before the operation */
+};
+
+static void problem_init(struct problem *p, const enum fmt *fmt, const int *N, int K)
+{
+    p->K = K;
+    p->ldy = 3;
+    for (int i = 0; i < p->n_part; i++) {
+        matrix_init(&p->matrix[i], fmt[i], N[i], K);
+        p->column[i] = p->ldy;
+        p->ldy += p->epilogue == EPILOGUE_GLU_SILU && i == 1 ? 0 : N[i] + 1;
+        if (p->bias[i]) {
+            p->bias[i] = malloc((size_t)N[i] * sizeof(float));
+            for (int j = 0; j < N[i]; j++)
+                p->bias[i][j] = random_float();
+        }
+    }
+    p->x = malloc(T_MAX * (size_t)K * sizeof *p->x);
+    random_inputs(p->x, T_MAX * (size_t)K);
+    memset(p->x + 2 * K, 0, (size_t)MIN(K, 32) * sizeof *p->x); /* a group of zeros */
+    for (int k = 0; k < K; k++)
+        p->norm[k] = 1.0f + 0.5f * random_float();
+    p->before = malloc(T_MAX * (size_t)p->ldy * sizeof *p->before);
+    for (int i = 0; i < T_MAX * p->ldy; i++)
+        p->before[i] = random_float();
+}
+
+static void problem_release(struct problem *p)
+{
+    for (int i = 0; i < p->n_part; i++) {
+        matrix_release(&p->matrix[i]);
+        free(p->bias[i]);
+    }
+    free(p->x);
+    free(p->before);
+}
+
+struct call {
+    struct op_linear op;
+    struct batch batch;
+};
+
+static int call_body(struct lane *lane, void *arg)
+{
+    struct call *call = arg;
+    return backend_cpu.linear(lane, &call->op, &call->batch);
+}
+
+/* Tokens [first, first + T) of the problem into y (T, ldy). */
+static void compute(struct problem *p, struct device *device, int first, int T, float *y)
+{
+    struct call call = {.batch.T = T};
+    size_t n = (size_t)T * (size_t)p->ldy;
+    memcpy(y, p->before + first * p->ldy, n * sizeof *y);
+    call.op = (struct op_linear){.x = p->x + first * p->K,
+                                 .y = y,
+                                 .norm = p->normed ? p->norm : NULL,
+                                 .eps = 1e-5f,
+                                 .D = p->K,
+                                 .ldy = p->ldy,
+                                 .n_part = p->n_part,
+                                 .epilogue = (int32_t)p->epilogue};
+    for (int i = 0; i < p->n_part; i++)
+        call.op.part[i] = (struct linear_part){&p->matrix[i].weight, p->bias[i], p->column[i]};
+    CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
+}
+
+static struct device *open_for(struct problem *p, const struct device_config *config)
+{
+    struct device *device = NULL;
+    struct err err = {0};
+    if (backend_cpu.open(config, &mem_system, &device, &err))
+        t_fail(__FILE__, __LINE__, "%s", err.text);
+    for (int i = 0; i < p->n_part; i++)
+        CHECK(matrix_pack(&p->matrix[i], &backend_cpu, device, config));
+    return device;
+}
+
+/* x rounded to int8 in groups of 32, the definition of the inputs of a product. */
+static void round_inputs(const float *x, double *out, int n)
+{
+    for (int g = 0; g < n; g += 32) {
+        float peak = 0;
+        for (int i = g; i < g + 32; i++)
+            peak = fabsf(x[i]) > peak ? fabsf(x[i]) : peak;
+        float scale = peak / 127.0f, inverse = peak > 0 ? 127.0f / peak : 0;
+        for (int i = g; i < g + 32; i++)
+            out[i] = (double)scale * rint((double)(x[i] * inverse));
+    }
+}
+
+/* The definition in double; rounded: over int8 inputs, for the parts that use them. */
+static void define(const struct problem *p, bool rounded, double *y)
+{
+    double *x = malloc(T_MAX * (size_t)p->K * sizeof *x);
+    struct ref_linear op = {.x = x,
+                            .y = y,
+                            .norm = p->normed ? p->norm : NULL,
+                            .eps = 1e-5,
+                            .D = p->K,
+                            .ldy = p->ldy,
+                            .n_part = p->n_part,
+                            .epilogue = p->epilogue};
+    struct batch batch = {.T = T_MAX};
+    for (int i = 0; i < p->n_part; i++)
+        op.part[i] =
+            (struct ref_part){p->matrix[i].value, p->bias[i], p->matrix[i].source.N, p->column[i]};
+    for (int i = 0; i < T_MAX * p->ldy; i++)
+        y[i] = (double)p->before[i];
+    for (int t = 0; t < T_MAX; t++)
+        for (int k = 0; k < p->K; k++)
+            x[t * p->K + k] = (double)p->x[t * p->K + k];
+    for (int t = 0; rounded && t < T_MAX; t++)
+        round_inputs(p->x + t * p->K, x + t * p->K, p->K);
+    ref_linear(&op, &batch);
+    free(x);
+}
+
+/* |y - want| / |want| over all outputs, and the largest single error over the mean size. */
+static void check_near(const struct problem *p, const float *y, const double *want,
+                       double tolerance, const char *what)
+{
+    double off = 0, size = 0, worst = 0;
+    size_t n = T_MAX * (size_t)p->ldy;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)y[i] - want[i]);
+        off += d * d;
+        size += want[i] * want[i];
+        worst = d > worst || d != d ? d : worst;
+    }
+    double mean = sqrt(size / (double)n);
+    if (!(sqrt(off / size) <= tolerance) || !(worst <= 20 * tolerance * mean))
+        t_fail(__FILE__, __LINE__, "%s, %s, K %d, epilogue %d: error %.3g, worst %.3g, allowed %g",
+               what, fmt_info[p->matrix[0].source.fmt].name, p->K, (int)p->epilogue,
+               sqrt(off / size), worst / mean, tolerance);
+}
+
+static bool is_float(enum fmt fmt)
+{
+    return fmt == FMT_f32 || fmt == FMT_f16 || fmt == FMT_bf16;
+}
+
+/* All instruction sets; int8 inputs are compared exactly only without a norm, whose own
+ * rounding may move an input across a rounding boundary. */
+static void check_problem(struct problem *p)
+{
+    bool floats = is_float(p->matrix[0].source.fmt);
+    size_t n = T_MAX * (size_t)p->ldy;
+    double *exact = malloc(n * sizeof *exact), *rounded = malloc(n * sizeof *rounded);
+    float *y = malloc(n * sizeof *y);
+    define(p, false, exact);
+    define(p, !floats && !p->normed, rounded);
+    FOR_EACH_ISA(isa)
+    for (int activations = ACT_INT8; activations <= ACT_FLOAT; activations++) {
+        struct device_config config = config_of(isa, 2, activations);
+        struct device *device = open_for(p, &config);
+        compute(p, device, 0, T_MAX, y);
+        const char *what = backend_cpu.describe(device);
+        if (activations == ACT_FLOAT || floats) {
+            check_near(p, y, exact, 2e-6, what);
+        } else {
+            check_near(p, y, exact, 2e-2, what);
+            if (!p->normed)
+                check_near(p, y, rounded, 2e-6, what);
+        }
+        backend_cpu.close(device);
+    }
+    free(exact);
+    free(rounded);
+    free(y);
+}
+
+static const int widths[] = {32, 96, 576, 256, 768};
+
+static bool has_width(enum fmt fmt, int K)
+{
+    return K % fmt_info[fmt].n == 0;
+}
+
+TEST(linear, gives_what_the_definition_says_in_every_format)
+{
+    static float yes;
+    int round = 0;
+    for (int fmt = 0; fmt < FMT_COUNT; fmt++)
+        for (size_t k = 0; k < COUNT_OF(widths); k++, round++) {
+            if (!has_width((enum fmt)fmt, widths[k]))
+                continue;
+            const enum fmt fmts[] = {(enum fmt)fmt, (enum fmt)fmt, (enum fmt)fmt};
+            const int N[] = {32, 5 + round % 40, 16};
+            struct problem p = {.epilogue = round & 1 ? EPILOGUE_ADD : EPILOGUE_STORE,
+                                .n_part = 1 + round % 3,
+                                .normed = round % 4 == 3};
+            if (round & 2)
+                p.bias[0] = p.bias[2] = &yes;
+            problem_init(&p, fmts, N, widths[k]);
+            check_problem(&p);
+            problem_release(&p);
+        }
+}
+
+TEST(linear, gates_in_every_format)
+{
+    static float yes;
+    for (int fmt = 0; fmt < FMT_COUNT; fmt++) {
+        const enum fmt fmts[] = {(enum fmt)fmt, (enum fmt)fmt};
+        const int N[] = {53, 53};
+        struct problem p = {.epilogue = EPILOGUE_GLU_SILU, .n_part = 2, .normed = fmt % 2};
+        p.bias[0] = p.bias[1] = fmt % 3 ? &yes : NULL;
+        problem_init(&p, fmts, N, 256);
+        check_problem(&p);
+        problem_release(&p);
+    }
+}
+
+TEST(linear, parts_may_differ_in_format)
+{
+    const enum fmt fmts[] = {FMT_q4_k, FMT_bf16, FMT_q6_k};
+    const int N[] = {48, 20, 17};
+    struct problem p = {.epilogue = EPILOGUE_STORE, .n_part = 3, .normed = true};
+    problem_init(&p, fmts, N, 768);
+    check_problem(&p);
+    problem_release(&p);
+
+    const enum fmt gate[] = {FMT_f32, FMT_q8_0};
+    const int width[] = {70, 70};
+    p = (struct problem){.epilogue = EPILOGUE_GLU_SILU, .n_part = 2};
+    problem_init(&p, gate, width, 96);
+    size_t n = T_MAX * (size_t)p.ldy;
+    double *want = malloc(n * sizeof *want);
+    float *y = malloc(n * sizeof *y);
+    define(&p, false, want);
+    FOR_EACH_ISA(isa)
+    {
+        struct device_config config = config_of(isa, 3, ACT_INT8);
+        struct device *device = open_for(&p, &config);
+        compute(&p, device, 0, T_MAX, y);
+        check_near(&p, y, want, 2e-2, "mixed gate");
+        backend_cpu.close(device);
+    }
+    free(want);
+    free(y);
+    problem_release(&p);
+}
+
+/* Norm then product is the product of the normalized tokens: same bits. */
+TEST(linear, the_norm_is_that_of_its_definition)
+{
+    const enum fmt fmt[] = {FMT_f32};
+    const int N[] = {19};
+    struct problem p = {.n_part = 1, .normed = true};
+    problem_init(&p, fmt, N, 576);
+    check_problem(&p);
+    problem_release(&p);
+}
+
+/* Rows of y must be those of base, which starts at token 0; first: of y. */
+static void check_same(const struct problem *p, const float *y, const float *base, int first, int T,
+                       const char *what)
+{
+    for (int t = 0; t < T; t++)
+        if (memcmp(y + t * p->ldy, base + (first + t) * p->ldy, (size_t)p->ldy * sizeof *y)) {
+            t_fail(__FILE__, __LINE__, "%s, %s: token %d of %d tokens from %d differs", what,
+                   fmt_info[p->matrix[0].source.fmt].name, t, T, first);
+            return;
+        }
+}
+
+static void check_invariance(struct problem *p, enum isa isa, int activations)
+{
+    size_t n = T_MAX * (size_t)p->ldy;
+    float *base = malloc(n * sizeof *base), *y = malloc(n * sizeof *y);
+    for (int threads = 1; threads <= 3; threads++) {
+        struct device_config config = config_of(isa, threads, activations);
+        struct device *device = open_for(p, &config);
+        const char *what = backend_cpu.describe(device);
+        if (threads == 1)
+            compute(p, device, 0, T_MAX, base);
+        for (size_t i = 0; i < COUNT_OF(tokens); i++) {
+            int T = tokens[i], last = T_MAX - T;
+            compute(p, device, 0, T, y);
+            check_same(p, y, base, 0, T, what);
+            compute(p, device, last, T, y);
+            check_same(p, y, base, last, T, what);
+        }
+        backend_cpu.close(device);
+    }
+    free(base);
+    free(y);
+}
+
+TEST(linear, tokens_and_lanes_do_not_change_a_bit)
+{
+    for (int fmt = 0; fmt < FMT_COUNT; fmt++) {
+        const enum fmt fmts[] = {(enum fmt)fmt, (enum fmt)fmt, (enum fmt)fmt};
+        const int N[] = {83, 83, 35};
+        bool gated = fmt % 3 == 1;
+        struct problem p = {.epilogue = gated ? EPILOGUE_GLU_SILU : EPILOGUE_ADD,
+                            .n_part = gated ? 2 : 3,
+                            .normed = true};
+        problem_init(&p, fmts, N, has_width((enum fmt)fmt, 96) ? 96 + 192 * (fmt % 2) : 512);
+        FOR_EACH_ISA(isa)
+        for (int activations = ACT_INT8; activations <= ACT_FLOAT; activations++)
+            check_invariance(&p, isa, activations);
+        problem_release(&p);
+    }
+}
+
+/* A scratch too small for all tokens at once: they pass in panels. */
+TEST(linear, many_tokens_pass_in_panels)
+{
+    enum { T = 700, K = 64, N = 24 };
+    struct matrix m;
+    matrix_init(&m, FMT_f16, N, K);
+    float *x = malloc(sizeof(float) * T * K), *y = malloc(sizeof(float) * T * N);
+    float *one = malloc(sizeof(float) * N);
+    random_inputs(x, T * K);
+    FOR_EACH_ISA(isa)
+    {
+        struct device_config config = config_of(isa, 3, ACT_FLOAT);
+        config.max_tokens = T;
+        config.max_width = K;
+        struct device *device;
+        CHECK_EQ(backend_cpu.open(&config, &mem_system, &device, NULL), 0);
+        CHECK(matrix_pack(&m, &backend_cpu, device, &config));
+        struct call call = {.batch.T = T};
+        call.op = (struct op_linear){.x = x, .y = y, .D = K, .ldy = N, .n_part = 1};
+        call.op.part[0].weight = &m.weight;
+        CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
+        call.batch.T = 1;
+        call.op.y = one;
+        for (int t = 0; t < T; t += 37) {
+            call.op.x = x + t * K;
+            CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
+            CHECK(memcmp(one, y + t * N, sizeof(float) * N) == 0);
+        }
+        backend_cpu.close(device);
+    }
+    matrix_release(&m);
+    free(x);
+    free(y);
+    free(one);
+}
+
+TEST(linear, refuses_shapes_no_kernel_takes)
+{
+    struct device_config config = config_of(ISA_AUTO, 1, ACT_INT8);
+    CHECK(backend_cpu.packed_bytes(&config, FMT_q4_1, 16, 32) > 0);
+    CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_q4_1, 16, 48), 0);
+    CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_q4_k, 16, 576), 0);
+    CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_f32, 16, 31), 0);
+    CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_COUNT, 16, 32), 0);
+    CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_q4_1, 16, 576) % 64, 0);
+}
