@@ -11,9 +11,12 @@ typedef struct {
     __m256i a, b;
 } vi;
 
-#define SIMD_NAME  "avx2"
-#define DOT_BIAS   0 /* signed bytes stay as they are */
-#define HIGH_SCALE 1
+#define SIMD_NAME "avx2"
+/* Of loops over the columns of a block: only where there are registers for them all. */
+#define UNROLL_COLUMNS
+#define FLOAT_COLUMNS 4 /* of a product in floats that fit the registers */
+#define DOT_BIAS      0 /* signed bytes stay as they are */
+#define HIGH_SCALE    1
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6)

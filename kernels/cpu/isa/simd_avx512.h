@@ -8,9 +8,12 @@ typedef __m512i vi;
 typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef uint32_t u32x16 __attribute__((vector_size(64)));
 
-#define SIMD_NAME  "avx512-vnni"
-#define DOT_BIAS   128 /* signed bytes become unsigned ones */
-#define HIGH_SCALE 16  /* vi_high leaves nibbles times this */
+#define SIMD_NAME "avx512-vnni"
+/* Of loops over the columns of a block: only where there are registers for them all. */
+#define UNROLL_COLUMNS UNROLL
+#define FLOAT_COLUMNS  16  /* of a product in floats that fit the registers */
+#define DOT_BIAS       128 /* signed bytes become unsigned ones */
+#define HIGH_SCALE     16  /* vi_high leaves nibbles times this */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6) X(8) X(12)

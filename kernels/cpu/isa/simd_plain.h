@@ -2,7 +2,7 @@
  * becomes the base instruction set of the machine. */
 #pragma once
 
-#include <math.h>
+#include "../../../quant/f16.h"
 
 typedef float f32x4 __attribute__((vector_size(16)));
 typedef int32_t i32x4 __attribute__((vector_size(16)));
@@ -18,9 +18,12 @@ typedef struct {
     i32x4 v[4];
 } vi;
 
-#define SIMD_NAME  "plain"
-#define DOT_BIAS   0
-#define HIGH_SCALE 1
+#define SIMD_NAME "plain"
+/* Of loops over the columns of a block: only where there are registers for them all. */
+#define UNROLL_COLUMNS
+#define FLOAT_COLUMNS 4 /* of a product in floats that fit the registers */
+#define DOT_BIAS      0
+#define HIGH_SCALE    1
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2)
@@ -88,28 +91,6 @@ SIMD vf vf_swap_pairs(vf x)
     UNROLL
     for (int i = 0; i < 4; i++)
         x.v[i] = (f32x4){x.v[i][1], x.v[i][0], x.v[i][3], x.v[i][2]};
-    return x;
-}
-
-/* Half precision by integer arithmetic: the exponent is moved, and values below the
- * normal range come out right because the subtraction of floats normalises them. */
-SIMD float f16_to_float(uint16_t half)
-{
-    uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
-    uint32_t exponent = magnitude & 0x0f800000;
-    uint32_t bits = magnitude + (112u << 23);
-    float x;
-    if (exponent == 0x0f800000)
-        bits += 112u << 23; /* infinity, NaN */
-    else if (exponent == 0)
-        bits += 1u << 23;
-    memcpy(&x, &bits, sizeof x);
-    if (exponent == 0)
-        x -= 6.103515625e-05f;
-    memcpy(&bits, &x, sizeof bits);
-    bits |= sign;
-    memcpy(&x, &bits, sizeof x);
     return x;
 }
 

@@ -1,0 +1,16 @@
+/* The operation linear: matrices that share the tokens of the step. */
+#include "multiply.h"
+
+int ISA_FN(linear)(struct lane *lane, const struct op_linear *op, const struct batch *batch)
+{
+    struct product product = {
+        .in = {.x = op->x, .norm = op->norm, .eps = op->eps, .n = batch->T, .K = op->D},
+        .y = op->y,
+        .ldy = (size_t)op->ldy,
+        .epilogue = (enum epilogue)op->epilogue,
+        .n_part = op->n_part,
+        .part = op->part,
+    };
+    ISA_FN(multiply)(lane, &product);
+    return 0;
+}

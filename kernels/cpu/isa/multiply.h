@@ -1,0 +1,17 @@
+/* The product behind linear and head: tokens times up to three packed matrices. */
+#pragma once
+
+#include "isa.h"
+#include "quantize.h"
+
+struct product {
+    struct inputs in; /* tokens; kinds and out are filled inside */
+    float *y;         /* (in.n, ldy) */
+    size_t ldy;
+    enum epilogue epilogue;
+    int n_part;
+    const struct linear_part *part;
+};
+
+/* On every lane; ends with a barrier. */
+void ISA_FN(multiply)(struct lane *lane, const struct product *product);

@@ -1,0 +1,125 @@
+/* Normalizes tokens and writes them as columns: see quantize.h. */
+#include "quantize.h"
+
+#include <math.h>
+
+static const int widths[WIDTHS] = {1, 2, 3, 4, 6, 8, 12, 16};
+
+int ISA_FN(width_index)(int n)
+{
+    int i = 0;
+    while (i < WIDTHS - 1 && widths[i] < n)
+        i++;
+    return i;
+}
+
+int ISA_FN(width_at)(int index)
+{
+    return widths[index];
+}
+
+static int width_of(int n)
+{
+    return widths[ISA_FN(width_index)(n)];
+}
+
+int ISA_FN(columns_of)(int n)
+{
+    int rest = n % BLOCK_COLUMNS;
+    return n - rest + (rest ? width_of(rest) : 0);
+}
+
+/* 1 / sqrt(mean of squares + eps); the sum in 16 partial sums. */
+static float norm_factor(const float *x, int32_t K, float eps)
+{
+    vf sum = vf_zero();
+    for (int32_t k = 0; k < K; k += LANES) {
+        vf v = vf_load(x + k);
+        sum = vf_fma(v, v, sum);
+    }
+    return 1.0f / sqrtf(vf_sum(sum) / (float)K + eps);
+}
+
+/* One column being written. */
+struct column {
+    uint8_t *int8, *whole; /* its block's records, or NULL */
+    size_t index, width;   /* its place in the block */
+};
+
+static void put32(uint8_t *record, size_t at, const struct column *column, const void *value)
+{
+    memcpy(record + at * column->width + 4 * column->index, value, 4);
+}
+
+/* Scales the largest magnitude to 127 and rounds to nearest. NaN becomes -127 times a
+ * scale that the finite values of the group set. */
+static void write_int8(const struct column *column, size_t g, vf a, vf b)
+{
+    const vf least = vf_set1(-127.0f), most = vf_set1(127.0f);
+    float peak = vf_largest(vf_max(vf_abs(a), vf_abs(b)));
+    float scale = peak > 1e-30f ? peak / 127.0f : 0.0f;
+    vf inverse = vf_set1(peak > 1e-30f ? 127.0f / peak : 0.0f);
+    vi p = vi_round(vf_min(vf_max(vf_mul(a, inverse), least), most));
+    vi q = vi_round(vf_min(vf_max(vf_mul(b, inverse), least), most));
+    int32_t low = vi_sum(p), high = vi_sum(q), sum = low + high;
+    float scaled = scale * (float)sum;
+    int32_t bias_s4 = -8 * sum, bias_s8 = -128 * sum;
+    int32_t bias_low = -128 * low, bias_high = -128 * high;
+
+    uint8_t *record = column->int8 + g * column->width * RECORD_INT8;
+    int8_t *out = (int8_t *)record + column->index * GROUP;
+    vi_store_s8(out, p);
+    vi_store_s8(out + LANES, q);
+    put32(record, AT_SCALE, column, &scale);
+    put32(record, AT_SCALED_SUM, column, &scaled);
+    put32(record, AT_BIAS_S4, column, &bias_s4);
+    put32(record, AT_BIAS_S8, column, &bias_s8);
+    put32(record, AT_BIAS_S8_LOW, column, &bias_low);
+    put32(record, AT_BIAS_S8_HIGH, column, &bias_high);
+}
+
+static void write_whole(const struct column *column, size_t g, vf a, vf b)
+{
+    float x[GROUP];
+    vf_store(x, a);
+    vf_store(x + LANES, b);
+    uint8_t *to = column->whole + g * column->width * RECORD_FLOAT + column->index * 4;
+    for (int k = 0; k < GROUP; k++, to += column->width * 4)
+        memcpy(to, &x[k], 4);
+}
+
+/* x NULL: a column of zeros. */
+static void write_column(const struct inputs *in, const struct column *column, const float *x)
+{
+    vf factor = vf_set1(x && in->norm ? norm_factor(x, in->K, in->eps) : 1.0f);
+    size_t filled = x ? (size_t)in->K / GROUP : 0, groups = groups_of(in->K);
+    for (size_t g = 0; g < groups; g++) {
+        vf a = vf_zero(), b = a;
+        if (g < filled) {
+            a = vf_load(x + g * GROUP);
+            b = vf_load(x + g * GROUP + LANES);
+        }
+        if (g < filled && in->norm) {
+            a = vf_mul(vf_mul(a, factor), vf_load(in->norm + g * GROUP));
+            b = vf_mul(vf_mul(b, factor), vf_load(in->norm + g * GROUP + LANES));
+        }
+        if (in->int8)
+            write_int8(column, g, a, b);
+        if (in->whole)
+            write_whole(column, g, a, b);
+    }
+}
+
+void ISA_FN(inputs_write)(const struct inputs *in, int first, int last)
+{
+    for (int t = first; t < last; t++) {
+        int b = t / BLOCK_COLUMNS;
+        int width = width_of(in->n - b * BLOCK_COLUMNS);
+        struct column column = {block_int8(in, b), block_whole(in, b, width),
+                                (size_t)(t % BLOCK_COLUMNS), (size_t)width};
+        const float *x = NULL;
+        if (t < in->n)
+            x = in->x + (size_t)(in->row ? in->row[t] : t) * (size_t)in->K;
+        write_column(in, &column, x);
+    }
+}

@@ -1,0 +1,75 @@
+/* The inputs of a product as its kernels read them: tokens in blocks of columns, in int8
+ * with a scale for each group of 32, or in float, or both.
+ *
+ * All blocks are 16 columns wide except the last, which has the narrowest width that
+ * kernels exist for; columns past the last token are zero. A block of width W is a
+ * run of records, one per group:
+ *
+ *   int8:  int8 q[W][32]; float scale[W], scaled_sum[W];
+ *          int32 bias_s4[W], bias_s8[W], bias_s8_low[W], bias_s8_high[W]
+ *   float: float x[32][W]
+ *
+ * x = scale q. scaled_sum is scale times the sum of q. The biases are -8 and -128 times
+ * the sum of q over the group, its first 16 and its last 16: where a dot product of
+ * unsigned stored bytes starts, to come out as that of the signed values. */
+#pragma once
+
+#include "layout.h"
+
+#define BLOCK_COLUMNS 16
+#define WIDTHS        8 /* widths of a block that kernels exist for */
+
+/* Bytes of a column of one group. */
+enum { RECORD_INT8 = GROUP + 6 * 4, RECORD_FLOAT = GROUP * 4 };
+
+/* Offsets of the arrays in an int8 record, in units of its width. */
+enum {
+    AT_SCALE = GROUP,
+    AT_SCALED_SUM = GROUP + 4,
+    AT_BIAS_S4 = GROUP + 8,
+    AT_BIAS_S8 = GROUP + 12,
+    AT_BIAS_S8_LOW = GROUP + 16,
+    AT_BIAS_S8_HIGH = GROUP + 20,
+};
+
+struct inputs {
+    const float *x;     /* (any, K) */
+    const int32_t *row; /* (n) rows of x, or NULL: the first n */
+    const float *norm;  /* (K) RMSNorm weight, or NULL */
+    float eps;
+    int32_t n, K;     /* tokens; inputs, a multiple of 32 */
+    bool int8, whole; /* which kinds are wanted: int8, float */
+    uint8_t *out;     /* (columns, column_bytes) */
+};
+
+/* Index 0 .. WIDTHS - 1 of the narrowest block for n >= 1 tokens; and the width itself. */
+int ISA_FN(width_index)(int n);
+int ISA_FN(width_at)(int index);
+
+/* Tokens with those that fill the last block. */
+int ISA_FN(columns_of)(int n);
+
+/* Groups of a row: K / 32, made even. */
+SIMD size_t groups_of(int32_t K)
+{
+    return ((size_t)K + 2 * GROUP - 1) / (2 * GROUP) * 2;
+}
+
+SIMD size_t column_bytes(int32_t K, bool int8, bool whole)
+{
+    return groups_of(K) * (size_t)((int8 ? RECORD_INT8 : 0) + (whole ? RECORD_FLOAT : 0));
+}
+
+/* Block b of the inputs: where its int8 and its float records begin. */
+SIMD uint8_t *block_int8(const struct inputs *in, int b)
+{
+    return in->out + (size_t)b * BLOCK_COLUMNS * column_bytes(in->K, in->int8, in->whole);
+}
+
+SIMD uint8_t *block_whole(const struct inputs *in, int b, int width)
+{
+    return block_int8(in, b) + (in->int8 ? (size_t)width * groups_of(in->K) * RECORD_INT8 : 0);
+}
+
+/* Writes columns [first, last) of columns_of(n). A column depends on its token alone. */
+void ISA_FN(inputs_write)(const struct inputs *in, int first, int last);

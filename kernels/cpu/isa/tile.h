@@ -1,0 +1,86 @@
+/* The inner kernels: one tile of 16 rows, or a few, times one block of columns.
+ *
+ * A result is one chain of fused multiply-adds over the inputs in order, started at
+ * zero and the same in every kernel, so it does not depend on the width of the block, on
+ * the tile's neighbours or on who computes it:
+ *   int8 inputs:  for each group g:  y = fma(m[g], scaled_sum[g], y)      (if it has m)
+ *                                    y = fma(dot[g], d[g] * scale[g], y)
+ *                 with dot[g] an exact integer; K16: two groups of 16 inputs
+ *   float inputs: for each input k:  y = fma(w[k], x[k], y) */
+#pragma once
+
+#include "quantize.h"
+
+struct tile_job {
+    const uint8_t *tile;
+    size_t bytes; /* of a tile: where the next one begins */
+    int32_t K;
+    enum layout layout;
+    int width_index;
+    const uint8_t *inputs; /* the block's records of the kernel's kind */
+    float *out;            /* (tiles, width, 16), 64-byte aligned */
+};
+
+typedef void tile_fn(const struct tile_job *job);
+
+/* many does `tiles` consecutive ones at once, to hide the latency of the chains. */
+struct tile_kernel {
+    tile_fn *one, *many;
+    int tiles;
+};
+
+#define TILES_MAX   4
+#define TILE_FLOATS (PACKED_ROWS * BLOCK_COLUMNS) /* most a kernel writes, all tiles together */
+
+/* For int8 inputs; layout of integers. */
+extern const struct tile_kernel ISA_FN(int8_kernels)[][WIDTHS];
+/* For float inputs; any layout. */
+struct tile_kernel ISA_FN(float_kernel)(enum layout layout, int width_index);
+
+SIMD float load_float(const uint8_t *p)
+{
+    float x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+SIMD int32_t load_int32(const uint8_t *p)
+{
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* Scales of the 16 rows in one group: weight = d q + m; K16: d2 for the upper half. */
+struct group_scales {
+    vf d, d2, m;
+};
+
+SIMD bool has_offset(enum scales scales)
+{
+    return scales == SCALES_DM || scales == SCALES_K;
+}
+
+/* Group g of the unit whose scales begin at p. */
+SIMD struct group_scales group_scales(enum scales scales, const uint8_t *p, int g)
+{
+    struct group_scales s = {vf_zero(), vf_zero(), vf_zero()};
+    const uint16_t *half = (const uint16_t *)p;
+    const uint16_t *super = (const uint16_t *)(p + 16 * PACKED_ROWS);
+    if (scales == SCALES_D) {
+        s.d = vf_load_f16(half + g * PACKED_ROWS);
+    } else if (scales == SCALES_DM) {
+        s.d = vf_load_f16(half + 2 * g * PACKED_ROWS);
+        s.m = vf_load_f16(half + (2 * g + 1) * PACKED_ROWS);
+    } else if (scales == SCALES_K) {
+        vf minus = vf_sub(vf_zero(), vf_load_f16(super + PACKED_ROWS));
+        s.d = vf_mul(vf_load_f16(super), vf_of_vi(vi_load_u8(p + g * PACKED_ROWS)));
+        s.m = vf_mul(minus, vf_of_vi(vi_load_u8(p + (8 + g) * PACKED_ROWS)));
+    } else if (scales == SCALES_K16) {
+        const int8_t *scale = (const int8_t *)p + 2 * g * PACKED_ROWS;
+        vf d = vf_load_f16(super);
+        s.d = vf_mul(d, vf_of_vi(vi_load_s8(scale)));
+        s.d2 = vf_mul(d, vf_of_vi(vi_load_s8(scale + PACKED_ROWS)));
+    }
+    return s;
+}
