@@ -1,0 +1,283 @@
+/* The CPU back end as a device: what it takes, what it refuses, lanes and pages. */
+#include "t.h"
+
+#include "../../kernels/cpu/cpuid.h"
+#include "../../kernels/cpu/kv.h"
+
+#include <stdlib.h>
+
+static const struct backend *cpu(void)
+{
+    return backend_find("cpu");
+}
+
+static struct device_config small(void)
+{
+    return (struct device_config){.threads = 2,
+                                  .max_tokens = 64,
+                                  .max_rows = 8,
+                                  .max_context = 1000,
+                                  .max_width = 256,
+                                  .L = 3,
+                                  .H = 6,
+                                  .K = 2,
+                                  .dim = 64,
+                                  .kv_type = KV_BF16,
+                                  .kv_pages = 20};
+}
+
+/* An allocator that counts, and fails from some call on. */
+struct counting {
+    int64_t bytes, calls, fail_at;
+};
+
+static void *count_alloc(void *user, uint64_t bytes, uint64_t align)
+{
+    struct counting *c = user;
+    if (c->calls++ == c->fail_at)
+        return NULL;
+    c->bytes += (int64_t)bytes;
+    return aligned_alloc(align, ROUND_UP(bytes, align));
+}
+
+static void count_release(void *user, void *ptr, uint64_t bytes)
+{
+    struct counting *c = user;
+    c->bytes -= (int64_t)bytes;
+    free(ptr);
+}
+
+TEST(backend, open_takes_what_measure_said_and_close_gives_it_back)
+{
+    for (int type = KV_BF16; type <= KV_F32; type++)
+        for (int isa = ISA_AUTO; isa < ISA_COUNT; isa++) {
+            if (isa != ISA_AUTO && !cpu_can((enum isa)isa))
+                continue;
+            struct device_config config = small();
+            config.isa = isa;
+            config.kv_type = type;
+            config.threads = 1 + isa;
+            config.dim = 64 + 16 * type;
+            struct counting counting = {.fail_at = -1};
+            const struct mem mem = {&counting, count_alloc, count_release};
+            struct device_bytes bytes;
+            struct device *device;
+            CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
+            CHECK_EQ(cpu()->open(&config, &mem, &device, NULL), 0);
+            CHECK_EQ(counting.bytes, bytes.kv + bytes.workspace);
+            CHECK_EQ(bytes.kv_token * PAGE_TOKENS * (uint64_t)config.kv_pages, bytes.kv);
+            cpu()->close(device);
+            CHECK_EQ(counting.bytes, 0);
+        }
+}
+
+TEST(backend, keys_and_values_take_the_bytes_of_their_type)
+{
+    struct device_config config = small();
+    struct device_bytes bytes;
+    const uint64_t numbers = 2 * 3 * 2 * 64; /* keys and values, layers, heads, width */
+    CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
+    CHECK_EQ(bytes.kv_token, numbers * 2);
+    config.kv_type = KV_INT8;
+    CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
+    CHECK_EQ(bytes.kv_token, numbers + 2 * 3 * 2 * sizeof(float));
+    config.kv_type = KV_F32;
+    CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
+    CHECK_EQ(bytes.kv_token, numbers * 4);
+}
+
+TEST(backend, every_failed_allocation_is_reported_and_leaves_nothing)
+{
+    int64_t n = 0;
+    for (;; n++) {
+        struct device_config config = small();
+        struct counting counting = {.fail_at = n};
+        const struct mem mem = {&counting, count_alloc, count_release};
+        struct device *device;
+        struct err err = {0};
+        int32_t rc = cpu()->open(&config, &mem, &device, &err);
+        if (rc == INFLIGHT_OK) {
+            cpu()->close(device);
+            break;
+        }
+        CHECK_EQ(rc, INFLIGHT_E_NOMEM);
+        CHECK(device == NULL);
+        CHECK(strlen(err.text) > 10);
+        CHECK_EQ(counting.bytes, 0);
+    }
+    CHECK(n >= 4);
+    cpu()->close(NULL);
+}
+
+static void check_refused(const struct device_config *config, int32_t code, const char *text)
+{
+    struct device_bytes bytes;
+    struct device *device;
+    struct err err = {0};
+    CHECK_EQ(cpu()->measure(config, &bytes, &err), code);
+    CHECK_TEXT(err.text, text);
+    CHECK_EQ(cpu()->open(config, &mem_system, &device, &err), code);
+    CHECK(device == NULL);
+}
+
+TEST(backend, refuses_what_it_cannot_serve_and_says_why)
+{
+    struct device_config config = small();
+    config.dim = 63;
+    check_refused(&config, INFLIGHT_E_UNSUPPORTED, "head width 63 is odd");
+    config.dim = 258;
+    check_refused(&config, INFLIGHT_E_ARG, "head width is 258, expected 2 to 256");
+    config = small();
+    config.K = 4;
+    check_refused(&config, INFLIGHT_E_UNSUPPORTED,
+                  "6 query heads cannot share 4 key/value heads evenly");
+    config = small();
+    config.threads = 0;
+    check_refused(&config, INFLIGHT_E_ARG, "threads is 0, expected 1 to 1024");
+    config = small();
+    config.kv_pages = -5;
+    check_refused(&config, INFLIGHT_E_ARG, "KV pages is -5, expected 1 to 134217728");
+    config = small();
+    config.isa = ISA_COUNT;
+    check_refused(&config, INFLIGHT_E_ARG, "instruction set 4 is not one of 0 to 3");
+}
+
+TEST(backend, sizes_at_every_bound_do_not_overflow)
+{
+    struct device_config config = {.threads = 1024,
+                                   .max_tokens = 1 << 20,
+                                   .max_rows = 1 << 20,
+                                   .max_context = INT32_MAX,
+                                   .max_width = 1 << 24,
+                                   .L = 4096,
+                                   .H = 4096,
+                                   .K = 4096,
+                                   .dim = 256,
+                                   .kv_type = KV_F32,
+                                   .kv_pages = 1 << 27};
+    struct device_bytes bytes;
+    CHECK_EQ(cpu()->measure(&config, &bytes, NULL), INFLIGHT_E_NOMEM);
+    config.kv_pages = 1;
+    config.K = 1;
+    CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
+    CHECK(bytes.workspace > (uint64_t)1 << 50);
+    struct device *device;
+    CHECK_EQ(cpu()->open(&config, &mem_system, &device, NULL), INFLIGHT_E_NOMEM);
+}
+
+TEST(backend, an_instruction_set_the_machine_lacks_is_named)
+{
+    for (int isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) {
+        if (cpu_can((enum isa)isa))
+            continue;
+        struct device_config config = small();
+        struct device_bytes bytes;
+        struct err err = {0};
+        config.isa = isa;
+        CHECK_EQ(cpu()->measure(&config, &bytes, &err), INFLIGHT_E_UNSUPPORTED);
+        CHECK(strstr(err.text, isa == ISA_ID_AVX2 ? "avx2" : "avx512-vnni"));
+        return;
+    }
+    t_skip("this machine can run them all");
+}
+
+TEST(backend, describes_itself)
+{
+    struct device_config config = small();
+    struct device *device;
+    config.isa = ISA_ID_PLAIN;
+    CHECK_EQ(cpu()->open(&config, &mem_system, &device, NULL), 0);
+    CHECK_TEXT(cpu()->describe(device), "cpu plain, 2 threads");
+    cpu()->close(device);
+}
+
+static int count_lanes(struct lane *lane, void *arg)
+{
+    int *seen = arg;
+    seen[cpu()->lane_id(lane)] = cpu()->lane_count(lane);
+    cpu()->barrier(lane);
+    return 0;
+}
+
+TEST(backend, threads_change_from_the_next_run_on)
+{
+    struct device_config config = small();
+    struct device *device;
+    config.threads = 3;
+    CHECK_EQ(cpu()->open(&config, &mem_system, &device, NULL), 0);
+    for (int n = 3; n >= 1; n--) {
+        int seen[3] = {0};
+        cpu()->set_threads(device, n);
+        CHECK_EQ(cpu()->run(device, count_lanes, seen), 0);
+        for (int i = 0; i < 3; i++)
+            CHECK_EQ(seen[i], i < n ? n : 0);
+    }
+    cpu()->close(device);
+}
+
+TEST(backend, a_copied_page_is_the_page_in_every_layer)
+{
+    for (int type = KV_BF16; type <= KV_F32; type++) {
+        struct device_config config = small();
+        struct device *device;
+        config.kv_type = type;
+        CHECK_EQ(cpu()->open(&config, &mem_system, &device, NULL), 0);
+        size_t block = kv_layout_of((enum kv_type)type, config.dim).bytes;
+        for (size_t i = 0; i < device->kv_bytes; i++)
+            device->kv[i] = (uint8_t)(i * 2654435761u >> 13);
+        uint8_t *before = malloc(device->kv_bytes);
+        memcpy(before, device->kv, device->kv_bytes);
+        cpu()->copy_page(device, 7, 3, 5);
+        cpu()->copy_page(device, 4, 4, 5);
+        cpu()->copy_page(device, 9, 3, 0);
+        for (int layer = 0; layer < config.L; layer++)
+            for (int page = 0; page < config.kv_pages; page++)
+                for (int head = 0; head < config.K; head++) {
+                    size_t to = kv_block(&config, block, layer, page, head);
+                    size_t from = kv_block(&config, block, layer, page == 7 ? 3 : page, head);
+                    CHECK(memcmp(device->kv + to, before + from, block) == 0);
+                }
+        free(before);
+        cpu()->close(device);
+    }
+}
+
+TEST(backend, packs_on_any_number_of_lanes_to_the_same_bytes)
+{
+    enum { N = 37, K = 96 };
+    float *rows = malloc(N * K * sizeof *rows);
+    for (int i = 0; i < N * K; i++)
+        rows[i] = (float)(i % 113) - 50.0f;
+    const struct weight_source source = {FMT_f32, N, K, rows};
+    void *packed[2] = {NULL, NULL};
+    size_t bytes = 0;
+    for (int i = 0; i < 2; i++) {
+        struct device_config config = small();
+        struct device *device;
+        config.threads = 1 + 2 * i;
+        CHECK_EQ(cpu()->open(&config, &mem_system, &device, NULL), 0);
+        bytes = cpu()->packed_bytes(&config, FMT_f32, N, K);
+        CHECK(bytes > 0 && bytes % 64 == 0);
+        packed[i] = aligned_alloc(64, bytes);
+        memset(packed[i], 0, bytes);
+        struct weight out = {.data = packed[i], .bytes = bytes - 64};
+        CHECK_EQ(cpu()->pack(device, &source, &out, NULL), INFLIGHT_E_INTERNAL);
+        out.bytes = bytes;
+        CHECK_EQ(cpu()->pack(device, &source, &out, NULL), 0);
+        CHECK_EQ(out.N, N);
+        CHECK_EQ(out.K, K);
+        CHECK(out.data == packed[i] && out.bytes == bytes);
+        cpu()->close(device);
+    }
+    CHECK(memcmp(packed[0], packed[1], bytes) == 0);
+    free(packed[0]);
+    free(packed[1]);
+    free(rows);
+}
+
+TEST(backend, packed_bytes_of_nothing_is_zero)
+{
+    struct device_config config = small();
+    CHECK_EQ(cpu()->packed_bytes(&config, FMT_f32, 0, 64), 0);
+    CHECK_EQ(cpu()->packed_bytes(&config, FMT_f32, 64, -1), 0);
+}
