@@ -23,5 +23,6 @@ void emit_token(struct emit *e, struct seq *seq, const struct sample_output *out
 void emit_resume(struct emit *e, struct seq *seq);
 
 /* The end of the whole request, whose sequences the scheduler has no more: what they still
- * hold, as far as the ring has room, and the DONE. The slot belongs to the ring and the queue afterwards. */
+ * hold, as far as the ring has room, and the DONE. The slot belongs to the ring and the
+ * queue afterwards. */
 void emit_done(struct emit *e, struct job *job, uint64_t now_ns);

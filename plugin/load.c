@@ -195,12 +195,12 @@ void load_run(struct engine *e)
         return;
     }
     e->context = e->host.plan_only ? model_context(e->model) : e->context;
-    say_ready(e, clock_ns() - start_ns);
     if (e->host.plan_only)
         (void)err_set(&e->failed, INFLIGHT_E_STATE,
                       "the engine was opened to plan only: no model is loaded");
     else
-        atomic_store(&e->ready, e->model);
+        atomic_store(&e->ready, e->model); /* before the host can know */
+    say_ready(e, clock_ns() - start_ns);
 }
 
 void load_release(struct engine *e)

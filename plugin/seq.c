@@ -1,5 +1,5 @@
 /* All memory of a sequence is taken at admission and sized by its limit, so that a step
- * has nothing to allocate: one block for tokens and page numbers, and two buffers. The
+ * has nothing to allocate: one block for tokens and page numbers, and three buffers. The
  * buffers may grow past what is reserved here only for a token with a very long text. */
 #include "seq.h"
 
@@ -8,11 +8,21 @@
 #include <string.h>
 
 #define TEXT_RESERVED     1024 /* bytes of text that can wait for the ring */
+#define HELD_RESERVED     256  /* bytes of text of one token */
 #define LOGPROBS_RESERVED 4096 /* bytes of JSON of one token */
 
 static size_t block_bytes(int32_t limit)
 {
     return ((size_t)limit + (size_t)kv_pages_for(limit)) * sizeof(int32_t);
+}
+
+/* What may be held back: less than the longest stop string and one token's text. */
+static size_t held_bytes(const struct sampling *sampling)
+{
+    size_t longest = 0;
+    for (int32_t i = 0; i < sampling->n_stop; i++)
+        longest = MAX(longest, sampling->stop[i].len);
+    return longest + HELD_RESERVED;
 }
 
 bool seq_init(struct seq *s, struct job *job, uint32_t choice, const struct seq_start *start)
@@ -32,6 +42,7 @@ bool seq_init(struct seq *s, struct job *job, uint32_t choice, const struct seq_
     memcpy(s->token, start->prompt, (size_t)start->n_prompt * sizeof(int32_t));
     s->page = s->token + s->limit;
     return buf_room(&s->text, TEXT_RESERVED) &&
+           buf_room(&s->detok.held, held_bytes(&job->sampling)) &&
            (job->sampling.logprobs < 0 || buf_room(&s->logprobs, LOGPROBS_RESERVED));
 }
 

@@ -61,10 +61,18 @@ static void check_step(void *user, inflight_req req, uint32_t choice, int32_t po
     }
 }
 
+static void wake_up(void *user)
+{
+    struct host *h = user;
+    if (atomic_exchange(&h->close_in_hook, false))
+        atomic_store(&h->hook_status, engine_close(h->e));
+}
+
 int32_t host_open(struct host *h)
 {
     struct err err = {0};
-    struct engine_host lent = {.mem = h->mem, .user = h};
+    struct engine_host lent = {
+        .mem = h->mem, .user = h, .wakeup = wake_up, .plan_only = h->plan_only};
     struct arena arena;
     arena_init(&arena, &h->mem);
     int32_t rc = engine_open(&h->e, &lent, &h->config, &arena, &err);

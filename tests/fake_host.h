@@ -28,7 +28,9 @@ struct host {
     struct config config;
     struct host_result result[HOST_REQUESTS];
     int32_t n, n_done;
-    bool is_ready;
+    bool is_ready, plan_only;
+    _Atomic bool close_in_hook; /* the next wakeup tries to close the engine */
+    _Atomic int32_t hook_status;
     inflight_event ready;
     char ready_text[600];
     inflight_event budget; /* the last */

@@ -5,7 +5,8 @@
 
 #include "plugin/sched.h"
 
-#define FAKE_JOBS 16
+#define FAKE_JOBS  16
+#define FAKE_STEPS 20000 /* a scheduler that needs more never ends */
 
 struct fake_sched {
     struct kv kv;
@@ -14,7 +15,7 @@ struct fake_sched {
     struct job job[FAKE_JOBS];
     struct seq seq[FAKE_JOBS];
     int32_t token[FAKE_JOBS][512], page[FAKE_JOBS][32];
-    int32_t n, n_copies;
+    int32_t n, n_copies, n_steps;
     int32_t scratch[256];
 };
 
@@ -73,7 +74,7 @@ static struct seq *fake_submit(struct fake_sched *f, int64_t ms, int32_t priorit
 }
 
 /* One turn: pick, compute, one new token where the last one was computed; who has all of
- * its tokens leaves. Returns how many tokens were computed. */
+ * its tokens leaves. Returns how many tokens were computed; 0 also if it goes on for ever. */
 static int32_t fake_step(struct fake_sched *f)
 {
     sched_pick(&f->sched);
@@ -92,7 +93,15 @@ static int32_t fake_step(struct fake_sched *f)
         }
     }
     CHECK(sched_check(&f->sched, f->scratch));
-    return f->sched.n_tokens;
+    return f->n_steps++ < FAKE_STEPS ? f->sched.n_tokens : 0;
+}
+
+/* Steps until the sequence has ended; all of them have, if it is NULL. */
+static void fake_run(struct fake_sched *f, const struct seq *q)
+{
+    while ((q ? q->state != SEQ_ENDED : f->sched.n_seq > 0) && fake_step(f) > 0)
+        continue;
+    CHECK(q ? q->state == SEQ_ENDED : f->sched.n_seq == 0);
 }
 
 static int32_t step_of(const struct fake_sched *f, const struct seq *q)

@@ -279,3 +279,33 @@ TEST(engine, what_is_wrong_with_one_request_touches_no_other)
     host_check_text(&h, 5, "good two", 20);
     host_close(&h);
 }
+
+/* Counts steps that found other allocations than the first one did. */
+static void watch_allocations(struct host *h)
+{
+    static int64_t first;
+    if (h->on_step_arg++ == 0)
+        first = atomic_load(&h->n_taken);
+    h->n_broken_steps += atomic_load(&h->n_taken) != first;
+}
+
+TEST(engine, a_step_allocates_nothing)
+{
+    static struct host h;
+    struct err err;
+    char prompt[100];
+    host_init(&h);
+    fake.pages = 17;
+    h.on_step = watch_allocations;
+    host_open(&h);
+    engine_control(h.e, INFLIGHT_CTL_PAUSE, 0, &err);
+    for (int i = 0; i < 12; i++) {
+        inflight_request request = host_request(host_prompt(i, 50, prompt),
+                                                "{\"max_tokens\":60,\"logprobs\":true,\"n\":2}");
+        host_submit(&h, &request);
+    }
+    engine_control(h.e, INFLIGHT_CTL_RESUME, 0, &err);
+    host_finish(&h);
+    CHECK(h.on_step_arg > 50);
+    host_close(&h);
+}

@@ -273,3 +273,49 @@ TEST(engine_host, closing_in_the_middle_leaks_nothing)
         host_close(&h);
     }
 }
+
+TEST(engine_host, an_engine_cannot_be_closed_from_its_own_hook)
+{
+    static struct host h;
+    host_init(&h);
+    host_open(&h);
+    atomic_store(&h.close_in_hook, true);
+    host_ask(&h, "hello", 5);
+    host_finish(&h);
+    CHECK_EQ(atomic_load(&h.hook_status), INFLIGHT_E_BUSY);
+    host_check_text(&h, 0, "hello", 5);
+    host_close(&h);
+}
+
+TEST(engine_host, an_engine_that_only_plans_answers_queries_and_refuses_requests)
+{
+    static struct host h;
+    struct buf out;
+    host_init(&h);
+    h.plan_only = true;
+    host_open(&h);
+    CHECK_EQ(h.ready.status, INFLIGHT_OK);
+    buf_init(&out, &mem_system);
+    CHECK_EQ(engine_text(h.e, INFLIGHT_Q_PLAN, &out), INFLIGHT_OK);
+    buf_release(&out);
+    host_ask(&h, "hello", 5);
+    host_finish(&h);
+    CHECK_EQ(h.result[0].done.status, INFLIGHT_E_STATE);
+    CHECK(engine_model(h.e) == NULL);
+    host_close(&h);
+}
+
+TEST(engine_host, requests_without_a_seed_draw_differently)
+{
+    static struct host h;
+    host_init(&h);
+    host_open(&h);
+    for (int i = 0; i < 2; i++) {
+        inflight_request request =
+            host_request("hello", "{\"temperature\":1.0,\"max_tokens\":40,\"ignore_eos\":true}");
+        host_submit(&h, &request);
+    }
+    host_finish(&h);
+    CHECK(strcmp(h.result[0].text[0], h.result[1].text[0]) != 0);
+    host_close(&h);
+}

@@ -166,6 +166,7 @@ TEST(prefix, a_disabled_cache_finds_and_keeps_nothing)
 TEST(prefix, random_use_keeps_the_books)
 {
     struct fixture f;
+    uint32_t content[24] = {0}; /* what was computed into a page: depth and all before it */
     setup(&f, 24, true);
     for (uint64_t i = 0; i < 3000; i++) {
         uint32_t dice[4];
@@ -175,9 +176,15 @@ TEST(prefix, random_use_keeps_the_books)
             token[k] = (int32_t)(dice[1] >> k / 16 & 1);
         int32_t have = prefix_find(&f.p, token, n * PAGE_TOKENS, page);
         uint64_t id = prefix_last_id(&f.p, page, have);
-        for (int32_t k = have; k < n; k++) {
+        for (int32_t k = 0; k < n; k++) {
+            uint32_t want = 1u << (k + 1) | (dice[1] & ((1u << (k + 1)) - 1));
+            if (k < have) {
+                CHECK_EQ(content[page[k]], want);
+                continue;
+            }
             while ((page[k] = kv_take(&f.kv)) < 0)
                 CHECK(prefix_evict(&f.p));
+            content[page[k]] = want;
             id = prefix_insert(&f.p, id, token + k * PAGE_TOKENS, &page[k]);
         }
         if (dice[2] % 8 == 0)

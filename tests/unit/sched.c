@@ -30,8 +30,7 @@ TEST(sched, decodes_get_their_token_in_every_step_beside_a_prefill)
         decode[i] = fake_submit(&f, i, 0, 2, 60);
     fake_step(&f);
     struct seq *lengthy = fake_submit(&f, 9, 255, 500, 502);
-    while (lengthy->n_computed < 500) {
-        fake_step(&f);
+    while (lengthy->n_computed < 500 && fake_step(&f) > 0) {
         for (int i = 0; i < 3; i++)
             CHECK_EQ(step_of(&f, decode[i]), 1);
         CHECK(step_of(&f, lengthy) >= 13);
@@ -87,14 +86,12 @@ TEST(sched, the_last_in_order_loses_its_pages_first_and_comes_back)
     fake_sched_init(&f, 5, 4, 64);
     struct seq *a = fake_submit(&f, 0, 0, 30, 70);
     struct seq *b = fake_submit(&f, 1, 0, 10, 40);
-    while (a->state != SEQ_ENDED)
-        CHECK(fake_step(&f) > 0);
+    fake_run(&f, a);
     CHECK_EQ(b->state, SEQ_PARKED_PAGES);
     CHECK(b->n_token > 20);
     CHECK_EQ(b->n_page, 0);
     CHECK_EQ(f.sched.n_preempted, 1);
-    while (b->state != SEQ_ENDED)
-        CHECK(fake_step(&f) > 0);
+    fake_run(&f, b);
     fake_sched_release(&f);
 }
 
@@ -107,15 +104,14 @@ TEST(sched, one_parked_by_the_host_yields_before_any_other)
     struct seq *b = fake_submit(&f, 2, 0, 15, 90);
     fake_step(&f);
     sched_hold(&f.sched, held);
-    while (held->n_page)
-        CHECK(fake_step(&f) > 0);
+    while (held->n_page && fake_step(&f) > 0)
+        continue;
     CHECK(a->n_page && b->n_page);
     CHECK_EQ(held->state, SEQ_PARKED_HOST);
     CHECK_EQ(held->n_token, 31);
     sched_resume(&f.sched, held);
     CHECK_EQ(held->state, SEQ_PARKED_PAGES);
-    while (f.sched.n_seq)
-        CHECK(fake_step(&f) > 0);
+    fake_run(&f, NULL);
     fake_sched_release(&f);
 }
 
@@ -129,8 +125,7 @@ TEST(sched, nobody_overtakes_one_that_waits_for_pages)
     fake_step(&f);
     CHECK_EQ(large->n_page, 0);
     CHECK_EQ(small->n_page, 0);
-    while (f.sched.n_seq)
-        CHECK(fake_step(&f) > 0);
+    fake_run(&f, NULL);
     CHECK_EQ(f.sched.n_preempted, 0);
     fake_sched_release(&f);
 }
@@ -150,10 +145,7 @@ TEST(sched, random_loads_always_end)
             fake_submit(&f, i, (int32_t)(dice[1] % 4), n_prompt,
                         MIN(n_prompt + 1 + (int32_t)(dice[2] % 60), 128));
         }
-        int32_t steps = 0;
-        while (f.sched.n_seq && steps++ < 100000)
-            CHECK(fake_step(&f) > 0);
-        CHECK_EQ(f.sched.n_seq, 0);
+        fake_run(&f, NULL);
         fake_sched_release(&f);
     }
 }
