@@ -48,6 +48,17 @@ void note(const char *format, ...) __attribute__((format(printf, 1, 2))); /* for
 #define FILE_NAME \
     (__builtin_strrchr(__FILE__, '/') ? __builtin_strrchr(__FILE__, '/') + 1 : __FILE__)
 
+/* Sanitizers keep objects mapped and memory aside, and their builds do not pin themselves. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
 /* ---- A host, in small pieces (validator_host.c) */
 
 struct object {
