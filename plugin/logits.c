@@ -1,3 +1,5 @@
+/* Passes over a row of logits, four numbers at a time, and the selection of its largest
+ * by radix. A block's maximum lets a pass leave the block out. */
 #include "logits.h"
 
 #include <float.h>
