@@ -1,6 +1,9 @@
 /* Logits -> token, for one row. Every filter is one small function in one chain:
- * logit bias, penalties, temperature, min-p, top-k, top-p, draw. A draw depends on
- * (seed, position, choice) alone. */
+ * logit bias, penalties, end tokens, temperature, min-p, top-k, top-p, draw. Greedy
+ * (the lowest id among equals) if temperature < 1e-5, top_k is 1, top_p is 0, min_p is
+ * 1 or the largest logit is infinite. top_k and top_p keep the lowest ids among equals;
+ * top_p is a share of what the filters before it left. A draw depends on the logits and
+ * on (seed, position, choice) alone. Ids outside of the row are ignored, NaN is -inf. */
 #pragma once
 
 #include "base/base.h"
@@ -59,6 +62,6 @@ struct sample_output {
     struct token_logprob top[TOP_LOGPROBS]; /* most likely first */
 };
 
-/* scratch: (V) uint64_t of its own per concurrent caller. Always gives a token in
- * 0 .. V-1; false if every logit is NaN or -inf. */
+/* scratch: (V) uint64_t of its own per concurrent caller. Gives a token in 0 .. V-1;
+ * false, and token 0, if after the edits every logit is NaN or -inf. V >= 1. [any thread] */
 bool sample_row(const struct sample_input *input, uint64_t *scratch, struct sample_output *output);

@@ -1,4 +1,5 @@
-/* The model's chat template: compiled once, one rendering per prompt. */
+/* The model's chat template: compiled once, one rendering per prompt. The compiled template
+ * is read only, all that changes belongs to the call, so renderings need no lock. */
 #include "chat.h"
 
 #include "chat_messages.h"

@@ -1,4 +1,5 @@
-/* The host's input -> variables of the template. */
+/* The host's input -> variables of the template. Part of chat.c, apart because it knows
+ * JSON and chat.c does not. */
 #pragma once
 
 #include "chat.h"

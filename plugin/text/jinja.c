@@ -1,3 +1,6 @@
+/* The interpreter from outside: source -> tokens -> tree once, tree -> text per rendering.
+ * The order of the parts: jinja_lexer, jinja_parser with jinja_expr and jinja_literal, then
+ * jinja_exec for statements and jinja_eval for expressions, over jinja_value and jinja_run. */
 #include "jinja.h"
 
 #include <string.h>

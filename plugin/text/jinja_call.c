@@ -103,9 +103,7 @@ static bool bind_macro(struct run *run, const struct node *macro, const struct a
             return false;
         if (v.kind != VALUE_ABSENT)
             continue;
-        v = (struct value){.kind = VALUE_UNDEFINED,
-                           .len = (uint32_t)MIN(name.len, (size_t)64),
-                           .as.text = name.ptr};
+        v = value_undefined(name);
         if ((parameter->a && !run_eval(run, parameter->a, &v)) || !run_set(run, parameter->atom, v))
             return false;
     }

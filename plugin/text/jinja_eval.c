@@ -1,18 +1,11 @@
-/* Expressions: one function per kind of node, found through a table. */
+/* Expressions: one function per kind of node, found through a table. Every evaluation
+ * costs a step and a level of depth, which is what bounds them all. */
 #include "jinja_builtin.h"
 #include "jinja_string.h"
 
 #include <string.h>
 
 typedef bool eval_fn(struct run *run, const struct node *node, struct value *out);
-
-static struct value undefined(struct str name)
-{
-    return (struct value){.kind = VALUE_UNDEFINED,
-                          .trusted = true,
-                          .len = (uint32_t)MIN(name.len, (size_t)64),
-                          .as.text = name.ptr};
-}
 
 static bool eval_const(struct run *run, const struct node *node, struct value *out)
 {
@@ -30,7 +23,7 @@ static bool eval_name(struct run *run, const struct node *node, struct value *ou
         return true;
     const struct builtin *function = builtin_find(&functions, name);
     *out = function ? (struct value){.kind = VALUE_FUNCTION, .as.function = function}
-                    : undefined(name);
+                    : value_undefined(name);
     return true;
 }
 
@@ -137,7 +130,7 @@ static bool eval_choice(struct run *run, const struct node *node, struct value *
         return run_eval(run, node->a, out);
     if (node->c)
         return run_eval(run, node->c, out);
-    *out = undefined((struct str){"else", 4});
+    *out = value_undefined((struct str){"else", 4});
     return true;
 }
 

@@ -1,4 +1,5 @@
-/* Statements: one function per kind of node, found through a table. */
+/* Statements: one function per kind of node, found through a table. A loop's body, a
+ * macro and a captured block have a scope of their own, the branches of an if do not. */
 #include "jinja_builtin.h"
 #include "jinja_string.h"
 

@@ -6,18 +6,12 @@
 
 static const struct value absent = {0};
 
-static struct value no_item(const char *what)
-{
-    return (struct value){
-        .kind = VALUE_UNDEFINED, .trusted = true, .len = (uint32_t)strlen(what), .as.text = what};
-}
-
 static bool filter_first(struct run *run, const struct value *arg, struct value *out)
 {
     const struct list *items;
     if (!value_items(run, &arg[0], &items))
         return false;
-    *out = items->n ? items->item[0] : no_item("first item");
+    *out = items->n ? items->item[0] : value_undefined((struct str){"first item", 10});
     return true;
 }
 
@@ -26,7 +20,7 @@ static bool filter_last(struct run *run, const struct value *arg, struct value *
     const struct list *items;
     if (!value_items(run, &arg[0], &items))
         return false;
-    *out = items->n ? items->item[items->n - 1] : no_item("last item");
+    *out = items->n ? items->item[items->n - 1] : value_undefined((struct str){"last item", 9});
     return true;
 }
 
@@ -227,7 +221,7 @@ static bool extreme(struct run *run, const struct value *arg, bool most, struct 
     struct value best = absent, key;
     if (!value_items(run, &arg[0], &items))
         return false;
-    *out = no_item("item of an empty sequence");
+    *out = value_undefined((struct str){"item of an empty sequence", 25});
     for (size_t i = 0; i < items->n; i++) {
         int order = 0;
         if (!sort_key(run, &items->item[i], &arg[2], value_truth(&arg[1]), &key) ||

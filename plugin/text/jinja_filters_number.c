@@ -1,4 +1,5 @@
-/* Filters that give numbers, and the default of what is undefined. */
+/* Filters that give numbers, and the default of what is undefined. Decimals are read
+ * through the JSON library, which does not depend on the locale. */
 #include "jinja_builtin.h"
 #include "jinja_string.h"
 

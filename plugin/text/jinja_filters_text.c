@@ -1,4 +1,5 @@
-/* Filters that give strings. */
+/* Filters that give strings. Whatever is not a string is taken as str() would show it,
+ * as Jinja does. */
 #include "jinja_builtin.h"
 #include "jinja_string.h"
 

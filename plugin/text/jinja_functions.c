@@ -1,4 +1,5 @@
-/* Functions: those of Jinja, and the two that Hugging Face's transformers adds. */
+/* Functions: those of Jinja, and the two that Hugging Face's transformers adds, which
+ * are raise_exception and strftime_now. */
 #define _GNU_SOURCE /* gmtime_r */
 #include "jinja_builtin.h"
 #include "jinja_string.h"

@@ -1,4 +1,5 @@
-/* Literals of templates: strings with Python's escapes, integers, decimals. */
+/* Literals of templates: strings with Python's escapes, integers of 64 bits, decimals.
+ * They become values in the arena of the program. */
 #include "jinja_parser.h"
 
 #include <string.h>

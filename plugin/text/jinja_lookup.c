@@ -11,20 +11,12 @@ static bool is(struct str name, const char *text)
     return name.len == strlen(text) && memcmp(name.ptr, text, name.len) == 0;
 }
 
-static void undefined(struct str name, struct value *out)
-{
-    *out = (struct value){.kind = VALUE_UNDEFINED,
-                          .trusted = true,
-                          .len = (uint32_t)MIN(name.len, (size_t)64),
-                          .as.text = name.ptr};
-}
-
 static void loop_neighbour(const struct loop *loop, bool there, size_t at, struct value *out)
 {
     if (there)
         *out = loop->items->item[at];
     else
-        undefined((struct str){"loop item", 9}, out);
+        *out = value_undefined((struct str){"loop item", 9});
 }
 
 /* False: no such field. */
@@ -108,7 +100,7 @@ bool run_attribute(struct run *run, const struct value *object, struct str name,
     if (!find_item(run, object, &key, out))
         return false;
     if (out->kind == VALUE_ABSENT)
-        undefined(name, out);
+        *out = value_undefined(name);
     return true;
 }
 
@@ -156,6 +148,6 @@ bool run_item(struct run *run, const struct value *object, const struct value *i
     if (out->kind == VALUE_ABSENT && index->kind == VALUE_STRING)
         return run_attribute(run, object, name, out);
     if (out->kind == VALUE_ABSENT)
-        undefined(name, out);
+        *out = value_undefined(name);
     return true;
 }

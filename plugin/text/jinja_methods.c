@@ -14,10 +14,11 @@ static bool need_string(struct run *run, const struct value *v)
 static bool strip(struct run *run, const struct value *arg, int sides, struct value *out)
 {
     bool chars = arg[1].kind != VALUE_ABSENT && arg[1].kind != VALUE_NONE;
-    if (chars && !need_string(run, &arg[1]))
+    if ((chars && !need_string(run, &arg[1])) ||
+        !run_pay(run, (size_t)arg[0].len * (chars ? arg[1].len : 1)))
         return false;
     *out = string_strip(&arg[0], chars ? &arg[1] : NULL, sides);
-    return run_pay(run, (size_t)(arg[0].len - out->len) * (chars ? arg[1].len : 1));
+    return true;
 }
 
 static bool string_strip_both(struct run *run, const struct value *arg, struct value *out)

@@ -1,4 +1,5 @@
-/* Values as text, the way Python shows them: str() and repr(), of containers too. */
+/* Values as text, the way Python shows them: str(), and repr() inside of containers.
+ * Punctuation of containers is nobody's text, so it is not trusted. */
 #include "jinja_run.h"
 #include "jinja_string.h"
 #include "jinja_builtin.h"

@@ -1,4 +1,5 @@
-/* Memory, limits, variables and output of one rendering. */
+/* Memory, limits, variables and output of one rendering. Memory is only ever taken;
+ * the arena goes at the end of the rendering. */
 #include "jinja_run.h"
 
 #include <stdarg.h>

@@ -1,4 +1,5 @@
-/* Tests: "x is name". */
+/* Tests: "x is name". Most ask for the kind of a value, some compare. A row's function
+ * gives a boolean; "is not" turns it around in jinja_eval.c. */
 #include "jinja_builtin.h"
 #include "jinja_string.h"
 

@@ -1,4 +1,5 @@
-/* Strings that are put together, piece by piece, with the origin of every byte. */
+/* Strings that are put together, piece by piece, with the origin of every byte. Marks
+ * are kept only from the first byte of another origin on. */
 #include "jinja_run.h"
 #include "jinja_string.h"
 

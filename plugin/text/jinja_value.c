@@ -1,4 +1,5 @@
-/* Values: making them, comparing them, looking into them. */
+/* Values: making them, comparing them, looking into them. What can take long or go deep
+ * pays steps and enters a level. */
 #include "jinja_value.h"
 
 #include "jinja_run.h"
@@ -26,6 +27,14 @@ struct value value_text(const char *text, size_t len, bool trusted)
 {
     return (struct value){
         .kind = VALUE_STRING, .trusted = trusted, .len = (uint32_t)len, .as.text = text};
+}
+
+struct value value_undefined(struct str name)
+{
+    return (struct value){.kind = VALUE_UNDEFINED,
+                          .trusted = true,
+                          .len = (uint32_t)MIN(name.len, (size_t)64),
+                          .as.text = name.ptr};
 }
 
 struct value value_literal(const char *text)

@@ -75,7 +75,8 @@ struct value value_bool(bool truth, bool trusted);
 struct value value_int(int64_t integer, bool trusted);
 struct value value_real(double real, bool trusted);
 struct value value_text(const char *text, size_t len, bool trusted);
-struct value value_literal(const char *text); /* NUL-terminated, trusted, outlives the run */
+struct value value_undefined(struct str name); /* what was looked for, outlives the run */
+struct value value_literal(const char *text);  /* NUL-terminated, trusted, outlives the run */
 
 bool value_is_number(const struct value *v); /* also a bool, as in Python */
 bool value_is_list(const struct value *v);   /* list or tuple */

@@ -68,8 +68,8 @@ static void check(struct rendered *r, json_t *want, const char *name)
         t_fail(__FILE__, __LINE__, "%s: %s, text \"%.*s\"", name,
                r->rc == INFLIGHT_OK ? "must be refused" : r->err.text, (int)r->text.len,
                r->text.ptr ? r->text.ptr : "");
-    else if (r->rc == INFLIGHT_OK &&
-             (r->text.len != text.len || memcmp(r->text.ptr, text.ptr, text.len) != 0))
+    else if (r->rc == INFLIGHT_OK && (r->text.len != text.len ||
+                                      (text.len && memcmp(r->text.ptr, text.ptr, text.len) != 0)))
         t_fail(__FILE__, __LINE__, "%s:\n got \"%.*s\"\nwant \"%.*s\"", name, (int)r->text.len,
                r->text.ptr, (int)text.len, text.ptr);
     if (r->rc == INFLIGHT_OK)

@@ -1,0 +1,257 @@
+/* Logits -> token. The chain, each link one function:
+ *
+ *   edits     logit bias, penalties, end tokens that are barred
+ *   largest   greedy ends here
+ *   candidates   a bound that top-k, min-p or top-p cannot fall below leaves out almost
+ *                all of the row without looking at it again
+ *   top-k, temperature, min-p, top-p   each keeps the front of the descending order, so
+ *                they give the same in any order; top-p's total is that of the others
+ *   draw      in the order of ids: nothing is ever sorted
+ */
+#include "sample.h"
+
+#include "logits.h"
+
+#include "base/rng.h"
+
+#include <math.h>
+#include <string.h>
+
+#define GREEDY_TEMPERATURE 1e-5f /* below it weights other than the largest are all 0 */
+
+static bool is_greedy(const struct sampling *s)
+{
+    return s->temperature < GREEDY_TEMPERATURE || s->top_k == 1 || s->top_p <= 0 || s->min_p >= 1;
+}
+
+/* ---- Edits ------------------------------------------------------------------------ */
+
+static bool in_row(const struct sample_input *in, int32_t token)
+{
+    return token >= 0 && token < in->V;
+}
+
+static void add_bias(const struct sample_input *in)
+{
+    for (int32_t i = 0; i < in->sampling->n_bias; i++)
+        if (in_row(in, in->sampling->bias[i].token))
+            in->logits[in->sampling->bias[i].token] += in->sampling->bias[i].bias;
+}
+
+static float penalised(const struct sampling *s, float logit, uint32_t n_generated)
+{
+    logit = logit > 0 ? logit / s->repetition_penalty : logit * s->repetition_penalty;
+    if (n_generated)
+        logit -= s->presence_penalty + s->frequency_penalty * (float)n_generated;
+    return logit;
+}
+
+/* Every token that occurs is penalised once. count: (V), of which only the places of
+ * tokens that occur are touched. */
+static void add_penalties(const struct sample_input *in, uint32_t *count)
+{
+    const struct sampling *s = in->sampling;
+    const uint32_t occurs = 0x80000000u;
+    if (s->repetition_penalty == 1 && s->presence_penalty == 0 && s->frequency_penalty == 0)
+        return;
+    for (int32_t i = 0; i < in->n_token; i++)
+        if (in_row(in, in->token[i]))
+            count[in->token[i]] = occurs;
+    for (int32_t i = in->n_prompt; i < in->n_token; i++)
+        if (in_row(in, in->token[i]))
+            count[in->token[i]]++;
+    for (int32_t i = 0; i < in->n_token; i++) {
+        int32_t token = in->token[i];
+        if (!in_row(in, token) || !count[token])
+            continue;
+        in->logits[token] = penalised(s, in->logits[token], count[token] & ~occurs);
+        count[token] = 0;
+    }
+}
+
+static void bar_end(const struct sample_input *in)
+{
+    if (!in->sampling->ignore_eos && in->n_token - in->n_prompt >= in->sampling->min_tokens)
+        return;
+    for (int32_t i = 0; i < in->n_end; i++)
+        if (in_row(in, in->end[i]))
+            in->logits[in->end[i]] = -INFINITY;
+}
+
+/* ---- Log probabilities ------------------------------------------------------------ */
+
+struct logprobs {
+    float max;
+    double log_sum;
+};
+
+static float logprob_of(const struct logprobs *l, float logit)
+{
+    if (isinf(l->max)) /* one or several certain tokens */
+        return logit == l->max ? 0.0f : -INFINITY;
+    return (float)((double)(logit - l->max) - l->log_sum);
+}
+
+/* Most likely first, the lowest id first among equals. */
+static void order_top(struct token_logprob *top, int32_t n)
+{
+    for (int32_t i = 1; i < n; i++) {
+        struct token_logprob one = top[i];
+        int32_t at = i;
+        for (; at > 0 && top[at - 1].logprob < one.logprob; at--)
+            top[at] = top[at - 1];
+        top[at] = one;
+    }
+}
+
+static struct logprobs report(const struct logits *l, size_t n_top, uint32_t *id,
+                              struct sample_output *out)
+{
+    double sum[LOGITS_BLOCKS];
+    struct logprobs logprobs = {l->max, isinf(l->max) ? 0 : log(logits_sum(l, 1, sum))};
+    if (n_top == 0)
+        return logprobs;
+    size_t n = logits_gather(l, logits_bound(l, n_top), id);
+    n = logits_cut_count(l->value, id, n, n_top);
+    for (size_t i = 0; i < n; i++)
+        out->top[i] =
+            (struct token_logprob){(int32_t)id[i], logprob_of(&logprobs, l->value[id[i]])};
+    out->n_top = (int32_t)n;
+    order_top(out->top, out->n_top);
+    return logprobs;
+}
+
+/* ---- Draw ------------------------------------------------------------------------- */
+
+struct draw {
+    const struct sampling *sampling;
+    float *value; /* (V) logits, then of the candidates their weights */
+    uint32_t *id; /* (V) room for candidates */
+    float scale;  /* 1 / temperature */
+    double u;     /* in [0, 1) */
+};
+
+/* The first index at which the weights up to and with it exceed the target; with
+ * rounding against it the last one of any weight. id NULL: all n indices. */
+static size_t walk(const struct draw *d, const uint32_t *id, size_t n, double target)
+{
+    double sum = 0;
+    size_t last = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = id ? id[i] : i;
+        if (d->value[at] > 0) {
+            sum += (double)d->value[at];
+            last = at;
+        }
+        if (sum > target)
+            break;
+    }
+    return last;
+}
+
+/* Temperature alone: the sums of blocks say in which of them the draw ends. */
+static size_t draw_from_row(const struct draw *d, const struct logits *l)
+{
+    double sum[LOGITS_BLOCKS];
+    double target = logits_sum(l, d->scale, sum) * d->u;
+    size_t b = 0;
+    while (b + 1 < l->n_blocks && sum[b] <= target)
+        target -= sum[b++];
+    size_t from = b * l->block, n = MIN(l->block, l->V - from);
+    struct draw block = *d;
+    block.value += from;
+    for (size_t i = 0; i < n; i++)
+        block.value[i] = logits_weight(block.value[i], l->max, d->scale);
+    return from + walk(&block, NULL, n, target);
+}
+
+/* The lowest logit whose weight may be this large: slightly too low, never too high. */
+static float logit_of_weight(const struct draw *d, float max, double weight)
+{
+    double below = (log(weight) - 0.01) / (double)d->scale;
+    return (float)((double)max + below - fabs((double)max) * 1e-6);
+}
+
+static double sum_weights(const struct draw *d, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)d->value[d->id[i]];
+    return sum;
+}
+
+static size_t keep_min_p(const struct draw *d, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t id = d->id[i];
+        d->id[kept] = id;
+        kept += d->value[id] >= d->sampling->min_p;
+    }
+    return kept;
+}
+
+static size_t draw_from_candidates(struct draw *d, const struct logits *l)
+{
+    const struct sampling *s = d->sampling;
+    size_t top_k = s->top_k > 0 ? (size_t)s->top_k : l->V;
+    double sum[LOGITS_BLOCKS], total = 0;
+    float bound = logits_bound(l, top_k);
+    if (s->min_p > 0) {
+        bound = fmaxf(bound, logit_of_weight(d, l->max, (double)s->min_p));
+    } else if (top_k >= l->V) {
+        /* All tokens lighter than this weigh less together than top-p leaves out. */
+        total = logits_sum(l, d->scale, sum);
+        double light = (1 - (double)s->top_p) * total / (double)l->V;
+        if (light > 0)
+            bound = fmaxf(bound, logit_of_weight(d, l->max, light));
+    }
+    size_t n = logits_gather(l, bound, d->id);
+    n = logits_cut_count(d->value, d->id, n, top_k);
+    logits_weigh(l, d->value, d->id, n, d->scale);
+    n = keep_min_p(d, n);
+    if (s->top_p < 1) {
+        total = total > 0 ? total : sum_weights(d, n);
+        n = logits_cut_sum(d->value, d->id, n, (double)s->top_p * total);
+    }
+    return walk(d, d->id, n, d->u * sum_weights(d, n));
+}
+
+static size_t choose(const struct sample_input *in, const struct logits *l, uint32_t *id)
+{
+    const struct sampling *s = in->sampling;
+    if (is_greedy(s) || isinf(l->max))
+        return logits_argmax(l);
+    struct draw d = {s, in->logits, id, 1 / s->temperature, 0};
+    d.u = (double)rng_uniform(s->seed, (uint64_t)in->n_token, in->choice);
+    bool filtered = (s->top_k > 0 && s->top_k < in->V) || s->top_p < 1 || s->min_p > 0;
+    return filtered ? draw_from_candidates(&d, l) : draw_from_row(&d, l);
+}
+
+bool sample_row(const struct sample_input *in, uint64_t *scratch, struct sample_output *out)
+{
+    /* Two arrays of V: ids or counts, and the logits as the model gave them. */
+    uint32_t *id = (uint32_t *)(void *)scratch;
+    float *raw = (float *)(void *)scratch + in->V;
+    bool with_logprobs = in->sampling->logprobs >= 0;
+    struct logprobs logprobs = {0};
+    struct logits l;
+    size_t V = (size_t)in->V;
+    *out = (struct sample_output){0};
+    if (with_logprobs) {
+        size_t n_top = (size_t)MIN(in->sampling->logprobs, TOP_LOGPROBS);
+        memcpy(raw, in->logits, V * sizeof *raw);
+        logits_scan(&l, raw, V);
+        logprobs = report(&l, MIN(n_top, V), id, out);
+    }
+    add_bias(in);
+    add_penalties(in, id);
+    bar_end(in);
+    logits_scan(&l, in->logits, V);
+    if (l.max == -INFINITY)
+        return false;
+    out->token = (int32_t)choose(in, &l, id);
+    if (with_logprobs)
+        out->logprob = logprob_of(&logprobs, raw[out->token]);
+    return true;
+}
