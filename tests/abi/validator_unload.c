@@ -103,26 +103,35 @@ static void *call_until_over(void *arg)
     return (void *)(intptr_t)seen;
 }
 
+static void free_among_calls(const inflight_api *api, unsigned round)
+{
+    enum { CALLERS = 3 };
+    unsigned long poller, caller[CALLERS];
+    inflight_init_params p = default_params();
+    watch_init(&shared, api, round % 4 ? engine_start(api, &p) : engine_start_ready(api));
+    atomic_store(&inside, 0);
+    start_thread(&poller, wait_in_poll, NULL, 0);
+    for (int i = 0; i < CALLERS; i++)
+        start_thread(&caller[i], call_until_over, NULL, 0);
+    while (!atomic_load(&inside))
+        sleep_ms(1);
+    sleep_ms(round % 7);
+    double begin = now_ms();
+    WANT_EQ(api->free(shared.engine), INFLIGHT_OK);
+    WANT(now_ms() - begin < 10000);
+    int32_t n = (int32_t)(intptr_t)join_thread(poller);
+    WANT(n == INFLIGHT_E_SHUTDOWN || n == INFLIGHT_E_STALE);
+    for (int i = 0; i < CALLERS; i++) {
+        int32_t rc = (int32_t)(intptr_t)join_thread(caller[i]);
+        WANT(rc == INFLIGHT_E_SHUTDOWN || rc == INFLIGHT_E_STALE);
+    }
+}
+
 static void free_during_poll(void)
 {
     struct object o = object_open(target.object);
-    for (int i = 0; i < 5; i++) {
-        unsigned long poller, caller;
-        watch_init(&shared, o.api, engine_start_ready(o.api));
-        atomic_store(&inside, 0);
-        start_thread(&poller, wait_in_poll, NULL, 0);
-        start_thread(&caller, call_until_over, NULL, 0);
-        while (!atomic_load(&inside))
-            sleep_ms(1);
-        sleep_ms((unsigned)i * 10);
-        double begin = now_ms();
-        WANT_EQ(o.api->free(shared.engine), INFLIGHT_OK);
-        WANT(now_ms() - begin < 10000);
-        int32_t n = (int32_t)(intptr_t)join_thread(poller);
-        int32_t rc = (int32_t)(intptr_t)join_thread(caller);
-        WANT(n == INFLIGHT_E_SHUTDOWN || n == INFLIGHT_E_STALE);
-        WANT(rc == INFLIGHT_E_SHUTDOWN || rc == INFLIGHT_E_STALE);
-    }
+    for (unsigned round = 0; round < 40; round++)
+        free_among_calls(o.api, round);
 }
 
 static void free_phases(void)

@@ -271,6 +271,63 @@ TEST(ring_threads, a_million_random_steps_lose_nothing)
     queue_close(queue);
 }
 
+/* ---- Two texts close together, then silence until both were polled: if the second falls
+ * into the moment in which the poll of the first lowers the descriptor, nothing later can
+ * make up for a wake-up that is lost. */
+
+enum { PAIRS = 100000 / SCALE };
+
+static _Atomic uint64_t taken;
+
+static void *pairs(void *arg)
+{
+    uint32_t slot = *(const uint32_t *)arg;
+    for (uint64_t i = 0; i < PAIRS && !atomic_load(&stop); i++) {
+        ring_text(ring, slot, 0, (struct str){"a", 1}, 1);
+        for (uint64_t pause = i * 7919 % 900; pause; pause--)
+            atomic_load(&stop);
+        ring_text(ring, slot, 0, (struct str){"b", 1}, 1);
+        while (atomic_load(&taken) < 2 * (i + 1) && !atomic_load(&stop))
+            ;
+    }
+    return NULL;
+}
+
+TEST(ring_threads, a_text_while_the_descriptor_is_lowered_is_not_forgotten)
+{
+    struct err err = {0};
+    struct ring_config config = {1, 0, NULL, NULL};
+    CHECK_EQ(queue_open(&queue, &mem_system, 1, &err), INFLIGHT_OK);
+    CHECK_EQ(ring_open(&ring, &mem_system, &config, queue, &err), INFLIGHT_OK);
+    inflight_request request = {.h = {sizeof request, INFLIGHT_ABI}};
+    inflight_req id;
+    uint32_t slot = 0;
+    CHECK_EQ(queue_submit(queue, &request, &id, NULL), INFLIGHT_OK);
+    CHECK_EQ(queue_take(queue, &slot, 1), 1);
+    ring_begin(ring, slot, queue_at(queue, slot));
+    atomic_store(&stop, false);
+    atomic_store(&taken, 0);
+    struct thread thread = {0};
+    CHECK_EQ(thread_start(&thread, "t-pairs", pairs, &slot, NULL), 0);
+    uint64_t got = 0, for_nothing = 0;
+    while (got < 2 * PAIRS) {
+        inflight_event ev;
+        if (!readable(5000)) {
+            t_fail(__FILE__, __LINE__, "silence after %llu texts", (unsigned long long)got);
+            break;
+        }
+        int32_t n = ring_poll(ring, &ev, sizeof ev, 1, 0);
+        for_nothing += n == 0;
+        got += n > 0 ? ev.n_tokens : 0;
+        atomic_store(&taken, got);
+    }
+    atomic_store(&stop, true);
+    thread_join(&thread);
+    CHECK_EQ(for_nothing, 0);
+    ring_close(ring);
+    queue_close(queue);
+}
+
 /* ---- Concurrent polls */
 
 static atomic_int refused, polled;
