@@ -175,7 +175,7 @@ typedef struct inflight_io {
     void *user;
     /* NULL: not found. *size: bytes of the file. */
     void *(*open)(void *user, const char *path, uint64_t *size);
-    /* Bytes read, fewer than n only at the end of the file; negative: an error. */
+    /* Bytes read, 1 .. n; 0: the file has ended; negative: an error. */
     int64_t (*pread)(void *user, void *file, void *dst, uint64_t n, uint64_t offset);
     void (*close)(void *user, void *file);
 } inflight_io;

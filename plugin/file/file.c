@@ -121,6 +121,24 @@ static char *scratch_room(struct buf *scratch, size_t n)
     return aligned;
 }
 
+/* Reads on until all n bytes are there: a hook may give fewer at a time. */
+static bool read_all(const struct file *file, uint64_t offset, size_t n, char *room,
+                     struct err *err)
+{
+    for (size_t done = 0; done < n;) {
+        int64_t got =
+            file->io->pread(file->io->user, file->handle, room + done, n - done, offset + done);
+        if (got <= 0 || (uint64_t)got > n - done) {
+            err_set(err, INFLIGHT_E_IO,
+                    "%s: the read hook gave %" PRId64 ", asked for %zu bytes at %" PRIu64,
+                    file->path, got, n - done, offset + done);
+            return false;
+        }
+        done += (size_t)got;
+    }
+    return true;
+}
+
 const void *file_view(const struct file *file, uint64_t offset, size_t n, struct buf *scratch,
                       struct err *err)
 {
@@ -141,14 +159,5 @@ const void *file_view(const struct file *file, uint64_t offset, size_t n, struct
     }
     if (n == 0)
         return room;
-    int64_t got = file->io->pread(file->io->user, file->handle, room, n, offset);
-    if (got < 0 || (uint64_t)got != n) {
-        err_set(err, INFLIGHT_E_IO,
-                got < 0 ? "%s: the read hook failed with %" PRId64
-                          ", asked for %zu bytes at %" PRIu64
-                        : "%s: the read hook gave %" PRId64 " of %zu bytes at %" PRIu64,
-                file->path, got, n, offset);
-        return NULL;
-    }
-    return room;
+    return read_all(file, offset, n, room, err) ? room : NULL;
 }

@@ -9,7 +9,7 @@ import random
 import struct
 import sys
 
-D, F, H, K, L, CONTEXT = 64, 128, 4, 2, 2, 512
+D, F, H, K, L, CONTEXT = 64, 128, 4, 2, 2, 8192
 TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
             "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 U32, F32, STRING, ARRAY, I32 = 4, 6, 8, 9, 5
