@@ -34,6 +34,8 @@ OBJ     := $(SRC:%.c=$(BUILD)/obj/%.o) \
 LIB      := $(BUILD)/libinflight.so.1
 ARCHIVE  := $(BUILD)/libinflight.a
 MODEL    := $(BUILD)/models/SmolLM2-135M-Instruct.Q4_1.gguf
+TINY     := $(BUILD)/models/tiny.gguf
+VALIDATOR := $(BUILD)/bin/inflight-validator
 EXAMPLE_PARTS := examples/host.c examples/panes.c
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%, \
               $(filter-out $(EXAMPLE_PARTS),$(wildcard examples/*.c)))
@@ -107,7 +109,7 @@ TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL
 TEST_C     = $(CC) $(ALL_C) -Itests -I. -MMD -MP -MF $@.d
 
 # The engine's own tests run on a made-up model.
-$(BUILD)/tests/unit/engine%: tests/unit/engine%.c tests/t.c $(wildcard tests/fake*.[ch]) $(ARCHIVE)
+$(BUILD)/tests/unit/engin%: tests/unit/engin%.c tests/t.c $(wildcard tests/fake*.[ch]) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(TEST_C) $< tests/t.c tests/fake.c tests/fake_host.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
@@ -127,22 +129,83 @@ $(BUILD)/tests/model/%: tests/model/%.c tests/model/session.c tests/model/direct
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(TEST_C) $< tests/model/session.c tests/model/direct.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
-unit: $(TESTS) ## build and run the unit, op and model tests
-	@BUILD=$(BUILD) tests/run.sh $^
+$(TINY): tests/model/tiny.py
+	$(Q)$(PYTHON) $< $@
+
+unit: $(TESTS) $(TINY) model ## build and run the unit, op and model tests
+	@BUILD=$(BUILD) tests/run.sh $(TESTS)
 
 golden: $(BUILD)/tests/model/plan ## write the golden plans anew
 	INFLIGHT_GOLDEN=1 $<
 
+# Each fuzz target over its committed corpus; the driver stands in for libFuzzer.
+FUZZ     := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
+FUZZ_BIN := $(FUZZ:%=$(BUILD)/fuzz/%)
+FUZZ_SECONDS ?= 120
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALL_C) -Wno-missing-prototypes -Itests -I. $< tests/fuzz/replay.c -o $@ $(ARCHIVE) \
+	    $(STATIC) $(LIBS)
+
+# The same under the sanitizers: everything but the operations' tables of shapes.
+SAN_TESTS := $(filter-out $(BUILD)/tests/op/% $(BUILD)/tests/model/invariance \
+                          $(BUILD)/tests/model/greedy,$(TESTS))
+TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool queue ring ring_threads stream engine \
+                engine_host engine_faults)
+
+# Objects compiled with a sanitizer live in a build folder of their own.
+SANITIZE = $(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) SAN="-fsanitize=$(2)" \
+           CFLAGS="-O1 -g -fno-omit-frame-pointer -Wno-format-truncation"
+
+asan: ## build and run the tests and fuzz corpora under ASan and UBSan
+	@mkdir -p $(BUILD)-asan && ln -sfn ../$(BUILD)/models $(BUILD)-asan/models
+	@$(call SANITIZE,asan,address$(comma)undefined -fno-sanitize-recover=undefined) sanitized
+
+tsan: ## build and run the tests with threads under TSan
+	@$(call SANITIZE,tsan,thread) sanitized-threads
+
+comma := ,
+
+sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(TINY)
+	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(FUZZ:%="$(BUILD)/fuzz/% tests/fuzz/corpus/%")
+
+sanitized-threads: $(TSAN_TESTS)
+	@BUILD=$(BUILD) tests/run.sh $(TSAN_TESTS)
+
+CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/abi/imports.sh $(LIB)" \
+          "tests/abi/abidiff.sh $(LIB)" tests/abi/layout_bindings.py tests/lint.sh \
+          "$(VALIDATOR) $(LIB) --model $(TINY)" $(FUZZ:%="$(BUILD)/fuzz/% tests/fuzz/corpus/%")
+
 check: ## set up and run every test; the last line is "N passed, N failed"
 	@tests/deps.sh check
 	@$(MAKE) --no-print-directory -j$(JOBS) check-build
-	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(TESTS)
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(TESTS) $(CHECKS)
 
-check-build: $(LIB) $(TESTS) $(EXAMPLES) model
+check-build: $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) model
+
+check-long: check asan tsan fuzz ## check, sanitizers, each fuzz target for FUZZ_SECONDS
+	@$(VALIDATOR) $(LIB) --model $(MODEL)
+
+# Coverage-guided, with clang's libFuzzer; new inputs stay under $(BUILD).
+fuzz: ## run each fuzz target for FUZZ_SECONDS (clang)
+	@tests/deps.sh lint
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)-fuzz CC=clang \
+	    SAN="-fsanitize=fuzzer-no-link,address,undefined" CFLAGS="-O1 -g" fuzz-run
+
+fuzz-run: $(ARCHIVE)
+	@mkdir -p $(BUILD)/fuzz
+	@for f in $(FUZZ); do \
+	    mkdir -p $(BUILD)/found/$$f; \
+	    clang $(BASE) -O1 -g -fsanitize=fuzzer,address,undefined -Itests -I. tests/fuzz/$$f.c \
+	        -o $(BUILD)/fuzz/$$f $(ARCHIVE) $(STATIC) $(LIBS) && \
+	    $(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
+	        $(BUILD)/found/$$f tests/fuzz/corpus/$$f || exit 1; \
+	done
 
 # ---- The boundary: its own tests use a stand-in engine; the validator takes any object.
 
-VALIDATOR := $(BUILD)/bin/inflight-validator
 FAKE      := $(BUILD)/tests/abi/libfake.so
 FAKE_SRC  := $(wildcard plugin/abi*.c plugin/base/*.c tests/abi/fake*.c) \
              $(addprefix plugin/,instance.c live.c hooks.c pin.c thread_error.c build_info.c \
@@ -178,6 +241,10 @@ bench-versus: $(LIB) $(BUILD)/bin/serve model ## tokens/s beside llama.cpp, roun
 
 # ---- The rest
 
+lint: ## format, sizes, layering, forbidden calls
+	@tests/deps.sh lint
+	@tests/lint.sh
+
 install: $(LIB) ## install library, header and host bindings under PREFIX
 	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include \
 	    $(DESTDIR)$(PREFIX)/share/inflight/hostapi
@@ -187,11 +254,12 @@ install: $(LIB) ## install library, header and host bindings under PREFIX
 	install -m 644 $(wildcard hostapi/*.*) $(DESTDIR)$(PREFIX)/share/inflight/hostapi/
 
 clean: ## remove everything built
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
-.PHONY: all examples model demo unit golden check check-build bench-versus validator install clean help
+.PHONY: all examples model demo unit golden check check-build check-long asan tsan sanitized \
+        sanitized-threads fuzz fuzz-run lint bench-versus validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

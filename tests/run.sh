@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Runs every given test and adds up: programs of t.h (their last line carries the counts),
-# and scripts (*.sh, *.py: one test each, by exit status). Shows the output of what failed,
+# and scripts and other commands (one test each, by exit status; 77 is a skip). Shows the output of what failed,
 # or all of it with V=1. The last line is "N passed, N failed".
 set -uo pipefail
 
 passed=0 failed=0 skipped=0
 for test in "$@"; do
     start=$(date +%s)
-    case "$test" in
-    *.sh) output=$(bash "$test" 2>&1); status=$? ;;
-    *.py) output=$("${PYTHON:-python3}" "$test" 2>&1); status=$? ;;
-    *)    output=$("$test" 2>&1); status=$? ;;
+    read -ra command <<<"$test"
+    case "${command[0]}" in
+    *.sh) command=(bash "${command[@]}") ;;
+    *.py) command=("${PYTHON:-python3}" "${command[@]}") ;;
     esac
+    output=$("${command[@]}" 2>&1)
+    status=$?
     seconds=$(($(date +%s) - start))
     counts=$(printf '%s\n' "$output" | tail -n 1 | sed -nE 's/.*: ([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p')
     if [ -n "$counts" ]; then
@@ -24,7 +26,7 @@ for test in "$@"; do
         p=$((status == 0)) f=$((status != 0)) s=0
     fi
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    printf '%-44s %5d passed %3d failed %3d skipped %4ds\n' "${test#"${BUILD:-build}"/}" "$p" "$f" "$s" "$seconds"
+    printf '%-44.44s %5d passed %3d failed %3d skipped %4ds\n' "${test#"${BUILD:-build}"/}" "$p" "$f" "$s" "$seconds"
     if [ "$f" -ne 0 ] || [ -n "${V:-}" ]; then
         printf '%s\n' "$output" | grep -v '^ok  ' | tail -n 60 | sed 's/^/    /'
     fi
