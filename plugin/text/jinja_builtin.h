@@ -31,8 +31,11 @@ struct builtin_table {
     size_t n;
 };
 
-extern const struct builtin_table filters_text, filters_list, filters_number, tests;
-extern const struct builtin_table methods_string, methods_dict, methods_loop, functions;
+extern const struct builtin_table builtin_filters_text, builtin_filters_list,
+    builtin_filters_number, builtin_tests;
+extern const struct builtin_table builtin_methods_string, builtin_methods_list,
+    builtin_methods_dict;
+extern const struct builtin_table builtin_methods_loop, builtin_functions;
 
 /* NULL if there is none. */
 const struct builtin *builtin_find(const struct builtin_table *table, struct str name);

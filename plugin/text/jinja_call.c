@@ -175,7 +175,7 @@ bool call_filter(struct run *run, const struct value *name, const struct value *
 bool call_test(struct run *run, const struct value *name, const struct value *arg, bool *out)
 {
     struct value result;
-    if (!call_by_name(run, builtin_find(&tests, name_of(name)), name, arg, &result))
+    if (!call_by_name(run, builtin_find(&builtin_tests, name_of(name)), name, arg, &result))
         return false;
     *out = result.as.truth;
     return true;
@@ -229,7 +229,8 @@ const struct builtin *builtin_find(const struct builtin_table *table, struct str
 
 const struct builtin *builtin_filter(struct str name)
 {
-    const struct builtin_table *table[] = {&filters_text, &filters_list, &filters_number};
+    const struct builtin_table *table[] = {&builtin_filters_text, &builtin_filters_list,
+                                           &builtin_filters_number};
     const struct builtin *found = NULL;
     for (size_t i = 0; !found && i < COUNT_OF(table); i++)
         found = builtin_find(table[i], name);

@@ -21,7 +21,7 @@ static bool eval_name(struct run *run, const struct node *node, struct value *ou
         return false;
     if (out->kind != VALUE_ABSENT)
         return true;
-    const struct builtin *function = builtin_find(&functions, name);
+    const struct builtin *function = builtin_find(&builtin_functions, name);
     *out = function ? (struct value){.kind = VALUE_FUNCTION, .as.function = function}
                     : value_undefined(name);
     return true;

@@ -256,7 +256,7 @@ static struct node *parse_test(struct parser *p, struct node *subject)
         return NULL;
     node->op = parser_skip_name(p, "not");
     node->at = p->token->at;
-    node->function = builtin_find(&tests, parser_token_text(p, p->token));
+    node->function = builtin_find(&builtin_tests, parser_token_text(p, p->token));
     if (!parser_name(p, &node->atom))
         return NULL;
     if (parser_skip(p, TOKEN_LEFT_PAREN))

@@ -73,6 +73,8 @@ static bool filter_map(struct run *run, const struct value *arg, struct value *o
 {
     const struct list *items;
     const struct value *path = &arg[4], *otherwise = &arg[5];
+    if (!value_truth(&arg[0])) /* none too has no items here */
+        return list_make(run, out, VALUE_LIST, 0);
     if (!value_items(run, &arg[0], &items) || !list_make(run, out, VALUE_LIST, items->n))
         return false;
     for (size_t i = 0; i < items->n; i++) {
@@ -92,7 +94,11 @@ static bool choose(struct run *run, const struct value *from, const struct value
                    const struct value *test, bool keep, struct value *out)
 {
     const struct list *items;
-    if (!value_items(run, from, &items) || !list_make(run, out, VALUE_LIST, 0))
+    if (!list_make(run, out, VALUE_LIST, 0))
+        return false;
+    if (!value_truth(from)) /* none too has no items here */
+        return true;
+    if (!value_items(run, from, &items))
         return false;
     for (size_t i = 0; i < items->n; i++) {
         struct value call[BUILTIN_ARGS] = {items->item[i], test[1], test[2]};
@@ -133,6 +139,7 @@ struct sort {
     struct run *run;
     struct value *key, *item; /* (n) */
     struct value *key_to, *item_to;
+    bool by_attribute; /* Jinja wraps these keys, so that equal ones need no order */
     bool reverse;
 };
 
@@ -147,13 +154,22 @@ static bool sort_key(struct run *run, const struct value *item, const struct val
     return case_sensitive || out->kind != VALUE_STRING || string_case(run, out, CASE_LOWER, out);
 }
 
+static bool order_keys(struct sort *s, const struct value *a, const struct value *b, int *order)
+{
+    bool equal = false;
+    *order = 0;
+    if (s->by_attribute && !value_equal(s->run, a, b, &equal))
+        return false;
+    return equal || value_order(s->run, a, b, order);
+}
+
 /* Merges the sorted halves from..middle..to; stable, also in reverse. */
 static bool merge(struct sort *s, size_t from, size_t middle, size_t to)
 {
     size_t a = from, b = middle;
     for (size_t i = from; i < to; i++) {
         int order = 0;
-        if (a < middle && b < to && !value_order(s->run, &s->key[a], &s->key[b], &order))
+        if (a < middle && b < to && !order_keys(s, &s->key[a], &s->key[b], &order))
             return false;
         bool left = b == to || (a < middle && (s->reverse ? order >= 0 : order <= 0));
         size_t at = left ? a++ : b++;
@@ -185,7 +201,8 @@ static bool sorted(struct run *run, const struct list *items, const struct value
     struct value *room = run_take(run, n * 4, sizeof *room);
     if (!room || !list_make(run, out, VALUE_LIST, n))
         return false;
-    struct sort s = {run, room, room + n, room + 2 * n, room + 3 * n, reverse};
+    struct sort s = {run, room, room + n, room + 2 * n, room + 3 * n, false, reverse};
+    s.by_attribute = path->kind != VALUE_ABSENT && path->kind != VALUE_NONE;
     for (size_t i = 0; i < n; i++) {
         s.item[i] = items->item[i];
         if (!sort_key(run, &items->item[i], path, case_sensitive, &s.key[i]))
@@ -300,4 +317,4 @@ static const struct builtin rows[] = {
     {"sum", filter_sum, 0, false, {"attribute", "start"}},
 };
 
-const struct builtin_table filters_list = {rows, COUNT_OF(rows)};
+const struct builtin_table builtin_filters_list = {rows, COUNT_OF(rows)};

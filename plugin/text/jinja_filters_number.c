@@ -60,12 +60,18 @@ static bool truncated(double real, int64_t *out)
     return fits;
 }
 
+static bool refuse_undefined(struct run *run, const struct value *v)
+{
+    return v->kind != VALUE_UNDEFINED ||
+           run_fail(run, INFLIGHT_E_ARG, "'%.*s' is undefined", (int)v->len, v->as.text);
+}
+
 static bool filter_int(struct run *run, const struct value *arg, struct value *out)
 {
     int64_t base, n = 0;
     double real = arg[0].as.real;
     bool ok = false;
-    if (!argument_int(run, &arg[2], 10, &base))
+    if (!refuse_undefined(run, &arg[0]) || !argument_int(run, &arg[2], 10, &base))
         return false;
     if (base < 2 || base > 36)
         return run_fail(run, INFLIGHT_E_ARG, "a base is 2 to 36");
@@ -86,6 +92,8 @@ static bool filter_float(struct run *run, const struct value *arg, struct value 
     double real = 0;
     int64_t n = 0;
     bool ok = true;
+    if (!refuse_undefined(run, &arg[0]))
+        return false;
     if (arg[0].kind == VALUE_FLOAT)
         real = arg[0].as.real;
     else if (arg[0].kind == VALUE_STRING)
@@ -181,4 +189,4 @@ static const struct builtin rows[] = {
     {"count", filter_length, 0, false, {NULL}},
 };
 
-const struct builtin_table filters_number = {rows, COUNT_OF(rows)};
+const struct builtin_table builtin_filters_number = {rows, COUNT_OF(rows)};

@@ -1,5 +1,5 @@
-/* Filters that give strings. Whatever is not a string is taken as str() would show it,
- * as Jinja does. */
+/* Filters that give strings. What is not a string is mostly taken as str() would show
+ * it, as Jinja does. */
 #include "jinja_builtin.h"
 #include "jinja_string.h"
 
@@ -92,11 +92,12 @@ static bool indentation(struct run *run, const struct value *width, struct value
 
 static bool filter_indent(struct run *run, const struct value *arg, struct value *out)
 {
-    struct value string, lines, before;
+    struct value string = arg[0], lines, before;
     struct text text;
     bool first = value_truth(&arg[2]), blank = value_truth(&arg[3]);
-    if (!string_of(run, &arg[0], &string) || !indentation(run, &arg[1], &before) ||
-        !string_lines(run, &string, &lines))
+    if (string.kind != VALUE_STRING)
+        return run_fail(run, INFLIGHT_E_ARG, "%s cannot be indented", value_kind_name(&string));
+    if (!indentation(run, &arg[1], &before) || !string_lines(run, &string, &lines))
         return false;
     text_init(&text, run);
     /* A last line break begins one more line, which is empty. */
@@ -178,4 +179,4 @@ static const struct builtin rows[] = {
     {"join", filter_join, 0, false, {"d", "attribute"}},
 };
 
-const struct builtin_table filters_text = {rows, COUNT_OF(rows)};
+const struct builtin_table builtin_filters_text = {rows, COUNT_OF(rows)};

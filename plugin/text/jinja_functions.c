@@ -161,4 +161,4 @@ static const struct builtin rows[] = {
     {"strftime_now", function_strftime, 1, false, {"format"}},
 };
 
-const struct builtin_table functions = {rows, COUNT_OF(rows)};
+const struct builtin_table builtin_functions = {rows, COUNT_OF(rows)};

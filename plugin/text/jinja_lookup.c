@@ -51,11 +51,14 @@ static const struct builtin *method_of(const struct value *object, struct str na
 {
     switch (object->kind) {
     case VALUE_STRING:
-        return builtin_find(&methods_string, name);
+        return builtin_find(&builtin_methods_string, name);
+    case VALUE_LIST:
+    case VALUE_TUPLE:
+        return builtin_find(&builtin_methods_list, name);
     case VALUE_DICT:
-        return builtin_find(&methods_dict, name);
+        return builtin_find(&builtin_methods_dict, name);
     case VALUE_LOOP:
-        return builtin_find(&methods_loop, name);
+        return builtin_find(&builtin_methods_loop, name);
     default:
         return NULL;
     }

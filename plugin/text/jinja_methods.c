@@ -1,4 +1,4 @@
-/* Methods of strings, mappings and loops. Nothing here changes its receiver: the
+/* Methods of strings, lists, mappings and loops. Nothing here changes its receiver: the
  * sandbox that model templates are written for forbids it. */
 #include "jinja_builtin.h"
 #include "jinja_string.h"
@@ -228,6 +228,36 @@ static bool method_join(struct run *run, const struct value *arg, struct value *
     return text_done(&text, out);
 }
 
+/* ---- Lists ------------------------------------------------------------------------ */
+
+static bool method_list_count(struct run *run, const struct value *arg, struct value *out)
+{
+    const struct list *list = arg[0].as.list;
+    int64_t n = 0;
+    for (size_t i = 0; i < list->n; i++) {
+        bool equal;
+        if (!value_equal(run, &list->item[i], &arg[1], &equal))
+            return false;
+        n += equal;
+    }
+    *out = value_int(n, arg[0].trusted);
+    return true;
+}
+
+static bool method_list_index(struct run *run, const struct value *arg, struct value *out)
+{
+    const struct list *list = arg[0].as.list;
+    bool equal = false;
+    for (size_t i = 0; i < list->n; i++) {
+        if (!value_equal(run, &list->item[i], &arg[1], &equal))
+            return false;
+        *out = value_int((int64_t)i, arg[0].trusted);
+        if (equal)
+            return true;
+    }
+    return run_fail(run, INFLIGHT_E_ARG, "index() of what is not in the list");
+}
+
 /* ---- Mappings --------------------------------------------------------------------- */
 
 static bool method_get(struct run *run, const struct value *arg, struct value *out)
@@ -270,7 +300,7 @@ static bool method_refused(struct run *run, const struct value *arg, struct valu
 {
     (void)arg;
     (void)out;
-    return run_fail(run, INFLIGHT_E_MODEL, "templates do not change mappings");
+    return run_fail(run, INFLIGHT_E_MODEL, "templates do not change lists and mappings");
 }
 
 /* ---- Loops ------------------------------------------------------------------------ */
@@ -332,11 +362,18 @@ static const struct builtin dict_rows[] = {
     {"setdefault", method_refused, 0, false, {"", "", "", "", ""}},
 };
 
+static const struct builtin list_rows[] = {
+    {"count", method_list_count, 1, false, {""}},   {"index", method_list_index, 1, false, {""}},
+    {"append", method_refused, 0, false, {""}},     {"extend", method_refused, 0, false, {""}},
+    {"insert", method_refused, 0, false, {"", ""}}, {"pop", method_refused, 0, false, {""}},
+};
+
 static const struct builtin loop_rows[] = {
     {"cycle", method_cycle, 0, false, {"", "", "", "", ""}},
     {"changed", method_changed, 1, false, {""}},
 };
 
-const struct builtin_table methods_string = {string_rows, COUNT_OF(string_rows)};
-const struct builtin_table methods_dict = {dict_rows, COUNT_OF(dict_rows)};
-const struct builtin_table methods_loop = {loop_rows, COUNT_OF(loop_rows)};
+const struct builtin_table builtin_methods_string = {string_rows, COUNT_OF(string_rows)};
+const struct builtin_table builtin_methods_list = {list_rows, COUNT_OF(list_rows)};
+const struct builtin_table builtin_methods_dict = {dict_rows, COUNT_OF(dict_rows)};
+const struct builtin_table builtin_methods_loop = {loop_rows, COUNT_OF(loop_rows)};

@@ -22,7 +22,7 @@ KIND_TEST(float, arg->kind == VALUE_FLOAT)
 KIND_TEST(number, value_is_number(arg))
 KIND_TEST(string, arg->kind == VALUE_STRING)
 KIND_TEST(mapping, arg->kind == VALUE_DICT)
-KIND_TEST(callable, arg->kind >= VALUE_MACRO)
+KIND_TEST(callable, arg->kind >= VALUE_MACRO || arg->kind == VALUE_UNDEFINED)
 KIND_TEST(sequence, arg->kind == VALUE_STRING || arg->kind == VALUE_DICT || value_is_list(arg) ||
                         arg->kind == VALUE_UNDEFINED)
 KIND_TEST(iterable, arg->kind == VALUE_STRING || arg->kind == VALUE_DICT || value_is_list(arg) ||
@@ -156,4 +156,4 @@ static const struct builtin rows[] = {
     {"upper", test_upper, 0, false, {NULL}},
 };
 
-const struct builtin_table tests = {rows, COUNT_OF(rows)};
+const struct builtin_table builtin_tests = {rows, COUNT_OF(rows)};
