@@ -221,7 +221,8 @@ $(BUILD)/tests/bench/abi: tests/bench/abi.c include/inflight.h
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) -std=c11 $(WARN) $(CFLAGS) -I. $< -o $@ -ldl -pthread
 
-$(FAKE): $(FAKE_SRC) $(wildcard plugin/*.h plugin/*.def plugin/base/*.h tests/abi/*.h) plugin/plugin.map
+$(FAKE): $(FAKE_SRC) plugin/plugin.map \
+         $(wildcard plugin/*.h plugin/*.def plugin/base/*.h tests/abi/*.h)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(ALL_C) -I. -shared -o $@ $(FAKE_SRC) -Wl,-soname,libfake.so \

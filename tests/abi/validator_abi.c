@@ -35,6 +35,44 @@ static void handshake(void)
     WANT_EQ(o.api->init(&p, &e), INFLIGHT_E_ABI);
 }
 
+static void request_sizes(const inflight_api *x, inflight_engine *e)
+{
+    struct {
+        inflight_request r;
+        uint64_t future;
+    } request = {.r = long_request(2)};
+    inflight_req id;
+    request.r.h.struct_size = sizeof request;
+    request.future = 9;
+    WANT_EQ(x->submit(e, &request.r, &id), INFLIGHT_E_NEWER);
+    request.future = 0;
+    WANT_EQ(x->submit(e, &request.r, &id), INFLIGHT_OK);
+    request.r.h.struct_size = 40; /* header, user, kind, priority, input */
+    request.r.flags = UINT32_MAX;
+    WANT_EQ(x->submit(e, &request.r, &id), INFLIGHT_OK);
+    WANT_EQ(x->cancel(e, id), INFLIGHT_OK);
+}
+
+static void stats_sizes(const inflight_api *x, inflight_engine *e)
+{
+    struct {
+        inflight_stats s;
+        uint64_t future[2];
+    } stats;
+    memset(&stats, 0x5a, sizeof stats);
+    stats.s.h = (inflight_hdr){sizeof stats, INFLIGHT_ABI};
+    WANT_EQ(x->query(e, INFLIGHT_Q_STATS, &stats, sizeof stats), INFLIGHT_OK);
+    WANT_EQ(stats.future[0] | stats.future[1], 0);
+    WANT_EQ(stats.s.h.struct_size, sizeof stats);
+    memset(&stats, 0x5a, sizeof stats);
+    stats.s.h = (inflight_hdr){24, INFLIGHT_ABI};
+    WANT_EQ(x->query(e, INFLIGHT_Q_STATS, &stats, sizeof stats), INFLIGHT_OK);
+    WANT_EQ(stats.s.cached_tokens, 0x5a5a5a5a5a5a5a5all);
+    WANT(stats.s.steps != 0x5a5a5a5a5a5a5a5all);
+    stats.s.h.struct_size = sizeof stats;
+    WANT_EQ(x->query(e, INFLIGHT_Q_STATS, &stats, 16), INFLIGHT_E_ARG);
+}
+
 static void struct_sizes(void)
 {
     struct object o = object_open(target.object);
@@ -61,38 +99,8 @@ static void struct_sizes(void)
         WANT_EQ(o.api->init(&p, &none), INFLIGHT_E_ARG);
         WANT(none == NULL);
     }
-
-    struct {
-        inflight_request r;
-        uint64_t future;
-    } request = {.r = long_request(2)};
-    inflight_req id;
-    request.r.h.struct_size = sizeof request;
-    request.future = 9;
-    WANT_EQ(o.api->submit(e, &request.r, &id), INFLIGHT_E_NEWER);
-    request.future = 0;
-    WANT_EQ(o.api->submit(e, &request.r, &id), INFLIGHT_OK);
-    request.r.h.struct_size = 40; /* header, user, kind, priority, input */
-    request.r.flags = UINT32_MAX;
-    WANT_EQ(o.api->submit(e, &request.r, &id), INFLIGHT_OK);
-    WANT_EQ(o.api->cancel(e, id), INFLIGHT_OK);
-
-    struct {
-        inflight_stats s;
-        uint64_t future[2];
-    } stats;
-    memset(&stats, 0x5a, sizeof stats);
-    stats.s.h = (inflight_hdr){sizeof stats, INFLIGHT_ABI};
-    WANT_EQ(o.api->query(e, INFLIGHT_Q_STATS, &stats, sizeof stats), INFLIGHT_OK);
-    WANT_EQ(stats.future[0] | stats.future[1], 0);
-    WANT_EQ(stats.s.h.struct_size, sizeof stats);
-    memset(&stats, 0x5a, sizeof stats);
-    stats.s.h = (inflight_hdr){24, INFLIGHT_ABI};
-    WANT_EQ(o.api->query(e, INFLIGHT_Q_STATS, &stats, sizeof stats), INFLIGHT_OK);
-    WANT_EQ(stats.s.cached_tokens, 0x5a5a5a5a5a5a5a5all);
-    WANT(stats.s.steps != 0x5a5a5a5a5a5a5a5all);
-    stats.s.h.struct_size = sizeof stats;
-    WANT_EQ(o.api->query(e, INFLIGHT_Q_STATS, &stats, 16), INFLIGHT_E_ARG);
+    request_sizes(o.api, e);
+    stats_sizes(o.api, e);
     WANT_EQ(o.api->free(e), INFLIGHT_OK);
 }
 
@@ -134,10 +142,8 @@ static void event_stride(void)
     WANT_EQ(o.api->free(e), INFLIGHT_OK);
 }
 
-static void nulls(void)
+static void refuse_calls_without_engine(const inflight_api *x)
 {
-    struct object o = object_open(target.object);
-    const inflight_api *x = o.api;
     inflight_init_params p = default_params();
     inflight_engine *e = NULL;
     inflight_request r = long_request(1);
@@ -155,47 +161,66 @@ static void nulls(void)
     WANT(x->extension(NULL) == NULL);
     WANT(x->extension("inflight.text/1x") == NULL);
     WANT(x->strerror(12345) != NULL);
+}
 
-    inflight_init_params none = {.h = {sizeof none, INFLIGHT_ABI}};
-    WANT_EQ(x->init(&none, &e), INFLIGHT_E_ARG);
-    none.config = (inflight_str){NULL, 5};
-    WANT_EQ(x->init(&none, &e), INFLIGHT_E_ARG);
-    none.config = (inflight_str){"version: 1\n", INFLIGHT_NTS};
-    none.config_path = (inflight_str){"/x", INFLIGHT_NTS};
-    WANT_EQ(x->init(&none, &e), INFLIGHT_E_ARG);
+static void refuse_params(const inflight_api *x)
+{
+    inflight_engine *e = NULL;
+    inflight_init_params p = {.h = {sizeof p, INFLIGHT_ABI}};
+    WANT_EQ(x->init(&p, &e), INFLIGHT_E_ARG);
+    p.config = (inflight_str){NULL, 5};
+    WANT_EQ(x->init(&p, &e), INFLIGHT_E_ARG);
+    p.config = (inflight_str){"version: 1\n", INFLIGHT_NTS};
+    p.config_path = (inflight_str){"/x", INFLIGHT_NTS};
+    WANT_EQ(x->init(&p, &e), INFLIGHT_E_ARG);
     inflight_io io = {.h = {sizeof io, INFLIGHT_ABI}};
+    p = default_params();
     p.io = &io;
     WANT_EQ(x->init(&p, &e), INFLIGHT_E_ARG);
     WANT(error_text(x, NULL)[0] != 0);
     p.io = NULL;
     p.flags = 1u << 31;
     WANT_EQ(x->init(&p, &e), INFLIGHT_E_NEWER);
-    p.flags = 0;
+}
 
-    e = engine_start(x, &p);
+static void refuse_requests(const inflight_api *x, inflight_engine *e)
+{
+    inflight_req id;
+    inflight_request good = long_request(1), bad = good;
     WANT_EQ(x->submit(e, NULL, &id), INFLIGHT_E_ARG);
-    WANT_EQ(x->submit(e, &r, NULL), INFLIGHT_E_ARG);
+    WANT_EQ(x->submit(e, &good, NULL), INFLIGHT_E_ARG);
+    bad.input.ptr = NULL;
+    WANT_EQ(x->submit(e, &bad, &id), INFLIGHT_E_ARG);
+    bad.input.len = 0;
+    WANT_EQ(x->submit(e, &bad, &id), INFLIGHT_E_ARG);
+    bad = good;
+    bad.priority = 256;
+    WANT_EQ(x->submit(e, &bad, &id), INFLIGHT_E_ARG);
+    bad = good;
+    bad.overflow = 3;
+    WANT_EQ(x->submit(e, &bad, &id), INFLIGHT_E_ARG);
+    bad = good;
+    bad.flags = 0x80;
+    WANT_EQ(x->submit(e, &bad, &id), INFLIGHT_E_NEWER);
+    WANT(error_text(x, e)[0] != 0);
+}
+
+static void nulls(void)
+{
+    struct object o = object_open(target.object);
+    const inflight_api *x = o.api;
+    inflight_init_params p = default_params();
+    inflight_event ev;
+    refuse_calls_without_engine(x);
+    refuse_params(x);
+    inflight_engine *e = engine_start(x, &p);
+    refuse_requests(x, e);
     WANT_EQ(x->poll(e, NULL, sizeof ev, 1, 0), INFLIGHT_E_ARG);
     WANT_EQ(x->control(e, INFLIGHT_CTL_PAUSE, NULL, 4), INFLIGHT_E_ARG);
     WANT_EQ(x->control(e, 9999, NULL, 0), INFLIGHT_E_UNSUPPORTED);
     WANT_EQ(x->query(e, 9999, NULL, 0), INFLIGHT_E_UNSUPPORTED);
     WANT_EQ(x->query(e, INFLIGHT_Q_BUILD, NULL, 4), INFLIGHT_E_ARG);
     WANT_EQ(x->query(e, INFLIGHT_Q_STATS, NULL, 200), INFLIGHT_E_ARG);
-    inflight_request bad = r;
-    bad.input.ptr = NULL;
-    WANT_EQ(x->submit(e, &bad, &id), INFLIGHT_E_ARG);
-    bad.input.len = 0;
-    WANT_EQ(x->submit(e, &bad, &id), INFLIGHT_E_ARG);
-    bad = r;
-    bad.priority = 256;
-    WANT_EQ(x->submit(e, &bad, &id), INFLIGHT_E_ARG);
-    bad = r;
-    bad.overflow = 3;
-    WANT_EQ(x->submit(e, &bad, &id), INFLIGHT_E_ARG);
-    bad = r;
-    bad.flags = 0x80;
-    WANT_EQ(x->submit(e, &bad, &id), INFLIGHT_E_NEWER);
-    WANT(error_text(x, e)[0] != 0);
     WANT_EQ(x->free(e), INFLIGHT_OK);
 }
 
