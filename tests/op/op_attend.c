@@ -339,7 +339,7 @@ TEST(attend, gives_what_the_definition_says)
                                 .K = h[1],
                                 .dim = dims[d],
                                 .n_seqs = 1,
-                                .length = {265 + round},
+                                .length = {kind == 0 ? 265 : 37 + round},
                                 .rope = kind & 1 ? ROPE_HALF : ROPE_INTERLEAVED,
                                 .normed = kind & 2};
             problem_init(&p);
@@ -364,7 +364,7 @@ TEST(attend, chunks_and_lanes_do_not_change_a_bit)
                             .K = h[1],
                             .dim = dims[d],
                             .n_seqs = 1,
-                            .length = {280},
+                            .length = {d == 0 ? 280 : 90},
                             .rope = d % 2 ? ROPE_HALF : ROPE_INTERLEAVED,
                             .normed = d % 3 == 0};
         problem_init(&p);
@@ -386,7 +386,7 @@ TEST(attend, neighbours_do_not_change_a_bit)
                             .K = heads[d][1],
                             .dim = dims[d],
                             .n_seqs = 4,
-                            .length = {19, 300, 1, 90},
+                            .length = {19, d == 0 ? 300 : 70, 1, 40},
                             .normed = d % 2};
         problem_init(&p);
         FOR_EACH_ISA(isa)
@@ -401,12 +401,12 @@ TEST(attend, neighbours_do_not_change_a_bit)
 
 TEST(attend, cutting_a_long_context_between_lanes_does_not_change_a_bit)
 {
-    struct problem p = {.H = 3, .K = 1, .dim = 64, .n_seqs = 1, .length = {1100}};
+    struct problem p = {.H = 3, .K = 1, .dim = 16, .n_seqs = 1, .length = {800}};
     problem_init(&p);
     FOR_EACH_ISA(isa)
     for (int type = KV_BF16; type <= KV_F32; type++)
         for (int threads = 2; threads <= 3; threads++) {
-            struct way whole = {isa, (enum kv_type)type, 1, 1100};
+            struct way whole = {isa, (enum kv_type)type, 1, 800};
             struct way decode = {isa, (enum kv_type)type, threads, 1};
             check_same(&p, &whole, &decode);
         }

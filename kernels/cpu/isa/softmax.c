@@ -21,46 +21,62 @@ struct tile {
 #define COLUMNS(rows) (4 * (rows) <= TILE_VECTORS ? 4 : 2 * (rows) <= TILE_VECTORS ? 2 : 1)
 #define COLUMNS_MAX   4
 
-/* 16 positions of dims i and i + 1, i even. */
-SIMD void key_pair(enum kv_type type, const uint8_t *k, int i, vf *even, vf *odd)
+/* Where the numbers of dims i and i + 1 are, i even, in a block. */
+SIMD const uint8_t *key_at(enum kv_type type, const uint8_t *block, int i)
+{
+    return block + i * PAGE_TOKENS * (int)kv_type_bytes(type);
+}
+
+/* 16 positions of two dims. */
+SIMD void key_pair(enum kv_type type, const uint8_t *at, vf *even, vf *odd)
 {
     if (type == KV_BF16) {
-        vi line = vi_load(k + i * PAGE_TOKENS * 2);
+        vi line = vi_load(at);
         *even = vf_bf16_even(line);
         *odd = vf_bf16_odd(line);
     } else if (type == KV_INT8) {
-        *even = vf_of_vi(vi_load_s8((const int8_t *)k + i * PAGE_TOKENS));
-        *odd = vf_of_vi(vi_load_s8((const int8_t *)k + (i + 1) * PAGE_TOKENS));
+        *even = vf_of_vi(vi_load_s8((const int8_t *)at));
+        *odd = vf_of_vi(vi_load_s8((const int8_t *)at + PAGE_TOKENS));
     } else {
-        *even = vf_load((const float *)(const void *)k + i * PAGE_TOKENS);
-        *odd = vf_load((const float *)(const void *)k + (i + 1) * PAGE_TOKENS);
+        *even = vf_load((const float *)(const void *)at);
+        *odd = vf_load((const float *)(const void *)at + PAGE_TOKENS);
     }
 }
 
-/* Run c of 16 dims of positions j and j + 1, j even; v is the block's values. */
-SIMD void value_pair(enum kv_type type, const uint8_t *v, int width, int j, int c, vf *even,
-                     vf *odd)
+/* Where run c of 16 dims of positions j and j + 1 is, j even, in a block. */
+SIMD const uint8_t *value_at(enum kv_type type, const struct kv_layout *layout,
+                             const uint8_t *block, int j, int c)
+{
+    int run = type == KV_BF16 ? c * 2 * LANES : c * LANES;
+    return block + layout->v + (j * layout->width + run) * (int)kv_type_bytes(type);
+}
+
+/* 16 dims of two positions. */
+SIMD void value_pair(enum kv_type type, const uint8_t *at, int width, vf *even, vf *odd)
 {
     if (type == KV_BF16) {
-        vi line = vi_load(v + (j * width + c * 2 * LANES) * 2);
+        vi line = vi_load(at);
         *even = vf_bf16_even(line);
         *odd = vf_bf16_odd(line);
     } else if (type == KV_INT8) {
-        const int8_t *row = (const int8_t *)v + j * width + c * LANES;
-        *even = vf_of_vi(vi_load_s8(row));
-        *odd = vf_of_vi(vi_load_s8(row + width));
+        *even = vf_of_vi(vi_load_s8((const int8_t *)at));
+        *odd = vf_of_vi(vi_load_s8((const int8_t *)at + width));
     } else {
-        const float *row = (const float *)(const void *)v + j * width + c * LANES;
-        *even = vf_load(row);
-        *odd = vf_load(row + width);
+        *even = vf_load((const float *)(const void *)at);
+        *odd = vf_load((const float *)(const void *)at + width);
     }
 }
+
+/* A few rows wait for memory, and pages are too short for the hardware to see a stream: the
+ * lines of the next pages are asked for while these are worked on. Many rows do not wait. */
+#define FETCH_ROWS 4
 
 /* Scores of the rows against pages first .. first + columns - 1. */
 SIMD void score_pages(const struct tile *tile, enum kv_type type, int rows, int columns, int first)
 {
     const float *q = tile->q;
     const uint8_t *const *block = tile->block + first;
+    const uint8_t *const *next = block + (first + columns < SPLIT_PAGES ? columns : 0);
     vf sum[TILE_ROWS][COLUMNS_MAX];
     UNROLL
     for (int r = 0; r < rows; r++)
@@ -71,7 +87,9 @@ SIMD void score_pages(const struct tile *tile, enum kv_type type, int rows, int 
         UNROLL
         for (int c = 0; c < columns; c++) {
             vf even, odd;
-            key_pair(type, block[c], i, &even, &odd);
+            if (rows <= FETCH_ROWS)
+                __builtin_prefetch(key_at(type, next[c], i));
+            key_pair(type, key_at(type, block[c], i), &even, &odd);
             UNROLL
             for (int r = 0; r < rows; r++)
                 sum[r][c] = vf_add_times(sum[r][c], even, q + r * KV_DIM_MAX + i);
@@ -80,6 +98,7 @@ SIMD void score_pages(const struct tile *tile, enum kv_type type, int rows, int 
                 sum[r][c] = vf_add_times(sum[r][c], odd, q + r * KV_DIM_MAX + i + 1);
         }
     }
+    float *scores = tile->weights + first * PAGE_TOKENS;
     UNROLL
     for (int c = 0; c < columns; c++) {
         vf scale = vf_set1(1.0f);
@@ -87,7 +106,7 @@ SIMD void score_pages(const struct tile *tile, enum kv_type type, int rows, int 
             scale = vf_load((const float *)(const void *)(block[c] + tile->keys->layout.k_scale));
         UNROLL
         for (int r = 0; r < rows; r++)
-            vf_store(tile->weights + r * SPLIT + (first + c) * PAGE_TOKENS,
+            vf_store(scores + r * SPLIT + c * PAGE_TOKENS,
                      type == KV_INT8 ? vf_mul(sum[r][c], scale) : sum[r][c]);
     }
 }
@@ -103,14 +122,19 @@ SIMD void add_values(const struct tile *tile, enum kv_type type, int rows, int c
     for (int c = 0; c < columns; c++)
         sum[r][c] = vf_zero();
     for (int first = 0; first < tile->n_all; first += PAGE_TOKENS) {
-        const uint8_t *v = tile->block[first / PAGE_TOKENS] + layout->v;
+        int page = first / PAGE_TOKENS;
+        const uint8_t *block = tile->block[page];
+        const uint8_t *next = tile->block[MIN(page + 1, SPLIT_PAGES - 1)];
         const float *weights = tile->weights + first;
         int n = MIN(PAGE_TOKENS, tile->n_all - first);
         for (int j = 0; j < n; j += 2) {
             UNROLL
             for (int c = 0; c < columns; c++) {
                 vf even, odd;
-                value_pair(type, v, layout->width, j, c0 + c, &even, &odd);
+                if (rows <= FETCH_ROWS)
+                    __builtin_prefetch(value_at(type, layout, next, j, c0 + c));
+                value_pair(type, value_at(type, layout, block, j, c0 + c), layout->width, &even,
+                           &odd);
                 UNROLL
                 for (int r = 0; r < rows; r++)
                     sum[r][c] = vf_add_times(sum[r][c], even, weights + r * SPLIT + j);
@@ -132,7 +156,7 @@ SIMD void add_values(const struct tile *tile, enum kv_type type, int rows, int c
 SIMD void add_last_values(const struct tile *tile, enum kv_type type, int r, int count)
 {
     const struct kv_layout *layout = &tile->keys->layout;
-    const uint8_t *v = tile->block[tile->n_pages - 1] + layout->v;
+    const uint8_t *block = tile->block[tile->n_pages - 1];
     const float *weights = tile->weights + r * SPLIT + (tile->n_pages - 1) * PAGE_TOKENS;
     int n = count - (tile->n_pages - 1) * PAGE_TOKENS;
     int first = tile->n_all - (tile->n_pages - 1) * PAGE_TOKENS;
@@ -140,7 +164,7 @@ SIMD void add_last_values(const struct tile *tile, enum kv_type type, int r, int
         float *out = tile->out + (size_t)r * tile->out_stride + c * LANES;
         vf sum = vf_load(out), even, odd;
         for (int j = first; j < n; j += 2) {
-            value_pair(type, v, layout->width, j, c, &even, &odd);
+            value_pair(type, value_at(type, layout, block, j, c), layout->width, &even, &odd);
             sum = vf_add_times(sum, even, weights + j);
             if (j + 1 < n)
                 sum = vf_add_times(sum, odd, weights + j + 1);
