@@ -65,7 +65,9 @@ static inline void tame_block(enum fmt fmt, uint8_t *block)
         put_half(block + 2, d * 0.4f);
 }
 
-static inline void matrix_init(struct matrix *m, enum fmt fmt, int32_t N, int32_t K)
+/* values: whether m->value is wanted. */
+static inline void matrix_init_values(struct matrix *m, enum fmt fmt, int32_t N, int32_t K,
+                                      bool values)
 {
     size_t row = fmt_row_bytes(fmt, K), bytes = row * (size_t)N;
     uint8_t *data = malloc(bytes);
@@ -74,9 +76,16 @@ static inline void matrix_init(struct matrix *m, enum fmt fmt, int32_t N, int32_
         data[i] = (uint8_t)(random_bits() >> 7);
     for (size_t i = 0; i < bytes; i += (size_t)fmt_info[fmt].bytes)
         tame_block(fmt, data + i);
+    if (!values)
+        return;
     m->value = malloc((size_t)N * (size_t)K * sizeof *m->value);
     for (int32_t n = 0; n < N; n++)
         fmt_decode_row(fmt, data + (size_t)n * row, K, m->value + (size_t)n * (size_t)K);
+}
+
+static inline void matrix_init(struct matrix *m, enum fmt fmt, int32_t N, int32_t K)
+{
+    matrix_init_values(m, fmt, N, K, true);
 }
 
 /* Packs for a device; replaces what was packed before. False if the device refuses. */

@@ -197,7 +197,7 @@ static struct attend_rows load_rows(struct attend *a, const struct batch_seq *se
         struct rotary rotary = rotary_of(op, seq->first + i, op->scale);
         for (int g = 0; g < a->group; g++, q += KV_DIM_MAX)
             ISA_FN(rotate)
-            (&rotary, head_of(op, seq->first + i, head * a->group + g), op->q_norm, q);
+        (&rotary, head_of(op, seq->first + i, head * a->group + g), op->q_norm, q);
     }
     use_keys(a, seq, head);
     return (struct attend_rows){.keys = a->keys,

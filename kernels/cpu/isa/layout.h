@@ -24,7 +24,7 @@
 #include <stdbool.h>
 
 #define PACKED_ROWS 16
-#define GROUP     32 /* inputs that share a scale, in weights and activations */
+#define GROUP       32 /* inputs that share a scale, in weights and activations */
 
 enum data {
     DATA_U4, /* 0 .. 15 */

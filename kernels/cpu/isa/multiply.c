@@ -137,9 +137,7 @@ static void run_tiles(const struct pass *pass, int p, int first, int last, int b
     struct tile_kernel kernel = find_kernel(pass, part, index), other = kernel;
     if (gated)
         other = find_kernel(pass, part + 1, index);
-    int step = MIN(kernel.tiles, other.tiles) == kernel.tiles && kernel.tiles == other.tiles
-                   ? kernel.tiles
-                   : 1;
+    int step = kernel.tiles == other.tiles ? kernel.tiles : 1;
     for (int tile = first, n; tile < last; tile += n) {
         n = last - tile < step ? 1 : step;
         run_kernel(pass, part, &kernel, tile, n, b, out[0]);

@@ -94,7 +94,8 @@ void ISA_FN(pack_tiles)(const struct device_config *config, const struct weight_
     uint8_t *tile = (uint8_t *)out->data + (size_t)first * bytes;
     for (int32_t t = first; t < last; t++, tile += bytes) {
         memset(tile, 0, bytes);
-        int32_t n = t * PACKED_ROWS, rows = source->N - n < PACKED_ROWS ? source->N - n : PACKED_ROWS;
+        int32_t n = t * PACKED_ROWS,
+                rows = source->N - n < PACKED_ROWS ? source->N - n : PACKED_ROWS;
         for (int32_t r = 0; r < rows; r++) {
             const uint8_t *row = (const uint8_t *)source->data + (size_t)(n + r) * row_bytes;
             if (packing[source->fmt].read)

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-static const int widths[WIDTHS] = {1, 2, 3, 4, 6, 8, 12, 16};
+static const int widths[WIDTHS] = {1, 2, 3, 4, 6, 8};
 
 int ISA_FN(width_index)(int n)
 {

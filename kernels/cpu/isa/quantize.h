@@ -1,7 +1,7 @@
 /* The inputs of a product as its kernels read them: tokens in blocks of columns, in int8
  * with a scale for each group of 32, or in float, or both.
  *
- * All blocks are 16 columns wide except the last, which has the narrowest width that
+ * All blocks are 8 columns wide except the last, which has the narrowest width that
  * kernels exist for; columns past the last token are zero. A block of width W is a
  * run of records, one per group:
  *
@@ -16,8 +16,8 @@
 
 #include "layout.h"
 
-#define BLOCK_COLUMNS 16
-#define WIDTHS        8 /* widths of a block that kernels exist for */
+#define BLOCK_COLUMNS 8
+#define WIDTHS        6 /* widths of a block that kernels exist for */
 
 /* Bytes of a column of one group. */
 enum { RECORD_INT8 = GROUP + 6 * 4, RECORD_FLOAT = GROUP * 4 };

@@ -6,10 +6,12 @@
  * depends on where a value stood in a vector. Loads and stores need no alignment.
  *
  * Dot products: a "line" is a vi read as 64 bytes, 4 consecutive inputs of 16 output
- * rows (lane i, byte j: row i, input j). vi_dot(acc, line, a) adds to each row the sum
- * of its 4 bytes times the 4 activations a[0..3], exactly, for bytes 0..127;
- * vi_dot_s8 does so for any signed byte, stored as byte + DOT_BIAS; then the sum
- * is too large by DOT_BIAS * (a[0] + .. + a[3]). Activations are -127 .. 127. */
+ * rows (lane i, byte j: row i, input j); vi_broadcast4 gives 4 activations, -127 .. 127, to
+ * every row. vi_dot_u7 adds to each row the sum of its 4 products, exactly, for bytes
+ * 0 .. 127; vi_dot_s8 for any signed bytes, stored plus DOT_BIAS, and comes out too large by
+ * DOT_BIAS times the sum of the activations. For bytes 0 .. 15, or what vi_high leaves of
+ * them, sums of up to 8 lines are kept between vi_narrow_start and vi_narrow_end, in
+ * whatever form is best; start, the same for both, is added. */
 #pragma once
 
 #include <stdint.h>

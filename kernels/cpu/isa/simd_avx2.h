@@ -11,12 +11,14 @@ typedef struct {
     __m256i a, b;
 } vi;
 
-#define SIMD_NAME "avx2"
-/* Of loops over the columns of a block: only where there are registers for them all. */
-#define UNROLL_COLUMNS
+#define SIMD_NAME     "avx2"
 #define FLOAT_COLUMNS 4 /* of a product in floats that fit the registers */
-#define DOT_BIAS      0 /* signed bytes stay as they are */
-#define HIGH_SCALE    1
+/* Columns of a product in integers done together, tiles that share their broadcasts. */
+#define DOT_COLUMNS     4
+#define DOT_COLUMNS_K16 4
+#define DOT_TILES       1
+#define DOT_BIAS        0 /* signed bytes stay as they are */
+#define HIGH_SCALE      1
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6)
@@ -304,48 +306,53 @@ SIMD vi vi_high(vi line)
     return vi_low(vi_of(_mm256_srli_epi16(line.a, 4), _mm256_srli_epi16(line.b, 4)));
 }
 
-SIMD __m256i broadcast4(const int8_t *a)
+SIMD vi vi_broadcast4(const int8_t *a)
 {
     int32_t four;
     memcpy(&four, a, sizeof four);
-    return _mm256_set1_epi32(four);
+    return vi_set1(four);
 }
 
-/* 127 * 127 * 2 fits 16 bits: the saturation of the instruction never happens. */
-SIMD vi vi_dot(vi acc, vi line, const int8_t *a)
+/* The sums of pairs in 16 bits, which saturate: see the callers. */
+SIMD vi vi_dot_pairs(vi u, vi s)
+{
+    return vi_of(_mm256_maddubs_epi16(u.a, s.a), _mm256_maddubs_epi16(u.b, s.b));
+}
+
+SIMD vi vi_add_pairs(vi sum, vi pairs)
 {
     const __m256i one = _mm256_set1_epi16(1);
-    __m256i x = broadcast4(a);
-    __m256i p = _mm256_madd_epi16(_mm256_maddubs_epi16(line.a, x), one);
-    __m256i q = _mm256_madd_epi16(_mm256_maddubs_epi16(line.b, x), one);
-    return vi_of(_mm256_add_epi32(acc.a, p), _mm256_add_epi32(acc.b, q));
+    return vi_add(sum, vi_of(_mm256_madd_epi16(pairs.a, one), _mm256_madd_epi16(pairs.b, one)));
+}
+
+/* 127 * 127 * 2 fits 16 bits. */
+SIMD vi vi_dot_u7(vi sum, vi line, vi a)
+{
+    return vi_add_pairs(sum, vi_dot_pairs(line, a));
 }
 
 /* |w| * (a with the sign of w): 128 * 127 * 2 fits 16 bits too. */
-SIMD vi vi_dot_s8(vi acc, vi line, const int8_t *a)
+SIMD vi vi_dot_s8(vi sum, vi line, vi a)
 {
-    const __m256i one = _mm256_set1_epi16(1);
-    __m256i x = broadcast4(a);
-    __m256i p = _mm256_maddubs_epi16(_mm256_abs_epi8(line.a), _mm256_sign_epi8(x, line.a));
-    __m256i q = _mm256_maddubs_epi16(_mm256_abs_epi8(line.b), _mm256_sign_epi8(x, line.b));
-    return vi_of(_mm256_add_epi32(acc.a, _mm256_madd_epi16(p, one)),
-                 _mm256_add_epi32(acc.b, _mm256_madd_epi16(q, one)));
+    vi size = vi_of(_mm256_abs_epi8(line.a), _mm256_abs_epi8(line.b));
+    vi turned = vi_of(_mm256_sign_epi8(a.a, line.a), _mm256_sign_epi8(a.b, line.b));
+    return vi_add_pairs(sum, vi_dot_pairs(size, turned));
 }
 
-/* acc + 8 lines of what vi_low or vi_high gave, times a[0 .. 31]: 15 * 127 * 16 fits
- * 16 bits, so the sums widen only once. */
-SIMD vi vi_dot_nibbles(vi acc, const vi line[8], const int8_t *a)
+/* In 16 bits: 15 * 127 * 16 fits over 8 lines. */
+SIMD vi vi_narrow_start(vi start)
 {
-    const __m256i one = _mm256_set1_epi16(1);
-    __m256i x = broadcast4(a);
-    __m256i p = _mm256_maddubs_epi16(line[0].a, x);
-    __m256i q = _mm256_maddubs_epi16(line[0].b, x);
-    UNROLL
-    for (int i = 1; i < 8; i++) {
-        x = broadcast4(a + 4 * i);
-        p = _mm256_add_epi16(p, _mm256_maddubs_epi16(line[i].a, x));
-        q = _mm256_add_epi16(q, _mm256_maddubs_epi16(line[i].b, x));
-    }
-    return vi_of(_mm256_add_epi32(acc.a, _mm256_madd_epi16(p, one)),
-                 _mm256_add_epi32(acc.b, _mm256_madd_epi16(q, one)));
+    (void)start;
+    return vi_zero();
+}
+
+SIMD vi vi_narrow_dot_u4(vi sum, vi line, vi a)
+{
+    vi pairs = vi_dot_pairs(line, a);
+    return vi_of(_mm256_add_epi16(sum.a, pairs.a), _mm256_add_epi16(sum.b, pairs.b));
+}
+
+SIMD vi vi_narrow_end(vi sum, vi start)
+{
+    return vi_add_pairs(start, sum);
 }

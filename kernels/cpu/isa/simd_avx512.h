@@ -8,12 +8,14 @@ typedef __m512i vi;
 typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef uint32_t u32x16 __attribute__((vector_size(64)));
 
-#define SIMD_NAME "avx512-vnni"
-/* Of loops over the columns of a block: only where there are registers for them all. */
-#define UNROLL_COLUMNS UNROLL
-#define FLOAT_COLUMNS  16  /* of a product in floats that fit the registers */
-#define DOT_BIAS       128 /* signed bytes become unsigned ones */
-#define HIGH_SCALE     16  /* vi_high leaves nibbles times this */
+#define SIMD_NAME     "avx512-vnni"
+#define FLOAT_COLUMNS 8 /* of a product in floats that fit the registers */
+/* Columns of a product in integers done together, tiles that share their broadcasts. */
+#define DOT_COLUMNS     8
+#define DOT_COLUMNS_K16 4
+#define DOT_TILES       2
+#define DOT_BIAS        128 /* signed bytes become unsigned ones */
+#define HIGH_SCALE      16  /* vi_high leaves nibbles times this */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6) X(8) X(12)
@@ -255,24 +257,35 @@ SIMD vi vi_high(vi line)
     return _mm512_and_si512(line, _mm512_set1_epi8((char)0xf0));
 }
 
-/* The activations are broadcast by the instruction itself, which compilers do not
- * find on their own; any unsigned byte is allowed here. */
-SIMD vi vi_dot(vi acc, vi line, const int8_t *a)
+SIMD vi vi_broadcast4(const int8_t *a)
 {
-    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(line), "m"(*(const int8_t(*)[4])a));
-    return acc;
+    int32_t four;
+    memcpy(&four, a, sizeof four);
+    return _mm512_set1_epi32(four);
 }
 
-SIMD vi vi_dot_s8(vi acc, vi line, const int8_t *a)
+SIMD vi vi_dot_u7(vi sum, vi line, vi a)
 {
-    return vi_dot(acc, line, a);
+    return _mm512_dpbusd_epi32(sum, line, a);
 }
 
-/* acc + 8 lines of what vi_low or vi_high gave, times a[0 .. 31]. */
-SIMD vi vi_dot_nibbles(vi acc, const vi line[8], const int8_t *a)
+SIMD vi vi_dot_s8(vi sum, vi line, vi a)
 {
-    UNROLL
-    for (int i = 0; i < 8; i++)
-        acc = vi_dot(acc, line[i], a + 4 * i);
-    return acc;
+    return _mm512_dpbusd_epi32(sum, line, a);
+}
+
+SIMD vi vi_narrow_start(vi start)
+{
+    return start;
+}
+
+SIMD vi vi_narrow_dot_u4(vi sum, vi line, vi a)
+{
+    return _mm512_dpbusd_epi32(sum, line, a);
+}
+
+SIMD vi vi_narrow_end(vi sum, vi start)
+{
+    (void)start;
+    return sum;
 }

@@ -18,12 +18,14 @@ typedef struct {
     i32x4 v[4];
 } vi;
 
-#define SIMD_NAME "plain"
-/* Of loops over the columns of a block: only where there are registers for them all. */
-#define UNROLL_COLUMNS
+#define SIMD_NAME     "plain"
 #define FLOAT_COLUMNS 4 /* of a product in floats that fit the registers */
-#define DOT_BIAS      0
-#define HIGH_SCALE    1
+/* Columns of a product in integers done together, tiles that share their broadcasts. */
+#define DOT_COLUMNS     2
+#define DOT_COLUMNS_K16 2
+#define DOT_TILES       1
+#define DOT_BIAS        0
+#define HIGH_SCALE      1
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2)
@@ -318,59 +320,68 @@ SIMD vi vi_high(vi line)
     return vi_low(vi_shr(line, 4));
 }
 
-/* Sums of the two products in each 32-bit lane; each product fits 16 bits. */
-SIMD i32x4 add_pairs(i32x4 sum, i16x8 product)
+SIMD vi vi_broadcast4(const int8_t *a)
 {
-    i32x4 both = (i32x4)product;
+    int32_t four;
+    memcpy(&four, a, sizeof four);
+    return vi_set1(four);
+}
+
+/* The bytes at even and at odd places, sign-extended to 16 bits. */
+SIMD i16x8 even_bytes(i32x4 x)
+{
+    return (i16x8)((u16x8)x << 8) >> 8;
+}
+
+SIMD i16x8 odd_bytes(i32x4 x)
+{
+    return (i16x8)x >> 8;
+}
+
+/* Adds the two 16-bit values in each 32-bit lane. */
+SIMD i32x4 add_pairs(i32x4 sum, i16x8 pairs)
+{
+    i32x4 both = (i32x4)pairs;
     return sum + ((i32x4)((u32x4)both << 16) >> 16) + (both >> 16);
 }
 
-SIMD i16x8 activations_pair(int8_t even, int8_t odd)
+SIMD vi vi_dot_s8(vi sum, vi line, vi a)
 {
-    return (i16x8){even, odd, even, odd, even, odd, even, odd};
-}
-
-SIMD vi vi_dot(vi acc, vi line, const int8_t *a)
-{
-    const i16x8 even = activations_pair(a[0], a[2]), odd = activations_pair(a[1], a[3]);
     UNROLL
     for (int i = 0; i < 4; i++) {
-        u16x8 w = (u16x8)line.v[i];
-        acc.v[i] = add_pairs(acc.v[i], (i16x8)(w & 0xff) * even);
-        acc.v[i] = add_pairs(acc.v[i], (i16x8)(w >> 8) * odd);
+        sum.v[i] = add_pairs(sum.v[i], even_bytes(line.v[i]) * even_bytes(a.v[i]));
+        sum.v[i] = add_pairs(sum.v[i], odd_bytes(line.v[i]) * odd_bytes(a.v[i]));
     }
-    return acc;
+    return sum;
 }
 
-SIMD vi vi_dot_s8(vi acc, vi line, const int8_t *a)
+SIMD vi vi_dot_u7(vi sum, vi line, vi a)
 {
-    const i16x8 even = activations_pair(a[0], a[2]), odd = activations_pair(a[1], a[3]);
+    return vi_dot_s8(sum, line, a);
+}
+
+/* In 16 bits: 15 * 127 * 16 fits over 8 lines. */
+SIMD vi vi_narrow_start(vi start)
+{
+    (void)start;
+    return vi_zero();
+}
+
+SIMD vi vi_narrow_dot_u4(vi sum, vi line, vi a)
+{
     UNROLL
     for (int i = 0; i < 4; i++) {
-        u16x8 w = (u16x8)line.v[i];
-        acc.v[i] = add_pairs(acc.v[i], ((i16x8)(w << 8) >> 8) * even);
-        acc.v[i] = add_pairs(acc.v[i], ((i16x8)w >> 8) * odd);
+        i16x8 even = even_bytes(line.v[i]) * even_bytes(a.v[i]);
+        i16x8 odd = odd_bytes(line.v[i]) * odd_bytes(a.v[i]);
+        sum.v[i] = (i32x4)((i16x8)sum.v[i] + even + odd);
     }
-    return acc;
+    return sum;
 }
 
-/* acc + 8 lines of what vi_low or vi_high gave, times a[0 .. 31]: 15 * 127 * 16 fits
- * 16 bits, so the sums widen only once. */
-SIMD vi vi_dot_nibbles(vi acc, const vi line[8], const int8_t *a)
+SIMD vi vi_narrow_end(vi sum, vi start)
 {
-    i16x8 sum[4] = {{0}, {0}, {0}, {0}};
-    for (int j = 0; j < 8; j++) {
-        const int8_t *four = a + 4 * j;
-        const i16x8 even = activations_pair(four[0], four[2]);
-        const i16x8 odd = activations_pair(four[1], four[3]);
-        UNROLL
-        for (int i = 0; i < 4; i++) {
-            u16x8 w = (u16x8)line[j].v[i];
-            sum[i] += (i16x8)(w & 0xff) * even + (i16x8)(w >> 8) * odd;
-        }
-    }
     UNROLL
     for (int i = 0; i < 4; i++)
-        acc.v[i] = add_pairs(acc.v[i], sum[i]);
-    return acc;
+        start.v[i] = add_pairs(start.v[i], (i16x8)sum.v[i]);
+    return start;
 }

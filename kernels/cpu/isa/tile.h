@@ -5,7 +5,8 @@
  * the tile's neighbours or on who computes it:
  *   int8 inputs:  for each group g:  y = fma(m[g], scaled_sum[g], y)      (if it has m)
  *                                    y = fma(dot[g], d[g] * scale[g], y)
- *                 with dot[g] an exact integer; K16: two groups of 16 inputs
+ *                 with dot[g] an exact integer; K16, whose halves differ in scale:
+ *                                    y = fma(fma(upper, d2, lower * d), scale[g], y)
  *   float inputs: for each input k:  y = fma(w[k], x[k], y) */
 #pragma once
 
@@ -30,7 +31,7 @@ struct tile_kernel {
 };
 
 #define TILES_MAX   4
-#define TILE_FLOATS (PACKED_ROWS * BLOCK_COLUMNS) /* most a kernel writes, all tiles together */
+#define TILE_FLOATS (2 * PACKED_ROWS * BLOCK_COLUMNS) /* most that a kernel writes */
 
 /* For int8 inputs; layout of integers. */
 extern const struct tile_kernel ISA_FN(int8_kernels)[][WIDTHS];

@@ -90,8 +90,6 @@ SIMD void multiply_tile(enum data data, int tiles, int width, const struct tile_
     KERNEL(name, data, 4)             \
     KERNEL(name, data, 6)             \
     KERNEL(name, data, 8)             \
-    KERNEL(name, data, 12)            \
-    KERNEL(name, data, 16)            \
     KERNEL_OF_TILES(name, data, 1, 4) \
     KERNEL_OF_TILES(name, data, 2, 4) \
     KERNEL_OF_TILES(name, data, 3, 2) \
@@ -110,9 +108,9 @@ SIMD void multiply_tile(enum data data, int tiles, int width, const struct tile_
     }
 static const struct tile_kernel kernels[][WIDTHS] = {
 #define LAYOUT(name, data, scales)
-#define FLOAT_LAYOUT(name, data)                                                 \
-    {MANY(name##_1, 4), MANY(name##_2, 4), MANY(name##_3, 2), MANY(name##_4, 2), \
-     ONE(name##_6),     ONE(name##_8),     ONE(name##_12),    ONE(name##_16)},
+#define FLOAT_LAYOUT(name, data)                              \
+    {MANY(name##_1, 4), MANY(name##_2, 4), MANY(name##_3, 2), \
+     MANY(name##_4, 2), ONE(name##_6),     ONE(name##_8)},
 #include "layouts.def"
 #undef LAYOUT
 #undef FLOAT_LAYOUT

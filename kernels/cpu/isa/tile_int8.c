@@ -1,108 +1,236 @@
 /* Tiles of integers times int8 inputs: see tile.h for the order of operations. One
- * function per layout and width, all made from dot_tile. */
+ * function per layout and width, all made from dot_tiles. */
 #include "tile.h"
 
-/* The 8 lines of group g: nibbles are unpacked, the high ones times HIGH_SCALE. */
-SIMD void group_lines(enum data data, const uint8_t *unit, int pair, int high, vi line[8])
+/* What a kernel is made for; constant wherever it is passed. */
+struct kind {
+    enum data data;
+    enum scales scales;
+    int width, tiles; /* of the block; done at once */
+    int columns;      /* done at once */
+};
+
+/* The weights of one group in each tile: 8 lines, nibbles unpacked. */
+struct group {
+    vi line[DOT_TILES][8];
+    struct group_scales scales[DOT_TILES];
+    int high; /* the odd group of a pair */
+};
+
+/* Some columns of a record, side by side: where the activations of the first are, and its
+ * number in the first of the record's arrays. */
+struct columns {
+    const int8_t *q;
+    const uint8_t *number;
+};
+
+SIMD bool is_nibbles(enum data data)
 {
-    const bool nibbles = data == DATA_U4 || data == DATA_S4;
-    const uint8_t *p = unit + (nibbles ? pair : 2 * pair + high) * 8 * LINE_BYTES;
+    return data == DATA_U4 || data == DATA_S4;
+}
+
+/* Group 2 * pair + high of tile i, whose unit is given. The high nibbles come out times
+ * HIGH_SCALE, which is taken back, exactly, from the scale. */
+SIMD void load_group(struct kind k, struct group *g, int i, const uint8_t *unit, int pair)
+{
+    const bool nibbles = is_nibbles(k.data);
+    const uint8_t *p = unit + (nibbles ? pair : 2 * pair + g->high) * 8 * LINE_BYTES;
+    const uint8_t *scales = unit + data_bytes(k.data, unit_inputs(k.scales));
+    g->scales[i] = group_scales(k.scales, scales, 2 * pair + g->high);
+    if (nibbles && g->high && HIGH_SCALE != 1)
+        g->scales[i].d = vf_mul(g->scales[i].d, vf_set1(1.0f / HIGH_SCALE));
     UNROLL
-    for (int i = 0; i < 8; i++) {
-        vi w = vi_load(p + i * LINE_BYTES);
-        line[i] = !nibbles ? w : high ? vi_high(w) : vi_low(w);
+    for (int j = 0; j < 8; j++) {
+        vi w = vi_load(p + j * LINE_BYTES);
+        g->line[i][j] = !nibbles ? w : g->high ? vi_high(w) : vi_low(w);
     }
 }
 
-SIMD vi dot_lines(enum data data, vi acc, const vi *line, int n, const int8_t *q)
+/* The number of column c in the record's array at (AT_), in every lane; columns counts
+ * from the first that is worked on. */
+SIMD vf column_float(struct kind k, const struct columns *columns, int at, int c)
 {
+    return vf_set1(load_float(columns->number + at * k.width + 4 * c));
+}
+
+/* As above, a bias; at 0: none. */
+SIMD vi column_start(struct kind k, const struct columns *columns, int at, int c)
+{
+    return at ? vi_set1(load_int32(columns->number + at * k.width + 4 * c)) : vi_zero();
+}
+
+SIMD vi dot_line(enum data data, vi sum, vi line, vi a)
+{
+    if (is_nibbles(data))
+        return vi_narrow_dot_u4(sum, line, a);
+    return data == DATA_S8 ? vi_dot_s8(sum, line, a) : vi_dot_u7(sum, line, a);
+}
+
+/* The exact sums of 4 (K16) or 8 lines from the first on; they start at a bias (AT_). */
+SIMD void dot_lines(struct kind k, const struct group *g, int first, int bias,
+                    const struct columns *columns, vi sum[DOT_TILES][DOT_COLUMNS])
+{
+    const int lines = k.scales == SCALES_K16 ? 4 : 8;
+    const int8_t *q = columns->q + 4 * first;
     UNROLL
-    for (int i = 0; i < n; i++)
-        acc =
-            data == DATA_S8 ? vi_dot_s8(acc, line[i], q + 4 * i) : vi_dot(acc, line[i], q + 4 * i);
-    return acc;
-}
-
-/* Where the integer sum of a column starts: minus the bias of the stored bytes. */
-SIMD vi dot_start(enum data data, int high, const uint8_t *record, size_t width, int column)
-{
-    const uint8_t *p = record + 4 * column;
-    if (data == DATA_S4)
-        return vi_set1(
-            load_int32(p + (high && HIGH_SCALE == 16 ? AT_BIAS_S8 : AT_BIAS_S4) * width));
-    if (data == DATA_S8 && DOT_BIAS != 0)
-        return vi_set1(load_int32(p + AT_BIAS_S8 * width));
-    return vi_zero();
-}
-
-/* One group of one column. */
-SIMD vf dot_column(enum data data, enum scales scales, int high, const vi line[8],
-                   const struct group_scales *s, const uint8_t *record, int width, int column,
-                   vf acc)
-{
-    const size_t w = (size_t)width;
-    const int8_t *q = (const int8_t *)record + column * GROUP;
-    const uint8_t *p = record + 4 * column;
-    const vf scale = vf_set1(load_float(p + AT_SCALE * w));
-    if (scales == SCALES_K16) {
-        vi low = vi_zero(), upper = vi_zero();
-        if (DOT_BIAS) {
-            low = vi_set1(load_int32(p + AT_BIAS_S8_LOW * w));
-            upper = vi_set1(load_int32(p + AT_BIAS_S8_HIGH * w));
-        }
-        low = dot_lines(data, low, line, 4, q);
-        upper = dot_lines(data, upper, line + 4, 4, q + GROUP / 2);
-        acc = vf_fma(vf_of_vi(low), vf_mul(s->d, scale), acc);
-        return vf_fma(vf_of_vi(upper), vf_mul(s->d2, scale), acc);
+    for (int c = 0; c < k.columns; c++) {
+        vi start = column_start(k, columns, bias, c);
+        UNROLL
+        for (int i = 0; i < k.tiles; i++)
+            sum[i][c] = is_nibbles(k.data) ? vi_narrow_start(start) : start;
     }
-    vi sum = dot_start(data, high, record, w, column);
-    sum = data == DATA_U4 || data == DATA_S4 ? vi_dot_nibbles(sum, line, q)
-                                             : dot_lines(data, sum, line, 8, q);
-    if (has_offset(scales))
-        acc = vf_fma(s->m, vf_set1(load_float(p + AT_SCALED_SUM * w)), acc);
-    return vf_fma(vf_of_vi(sum), vf_mul(s->d, scale), acc);
-}
-
-/* One group of all columns. */
-SIMD void dot_group(enum data data, enum scales scales, int width, int pair, int high,
-                    const uint8_t *unit, const uint8_t *record, vf acc[BLOCK_COLUMNS])
-{
-    const bool nibbles = data == DATA_U4 || data == DATA_S4;
-    const uint8_t *p = unit + data_bytes(data, unit_inputs(scales));
-    struct group_scales s = group_scales(scales, p, 2 * pair + high);
-    vi line[8];
-    group_lines(data, unit, pair, high, line);
-    if (nibbles && high && HIGH_SCALE != 1)
-        s.d = vf_mul(s.d, vf_set1(1.0f / HIGH_SCALE));
-    UNROLL_COLUMNS
-    for (int c = 0; c < width; c++)
-        acc[c] = dot_column(data, scales, high, line, &s, record, width, c, acc[c]);
-}
-
-SIMD void dot_tile(enum data data, enum scales scales, int width, const struct tile_job *job)
-{
-    const int pairs = unit_inputs(scales) / (2 * GROUP);
-    const size_t record_bytes = (size_t)width * RECORD_INT8;
-    const uint8_t *unit = job->tile, *record = job->inputs;
-    vf acc[BLOCK_COLUMNS];
-    UNROLL_COLUMNS
-    for (int c = 0; c < width; c++)
-        acc[c] = vf_zero();
-    for (int n = tile_units(scales, job->K); n > 0; n--, unit += unit_bytes(data, scales)) {
-        for (int pair = 0; pair < pairs; pair++, record += 2 * record_bytes) {
-            dot_group(data, scales, width, pair, 0, unit, record, acc);
-            dot_group(data, scales, width, pair, 1, unit, record + record_bytes, acc);
+    UNROLL
+    for (int j = 0; j < lines; j++) {
+        UNROLL
+        for (int c = 0; c < k.columns; c++) {
+            vi a = vi_broadcast4(q + c * GROUP + 4 * j);
+            UNROLL
+            for (int i = 0; i < k.tiles; i++)
+                sum[i][c] = dot_line(k.data, sum[i][c], g->line[i][first + j], a);
         }
     }
-    UNROLL_COLUMNS
-    for (int c = 0; c < width; c++)
-        vf_store(job->out + c * PACKED_ROWS, acc[c]);
+    if (!is_nibbles(k.data))
+        return;
+    UNROLL
+    for (int c = 0; c < k.columns; c++) {
+        vi start = column_start(k, columns, bias, c);
+        UNROLL
+        for (int i = 0; i < k.tiles; i++)
+            sum[i][c] = vi_narrow_end(sum[i][c], start);
+    }
 }
 
-#define KERNEL(name, data, scales, width)                   \
-    static void name##_##width(const struct tile_job *job)  \
-    {                                                       \
-        dot_tile(DATA_##data, SCALES_##scales, width, job); \
+/* acc + m * scaled_sum */
+SIMD void add_offsets(struct kind k, const struct group *g, const struct columns *columns,
+                      vf acc[DOT_TILES][DOT_COLUMNS])
+{
+    UNROLL
+    for (int c = 0; c < k.columns; c++) {
+        const vf sum = column_float(k, columns, AT_SCALED_SUM, c);
+        UNROLL
+        for (int i = 0; i < k.tiles; i++)
+            acc[i][c] = vf_fma(g->scales[i].m, sum, acc[i][c]);
+    }
+}
+
+/* acc + dot * (d * scale) */
+SIMD void add_group(struct kind k, const struct group *g, const struct columns *columns,
+                    vf acc[DOT_TILES][DOT_COLUMNS])
+{
+    vi sum[DOT_TILES][DOT_COLUMNS];
+    int bias = k.data == DATA_S8 && DOT_BIAS != 0 ? AT_BIAS_S8 : 0;
+    if (k.data == DATA_S4)
+        bias = g->high && HIGH_SCALE == 16 ? AT_BIAS_S8 : AT_BIAS_S4;
+    dot_lines(k, g, 0, bias, columns, sum);
+    UNROLL
+    for (int c = 0; c < k.columns; c++) {
+        const vf scale = column_float(k, columns, AT_SCALE, c);
+        UNROLL
+        for (int i = 0; i < k.tiles; i++) {
+            vf d = vf_mul(g->scales[i].d, scale);
+            acc[i][c] = vf_fma(vf_of_vi(sum[i][c]), d, acc[i][c]);
+        }
+    }
+}
+
+/* acc + (upper dot * d2 + lower dot * d) * scale: the halves have scales of their own. */
+SIMD void add_halves(struct kind k, const struct group *g, const struct columns *columns,
+                     vf acc[DOT_TILES][DOT_COLUMNS])
+{
+    vi sum[DOT_TILES][DOT_COLUMNS];
+    vf low[DOT_TILES][DOT_COLUMNS];
+    dot_lines(k, g, 0, DOT_BIAS != 0 ? AT_BIAS_S8_LOW : 0, columns, sum);
+    UNROLL
+    for (int c = 0; c < k.columns; c++) {
+        UNROLL
+        for (int i = 0; i < k.tiles; i++)
+            low[i][c] = vf_mul(vf_of_vi(sum[i][c]), g->scales[i].d);
+    }
+    dot_lines(k, g, 4, DOT_BIAS != 0 ? AT_BIAS_S8_HIGH : 0, columns, sum);
+    UNROLL
+    for (int c = 0; c < k.columns; c++) {
+        const vf scale = column_float(k, columns, AT_SCALE, c);
+        UNROLL
+        for (int i = 0; i < k.tiles; i++) {
+            vf both = vf_fma(vf_of_vi(sum[i][c]), g->scales[i].d2, low[i][c]);
+            acc[i][c] = vf_fma(both, scale, acc[i][c]);
+        }
+    }
+}
+
+/* Group number group of the unit, all tiles. */
+SIMD void dot_group(struct kind k, const struct tile_job *job, const uint8_t *unit, int group,
+                    struct columns columns, vf acc[DOT_TILES][DOT_COLUMNS])
+{
+    struct group g = {.high = group % 2};
+    UNROLL
+    for (int i = 0; i < k.tiles; i++)
+        load_group(k, &g, i, unit + (size_t)i * job->bytes, group / 2);
+    if (has_offset(k.scales))
+        add_offsets(k, &g, &columns, acc);
+    if (k.scales == SCALES_K16)
+        add_halves(k, &g, &columns, acc);
+    else
+        add_group(k, &g, &columns, acc);
+}
+
+/* k.columns columns of the block, from the first on. */
+SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
+{
+    const int groups = unit_inputs(k.scales) / GROUP, record_bytes = k.width * RECORD_INT8;
+    const uint8_t *unit = job->tile;
+    const int8_t *q = (const int8_t *)job->inputs + first * GROUP;
+    const uint8_t *number = job->inputs + 4 * first;
+    vf acc[DOT_TILES][DOT_COLUMNS];
+    UNROLL
+    for (int c = 0; c < k.columns; c++) {
+        UNROLL
+        for (int i = 0; i < k.tiles; i++)
+            acc[i][c] = vf_zero();
+    }
+    for (int n = tile_units(k.scales, job->K); n > 0; n--, unit += unit_bytes(k.data, k.scales)) {
+        for (int group = 0; group < groups; group += 2) {
+            dot_group(k, job, unit, group, (struct columns){q, number}, acc);
+            q += record_bytes, number += record_bytes;
+            dot_group(k, job, unit, group + 1, (struct columns){q, number}, acc);
+            q += record_bytes, number += record_bytes;
+        }
+    }
+    UNROLL
+    for (int c = 0; c < k.columns; c++) {
+        UNROLL
+        for (int i = 0; i < k.tiles; i++)
+            vf_store(job->out + (i * k.width + first + c) * PACKED_ROWS, acc[i][c]);
+    }
+}
+
+/* Columns of a block done at once: an even share for which there are registers. */
+SIMD int columns_of_kind(enum scales scales, int width)
+{
+    const int most = scales == SCALES_K16 ? DOT_COLUMNS_K16 : DOT_COLUMNS;
+    if (width <= most)
+        return width;
+    return width % most == 0 ? most : most >= 3 ? 3 : 2;
+}
+
+SIMD void dot_tiles(struct kind k, const struct tile_job *job)
+{
+    for (int first = 0; first < k.width; first += k.columns)
+        dot_columns(k, job, first);
+}
+
+#define KERNEL(name, data, scales, width)                                       \
+    static void name##_##width(const struct tile_job *job)                      \
+    {                                                                           \
+        dot_tiles((struct kind){DATA_##data, SCALES_##scales, width, 1,         \
+                                columns_of_kind(SCALES_##scales, width)},       \
+                  job);                                                         \
+    }                                                                           \
+    static void name##_##width##_many(const struct tile_job *job)               \
+    {                                                                           \
+        dot_tiles((struct kind){DATA_##data, SCALES_##scales, width, DOT_TILES, \
+                                columns_of_kind(SCALES_##scales, width)},       \
+                  job);                                                         \
     }
 #define LAYOUT(name, data, scales) \
     KERNEL(name, data, scales, 1)  \
@@ -110,22 +238,20 @@ SIMD void dot_tile(enum data data, enum scales scales, int width, const struct t
     KERNEL(name, data, scales, 3)  \
     KERNEL(name, data, scales, 4)  \
     KERNEL(name, data, scales, 6)  \
-    KERNEL(name, data, scales, 8)  \
-    KERNEL(name, data, scales, 12) \
-    KERNEL(name, data, scales, 16)
+    KERNEL(name, data, scales, 8)
 #define FLOAT_LAYOUT(name, data)
 #include "layouts.def"
 #undef LAYOUT
 #undef FLOAT_LAYOUT
 
-#define ONE(fn)                           \
-    {                                     \
-        .one = fn, .many = fn, .tiles = 1 \
+#define MANY(fn)                                         \
+    {                                                    \
+        .one = fn, .many = fn##_many, .tiles = DOT_TILES \
     }
 const struct tile_kernel ISA_FN(int8_kernels)[][WIDTHS] = {
-#define LAYOUT(name, data, scales)                                \
-    {ONE(name##_1), ONE(name##_2), ONE(name##_3),  ONE(name##_4), \
-     ONE(name##_6), ONE(name##_8), ONE(name##_12), ONE(name##_16)},
+#define LAYOUT(name, data, scales)                   \
+    {MANY(name##_1), MANY(name##_2), MANY(name##_3), \
+     MANY(name##_4), MANY(name##_6), MANY(name##_8)},
 #define FLOAT_LAYOUT(name, data)
 #include "layouts.def"
 #undef LAYOUT
