@@ -256,7 +256,7 @@ static void bad_config(void)
     struct object o = object_open(target.object);
     inflight_init_params p = {.h = {sizeof p, INFLIGHT_ABI}};
     inflight_engine *e = NULL;
-    p.config = (inflight_str){"version: 1\n  modle: 5\n", INFLIGHT_NTS};
+    p.config = (inflight_str){"version: 1\nmodle: 5\n", INFLIGHT_NTS};
     WANT_EQ(o.api->init(&p, &e), INFLIGHT_E_CONFIG);
     WANT(e == NULL);
     const char *text = error_text(o.api, NULL);
