@@ -181,6 +181,9 @@ CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/a
 check: ## set up and run every test; the last line is "N passed, N failed"
 	@tests/deps.sh check
 	@$(MAKE) --no-print-directory -j$(JOBS) check-build
+	@$(MAKE) --no-print-directory check-run
+
+check-run:
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(TESTS) $(CHECKS)
 
 check-build: $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) model
@@ -260,7 +263,7 @@ clean: ## remove everything built
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
-.PHONY: all examples model demo unit golden check check-build check-long asan tsan sanitized \
+.PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
         sanitized-threads fuzz fuzz-run lint bench-versus validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -225,7 +225,8 @@ static bool set_model(const char *path)
     char full[sizeof target.object];
     if (!absolute(path, full) || strpbrk(full, "\"\\\n"))
         return false;
-    snprintf(target.config, sizeof target.config, "version: 1\nmodel:\n  path: \"%s\"\n", full);
+    snprintf(target.config, sizeof target.config,
+             "version: 1\nmodel:\n  path: \"%s\"\nrequests:\n  stream_buffer: 16KiB\n", full);
     return true;
 }
 

@@ -65,7 +65,7 @@ static void park_resumes(void)
     static struct watch w;
     watch_init(&w, o.api, engine_start_ready(o.api));
     w.readies = 1;
-    uint32_t i = watch_submit(&w, long_request(3000));
+    uint32_t i = watch_submit(&w, long_request(1500));
     (void)wait_still(&w, 100000);
     watch_drain(&w, 170000);
     WANT(w.item[i].status == INFLIGHT_OK && w.item[i].finish == INFLIGHT_FINISH_LENGTH);
@@ -80,7 +80,7 @@ static void drop_and_fail(void)
     static struct watch w;
     watch_init(&w, o.api, engine_start_ready(o.api));
     w.readies = 1;
-    inflight_request r = long_request(4000);
+    inflight_request r = long_request(1200);
     r.overflow = INFLIGHT_OVERFLOW_DROP_OLDEST;
     uint32_t drop = watch_submit(&w, r);
     r.overflow = INFLIGHT_OVERFLOW_FAIL;
@@ -94,7 +94,7 @@ static void drop_and_fail(void)
     WANT(overflowed || w.item[failing].status == INFLIGHT_OK);
     WANT(w.item[drop].gap == (w.item[drop].lost > 0));
     if (!overflowed || !w.item[drop].gap)
-        skip("the context ended before the buffers were full");
+        skip("1200 tokens do not fill the buffers: set a smaller requests.stream_buffer");
     note("dropped %llu bytes and kept %llu", (unsigned long long)w.item[drop].lost,
          (unsigned long long)w.item[drop].bytes);
     WANT_EQ(o.api->free(w.engine), INFLIGHT_OK);

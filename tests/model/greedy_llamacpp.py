@@ -67,7 +67,7 @@ def main():
     params.ftype, params.allow_requantize = 0, True
     if llama_cpp.llama_model_quantize(sys.argv[1].encode(), exact.encode(), ctypes.byref(params)):
         sys.exit("llama.cpp could not write the file in F32")
-    model = llama_cpp.Llama(exact, n_ctx=512, n_threads=2, verbose=False)
+    model = llama_cpp.Llama(exact, n_ctx=512, n_threads=1, verbose=False)
     rows = []
     for kind, texts in (("chat", CHATS), ("prompt", TEXTS)):
         for text in texts:

@@ -158,7 +158,7 @@ static void work_init(struct work *w, const struct problem *p, const struct way 
 {
     int pages = total_length(p) / PAGE_TOKENS + SEQS_MAX + 3;
     struct device_config config = {.threads = way->threads,
-                                   .isa = way->isa,
+                                   .isa = (int32_t)way->isa,
                                    .max_tokens = total_length(p),
                                    .max_rows = SEQS_MAX,
                                    .max_context = total_length(p),
@@ -167,7 +167,7 @@ static void work_init(struct work *w, const struct problem *p, const struct way 
                                    .H = p->H,
                                    .K = p->K,
                                    .dim = p->dim,
-                                   .kv_type = way->type,
+                                   .kv_type = (int32_t)way->type,
                                    .kv_pages = pages};
     struct err err = {0};
     *w = (struct work){.p = p};
@@ -241,7 +241,7 @@ static void step(struct work *w, const int n[SEQS_MAX])
                            .H = p->H,
                            .K = p->K,
                            .dim = p->dim,
-                           .rope = p->rope};
+                           .rope = (int32_t)p->rope};
     struct call call = {&op, &batch};
     CHECK_EQ(backend_cpu.run(w->device, attend_body, &call), 0);
     for (int s = 0, t = 0; s < p->n_seqs; t += n[s], s++) {

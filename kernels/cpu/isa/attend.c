@@ -195,9 +195,16 @@ static struct attend_rows load_rows(struct attend *a, const struct batch_seq *se
     float *q = a->scratch.q;
     for (int i = first; i < last; i++) {
         struct rotary rotary = rotary_of(op, seq->first + i, op->scale);
+<<<<<<< .merge_file_IZTGrc
         for (int g = 0; g < a->group; g++, q += KV_DIM_MAX)
             ISA_FN(rotate)
         (&rotary, head_of(op, seq->first + i, head * a->group + g), op->q_norm, q);
+=======
+        for (int g = 0; g < a->group; g++, q += KV_DIM_MAX) {
+            const float *x = head_of(op, seq->first + i, head * a->group + g);
+            ISA_FN(rotate)(&rotary, x, op->q_norm, q);
+        }
+>>>>>>> .merge_file_wNo4nm
     }
     use_keys(a, seq, head);
     return (struct attend_rows){.keys = a->keys,
@@ -229,9 +236,10 @@ static void attend_unit(struct attend *a, const struct item *item, int head)
     ISA_FN(attend_split)(&rows, 0, a->scratch.weights, a->scratch.state);
     for (int split = 1; split < splits_of(seq->position + last); split++) {
         ISA_FN(attend_split)(&rows, split, a->scratch.weights, a->scratch.next);
-        for (int r = 0; r < rows.n; r++)
-            ISA_FN(merge_partial)
-        (layout, a->scratch.state + (size_t)r * stride, a->scratch.next + (size_t)r * stride);
+        for (int r = 0; r < rows.n; r++) {
+            float *into = a->scratch.state + (size_t)r * stride;
+            ISA_FN(merge_partial)(layout, into, a->scratch.next + (size_t)r * stride);
+        }
     }
     for (int r = 0; r < rows.n; r++)
         write_head(a, seq->first + item->first + r / a->group, head * a->group + r % a->group,
