@@ -75,6 +75,7 @@ void sleep_ms(unsigned ms);
 int count_entries(const char *folder); /* without . and .. */
 int count_mappings(const char *path);
 long resident_kib(void);
+long executable_kib(void); /* of no file: made at run time */
 bool fd_readable(int fd, int timeout_ms);
 bool valid_utf8(const char *text, uint64_t n);
 const char *error_text(const inflight_api *api, inflight_engine *engine);

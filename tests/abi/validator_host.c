@@ -83,6 +83,22 @@ long resident_kib(void)
     return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
+long executable_kib(void)
+{
+    FILE *file = fopen("/proc/self/maps", "r");
+    char line[8192];
+    unsigned long from, to, kib = 0;
+    while (file && fgets(line, sizeof line, file)) {
+        char mode[8], name[8] = "";
+        if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %7s", &from, &to, mode, name) >= 3 &&
+            mode[2] == 'x' && !name[0])
+            kib += (to - from) / 1024;
+    }
+    if (file)
+        fclose(file);
+    return (long)kib;
+}
+
 bool fd_readable(int fd, int timeout_ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};

@@ -230,7 +230,7 @@ static int settled_tasks(int want)
 static void reload(void)
 {
     int fds = 0, tasks = 0;
-    long rss = 0;
+    long rss = 0, code = 0;
     double begin = now_ms();
     for (int i = 0; i < CYCLES; i++) {
         cycle(i);
@@ -238,17 +238,20 @@ static void reload(void)
             fds = count_entries("/proc/self/fd");
             tasks = settled_tasks(1);
             rss = resident_kib();
+            code = executable_kib();
         }
     }
     double took = now_ms() - begin;
     int mapped = count_mappings(target.object);
     int more_fds = count_entries("/proc/self/fd") - fds;
     int more_tasks = settled_tasks(tasks) - tasks;
-    long more_kib = resident_kib() - rss;
+    long more_kib = resident_kib() - rss, more_code = executable_kib() - code;
     note("%d cycles in %lld ms: %+d descriptors, %+d threads, %+ld KiB, %d mappings left", CYCLES,
          (long long)took, more_fds, more_tasks, more_kib, mapped);
     if (more_fds || more_tasks)
         fail("; something is left behind");
+    if (more_code)
+        fail("; %ld KiB of generated code are still mapped", more_code);
     if (mapped && !SANITIZED)
         fail("; it is still mapped");
     if (more_kib > 4096 && !SANITIZED)
