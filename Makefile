@@ -169,14 +169,14 @@ tsan: ## build and run the tests with threads under TSan
 comma := ,
 
 sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(TINY)
-	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(FUZZ:%="$(BUILD)/fuzz/% tests/fuzz/corpus/%")
+	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
 sanitized-threads: $(TSAN_TESTS)
 	@BUILD=$(BUILD) tests/run.sh $(TSAN_TESTS)
 
 CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/abi/imports.sh $(LIB)" \
           "tests/abi/abidiff.sh $(LIB)" tests/abi/layout_bindings.py tests/lint.sh \
-          "$(VALIDATOR) $(LIB) --model $(TINY)" $(FUZZ:%="$(BUILD)/fuzz/% tests/fuzz/corpus/%")
+          "$(VALIDATOR) $(LIB) --model $(TINY)" $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
 check: ## set up and run every test; the last line is "N passed, N failed"
 	@tests/deps.sh check

@@ -195,16 +195,10 @@ static struct attend_rows load_rows(struct attend *a, const struct batch_seq *se
     float *q = a->scratch.q;
     for (int i = first; i < last; i++) {
         struct rotary rotary = rotary_of(op, seq->first + i, op->scale);
-<<<<<<< .merge_file_IZTGrc
-        for (int g = 0; g < a->group; g++, q += KV_DIM_MAX)
-            ISA_FN(rotate)
-        (&rotary, head_of(op, seq->first + i, head * a->group + g), op->q_norm, q);
-=======
         for (int g = 0; g < a->group; g++, q += KV_DIM_MAX) {
             const float *x = head_of(op, seq->first + i, head * a->group + g);
             ISA_FN(rotate)(&rotary, x, op->q_norm, q);
         }
->>>>>>> .merge_file_wNo4nm
     }
     use_keys(a, seq, head);
     return (struct attend_rows){.keys = a->keys,
