@@ -20,14 +20,18 @@ int32_t err_prefix(struct err *err, const char *format, ...)
 {
     if (!err)
         return INFLIGHT_E_INTERNAL;
-    char old[sizeof err->text];
-    memcpy(old, err->text, sizeof old);
+    char prefix[sizeof err->text];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(err->text, sizeof err->text, format, args);
+    int n = vsnprintf(prefix, sizeof prefix - 2, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof err->text)
-        (void)snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", old);
+    size_t len = MIN((size_t)MAX(n, 0), sizeof prefix - 3);
+    memcpy(prefix + len, ": ", 2);
+    len += 2;
+    size_t kept = MIN(strlen(err->text), sizeof err->text - 1 - len);
+    memmove(err->text + len, err->text, kept);
+    memcpy(err->text, prefix, len);
+    err->text[len + kept] = '\0';
     return err->code;
 }
 

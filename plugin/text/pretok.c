@@ -108,6 +108,8 @@ void pretok_close(struct pretok *p)
     for (int i = 0; i < p->n_stages; i++)
         pcre2_code_free(p->code[i]);
     *p = (struct pretok){0};
+    /* The JIT keeps one empty chunk of executable memory, which unloading would leak. */
+    pcre2_jit_free_unused_memory(NULL);
 }
 
 bool pretok_cut_init(struct pretok_cut *cut, const struct pretok *p)

@@ -1,20 +1,15 @@
-/* Greedy text against llama.cpp's (greedy.json, made by greedy_llamacpp.py).
- *
- * Fed with llama.cpp's own tokens, at each of the 640 positions our best token is
- * llama.cpp's, or both engines see a tie: both round activations to 8 bits, differently,
- * which moves logits of this model by a few tenths. And through the whole engine, the
- * texts are equal, or part at such a tie. */
+/* Greedy text against llama.cpp's (greedy.json, made by greedy_llamacpp.py with float
+ * activations). With float activations our tokens and texts are the same. With int8
+ * activations, fed with llama.cpp's tokens, our best token is llama.cpp's or both stand
+ * close: rounding inputs to 8 bits moves the logits of this model by a few tenths. */
 #include "direct.h"
 #include "session.h"
 #include "t.h"
 
 #include <jansson.h>
 
-#define TIE 0.6
-
-/* With float activations and cache our engine, then within 1e-3 of an exact forward pass
- * (logits.c), agrees with 589 of the 609 tokens: the rest is llama.cpp's rounding. */
-#define LEAST_PERCENT 95
+#define TIE_INT8  0.6
+#define TIE_FLOAT 0.02 /* llama.cpp's cache is half precision */
 
 static json_t *open_rows(json_t **root)
 {
@@ -42,7 +37,7 @@ static int32_t argmax(const float *logits, int32_t V)
 }
 
 /* Returns how many positions agree. */
-static int compare_row(struct model *m, const json_t *row)
+static int compare_row(struct model *m, const json_t *row, double tie)
 {
     static int32_t token[DIRECT_MAX];
     int32_t n_prompt = read_ids(row, "prompt_ids", token);
@@ -56,32 +51,42 @@ static int compare_row(struct model *m, const json_t *row)
         double theirs = json_number_value(json_array_get(json_object_get(row, "gap"), (size_t)i));
         double ours = (double)(logits[got] - logits[want]);
         agree += got == want;
-        if (got != want && (theirs > TIE || ours > TIE))
+        if (got != want && (theirs > tie || ours > tie))
             t_fail(__FILE__, __LINE__, "token %d: %d, want %d; gap here %.3f, there %.3f", i, got,
                    want, ours, theirs);
     }
     return agree;
 }
 
-TEST(greedy, each_token_is_llama_cpps_or_a_tie)
+/* At least this share of the tokens agrees, and the rest are ties. */
+static void compare_all(int32_t activations, int32_t kv_type, double tie, int least_percent)
 {
     json_t *root, *rows = open_rows(&root);
-    struct model *m = direct_open(ACT_INT8, KV_BF16, 2);
+    struct model *m = direct_open(activations, kv_type, 2);
     int agree = 0, n = 0;
     if (m) {
         CHECK_EQ(json_array_size(rows), 10);
         for (size_t i = 0; i < json_array_size(rows); i++) {
-            agree += compare_row(m, json_array_get(rows, i));
+            agree += compare_row(m, json_array_get(rows, i), tie);
             n += (int)json_array_size(json_object_get(json_array_get(rows, i), "ids"));
         }
         printf("  %d of %d tokens agree\n", agree, n);
-        CHECK(agree * 100 >= n * LEAST_PERCENT);
+        CHECK(agree * 100 >= n * least_percent);
         model_close(m);
     }
     json_decref(root);
 }
 
-/* Text through the engine; a difference is printed, the test above explains it. */
+TEST(greedy, with_float_activations_each_token_is_llama_cpps)
+{
+    compare_all(ACT_FLOAT, KV_F32, TIE_FLOAT, 99);
+}
+
+TEST(greedy, with_int8_activations_each_token_is_llama_cpps_or_a_tie)
+{
+    compare_all(ACT_INT8, KV_BF16, TIE_INT8, 95);
+}
+
 TEST(greedy, text_through_the_engine_equals_llama_cpps)
 {
     struct session s;
@@ -89,6 +94,8 @@ TEST(greedy, text_through_the_engine_equals_llama_cpps)
     json_t *root, *rows = open_rows(&root);
     int equal = 0;
     if (session_prepare(&s)) {
+        s.config.activations = ACT_FLOAT;
+        s.config.kv_type = KV_F32;
         bool open = session_open(&s);
         for (size_t i = 0; open && i < json_array_size(rows); i++) {
             const json_t *row = json_array_get(rows, i);
@@ -104,7 +111,7 @@ TEST(greedy, text_through_the_engine_equals_llama_cpps)
             equal += strcmp(answer.text, text) == 0;
         }
         printf("  %d of 10 texts equal\n", equal);
-        CHECK(equal >= 4);
+        CHECK(equal >= 9);
         session_close(&s);
     }
     json_decref(root);
