@@ -90,30 +90,32 @@ void ISA_FN(group_put)(enum layout layout, uint8_t *unit, int r, int g,
                        const struct row_group *group)
 {
     const struct layout_info *info = &layout_info[layout];
+    uint8_t *data = unit + scales_bytes(info->scales);
     int bias = stored_bias(info->data);
     bool nibbles = is_nibbles(info->data);
     int shift = nibbles && g % 2 ? 4 : 0;
     for (int k = 0; k < GROUP; k += 4) {
-        uint8_t *to = unit + byte_offset(info->data, r, g * GROUP + k);
+        uint8_t *to = data + byte_offset(info->data, r, g * GROUP + k);
         for (int i = 0; i < 4; i++) {
             unsigned stored = (unsigned)(group->q[k + i] + bias) & 0xff;
             to[i] = (uint8_t)((shift ? to[i] : 0) | stored << shift);
         }
     }
-    put_scales(info->scales, unit + data_bytes(info->data, unit_inputs(info->scales)), r, g, group);
+    put_scales(info->scales, unit, r, g, group);
 }
 
 void ISA_FN(group_get)(enum layout layout, const uint8_t *unit, int r, int g,
                        struct row_group *group)
 {
     const struct layout_info *info = &layout_info[layout];
+    const uint8_t *data = unit + scales_bytes(info->scales);
     int bias = stored_bias(info->data);
     bool nibbles = is_nibbles(info->data), sign = info->data == DATA_S8 && bias == 0;
     for (int k = 0; k < GROUP; k++) {
-        int stored = unit[byte_offset(info->data, r, g * GROUP + k)];
+        int stored = data[byte_offset(info->data, r, g * GROUP + k)];
         if (nibbles)
             stored = g % 2 ? stored >> 4 : stored & 15;
         group->q[k] = (int16_t)(sign ? (int8_t)stored : stored - bias);
     }
-    get_scales(info->scales, unit + data_bytes(info->data, unit_inputs(info->scales)), r, g, group);
+    get_scales(info->scales, unit, r, g, group);
 }

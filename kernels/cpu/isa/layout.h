@@ -1,6 +1,6 @@
 /* How a packed matrix lies in memory: tiles of 16 rows, one after the other; a tile is
- * a run of units along K; a unit is its data and, right behind, its scales, so that a
- * product reads one stream. Rows past N and inputs past K are zero.
+ * a run of units along K; a unit is its scales and, right behind, its data, so that a
+ * product reads one stream, strictly forward. Rows past N and inputs past K are zero.
  *
  * Integer data comes in lines (see simd.h): 64 bytes, 4 inputs of 16 rows. A group of 32
  * inputs takes 8 lines. Of 4-bit data two groups share 8 lines: the even group in the low

@@ -62,7 +62,7 @@ SIMD bool has_offset(enum scales scales)
     return scales == SCALES_DM || scales == SCALES_K;
 }
 
-/* Group g of the unit whose scales begin at p. */
+/* Group g of the unit at p. */
 SIMD struct group_scales group_scales(enum scales scales, const uint8_t *p, int g)
 {
     struct group_scales s = {vf_zero(), vf_zero(), vf_zero()};

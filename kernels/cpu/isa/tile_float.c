@@ -134,9 +134,9 @@ static void line_values(enum data data, vi line, int high, vf out[4])
 static void unpack_group(const struct layout_info *info, const uint8_t *unit, int g, float *out)
 {
     const bool nibbles = info->data == DATA_U4 || info->data == DATA_S4;
-    const uint8_t *scales = unit + data_bytes(info->data, unit_inputs(info->scales));
-    const struct group_scales s = group_scales(info->scales, scales, g);
-    const uint8_t *line = unit + (nibbles ? g / 2 : g) * 8 * LINE_BYTES;
+    const struct group_scales s = group_scales(info->scales, unit, g);
+    const uint8_t *line = unit + scales_bytes(info->scales);
+    line += (nibbles ? g / 2 : g) * 8 * LINE_BYTES;
     for (int i = 0; i < 8; i++, line += LINE_BYTES) {
         vf value[4], d = info->scales == SCALES_K16 && i >= 4 ? s.d2 : s.d;
         line_values(info->data, vi_load(line), g % 2, value);

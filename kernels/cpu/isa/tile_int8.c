@@ -34,9 +34,9 @@ SIMD bool is_nibbles(enum data data)
 SIMD void load_group(struct kind k, struct group *g, int i, const uint8_t *unit, int pair)
 {
     const bool nibbles = is_nibbles(k.data);
-    const uint8_t *p = unit + (nibbles ? pair : 2 * pair + g->high) * 8 * LINE_BYTES;
-    const uint8_t *scales = unit + data_bytes(k.data, unit_inputs(k.scales));
-    g->scales[i] = group_scales(k.scales, scales, 2 * pair + g->high);
+    const uint8_t *p = unit + scales_bytes(k.scales);
+    p += (nibbles ? pair : 2 * pair + g->high) * 8 * LINE_BYTES;
+    g->scales[i] = group_scales(k.scales, unit, 2 * pair + g->high);
     if (nibbles && g->high && HIGH_SCALE != 1)
         g->scales[i].d = vf_mul(g->scales[i].d, vf_set1(1.0f / HIGH_SCALE));
     UNROLL

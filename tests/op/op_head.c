@@ -1,0 +1,154 @@
+/* The operations head and embed against their definitions; both read one packed table. */
+#include "t.h"
+
+#include "../../kernels/cpu/cpuid.h"
+#include "../../plugin/base/base.h"
+#include "matrix.h"
+#include "ref.h"
+
+#include <math.h>
+
+extern const struct backend backend_cpu;
+
+#define FOR_EACH_ISA(isa)                                     \
+    for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) \
+        if (cpu_can(isa))
+
+enum { T = 13, V = 101, D = 256, DIM = 96 };
+
+static const int32_t token[T] = {0, 100, 99, 1, 16, 15, 17, 50, 50, 33, 96, 95, 2};
+static const int32_t position[T] = {0, 1, 2, 3, 1000000, 999999, 7, 8, 9, 65536, 11, 12, 131071};
+static const int32_t row[] = {0, 3, 4, 11, 12};
+
+struct call {
+    struct op_embed embed;
+    struct op_head head;
+    struct batch batch;
+};
+
+static int call_body(struct lane *lane, void *arg)
+{
+    struct call *call = arg;
+    int rc = backend_cpu.embed(lane, &call->embed, &call->batch);
+    return rc ? rc : backend_cpu.head(lane, &call->head, &call->batch);
+}
+
+static struct device *open_device(enum isa isa, int activations, struct device_config *config)
+{
+    *config = (struct device_config){.threads = 2,
+                                     .isa = (int32_t)isa,
+                                     .activations = activations,
+                                     .max_tokens = T,
+                                     .max_rows = T,
+                                     .max_context = 64,
+                                     .max_width = D,
+                                     .L = 1,
+                                     .H = 1,
+                                     .K = 1,
+                                     .dim = 64,
+                                     .kv_pages = 1};
+    struct device *device = NULL;
+    CHECK_EQ(backend_cpu.open(config, &mem_system, &device, NULL), 0);
+    return device;
+}
+
+struct results {
+    float x[T * D], rotary[T * DIM], logits[T * V];
+};
+
+static float freq[DIM / 2], norm[D];
+
+static struct batch all_rows(void)
+{
+    return (struct batch){
+        .T = T, .R = COUNT_OF(row), .token = token, .position = position, .row = row};
+}
+
+static void compute(struct matrix *table, enum isa isa, int activations, struct batch batch,
+                    struct results *out)
+{
+    struct device_config config;
+    struct device *device = open_device(isa, activations, &config);
+    CHECK(matrix_pack(table, &backend_cpu, device, &config));
+    struct call call = {.batch = batch};
+    call.embed = (struct op_embed){out->x, &table->weight, out->rotary, freq, 1.25f, D, DIM};
+    call.head = (struct op_head){out->x, norm, out->logits, &table->weight, 1e-5f, D, V};
+    CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
+    backend_cpu.close(device);
+}
+
+static void define(const struct matrix *table, double *x, double *rotary, double *logits)
+{
+    struct batch batch = all_rows();
+    struct ref_embed embed = {x, table->value, rotary, freq, 1.25, D, DIM};
+    struct ref_head head = {x, norm, logits, table->value, 1e-5, D, V};
+    ref_embed(&embed, &batch);
+    ref_head(&head, &batch);
+}
+
+static double error(const float *y, const double *want, size_t n)
+{
+    double off = 0, size = 0;
+    for (size_t i = 0; i < n; i++) {
+        off += ((double)y[i] - want[i]) * ((double)y[i] - want[i]);
+        size += want[i] * want[i];
+    }
+    return sqrt(off / size);
+}
+
+static void check_table(struct matrix *table)
+{
+    static struct results got;
+    static double x[T * D], rotary[T * DIM], logits[T * V];
+    define(table, x, rotary, logits);
+    FOR_EACH_ISA(isa)
+    for (int activations = ACT_INT8; activations <= ACT_FLOAT; activations++) {
+        compute(table, isa, activations, all_rows(), &got);
+        for (int i = 0; i < T * D; i++)
+            if ((double)got.x[i] != x[i]) {
+                t_fail(__FILE__, __LINE__, "isa %d %s: embedding %d is %.9g, want %.9g", (int)isa,
+                       fmt_info[table->source.fmt].name, i, (double)got.x[i], x[i]);
+                break;
+            }
+        CHECK(error(got.rotary, rotary, T * DIM) < 1e-7);
+        double off = error(got.logits, logits, COUNT_OF(row) * V);
+        if (!(off < (activations == ACT_FLOAT ? 2e-6 : 2e-2)))
+            t_fail(__FILE__, __LINE__, "isa %d %s: logits off by %g", (int)isa,
+                   fmt_info[table->source.fmt].name, off);
+    }
+}
+
+TEST(head, and_embed_give_what_their_definitions_say)
+{
+    for (int i = 0; i < DIM / 2; i++)
+        freq[i] = powf(10000.0f, -2.0f * (float)i / DIM);
+    for (int i = 0; i < D; i++)
+        norm[i] = 1.0f + 0.5f * random_float();
+    for (int fmt = 0; fmt < FMT_COUNT; fmt++) {
+        struct matrix table;
+        matrix_init(&table, (enum fmt)fmt, V, D);
+        check_table(&table);
+        matrix_release(&table);
+    }
+}
+
+TEST(head, logits_do_not_depend_on_the_other_rows)
+{
+    static struct results all, some;
+    struct matrix table;
+    matrix_init(&table, FMT_q8_0, V, D);
+    FOR_EACH_ISA(isa)
+    {
+        compute(&table, isa, ACT_INT8, all_rows(), &all);
+        struct batch batch = all_rows();
+        batch.row = row + 2;
+        batch.R = 1;
+        compute(&table, isa, ACT_INT8, batch, &some);
+        CHECK(memcmp(some.logits, all.logits + 2 * V, V * sizeof(float)) == 0);
+        batch.R = 0;
+        some.logits[0] = 42;
+        compute(&table, isa, ACT_INT8, batch, &some);
+        CHECK(some.logits[0] == 42);
+    }
+    matrix_release(&table);
+}
