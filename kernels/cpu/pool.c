@@ -8,12 +8,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SPIN_NS     30000   /* longest spin before a lane sleeps */
-#define SPIN_ROUNDS 32      /* looks at a word between two looks at the clock */
-#define LATE_NS     1000000 /* a wait this long means that some lane had no core */
-#define LATE_STEP   8       /* each late wait adds this, each other sleep takes one away */
-#define LATE_LIMIT  24      /* from here on the lane sleeps without spinning */
-#define LATE_MAX    64
+#define SPIN_NS     30000 /* longest spin before a lane sleeps */
+#define SPIN_ROUNDS 32    /* looks at a word between two looks at the clock */
+#define VAIN_STEP   8     /* each spin in vain adds this, each other wait takes one away */
+#define VAIN_LIMIT  24    /* from here on the lane sleeps without spinning */
 
 /* A number that threads wait on until it changes. The waiter counts itself in before its
  * last look, the setter looks for sleepers after its store; both are sequentially
@@ -29,7 +27,7 @@ struct worker {
     struct pool *pool;
     struct thread thread;
     int result;
-    int late; /* how often this lane waited long of late; its own thread's */
+    int vain; /* how often spinning did not help of late; its own thread's */
 };
 
 struct pool {
@@ -111,21 +109,23 @@ static void gate_advance(struct gate *gate)
 static bool spins(const struct worker *worker)
 {
     return !atomic_load_explicit(&worker->pool->crowded, memory_order_relaxed) &&
-           worker->late < LATE_LIMIT;
+           worker->vain < VAIN_LIMIT;
 }
 
-/* A barrier wait of this lane: like gate_wait, and keeps count of late ones. Others may
- * share the cores without our knowing; then a spin only holds up the lane waited for. */
+/* A barrier wait of this lane: like gate_wait, and learns whether spinning helps. Where
+ * lanes share a core, with each other or with other programs, a spin only holds up the lane
+ * that is waited for, and every barrier would take SPIN_NS: so it spins now and then only,
+ * until that helps again. */
 static void barrier_wait(struct worker *worker, struct gate *gate, unsigned old)
 {
-    if (spins(worker) && gate_spin(gate, old))
-        return;
-    uint64_t start = clock_ns();
-    gate_sleep(gate, old);
-    if (clock_ns() - start > LATE_NS)
-        worker->late = MIN(worker->late + LATE_STEP, LATE_MAX);
-    else if (worker->late > 0)
-        worker->late--;
+    bool spin = spins(worker);
+    bool helped = spin && gate_spin(gate, old);
+    if (!helped)
+        gate_sleep(gate, old);
+    if (spin && !helped)
+        worker->vain += VAIN_STEP;
+    else if (worker->vain > 0)
+        worker->vain--;
 }
 
 void lane_barrier(struct lane *lane)
@@ -189,7 +189,7 @@ void pool_set_active(struct pool *pool, int active)
 {
     pool->active = MIN(MAX(active, 1), pool->threads);
     atomic_store_explicit(&pool->crowded, pool->active > pool->cores, memory_order_relaxed);
-    pool->worker[0].late = 0;
+    pool->worker[0].vain = 0;
 }
 
 int pool_active(const struct pool *pool)

@@ -1,7 +1,7 @@
 /* The threads of a CPU device. The caller of pool_run is lane 0; the other lanes are
  * persistent threads, asleep in the kernel while nothing runs: an idle engine takes no
  * time. Between two runs, and at a barrier, a lane spins for a few tens of microseconds
- * before it sleeps, unless there are more lanes than cores. */
+ * before it sleeps, unless there are more lanes than cores or spinning did not help of late. */
 #pragma once
 
 #include "cpu.h"
