@@ -63,7 +63,8 @@ sizes() {
                 if (start && n > most)
                     print FILENAME ":" start ": function of " n " lines, at most " most
                 start = 0 }' "${C_FILES[@]}" | report
-    grep -nHE "^.{$((COLUMNS_MOST + 1))}" "${CODE[@]}" | say "more than $COLUMNS_MOST columns"
+    grep -nHE "^.{$((COLUMNS_MOST + 1))}" "${CODE[@]}" | grep -vE '^(Makefile|[^:]*\.(py|sh)):' |
+        say "more than $COLUMNS_MOST columns"
 }
 
 words() {
@@ -83,7 +84,9 @@ calls() {
     code_of "${GUEST[@]}" | grep -v '^plugin/base/mem\.c:' |
         grep -P "(?<![\w.>*])($memory)\s*\(" |
         sed -E 's/^([^:]+:[0-9]+):.*/\1: memory that does not pass struct mem/' | report
-    code_of "${GUEST[@]}" | grep -P "(?<![\w.>*])($other)\s*\(" |
+    # A template's numbers are read back by the locale that printed them.
+    code_of "${GUEST[@]}" | grep -v '^plugin/text/jinja_.*strtod' |
+        grep -P "(?<![\w.>*])($other)\s*\(" |
         sed -E 's/^([^:]+:[0-9]+):.*/\1: a call that a guest must not make/' | report
 }
 

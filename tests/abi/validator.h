@@ -2,7 +2,9 @@
  * ends it through fail or skip, or returns if all is well. */
 #pragma once
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "include/inflight.h"
 
 #include <stdbool.h>
