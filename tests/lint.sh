@@ -52,8 +52,8 @@ code_of() {
 }
 
 sizes() {
-    # Tables that a program wrote say so at the top, and may be long.
-    awk -v most=$FILE_LINES 'FNR <= 3 && /[Nn]ot edited by hand/ { table[FILENAME] = 1 }
+    # Tables that a program wrote, or reads (*_vectors.py), say so at the top and may be long.
+    awk -v most=$FILE_LINES 'FNR <= 6 && /[Nn]ot edited by hand|_vectors.py/ { table[FILENAME] = 1 }
         { n[FILENAME] = FNR }
         END { for (f in n) if (n[f] > most && !(f in table))
                   print f ":" most + 1 ": " n[f] " lines, at most " most }' "${CODE[@]}" | report

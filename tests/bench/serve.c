@@ -4,7 +4,7 @@
  *
  *   decode    one request: 16 tokens of prompt, 128 generated; tokens/s after the first
  *   prefill   one request of 512 tokens of prompt; prompt tokens/s until the first token
- *   parallel  8 and 16 requests of 128 + 64 tokens at once; generated tokens/s
+ *   parallel  16 requests of 128 + 64 tokens at once; generated tokens/s
  *   batching  in-flight against static batching on one list of requests, see below
  *
  * Each prints one JSON object a line with every round and the median. */
@@ -173,7 +173,7 @@ static void bench_prefill(inflight_engine *engine, int rounds)
 
 static void bench_parallel(inflight_engine *engine, int rounds)
 {
-    static const int count[] = {8, 16};
+    static const int count[] = {16};
     for (size_t c = 0; c < sizeof count / sizeof *count; c++) {
         double rate[MAX_ROUNDS];
         char name[32];

@@ -20,7 +20,7 @@ import venv
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VENV = ROOT / "build" / "bench-venv"
 SERVE = ROOT / "build" / "bin" / "serve"
-PARALLEL = (8, 16)
+PARALLEL = (16,)
 
 
 def in_venv():
