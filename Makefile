@@ -240,6 +240,11 @@ $(BUILD)/bin/serve: tests/bench/serve.c include/inflight.h
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) $(HOST_C) $< -o $@ -ldl -lm
 
+bench: $(LIB) $(BUILD)/tests/bench/abi $(BUILD)/bin/serve model ## call latencies, batching
+	@echo "{version: 1, model: {path: $(notdir $(MODEL))}}" > $(BUILD)/models/bench.yaml
+	$(BUILD)/tests/bench/abi $(LIB) $(BUILD)/models/bench.yaml
+	$(BUILD)/bin/serve $(LIB) $(abspath $(MODEL)) batching 0 3
+
 bench-versus: $(LIB) $(BUILD)/bin/serve model ## tokens/s beside llama.cpp, rounds interleaved
 	$(PYTHON) tests/bench/versus.py $(LIB) $(MODEL) --csv $(BUILD)/versus.csv
 
@@ -264,6 +269,6 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
 .PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
-        sanitized-threads fuzz fuzz-run lint bench-versus validator install clean help
+        sanitized-threads fuzz fuzz-run lint bench bench-versus validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
