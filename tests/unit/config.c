@@ -437,9 +437,8 @@ TEST(config, a_missing_required_key_is_refused)
     refuse("version: 1\n\nmodel:\n  context: 5\n",
            "config:3:1: model.path: is missing. The model: a GGUF file, "
            "relative to this file");
-    refuse("version: 1\n",
-           "config:1:1: model.path: is missing. The model: a GGUF file, "
-           "relative to this file");
+    refuse("version: 1\n", "config:1:1: model.path: is missing. The model: a GGUF file, "
+                           "relative to this file");
 }
 
 TEST(config, text_that_is_not_UTF_8_is_refused)
