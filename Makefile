@@ -25,7 +25,7 @@ ISA_avx2   := -DISA=avx2 -DISA_AVX2=1 -mavx2 -mfma -mf16c
 ISA_avx512 := -DISA=avx512 -DISA_AVX512=1 -mavx512f -mavx512bw -mavx512vl -mavx512dq \
               -mavx512vnni -mfma -mf16c
 
-SRC     := $(sort $(wildcard plugin/*.c plugin/*/*.c plugin/model/arch/*.c quant/*.c kernels/*.c \
+SRC     := $(sort $(wildcard plugin/*.c plugin/*/*.c plugin/*/*/*.c quant/*.c kernels/*.c \
                              kernels/cpu/*.c))
 ISA_SRC := $(sort $(wildcard kernels/cpu/isa/*.c))
 OBJ     := $(SRC:%.c=$(BUILD)/obj/%.o) \
@@ -64,10 +64,10 @@ $(ARCHIVE): $(OBJ)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
-$(LIB): $(OBJ) plugin/plugin.map
+$(LIB): $(OBJ) plugin/abi/plugin.map
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) -shared $(CFLAGS) $(SAN) -o $@ $(OBJ) -Wl,-soname,libinflight.so.1 \
-	    -Wl,--version-script,plugin/plugin.map $(if $(SAN),,$(HARDEN)) $(STATIC) $(LIBS)
+	    -Wl,--version-script,plugin/abi/plugin.map $(if $(SAN),,$(HARDEN)) $(STATIC) $(LIBS)
 	@ln -sf libinflight.so.1 $(BUILD)/libinflight.so
 
 # ---- What a host takes
@@ -210,9 +210,7 @@ fuzz-run: $(ARCHIVE)
 # ---- The boundary: its own tests use a stand-in engine; the validator takes any object.
 
 FAKE      := $(BUILD)/tests/abi/libfake.so
-FAKE_SRC  := $(wildcard plugin/abi*.c plugin/base/*.c tests/abi/fake*.c) \
-             $(addprefix plugin/,instance.c live.c hooks.c pin.c thread_error.c build_info.c \
-                                 queue.c ring.c ring_poll.c stream.c doorbell.c)
+FAKE_SRC  := $(wildcard plugin/abi/*.c plugin/exchange/*.c plugin/base/*.c tests/abi/fake*.c)
 
 $(VALIDATOR): $(wildcard tests/abi/validator*.c) $(wildcard tests/abi/*.h) include/inflight.h
 	@mkdir -p $(@D)
@@ -224,12 +222,13 @@ $(BUILD)/tests/bench/abi: tests/bench/abi.c include/inflight.h
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) -std=c11 $(WARN) $(CFLAGS) -I. $< -o $@ -ldl -pthread
 
-$(FAKE): $(FAKE_SRC) plugin/plugin.map \
-         $(wildcard plugin/*.h plugin/*.def plugin/base/*.h tests/abi/*.h)
+$(FAKE): $(FAKE_SRC) plugin/abi/plugin.map \
+         $(wildcard plugin/*.h plugin/abi/*.h plugin/abi/*.def plugin/exchange/*.h plugin/base/*.h \
+                     tests/abi/*.h)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(ALL_C) -I. -shared -o $@ $(FAKE_SRC) -Wl,-soname,libfake.so \
-	    -Wl,--version-script,plugin/plugin.map $(if $(SAN),,$(HARDEN)) $(LIBS)
+	    -Wl,--version-script,plugin/abi/plugin.map $(if $(SAN),,$(HARDEN)) $(LIBS)
 
 validator: $(VALIDATOR) ## build the program that tests any libinflight.so.1
 

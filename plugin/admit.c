@@ -2,7 +2,7 @@
  * sentence, and touches no other. */
 #include "state.h"
 
-#include "options.h"
+#include "config/options.h"
 
 #include "base/hash.h"
 

@@ -2,7 +2,7 @@
  * followed by at most 3 bytes of a code point that is not complete. */
 #include "detok.h"
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #include <string.h>
 

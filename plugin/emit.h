@@ -2,7 +2,7 @@
  * parking), and the events that tell the host. */
 #pragma once
 
-#include "ring.h"
+#include "exchange/ring.h"
 #include "sched.h"
 
 struct emit {

@@ -14,9 +14,9 @@
  */
 #pragma once
 
-#include "config.h"
-#include "queue.h"
-#include "ring.h"
+#include "config/config.h"
+#include "exchange/queue.h"
+#include "exchange/ring.h"
 
 struct engine;
 struct model;

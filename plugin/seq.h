@@ -15,7 +15,7 @@
 
 #include "detok.h"
 #include "prefix.h"
-#include "queue.h"
+#include "exchange/queue.h"
 #include "sample.h"
 
 #include "base/arena.h"

@@ -3,7 +3,7 @@
  * except role names that are common words: templates build control tokens of them. */
 #include "chat_messages.h"
 
-#include "jinja_string.h"
+#include "jinja/jinja_string.h"
 
 #include <string.h>
 

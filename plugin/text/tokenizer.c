@@ -6,7 +6,7 @@
 #include "bpe.h"
 #include "nfc.h"
 #include "pretok.h"
-#include "utf8.h"
+#include "../base/utf8.h"
 
 #include <string.h>
 

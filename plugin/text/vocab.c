@@ -1,7 +1,7 @@
 /* See vocab.h. */
 #include "vocab.h"
 
-#include "utf8.h"
+#include "../base/utf8.h"
 
 #include <string.h>
 

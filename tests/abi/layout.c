@@ -116,7 +116,7 @@ static void print_values(void)
 {
     VALUE(INFLIGHT_ABI_MAJOR);
 #define STATUS(name, sentence) VALUE(INFLIGHT_##name);
-#include "plugin/status.def"
+#include "plugin/abi/status.def"
 #undef STATUS
     VALUE(INFLIGHT_EV_LOAD);
     VALUE(INFLIGHT_EV_READY);

@@ -1,7 +1,7 @@
 /* Any bytes as a configuration: refused with a message, or accepted, and then what is
  * printed is accepted and prints the same. */
 #include "plugin/base/buf.h"
-#include "plugin/config.h"
+#include "plugin/config/config.h"
 
 #include <string.h>
 

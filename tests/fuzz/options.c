@@ -1,5 +1,5 @@
 /* Any bytes as a request's options: an error with a text, or values in their ranges. */
-#include "plugin/options.h"
+#include "plugin/config/options.h"
 
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
  * the family, the second how tokens are handed to the detokenizer. Where the family
  * does not normalise, the pieces put together must be the input. */
 #include "plugin/detok.h"
-#include "plugin/text/utf8.h"
+#include "plugin/base/utf8.h"
 #include "tests/unit/text_model.h"
 
 static const struct text_token tokens[] = {

@@ -2,7 +2,7 @@
  * hashed as it is made, requests run to their end. */
 #pragma once
 
-#include "plugin/config.h"
+#include "plugin/config/config.h"
 #include "plugin/engine.h"
 
 #include <pthread.h>

@@ -2,7 +2,7 @@
 #include "t.h"
 
 #include "kernels/backend.h"
-#include "plugin/config_value.h"
+#include "plugin/config/config_value.h"
 
 #include <locale.h>
 

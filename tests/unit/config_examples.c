@@ -2,7 +2,7 @@
  * Both are compared whole; what they should be is written to build/ when they differ. */
 #include "t.h"
 
-#include "plugin/config_value.h"
+#include "plugin/config/config_value.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * both: the interface has a step for each place where the other side may come between. */
 #include "t.h"
 
-#include "plugin/doorbell.h"
+#include "plugin/exchange/doorbell.h"
 
 #include <poll.h>
 

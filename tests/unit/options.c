@@ -1,7 +1,7 @@
 /* A request's options: every key, every way to get one wrong. */
 #include "t.h"
 
-#include "plugin/options.h"
+#include "plugin/config/options.h"
 
 #include <math.h>
 

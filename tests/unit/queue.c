@@ -2,7 +2,7 @@
 #include "t.h"
 
 #include "plugin/base/thread.h"
-#include "plugin/queue.h"
+#include "plugin/exchange/queue.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

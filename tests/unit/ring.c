@@ -3,7 +3,7 @@
 #include "t.h"
 
 #include "plugin/base/thread.h"
-#include "plugin/ring.h"
+#include "plugin/exchange/ring.h"
 
 #include <poll.h>
 #include <stdlib.h>

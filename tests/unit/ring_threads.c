@@ -7,7 +7,7 @@
 
 #include "plugin/base/rng.h"
 #include "plugin/base/thread.h"
-#include "plugin/ring.h"
+#include "plugin/exchange/ring.h"
 
 #include <poll.h>
 #include <stdatomic.h>

@@ -4,7 +4,7 @@
 #include "t.h"
 
 #include "plugin/base/thread.h"
-#include "plugin/stream.h"
+#include "plugin/exchange/stream.h"
 
 #include <stdlib.h>
 #include <time.h>

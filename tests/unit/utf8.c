@@ -1,6 +1,6 @@
 /* UTF-8 after the Unicode standard's table of well-formed sequences. */
 #include "plugin/text/nfc.h"
-#include "plugin/text/utf8.h"
+#include "plugin/base/utf8.h"
 #include "t.h"
 
 /* Cuts bytes into sequences, written as W, P, B and their lengths. */

@@ -4,7 +4,7 @@
 #include "instance.h"
 
 #include "abi_struct.h"
-#include "file/file.h"
+#include "../file/file.h"
 
 #include <string.h>
 

@@ -2,8 +2,8 @@
  * needs around it. */
 #pragma once
 
-#include "base/thread.h"
-#include "engine.h"
+#include "../base/thread.h"
+#include "../engine.h"
 #include "hooks.h"
 #include "live.h"
 #include "pin.h"

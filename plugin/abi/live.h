@@ -5,7 +5,7 @@
  * errors; all are fixed, lock-free or held for a copy of a few bytes. */
 #pragma once
 
-#include "base/err.h"
+#include "../base/err.h"
 
 struct instance;
 

@@ -3,8 +3,8 @@
  * polled. Also the engine thread's place to sleep. */
 #pragma once
 
-#include "base/err.h"
-#include "base/mem.h"
+#include "../base/err.h"
+#include "../base/mem.h"
 
 struct queue;
 

@@ -3,7 +3,7 @@
  * records while the consumer reads. See stream.c for how. */
 #pragma once
 
-#include "base/base.h"
+#include "../base/base.h"
 
 #include <stdatomic.h>
 

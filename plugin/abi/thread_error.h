@@ -1,7 +1,7 @@
 /* The sentence of a thread's last failed init, where there is no engine to ask. */
 #pragma once
 
-#include "base/err.h"
+#include "../base/err.h"
 
 void thread_error_set(const struct err *err);
 

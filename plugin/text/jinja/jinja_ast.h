@@ -2,10 +2,10 @@
  * after compilation, rendered by any number of threads at once. */
 #pragma once
 
-#include "../base/arena.h"
-#include "../base/buf.h"
-#include "../base/err.h"
-#include "../base/hash.h"
+#include "../../base/arena.h"
+#include "../../base/buf.h"
+#include "../../base/err.h"
+#include "../../base/hash.h"
 #include "jinja_value.h"
 
 enum { JINJA_SOURCE = 1 << 20, JINJA_NESTING = 64 }; /* most bytes; nested blocks and expressions */

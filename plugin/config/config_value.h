@@ -3,7 +3,7 @@
 
 #include "config_rows.h"
 
-#include "base/buf.h"
+#include "../base/buf.h"
 
 /* A scalar as it stands in the text. Quoted text is never a number, a bool or null. */
 struct config_value {

@@ -3,7 +3,7 @@
  * the four together. */
 #include "config_rows.h"
 
-#include "../kernels/backend.h"
+#include "../../kernels/backend.h"
 
 #define AT(field) offsetof(struct config, field)
 

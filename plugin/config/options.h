@@ -2,10 +2,9 @@
  * keys, wrong types and values out of range are refused by name, with "did you mean". */
 #pragma once
 
-#include "sample.h"
-
-#include "base/arena.h"
-#include "base/err.h"
+#include "../base/arena.h"
+#include "../base/err.h"
+#include "sampling.h"
 
 /* The engine's defaults when the configuration says nothing. */
 struct sampling sampling_default(void);

@@ -20,10 +20,10 @@ static const char *const caps[] = {
     "hook.wakeup",      "hook.io",         "hook.alloc",       "file.gguf",
     "cache.prefix",     INFLIGHT_EXT_TEXT,
 #define FMT(name, values, bytes, type) "weights." #name,
-#include "../quant/formats.def"
+#include "../../quant/formats.def"
 #undef FMT
 #define BACKEND(name) "device." #name,
-#include "../kernels/backends.def"
+#include "../../kernels/backends.def"
 #undef BACKEND
 };
 

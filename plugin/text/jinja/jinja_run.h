@@ -2,9 +2,9 @@
  * that can fail returns false after it has written the error once. */
 #pragma once
 
-#include "../base/arena.h"
-#include "../base/buf.h"
-#include "../base/err.h"
+#include "../../base/arena.h"
+#include "../../base/buf.h"
+#include "../../base/err.h"
 #include "jinja_ast.h"
 
 struct arguments;

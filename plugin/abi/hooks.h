@@ -2,7 +2,7 @@
  * that freeing an engine from a hook is an error instead of a thread that joins itself. */
 #pragma once
 
-#include "base/mem.h"
+#include "../base/mem.h"
 
 /* The host's side, at a fixed address while the engine lives. */
 struct hooks {

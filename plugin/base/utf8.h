@@ -3,7 +3,7 @@
  * subparts, one U+FFFD each, as the standard recommends and the WHATWG requires. */
 #pragma once
 
-#include "../base/base.h"
+#include "base.h"
 
 enum utf8_kind {
     UTF8_WHOLE,   /* a code point */

@@ -3,10 +3,9 @@
  * the key's path and "did you mean". */
 #pragma once
 
-#include "sample.h"
-
-#include "base/arena.h"
-#include "base/err.h"
+#include "../base/arena.h"
+#include "../base/err.h"
+#include "sampling.h"
 
 enum batching {
     BATCHING_IN_FLIGHT, /* a finished sequence leaves at once, a new one joins at the next step */

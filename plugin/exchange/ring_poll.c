@@ -8,7 +8,7 @@
  * poll, which begins with it. Nothing is allocated and nothing waits for the engine. */
 #include "ring_state.h"
 
-#include "base/thread.h"
+#include "../base/thread.h"
 
 #include <string.h>
 

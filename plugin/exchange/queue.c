@@ -12,7 +12,7 @@
 #define _GNU_SOURCE
 #include "queue.h"
 
-#include "base/thread.h"
+#include "../base/thread.h"
 
 #include <linux/futex.h>
 #include <stdatomic.h>

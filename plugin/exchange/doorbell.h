@@ -2,7 +2,7 @@
  * to hand out, kept without a lock between the producer and the polling thread. */
 #pragma once
 
-#include "base/err.h"
+#include "../base/err.h"
 
 #include <stdatomic.h>
 

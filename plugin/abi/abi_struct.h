@@ -1,7 +1,7 @@
 /* The rules for structs that cross the boundary (see "Growth" in inflight.h). */
 #pragma once
 
-#include "base/err.h"
+#include "../base/err.h"
 
 /* Checks a host's struct and copies it to `to`, which is `known` bytes here; what the
  * host's version lacks is zero. name: for messages. INFLIGHT_E_ARG, _ABI or _NEWER. */

@@ -10,7 +10,7 @@
  * leaves its bit set. LOAD and READY have no bit: the poll looks at them always. */
 #include "ring_state.h"
 
-#include "base/thread.h"
+#include "../base/thread.h"
 
 #include <string.h>
 

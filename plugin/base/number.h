@@ -1,7 +1,7 @@
 /* Numbers from and to text without the C library, which would follow the host's locale. */
 #pragma once
 
-#include "base/buf.h"
+#include "buf.h"
 
 /* [-+]digits, the whole text. A leading zero is refused: it means octal in one version
  * of YAML and nothing in the next. */

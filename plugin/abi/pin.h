@@ -1,7 +1,7 @@
 /* Staying mapped, and noticing fork. */
 #pragma once
 
-#include "base/err.h"
+#include "../base/err.h"
 
 /* One more reference to the object this code is in, or NULL (not in an object that can be
  * unloaded, or a build where pin_drop could not be the last thing that runs). */

@@ -6,7 +6,7 @@
  * What is put together from several values is trusted where its parts are. */
 #pragma once
 
-#include "../base/base.h"
+#include "../../base/base.h"
 
 struct builtin;
 struct dict;

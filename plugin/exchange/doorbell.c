@@ -23,7 +23,7 @@
 #define _GNU_SOURCE
 #include "doorbell.h"
 
-#include "base/thread.h"
+#include "../base/thread.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,6 +1,6 @@
 #include "config_value.h"
 
-#include "number.h"
+#include "../base/number.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
 
 #include "abi_struct.h"
 #include "instance.h"
-#include "model/model.h"
+#include "../model/model.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Extension "inflight.text/1". */
 #pragma once
 
-#include "../include/inflight.h"
+#include "../../include/inflight.h"
 
 extern const inflight_text_api abi_text_table;
