@@ -10,7 +10,7 @@ bad() {
     failed=1
 }
 
-want=$(sed -n 's/^ *\(inflight_[a-z_]*\);.*/\1@@INFLIGHT_1.0/p' "$here/../../plugin/plugin.map" | sort)
+want=$(sed -n 's/^ *\(inflight_[a-z_]*\);.*/\1@@INFLIGHT_1.0/p' "$here/../../plugin/abi/plugin.map" | sort)
 got=$(nm -D --defined-only "$lib" | awk '$2 != "A" {print $3}' | sort)
 [ "$want" = "$got" ] || bad "not the exports of plugin.map: $got"
 for name in $want; do
