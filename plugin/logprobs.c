@@ -2,6 +2,8 @@
  * token has no bytes; its written form stands for the text. */
 #include "logprobs.h"
 
+#include "base/number.h"
+
 #include <math.h>
 
 #define IMPOSSIBLE (-9999.0) /* OpenAI's number for minus infinity, which JSON has not */
@@ -14,7 +16,7 @@ static void print_one(struct buf *out, const struct tokenizer *tokenizer, int32_
     buf_put_text(out, "\"token\":");
     buf_put_json(out, text.ptr, text.len);
     buf_put_text(out, ",\"logprob\":");
-    buf_put_number(out, isfinite(logprob) ? (double)logprob : IMPOSSIBLE);
+    number_put(isfinite(logprob) ? (double)logprob : IMPOSSIBLE, out);
     buf_put_text(out, ",\"bytes\":");
     if (piece.len == 0)
         buf_put_text(out, "null");

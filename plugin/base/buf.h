@@ -25,6 +25,3 @@ void buf_format(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
 void buf_put_json(struct buf *buf, const char *text, size_t len);
-
-/* A number with six significant digits and a point, whatever the locale. */
-void buf_put_number(struct buf *buf, double value);

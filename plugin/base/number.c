@@ -1,5 +1,6 @@
 #include "number.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static bool is_digit(char c)
@@ -155,24 +156,45 @@ static uint64_t shortest_digits(float value, int *exponent)
     }
 }
 
-void number_put(float value, struct buf *out)
+/* value > 0 with a fraction: in full for up to nine decimals, else with an exponent. */
+static void put_fraction(float value, char *out)
 {
-    if (value < 0)
-        buf_put_char(out, '-');
-    value = value < 0 ? -value : value;
-    int exponent = 0;
-    unsigned long long scale = 1, mantissa = value > 0 ? shortest_digits(value, &exponent) : 0;
-    for (; mantissa && mantissa % 10 == 0 && exponent < 0; exponent++)
+    int exponent;
+    unsigned long long scale = 1, mantissa = shortest_digits(value, &exponent);
+    for (; mantissa % 10 == 0 && exponent < 0; exponent++)
         mantissa /= 10;
     for (; exponent > 0 && exponent <= 9; exponent--)
         mantissa *= 10;
     if (exponent < -9 || exponent > 0) {
-        buf_format(out, "%llue%d", mantissa, exponent);
+        (void)snprintf(out, NUMBER_TEXT - 1, "%llue%d", mantissa, exponent);
         return;
     }
     for (int i = 0; i < -exponent; i++)
         scale *= 10;
-    buf_format(out, "%llu", mantissa / scale);
-    if (exponent < 0)
-        buf_format(out, ".%0*llu", -exponent, mantissa % scale);
+    out += snprintf(out, NUMBER_TEXT - 1, "%llu", mantissa / scale);
+    if (exponent == 0)
+        return;
+    *out++ = '.';
+    while (scale /= 10)
+        *out++ = (char)('0' + mantissa / scale % 10);
+    *out = '\0';
+}
+
+const char *number_text(double value, char out[NUMBER_TEXT])
+{
+    double size = value < 0 ? -value : value;
+    char *digits = out;
+    if (value < 0)
+        *digits++ = '-';
+    if (size < 9007199254740992.0 && (double)(int64_t)size == size)
+        (void)snprintf(digits, NUMBER_TEXT - 1, "%lld", (long long)size);
+    else
+        put_fraction((float)size, digits);
+    return out;
+}
+
+void number_put(double value, struct buf *out)
+{
+    char text[NUMBER_TEXT];
+    buf_put_text(out, number_text(value, text));
 }

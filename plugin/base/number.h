@@ -14,5 +14,11 @@ bool number_read(struct str text, double *out);
  * KiB MiB GiB TiB of 1024. A fraction of a byte is cut off. */
 bool number_read_size(struct str text, uint64_t *out);
 
-/* The shortest text that number_read and the conversion to float give back. Finite. */
-void number_put(float value, struct buf *out);
+#define NUMBER_TEXT 32 /* bytes of a number as text, with the NUL */
+
+/* A finite number as text: a whole one below 2^53 exactly, any other as the shortest text
+ * that number_read and the conversion to float give back. Returns out. */
+const char *number_text(double value, char out[NUMBER_TEXT]);
+
+/* The same at the end of a text. */
+void number_put(double value, struct buf *out);

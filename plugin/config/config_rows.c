@@ -61,24 +61,10 @@ const struct config_row config_rows[CONFIG_ROWS] = {
     {"requests", "stream_buffer", CONFIG_SIZE_32, AT(stream_bytes), 4 * KIB, 16 * MIB, "64KiB",
      "Text of one request that may wait to be polled", {NULL}},
 
-    {"sampling", "temperature", CONFIG_FLOAT, AT(sampling.temperature), 0, 2, "1",
-     "Flatter or steeper odds; 0: always the most likely token", {NULL}},
-    {"sampling", "top_p", CONFIG_FLOAT, AT(sampling.top_p), 0, 1, "1",
-     "Draw from the likeliest tokens that together have this probability; 1: from all", {NULL}},
-    {"sampling", "top_k", CONFIG_INT, AT(sampling.top_k), 0, POSITIONS, "0",
-     "Draw from this many of the likeliest tokens; 0: from all", {NULL}},
-    {"sampling", "min_p", CONFIG_FLOAT, AT(sampling.min_p), 0, 1, "0",
-     "Leave out tokens below this share of the likeliest one's probability", {NULL}},
-    {"sampling", "repetition_penalty", CONFIG_FLOAT, AT(sampling.repetition_penalty), 0.01, 10, "1",
-     "Makes every token that has occurred less likely; 1: off", {NULL}},
-    {"sampling", "presence_penalty", CONFIG_FLOAT, AT(sampling.presence_penalty), -2, 2, "0",
-     "Taken from the logit of every token that the answer already has", {NULL}},
-    {"sampling", "frequency_penalty", CONFIG_FLOAT, AT(sampling.frequency_penalty), -2, 2, "0",
-     "The same, as often as the answer has it", {NULL}},
-    {"sampling", "max_tokens", CONFIG_INT, AT(sampling.max_tokens), 0, POSITIONS, "0",
-     "Most tokens of an answer; 0: until the context is full", {NULL}},
-    {"sampling", "min_tokens", CONFIG_INT, AT(sampling.min_tokens), 0, POSITIONS, "0",
-     "Fewest tokens before an answer may end", {NULL}},
+#define SAMPLING(name, kind, least, most, unset, doc) \
+    {"sampling", #name, CONFIG_##kind, AT(sampling.name), least, most, unset, doc, {NULL}},
+#include "sampling.def"
+#undef SAMPLING
     {"sampling", "seed", CONFIG_SEED, AT(sampling.seed), 0, EXACT, "",
      "The same seed gives the same answer; without one each request draws its own", {NULL}},
     {"sampling", "ignore_eos", CONFIG_BOOL, AT(sampling.ignore_eos), 0, 0, "false",

@@ -1,5 +1,7 @@
 #include "config_text.h"
 
+#include "../base/utf8.h"
+
 /* Code points that YAML allows. */
 static bool is_allowed(uint32_t c)
 {
@@ -7,31 +9,23 @@ static bool is_allowed(uint32_t c)
            (c >= 0xa0 && c != 0xfffe && c != 0xffff);
 }
 
-/* Length of the sequence at p with *c its code point, 0 if it is not well-formed. */
-static size_t decode(const uint8_t *p, size_t left, uint32_t *c)
+/* The code point of a whole sequence of n bytes. */
+static uint32_t code_point(const char *p, size_t n)
 {
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : p[0] >= 0xc0 ? 2 : 0;
-    if (!n || n > left || p[0] > 0xf4)
-        return 0;
-    *c = n == 1 ? p[0] : p[0] & (0xffu >> (n + 1));
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        *c = *c << 6 | (p[i] & 0x3fu);
-    }
-    return *c < least[n] || *c > 0x10ffff || (*c >= 0xd800 && *c < 0xe000) ? 0 : n;
+    uint32_t c = (uint8_t)p[0] & (n == 1 ? 0x7fu : 0xffu >> (n + 1));
+    for (size_t i = 1; i < n; i++)
+        c = c << 6 | ((uint8_t)p[i] & 0x3fu);
+    return c;
 }
 
 int32_t config_text_check(struct str text, const char *name, struct err *err)
 {
     size_t line = 1, column = 1;
-    uint32_t c = 0;
     for (size_t i = 0, n; i < text.len; i += n) {
-        n = decode((const uint8_t *)text.ptr + i, text.len - i, &c);
-        if (!n)
+        if (utf8_next(text.ptr + i, text.len - i, &n) != UTF8_WHOLE)
             return err_set(err, INFLIGHT_E_CONFIG, "%s:%zu:%zu: byte 0x%02x is not UTF-8", name,
                            line, column, (uint8_t)text.ptr[i]);
+        uint32_t c = code_point(text.ptr + i, n);
         if (!is_allowed(c))
             return err_set(err, INFLIGHT_E_CONFIG, "%s:%zu:%zu: control character U+%04X", name,
                            line, column, c);

@@ -173,7 +173,7 @@ void config_value_put(const struct config *config, const struct config_row *row,
         buf_format(out, "%llu", (unsigned long long)*(const uint64_t *)field);
         break;
     case CONFIG_FLOAT:
-        number_put(*(const float *)field, out);
+        number_put((double)*(const float *)field, out);
         break;
     case CONFIG_BOOL:
         buf_put_text(out, *(const bool *)field ? "true" : "false");
@@ -216,9 +216,9 @@ void config_value_expected(const struct config_row *row, struct buf *out)
         break;
     case CONFIG_FLOAT:
         buf_put_text(out, "a number from ");
-        number_put((float)row->min, out);
+        number_put(row->min, out);
         buf_put_text(out, " to ");
-        number_put((float)row->max, out);
+        number_put(row->max, out);
         break;
     case CONFIG_BOOL:
         buf_put_text(out, "true or false");

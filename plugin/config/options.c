@@ -2,6 +2,8 @@
  * refused request leaves the defaults as they were. */
 #include "options.h"
 
+#include "../base/number.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -18,8 +20,7 @@ enum {
 /* What is being parsed; fields of the first member are named by the table. */
 struct target {
     struct sampling s;
-    bool limited; /* a limit of tokens was given */
-    int32_t top;  /* top_logprobs, -1: not given */
+    int32_t top; /* top_logprobs, -1: not given */
     struct arena *arena;
     struct err *err;
 };
@@ -27,14 +28,15 @@ struct target {
 struct option {
     const char *key;
     int32_t (*parse)(struct target *t, const struct option *o, json_t *value);
-    size_t offset;    /* in struct sampling, for plain numbers */
-    int32_t min, max; /* inclusive; parse_positive: min does not count */
+    size_t offset;   /* in struct sampling, for plain numbers */
+    double min, max; /* inclusive */
 };
 
 static int32_t refuse(const struct target *t, const struct option *o, const char *kind)
 {
-    return err_set(t->err, INFLIGHT_E_ARG, "option %s must be %s, %d to %d", o->key, kind, o->min,
-                   o->max);
+    char least[NUMBER_TEXT], most[NUMBER_TEXT];
+    return err_set(t->err, INFLIGHT_E_ARG, "option %s must be %s, %s to %s", o->key, kind,
+                   number_text(o->min, least), number_text(o->max, most));
 }
 
 static void *field(struct target *t, const struct option *o)
@@ -44,30 +46,20 @@ static void *field(struct target *t, const struct option *o)
 
 /* ---- Plain values ----------------------------------------------------------------- */
 
-static int32_t parse_int(struct target *t, const struct option *o, json_t *value)
+static int32_t parse_INT(struct target *t, const struct option *o, json_t *value)
 {
     json_int_t n = json_integer_value(value);
-    if (!json_is_integer(value) || n < o->min || n > o->max)
+    if (!json_is_integer(value) || (double)n < o->min || (double)n > o->max)
         return refuse(t, o, "an integer");
     *(int32_t *)field(t, o) = (int32_t)n;
     return INFLIGHT_OK;
 }
 
-static int32_t parse_real(struct target *t, const struct option *o, json_t *value)
+static int32_t parse_FLOAT(struct target *t, const struct option *o, json_t *value)
 {
     double x = json_number_value(value);
     if (!json_is_number(value) || !(x >= o->min && x <= o->max))
         return refuse(t, o, "a number");
-    *(float *)field(t, o) = (float)x;
-    return INFLIGHT_OK;
-}
-
-static int32_t parse_positive(struct target *t, const struct option *o, json_t *value)
-{
-    double x = json_number_value(value);
-    if (!json_is_number(value) || !(x >= 1e-3 && x <= o->max))
-        return err_set(t->err, INFLIGHT_E_ARG, "option %s must be a number, 0.001 to %d", o->key,
-                       o->max);
     *(float *)field(t, o) = (float)x;
     return INFLIGHT_OK;
 }
@@ -89,23 +81,13 @@ static int32_t parse_seed(struct target *t, const struct option *o, json_t *valu
     return INFLIGHT_OK;
 }
 
-/* Two names of one option, of which a request uses one. */
-static int32_t parse_limit(struct target *t, const struct option *o, json_t *value)
-{
-    if (t->limited)
-        return err_set(t->err, INFLIGHT_E_ARG,
-                       "max_tokens and max_completion_tokens are the same option");
-    t->limited = true;
-    return parse_int(t, o, value);
-}
-
 /* ---- Log probabilities ------------------------------------------------------------ */
 
 /* Chat: true or false, and top_logprobs; completions: the number itself. */
 static int32_t parse_logprobs(struct target *t, const struct option *o, json_t *value)
 {
     if (!json_is_boolean(value))
-        return json_is_integer(value) ? parse_int(t, o, value)
+        return json_is_integer(value) ? parse_INT(t, o, value)
                                       : refuse(t, o, "true, false or an integer");
     t->s.logprobs = json_is_true(value) ? MAX(t->s.logprobs, 0) : -1;
     return INFLIGHT_OK;
@@ -114,7 +96,7 @@ static int32_t parse_logprobs(struct target *t, const struct option *o, json_t *
 static int32_t parse_top(struct target *t, const struct option *o, json_t *value)
 {
     json_int_t n = json_integer_value(value);
-    if (!json_is_integer(value) || n < o->min || n > o->max)
+    if (!json_is_integer(value) || (double)n < o->min || (double)n > o->max)
         return refuse(t, o, "an integer");
     t->top = (int32_t)n;
     return INFLIGHT_OK;
@@ -173,7 +155,7 @@ static int32_t parse_stop_tokens(struct target *t, const struct option *o, json_
     for (size_t i = 0; i < n; i++) {
         json_t *one = json_array_get(value, i);
         json_int_t id = json_integer_value(one);
-        if (!json_is_integer(one) || id < o->min || id > o->max)
+        if (!json_is_integer(one) || (double)id < o->min || (double)id > o->max)
             return refuse(t, o, "integers");
         token[i] = (int32_t)id;
     }
@@ -225,22 +207,17 @@ static int32_t parse_bias(struct target *t, const struct option *o, json_t *valu
 #define FIELD(name) offsetof(struct sampling, name)
 
 static const struct option options[] = {
-    {"max_tokens", parse_limit, FIELD(max_tokens), 1, INT32_MAX},
-    {"max_completion_tokens", parse_limit, FIELD(max_tokens), 1, INT32_MAX},
-    {"min_tokens", parse_int, FIELD(min_tokens), 0, INT32_MAX},
-    {"temperature", parse_real, FIELD(temperature), 0, 100},
-    {"top_p", parse_real, FIELD(top_p), 0, 1},
-    {"top_k", parse_int, FIELD(top_k), 0, INT32_MAX},
-    {"min_p", parse_real, FIELD(min_p), 0, 1},
-    {"repetition_penalty", parse_positive, FIELD(repetition_penalty), 0, 100},
-    {"presence_penalty", parse_real, FIELD(presence_penalty), -2, 2},
-    {"frequency_penalty", parse_real, FIELD(frequency_penalty), -2, 2},
+#define SAMPLING(name, kind, least, most, unset, doc) \
+    {#name, parse_##kind, FIELD(name), least, most},
+#include "sampling.def"
+#undef SAMPLING
+    {"max_completion_tokens", parse_INT, FIELD(max_tokens), 0, INT32_MAX},
     {"logit_bias", parse_bias, 0, -100, 100},
     {"seed", parse_seed, 0, 0, 0},
     {"stop", parse_stop, 0, 0, 0},
     {"stop_token_ids", parse_stop_tokens, 0, 0, INT32_MAX},
     {"ignore_eos", parse_bool, FIELD(ignore_eos), 0, 0},
-    {"n", parse_int, FIELD(n), 1, 16},
+    {"n", parse_INT, FIELD(n), 1, 16},
     {"logprobs", parse_logprobs, FIELD(logprobs), 0, TOP_LOGPROBS},
     {"top_logprobs", parse_top, 0, 0, TOP_LOGPROBS},
 };
@@ -266,9 +243,18 @@ static int32_t parse_one(struct target *t, const char *key, json_t *value)
     return unknown_key(key, t->err);
 }
 
-static int32_t check_together(struct target *t)
+static bool has(const json_t *root, const char *key)
+{
+    const json_t *value = json_object_get(root, key);
+    return value && !json_is_null(value);
+}
+
+static int32_t check_together(struct target *t, const json_t *root)
 {
     struct sampling *s = &t->s;
+    if (has(root, "max_tokens") && has(root, "max_completion_tokens"))
+        return err_set(t->err, INFLIGHT_E_ARG,
+                       "max_tokens and max_completion_tokens are the same option");
     if (t->top >= 0 && s->logprobs < 0)
         return err_set(t->err, INFLIGHT_E_ARG, "option top_logprobs needs logprobs: true");
     if (t->top >= 0)
@@ -310,7 +296,7 @@ int32_t options_parse(struct sampling *sampling, struct str json, struct arena *
             rc = parse_one(&t, key, value);
     }
     if (rc == INFLIGHT_OK)
-        rc = check_together(&t);
+        rc = check_together(&t, root);
     if (rc == INFLIGHT_OK)
         *sampling = t.s;
     json_decref(root);

@@ -3,6 +3,7 @@
  * except role names that are common words: templates build control tokens of them. */
 #include "chat_messages.h"
 
+#include "../base/utf8.h"
 #include "jinja/jinja_string.h"
 
 #include <string.h>
@@ -249,9 +250,9 @@ int32_t chat_set_variables(struct run *run, const struct chat_input *input, stru
     if (text.len > INPUT_BYTES)
         return err_set(err, INFLIGHT_E_TOO_LONG, "messages have %zu bytes, at most %zu", text.len,
                        INPUT_BYTES);
-    size_t bad = jinja_bad_utf8(text);
-    if (bad != SIZE_MAX)
-        return err_set(err, INFLIGHT_E_ARG, "messages are not UTF-8 at byte %zu", bad);
+    size_t valid = utf8_valid(text.ptr, text.len);
+    if (valid < text.len)
+        return err_set(err, INFLIGHT_E_ARG, "messages are not UTF-8 at byte %zu", valid);
     struct value none = {.kind = VALUE_NONE, .trusted = true};
     jinja_set(run, (struct str){"tools", 5}, none);
     jinja_set(run, (struct str){"documents", 9}, none);

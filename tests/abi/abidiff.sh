@@ -11,7 +11,7 @@ command -v abidw >/dev/null || {
 }
 if [ "${2:-}" = --write ]; then
     abidw --no-corpus-path --no-comp-dir-path --headers-dir "$here/../../include" \
-        --drop-private-types --out-file "$dump" "$lib"
+        --exported-interfaces-only --drop-private-types --out-file "$dump" "$lib"
     echo "abidiff: wrote $(wc -l <"$dump") lines"
     exit 0
 fi

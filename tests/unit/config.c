@@ -325,9 +325,9 @@ TEST(config, a_wrong_type_is_refused)
     refuse(HEAD "kv_cache: {type: q8}\n",
            "config:4:18: kv_cache.type: must be bf16, int8 or f32, not q8");
     refuse(HEAD "sampling: {temperature: .nan}\n",
-           "config:4:25: sampling.temperature: must be a number from 0 to 2, not .nan");
+           "config:4:25: sampling.temperature: must be a number from 0 to 100, not .nan");
     refuse(HEAD "sampling: {temperature: 1e}\n",
-           "config:4:25: sampling.temperature: must be a number from 0 to 2, not 1e");
+           "config:4:25: sampling.temperature: must be a number from 0 to 100, not 1e");
     refuse("version: 1\nmodel: {path: [a, b]}\n",
            "config:2:15: model.path: must be a path as text, not a sequence");
     refuse(HEAD "device: [1]\n", "config:4:9: device: must be a mapping of keys, such as kind");
@@ -356,9 +356,9 @@ TEST(config, a_value_out_of_range_is_refused_with_the_range)
            "config:4:24: batch.max_sequences: must be an integer from 1 to 1024, not "
            "-99999999999999999999");
     refuse(HEAD "sampling: {repetition_penalty: 0}\n",
-           "config:4:32: sampling.repetition_penalty: must be a number from 0.01 to 10, not 0");
-    refuse(HEAD "sampling: {temperature: 2.0001}\n",
-           "config:4:25: sampling.temperature: must be a number from 0 to 2, not 2.0001");
+           "config:4:32: sampling.repetition_penalty: must be a number from 0.001 to 100, not 0");
+    refuse(HEAD "sampling: {temperature: 100.1}\n",
+           "config:4:25: sampling.temperature: must be a number from 0 to 100, not 100.1");
     refuse(HEAD "requests: {stream_buffer: 1KiB}\n",
            "config:4:27: requests.stream_buffer: must be bytes, with a unit or without, from "
            "4.0 KiB to 16.0 MiB, not 1KiB");

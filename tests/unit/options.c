@@ -121,7 +121,7 @@ TEST(options, bounds_themselves_are_allowed)
         "{\"top_k\": 0}",
         "{\"top_k\": 2147483647}",
         "{\"n\": 1}",
-        "{\"max_tokens\": 1}",
+        "{\"max_tokens\": 0}",
         "{\"max_tokens\": 2147483647}",
         "{\"min_tokens\": 0}",
         "{\"stop_token_ids\": []}",
@@ -143,9 +143,9 @@ TEST(options, bounds_themselves_are_allowed)
 TEST(options, values_out_of_range_and_of_the_wrong_kind_are_refused_by_name)
 {
     static const char *const row[][2] = {
-        {"{\"max_tokens\": 0}", "max_tokens must be an integer, 1 to 2147483647"},
+        {"{\"max_tokens\": -1}", "max_tokens must be an integer, 0 to 2147483647"},
         {"{\"max_tokens\": 1.5}", "max_tokens must be an integer"},
-        {"{\"max_tokens\": 2147483648}", "1 to 2147483647"},
+        {"{\"max_tokens\": 2147483648}", "0 to 2147483647"},
         {"{\"max_completion_tokens\": \"5\"}", "max_completion_tokens must be an integer"},
         {"{\"max_tokens\": 5, \"max_completion_tokens\": 5}", "the same option"},
         {"{\"min_tokens\": -1}", "min_tokens must be an integer, 0 to"},

@@ -3,22 +3,9 @@
  * jinja_exec for statements and jinja_eval for expressions, over jinja_value and jinja_run. */
 #include "jinja.h"
 
+#include "../../base/utf8.h"
+
 #include <string.h>
-
-#include <utf8proc.h>
-
-size_t jinja_bad_utf8(struct str text)
-{
-    for (size_t at = 0; at < text.len;) {
-        utf8proc_int32_t c;
-        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text.ptr + at,
-                                              (utf8proc_ssize_t)(text.len - at), &c);
-        if (n <= 0)
-            return at;
-        at += (size_t)n;
-    }
-    return SIZE_MAX;
-}
 
 /* A copy with \n line ends and without the last of them, as Jinja reads it. */
 static bool copy_source(struct program *program, struct str source)
@@ -46,9 +33,9 @@ int32_t jinja_compile(struct program *program, struct str source, const struct m
     if (source.len > JINJA_SOURCE)
         return err_set(err, INFLIGHT_E_MODEL, "the chat template has %zu bytes, at most %d",
                        source.len, JINJA_SOURCE);
-    size_t bad = jinja_bad_utf8(source);
-    if (bad != SIZE_MAX)
-        return err_set(err, INFLIGHT_E_MODEL, "the chat template is not UTF-8 at byte %zu", bad);
+    size_t valid = utf8_valid(source.ptr, source.len);
+    if (valid < source.len)
+        return err_set(err, INFLIGHT_E_MODEL, "the chat template is not UTF-8 at byte %zu", valid);
     if (!copy_source(program, source))
         return err_set(err, INFLIGHT_E_NOMEM, "no memory to compile the chat template");
     buf_init(&tokens, mem);

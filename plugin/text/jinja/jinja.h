@@ -15,6 +15,3 @@ int32_t jinja_begin(struct run *run, const struct program *program, const struct
 void jinja_set(struct run *run, struct str name, struct value value);
 int32_t jinja_render(struct run *run, struct buf *text, struct buf *mark);
 void jinja_end(struct run *run);
-
-/* The first byte that is not UTF-8, or SIZE_MAX. */
-size_t jinja_bad_utf8(struct str text);
