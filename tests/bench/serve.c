@@ -5,7 +5,7 @@
  *   decode    one request: 16 tokens of prompt, 128 generated; tokens/s after the first
  *   prefill   one request of 512 tokens of prompt; prompt tokens/s until the first token
  *   parallel  16 requests of 128 + 64 tokens at once; generated tokens/s
- *   batching  in-flight against static batching on one list of requests, see below
+ *   batching  in-flight against static batching on one list of requests, see make_list
  *
  * Each prints one JSON object a line with every round and the median. */
 #include "inflight.h"
@@ -189,11 +189,9 @@ static void bench_parallel(inflight_engine *engine, int rounds)
     }
 }
 
-/* ---- In-flight against static: 64 requests at once into 16 places; prompts of 16 to 79
- * tokens; output lengths log-normal with mean 64 and sigma 1 (mu = ln 64 - 1/2), cut to
- * 1 .. 512; a fixed seed. */
+/* ---- In-flight against static ------------------------------------------------------ */
 
-static uint64_t state = 42;
+static uint64_t state;
 
 static double uniform(void)
 {
@@ -206,8 +204,11 @@ static double normal(void)
     return sqrt(-2 * log(uniform())) * cos(2 * 3.14159265358979 * uniform());
 }
 
-#define LIST 64
+#define LIST   128
+#define PLACES 16
 
+/* 128 requests for 16 places: prompts of 16 to 79 tokens; output lengths log-normal with
+ * mean 64 and sigma 1 (mu = ln 64 - 1/2), cut to 1 .. 512; the same list every time. */
 static void make_list(struct job *job)
 {
     state = 42;
@@ -216,6 +217,39 @@ static void make_list(struct job *job)
         int tokens = length < 1 ? 1 : length > 512 ? 512 : (int)(length + 0.5);
         job[i] = (struct job){16 + (int)(uniform() * 64), tokens, 0, 0, 0, 0, 0};
     }
+}
+
+/* All at once, with the engine's own batching: 0 in-flight, 1 static, where a batch begins
+ * when the last one has ended and the places that have become empty are not computed. */
+static double run_list(inflight_engine *engine, struct job *job, uint32_t batching)
+{
+    if (api->control(engine, INFLIGHT_CTL_BATCHING, &batching, sizeof batching))
+        die("control:", engine);
+    return run(engine, job, LIST);
+}
+
+/* Static batching as it is with padded batches: every place is computed until the batch's
+ * longest answer has ended, and the batch is answered then. What a place generates after
+ * its own end is not counted. */
+static double run_padded(inflight_engine *engine, struct job *job)
+{
+    double seconds = 0;
+    for (int first = 0; first < LIST; first += PLACES) {
+        struct job batch[PLACES];
+        int longest = 0;
+        memcpy(batch, job + first, sizeof batch);
+        for (int i = 0; i < PLACES; i++)
+            longest = batch[i].max_tokens > longest ? batch[i].max_tokens : longest;
+        for (int i = 0; i < PLACES; i++)
+            batch[i].max_tokens = longest;
+        double took = run(engine, batch, PLACES);
+        for (int i = 0; i < PLACES; i++) {
+            job[first + i].ttft_s = seconds + batch[i].ttft_s;
+            job[first + i].total_s = seconds + took;
+        }
+        seconds += took;
+    }
+    return seconds;
 }
 
 static void print_latency(const char *mode, const struct job *job)
@@ -233,27 +267,29 @@ static void print_latency(const char *mode, const struct job *job)
 
 static void bench_batching(inflight_engine *engine, int rounds)
 {
-    static const char *const name[] = {"in_flight", "static"};
-    double rate[2][MAX_ROUNDS], ratio[MAX_ROUNDS];
+    enum { IN_FLIGHT, STATIC, PADDED, MODES };
+    static const char *const name[] = {"in_flight", "static_skipping_ended", "static_padded"};
+    double rate[MODES][MAX_ROUNDS], over_static[MAX_ROUNDS], over_padded[MAX_ROUNDS];
     static struct job job[LIST];
-    for (int i = 0; i < rounds; i++)
-        for (uint32_t mode = 0; mode < 2; mode++) {
+    for (int i = 0; i < rounds; i++) {
+        for (uint32_t mode = 0; mode < MODES; mode++) {
             int tokens = 0;
-            if (api->control(engine, INFLIGHT_CTL_BATCHING, &mode, sizeof mode))
-                die("control:", engine);
             make_list(job);
-            double seconds = run(engine, job, LIST);
             for (int k = 0; k < LIST; k++)
-                tokens += job[k].generated;
+                tokens += job[k].max_tokens;
+            double seconds = mode == PADDED ? run_padded(engine, job) : run_list(engine, job, mode);
             rate[mode][i] = tokens / seconds;
-            if (mode)
-                ratio[i] = rate[0][i] / rate[1][i];
             if (i == rounds - 1)
                 print_latency(name[mode], job);
         }
-    print_rounds("in_flight_tokens_per_s", rate[0], rounds);
-    print_rounds("static_tokens_per_s", rate[1], rounds);
-    print_rounds("in_flight_over_static", ratio, rounds);
+        over_static[i] = rate[IN_FLIGHT][i] / rate[STATIC][i];
+        over_padded[i] = rate[IN_FLIGHT][i] / rate[PADDED][i];
+    }
+    print_rounds("in_flight_tokens_per_s", rate[IN_FLIGHT], rounds);
+    print_rounds("static_skipping_ended_tokens_per_s", rate[STATIC], rounds);
+    print_rounds("static_padded_tokens_per_s", rate[PADDED], rounds);
+    print_rounds("in_flight_over_static_skipping_ended", over_static, rounds);
+    print_rounds("in_flight_over_static_padded", over_padded, rounds);
 }
 
 int main(int argc, char **argv)
@@ -277,7 +313,7 @@ int main(int argc, char **argv)
     if (!api)
         die("no such ABI", NULL);
     bool batching = strcmp(argv[3], "batching") == 0;
-    inflight_engine *engine = open_engine(argv[2], threads, batching ? 16 : 32);
+    inflight_engine *engine = open_engine(argv[2], threads, batching ? PLACES : 32);
     if (batching)
         bench_batching(engine, rounds);
     else if (strcmp(argv[3], "decode") == 0)
