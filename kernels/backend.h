@@ -91,6 +91,10 @@ struct backend {
     /* Copies the first n positions of a page, all layers. Outside run. */
     void (*copy_page)(struct device *device, int32_t to, int32_t from, int32_t n);
 
+    /* The content of the scratch, and of the pages too if no sequence has any, is of no
+     * more use: its memory may go to the system until the next run. Outside run. */
+    void (*discard)(struct device *device, bool pages);
+
 #define OP(name, doc) \
     int (*name)(struct lane * lane, const struct op_##name *op, const struct batch *batch);
 #include "ops.def"

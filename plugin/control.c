@@ -38,13 +38,18 @@ int32_t engine_control(struct engine *e, uint32_t op, uint32_t value, struct err
     return INFLIGHT_OK;
 }
 
-/* A paused engine keeps every sequence and its pages; level 1 also forgets what only the
- * prefix cache remembers. */
+/* A paused engine keeps every sequence and its pages. Level 1 also forgets what only the
+ * prefix cache remembers and lets the system have the memory that no sequence needs; the
+ * blocks stay taken, so resuming cannot fail. */
 static void pause_steps(struct engine *e, uint32_t level)
 {
     e->paused = true;
-    while (level && prefix_evict(&e->prefix))
+    if (level == 0)
+        return;
+    while (prefix_evict(&e->prefix))
         continue;
+    model_discard(e->model, e->kv.n_free == e->kv.n_pages);
+    rows_discard(&e->rows);
 }
 
 static void apply(struct engine *e, struct board_control control)

@@ -36,6 +36,11 @@ void rows_release(struct rows *rows)
     *rows = (struct rows){0};
 }
 
+void rows_discard(struct rows *rows)
+{
+    mem_discard(rows->scratch, (size_t)rows->lanes * (size_t)rows->V * sizeof(uint64_t));
+}
+
 struct run {
     const struct rows *rows;
     const struct batch_space *b;

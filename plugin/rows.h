@@ -22,6 +22,9 @@ int32_t rows_init(struct rows *rows, const struct mem *mem, struct model *model,
                   int32_t lanes, struct err *err);
 void rows_release(struct rows *rows);
 
+/* Between steps: the scratch may lose its memory to the system until the next one. */
+void rows_discard(struct rows *rows);
+
 /* Row r of the model's logits, for b->sampled[r], to output[r] and ok[r]. Changes the
  * logits. Returns what the back end's run returned. */
 int rows_sample(struct rows *rows, const struct batch_space *b);

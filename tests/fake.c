@@ -230,6 +230,14 @@ float *model_logits(struct model *m, int32_t r)
     return m->logits + r * FAKE_V;
 }
 
+/* Spoilt, so that reading it shows. */
+void model_discard(struct model *m, bool pages)
+{
+    for (int32_t i = 0; i < m->n_pages && pages; i++)
+        for (int32_t k = 0; k < PAGE_TOKENS; k++)
+            m->page[i][k] = (struct cell){-1, -1, 0};
+}
+
 const struct hparams *model_hparams(const struct model *m)
 {
     return &m->hparams;

@@ -264,6 +264,15 @@ static void cpu_copy_page(struct device *device, int32_t to, int32_t from, int32
     }
 }
 
+static void cpu_discard(struct device *device, bool pages)
+{
+    mem_discard(device->linear_scratch, device->linear_scratch_bytes);
+    mem_discard(device->attend_scratch,
+                (size_t)device->config.threads * device->attend_scratch_bytes);
+    if (pages)
+        mem_discard(device->kv, device->kv_bytes);
+}
+
 #define OP(name, doc)                                                    \
     static int cpu_##name(struct lane *lane, const struct op_##name *op, \
                           const struct batch *batch)                     \
@@ -288,6 +297,7 @@ const struct backend backend_cpu = {
     .barrier = lane_barrier,
     .set_threads = cpu_set_threads,
     .copy_page = cpu_copy_page,
+    .discard = cpu_discard,
 #define OP(name, doc) .name = cpu_##name,
 #include "../ops.def"
 #undef OP

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define LARGE     ((size_t)1 << 20)
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -66,6 +67,16 @@ void *mem_take_zeroed(const struct mem *mem, size_t bytes, size_t align)
     if (ptr && !(mem->alloc == system_alloc && bytes >= LARGE))
         memset(ptr, 0, bytes);
     return ptr;
+}
+
+/* Whole pages inside of the block; memory of a host may be of a kind that keeps its own. */
+void mem_discard(void *ptr, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ROUND_UP((uintptr_t)ptr, page);
+    uintptr_t end = ((uintptr_t)ptr + bytes) & ~(page - 1);
+    if (ptr && first < end)
+        (void)madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 void mem_give(const struct mem *mem, void *ptr, size_t bytes)

@@ -23,5 +23,9 @@ struct mem mem_of_host(const inflight_alloc *alloc);
 void *mem_take(const struct mem *mem, size_t bytes, size_t align);
 void *mem_take_zeroed(const struct mem *mem, size_t bytes, size_t align);
 
+/* The content is of no more use: the system may have the physical memory back until the
+ * next write. What is read before that is undefined. NULL is allowed. */
+void mem_discard(void *ptr, size_t bytes);
+
 /* bytes as taken. NULL is allowed. */
 void mem_give(const struct mem *mem, void *ptr, size_t bytes);

@@ -251,6 +251,12 @@ float *model_logits(struct model *m, int32_t r)
     return m->plan.logits + (size_t)r * (size_t)m->h.V;
 }
 
+void model_discard(struct model *m, bool pages)
+{
+    mem_discard(m->activations, m->buffers.bytes);
+    m->backend->discard(m->device, pages);
+}
+
 const struct hparams *model_hparams(const struct model *m)
 {
     return &m->h;

@@ -51,6 +51,10 @@ int32_t model_load(struct model *m, model_progress *progress, void *user, struct
 int model_forward(struct model *m, const struct batch *batch);
 float *model_logits(struct model *m, int32_t r); /* (V) */
 
+/* Between forward passes: activations and scratch may lose their memory to the system until
+ * the next pass; with pages, the KV pool too, which then must hold nothing of use. */
+void model_discard(struct model *m, bool pages);
+
 const struct hparams *model_hparams(const struct model *m);
 const struct memory_plan *model_memory(const struct model *m);
 const struct tokenizer *model_tokenizer(const struct model *m);

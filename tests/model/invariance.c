@@ -3,7 +3,9 @@
 #include "session.h"
 #include "t.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define TOKENS 24
 
@@ -226,4 +228,66 @@ TEST(invariance, every_instruction_set_and_cache_type_is_consistent)
             }
             session_close(&s);
         }
+}
+
+/* Physical memory of this process, bytes. */
+static long resident(void)
+{
+    long size = 0, pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f) {
+        if (fscanf(f, "%ld %ld", &size, &pages) != 2)
+            pages = 0;
+        fclose(f);
+    }
+    return pages * 4096;
+}
+
+struct pauses {
+    struct session *session;
+    _Atomic bool stop;
+    int n;
+};
+
+static void *pause_and_resume(void *arg)
+{
+    struct pauses *p = arg;
+    struct err err;
+    static const uint32_t op[] = {INFLIGHT_CTL_PAUSE, INFLIGHT_CTL_RESUME};
+    for (uint32_t i = 0; !p->stop || i % 2; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        while (engine_control(p->session->engine, op[i % 2], 1 - i % 2, &err) == INFLIGHT_E_BUSY)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        p->n += (int)(i % 2);
+    }
+    return NULL;
+}
+
+/* At level 1 the scratch of steps is given to the system and made anew. */
+TEST(invariance, paused_and_resumed_between_steps)
+{
+    struct session s;
+    struct answer a;
+    struct err err;
+    if (!make_baseline() || !session_prepare(&s))
+        return;
+    s.config.threads = 2;
+    s.config.prefix_cache = false;
+    struct ask ask = {INFLIGHT_PROMPT, subject, options, 0};
+    struct pauses pauses = {.session = &s};
+    pthread_t thread;
+    if (session_open(&s) && session_run(&s, &ask, &a, 1)) {
+        long before = resident();
+        CHECK_EQ(engine_control(s.engine, INFLIGHT_CTL_PAUSE, 1, &err), INFLIGHT_OK);
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+        CHECK(resident() < before - (2 << 20));
+        CHECK_EQ(engine_control(s.engine, INFLIGHT_CTL_RESUME, 0, &err), INFLIGHT_OK);
+        pthread_create(&thread, NULL, pause_and_resume, &pauses);
+        if (session_run(&s, &ask, &a, 1))
+            check_same(&a, "paused and resumed");
+        pauses.stop = true;
+        pthread_join(thread, NULL);
+        CHECK(pauses.n > 2);
+    }
+    session_close(&s);
 }
