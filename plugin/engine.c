@@ -236,7 +236,6 @@ int32_t engine_open(struct engine **out, const struct engine_host *host,
         e->io = *host->io;
         e->host.io = &e->io;
     }
-    arena_init(&e->pools, &e->host.mem);
     e->threads = e->active_threads = config->threads ? config->threads : cores_available();
     e->seed = clock_ns();
     e->idle = true;

@@ -31,15 +31,26 @@ static void model_params_of(const struct engine *e, uint64_t budget, struct mode
                                     .memory_budget = budget};
 }
 
-/* Bytes of what the loop takes beside the model, requests apart. */
+static int32_t count_ends(const struct engine *e)
+{
+    const struct tokenizer *t = model_tokenizer(e->model);
+    int32_t n = 0;
+    for (int32_t id = 0; id < tokenizer_n(t); id++)
+        n += tokenizer_is_end(t, id);
+    return n;
+}
+
+/* Bytes of the engine beside what the model's plan counts: those taken up to here (queue,
+ * ring, tokenizer, chat template) and those of the loop's tables. What a request takes
+ * while it lives comes on top. */
 static uint64_t own_bytes(const struct engine *e)
 {
     const struct config *c = &e->config;
     int32_t n_pages = model_kv_pages(e->model), n_rows = most_rows(c);
-    uint64_t of_request = sizeof(struct job) + sizeof(uint32_t) + (uint64_t)c->stream_bytes;
-    return kv_bytes(n_pages) + prefix_bytes(n_pages) + (uint64_t)c->max_requests * of_request +
-           rows_bytes(model_hparams(e->model)->V, n_rows, e->threads) +
-           batch_bytes(c->max_step_tokens, n_rows);
+    return mem_taken(&e->host.mem) + kv_bytes(n_pages) + prefix_bytes(n_pages) +
+           sched_bytes(n_rows) + (uint64_t)count_ends(e) * sizeof *e->end +
+           batch_bytes(c->max_step_tokens, n_rows) +
+           rows_bytes(model_hparams(e->model)->V, n_rows, e->threads);
 }
 
 /* The budget is for everything. What the loop takes depends on the model, so the model is
@@ -109,16 +120,16 @@ static void copy_page(void *arg, int32_t to, int32_t from, int32_t n)
 static int32_t find_ends(struct engine *e, struct err *err)
 {
     const struct tokenizer *t = model_tokenizer(e->model);
-    int32_t n = 0;
-    for (int32_t id = 0; id < tokenizer_n(t); id++)
-        n += tokenizer_is_end(t, id);
-    int32_t *end = arena_take_array(&e->pools, (size_t)n, sizeof *end);
-    if (!end)
+    int32_t n = count_ends(e), at = 0;
+    if (n == 0)
+        return INFLIGHT_OK;
+    e->end = mem_take(&e->host.mem, (size_t)n * sizeof *e->end, 16);
+    if (!e->end)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d end tokens", n);
+    e->n_end = n;
     for (int32_t id = 0; id < tokenizer_n(t); id++)
         if (tokenizer_is_end(t, id))
-            end[e->n_end++] = id;
-    e->end = end;
+            e->end[at++] = id;
     return INFLIGHT_OK;
 }
 
@@ -210,7 +221,9 @@ void load_release(struct engine *e)
     sched_release(&e->sched);
     prefix_release(&e->prefix);
     kv_release(&e->kv);
-    arena_release(&e->pools);
+    mem_give(&e->host.mem, e->end, (size_t)e->n_end * sizeof *e->end);
+    e->end = NULL;
+    e->n_end = 0;
     model_close(e->model);
     e->model = NULL;
 }

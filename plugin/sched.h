@@ -39,6 +39,12 @@ struct sched_config {
     void *copy_arg;
 };
 
+/* Host memory of a scheduler of steps of so many sequences. */
+static inline uint64_t sched_bytes(int32_t max_sequences)
+{
+    return (uint64_t)max_sequences * sizeof(struct seq *);
+}
+
 int32_t sched_init(struct sched *s, const struct sched_config *config, struct err *err);
 void sched_release(struct sched *s);
 

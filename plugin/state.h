@@ -40,8 +40,7 @@ struct engine {
     struct batch_space batch;
     struct rows rows;
     struct emit emit;
-    struct arena pools; /* owned: end */
-    const int32_t *end; /* (n_end) the tokenizer's end tokens */
+    int32_t *end; /* (n_end) owned; the tokenizer's end tokens */
     int32_t n_end;
     int32_t context;   /* most tokens of a sequence */
     struct err failed; /* with a code: every request is answered with it */

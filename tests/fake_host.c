@@ -31,7 +31,7 @@ static void count_release(void *user, void *ptr, uint64_t bytes)
 void host_init(struct host *h)
 {
     memset(h, 0, sizeof *h);
-    h->mem = (struct mem){h, count_alloc, count_release};
+    h->mem = (struct mem){h, &h->taken, count_alloc, count_release};
     h->config = (struct config){.model_path = "fake",
                                 .device = "auto",
                                 .threads = 2,

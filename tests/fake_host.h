@@ -25,6 +25,7 @@ struct host_result {
 struct host {
     struct engine *e;
     struct mem mem; /* counts, and fails on demand */
+    _Atomic uint64_t taken;
     struct config config;
     struct host_result result[HOST_REQUESTS];
     int32_t n, n_done;

@@ -6,6 +6,7 @@
 #include "abi_struct.h"
 #include "../file/file.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #define CONFIG_MOST (1u << 20) /* bytes of a configuration */
@@ -138,6 +139,8 @@ int32_t instance_open(const inflight_init_params *params, inflight_engine **hand
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for an engine");
     i->hooks = c.hooks;
     i->mem = hooks_mem(&i->hooks);
+    i->mem.taken = &i->taken;
+    atomic_init(&i->taken, sizeof *i);
     pthread_mutex_init(&i->lock, NULL);
     fork_guard_init(&i->guard);
     rc = open_engine(i, &c, err);

@@ -10,7 +10,8 @@
 
 struct instance {
     struct hooks hooks;
-    struct mem mem; /* over hooks */
+    struct mem mem;         /* over hooks */
+    _Atomic uint64_t taken; /* bytes of mem that are taken */
     struct engine *engine;
     struct queue *queue; /* of the engine */
     struct ring *ring;

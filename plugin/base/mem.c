@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "mem.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -46,18 +47,21 @@ static void system_release(void *user, void *ptr, uint64_t bytes)
         free(ptr);
 }
 
-const struct mem mem_system = {NULL, system_alloc, system_release};
+const struct mem mem_system = {NULL, NULL, system_alloc, system_release};
 
 struct mem mem_of_host(const inflight_alloc *alloc)
 {
     if (!alloc || !alloc->alloc || !alloc->release)
         return mem_system;
-    return (struct mem){alloc->user, alloc->alloc, alloc->release};
+    return (struct mem){alloc->user, NULL, alloc->alloc, alloc->release};
 }
 
 void *mem_take(const struct mem *mem, size_t bytes, size_t align)
 {
-    return mem->alloc(mem->user, bytes, align);
+    void *ptr = mem->alloc(mem->user, bytes, align);
+    if (ptr && mem->taken)
+        atomic_fetch_add_explicit(mem->taken, bytes, memory_order_relaxed);
+    return ptr;
 }
 
 void *mem_take_zeroed(const struct mem *mem, size_t bytes, size_t align)
@@ -81,6 +85,14 @@ void mem_discard(void *ptr, size_t bytes)
 
 void mem_give(const struct mem *mem, void *ptr, size_t bytes)
 {
-    if (ptr)
-        mem->release(mem->user, ptr, bytes);
+    if (!ptr)
+        return;
+    mem->release(mem->user, ptr, bytes);
+    if (mem->taken)
+        atomic_fetch_sub_explicit(mem->taken, bytes, memory_order_relaxed);
+}
+
+uint64_t mem_taken(const struct mem *mem)
+{
+    return mem->taken ? atomic_load_explicit(mem->taken, memory_order_relaxed) : 0;
 }

@@ -9,6 +9,7 @@
 
 struct mem {
     void *user;
+    _Atomic uint64_t *taken; /* bytes taken and not given back are counted here; or NULL */
     void *(*alloc)(void *user, uint64_t bytes, uint64_t align);
     void (*release)(void *user, void *ptr, uint64_t bytes);
 };
@@ -22,6 +23,9 @@ struct mem mem_of_host(const inflight_alloc *alloc);
 /* bytes > 0, align a power of two. NULL when there is no memory. [any thread] */
 void *mem_take(const struct mem *mem, size_t bytes, size_t align);
 void *mem_take_zeroed(const struct mem *mem, size_t bytes, size_t align);
+
+/* Bytes taken and not given back, 0 if nobody counts. [any thread] */
+uint64_t mem_taken(const struct mem *mem);
 
 /* The content is of no more use: the system may have the physical memory back until the
  * next write. What is read before that is undefined. NULL is allowed. */

@@ -20,7 +20,9 @@ bool session_prepare(struct session *s)
     }
     fclose(f);
     pthread_mutex_init(&s->lock, NULL);
-    arena_init(&s->arena, &mem_system);
+    s->mem = mem_system;
+    s->mem.taken = &s->taken;
+    arena_init(&s->arena, &s->mem);
     struct str text = {yaml, sizeof yaml - 1};
     if (config_parse(&s->config, text, NULL, &s->arena, &err)) {
         t_fail(__FILE__, __LINE__, "%s", err.text);
@@ -112,7 +114,7 @@ static bool all_done(const struct session *s)
 
 bool session_open(struct session *s)
 {
-    struct engine_host host = {.mem = mem_system};
+    struct engine_host host = {.mem = s->mem};
     struct err err = {0};
     if (engine_open(&s->engine, &host, &s->config, &s->arena, &err)) {
         t_fail(__FILE__, __LINE__, "%s", err.text);

@@ -27,7 +27,9 @@ struct answer {
 struct session {
     struct engine *engine;
     struct config config;
-    struct arena arena; /* until open takes it over */
+    struct mem mem;         /* the system's, counted */
+    _Atomic uint64_t taken; /* bytes the engine has */
+    struct arena arena;     /* until open takes it over */
     bool ready;
     int32_t status;
     char why[512];

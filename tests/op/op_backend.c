@@ -59,7 +59,7 @@ TEST(backend, open_takes_what_measure_said_and_close_gives_it_back)
             config.threads = 1 + isa;
             config.dim = 64 + 16 * type;
             struct counting counting = {.fail_at = -1};
-            const struct mem mem = {&counting, count_alloc, count_release};
+            const struct mem mem = {&counting, NULL, count_alloc, count_release};
             struct device_bytes bytes;
             struct device *device;
             CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
@@ -92,7 +92,7 @@ TEST(backend, every_failed_allocation_is_reported_and_leaves_nothing)
     for (;; n++) {
         struct device_config config = small();
         struct counting counting = {.fail_at = n};
-        const struct mem mem = {&counting, count_alloc, count_release};
+        const struct mem mem = {&counting, NULL, count_alloc, count_release};
         struct device *device;
         struct err err = {0};
         int32_t rc = cpu()->open(&config, &mem, &device, &err);

@@ -418,7 +418,7 @@ TEST(chat, every_failed_allocation_is_an_error_without_a_leak)
     int n = 0;
     for (; rc != INFLIGHT_OK && n < 1000; n++) {
         struct scarce scarce = {n};
-        struct mem mem = {&scarce, scarce_alloc, scarce_release};
+        struct mem mem = {&scarce, NULL, scarce_alloc, scarce_release};
         struct chat_input input = {
             json_str(json_object_get(json_object_get(root, "inputs"), "tools")), {0}, {0}, true};
         struct buf text, trusted;

@@ -249,7 +249,7 @@ static void give_nothing(void *user, void *ptr, uint64_t size)
 
 TEST(detok, no_memory_is_reported)
 {
-    static const struct mem none = {NULL, take_nothing, give_nothing};
+    static const struct mem none = {NULL, NULL, take_nothing, give_nothing};
     if (open_model()) {
         struct detok detok;
         struct buf out;

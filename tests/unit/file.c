@@ -221,7 +221,7 @@ TEST(file, no_memory_for_a_read_is_an_error_that_does_not_stick)
 {
     struct file file;
     struct buf scratch;
-    struct mem none = {NULL, no_memory, mem_system.release};
+    struct mem none = {NULL, NULL, no_memory, mem_system.release};
     buf_init(&scratch, &none);
     open_hooked(&file);
     CHECK(!file_view(&file, 0, 1000, &scratch, &err));

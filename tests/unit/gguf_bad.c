@@ -30,7 +30,7 @@ static void counted_release(void *user, void *ptr, uint64_t bytes)
     mem_give(&mem_system, ptr, bytes);
 }
 
-static const struct mem counted = {NULL, counted_alloc, counted_release};
+static const struct mem counted = {NULL, NULL, counted_alloc, counted_release};
 
 /* Parses the first n bytes of im as a file of file_bytes. */
 static int32_t parse_part(size_t n, uint64_t file_bytes, size_t *need)

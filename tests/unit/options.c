@@ -256,7 +256,7 @@ TEST(options, no_memory_is_an_error)
 {
     static const char *const json[] = {"{\"stop\": \"a\"}", "{\"stop_token_ids\": [1]}",
                                        "{\"logit_bias\": {\"1\": 1}}"};
-    struct mem none = {NULL, no_alloc, no_release};
+    struct mem none = {NULL, NULL, no_alloc, no_release};
     for (size_t i = 0; i < COUNT_OF(json); i++) {
         struct arena empty;
         struct sampling s = sampling_default();

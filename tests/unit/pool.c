@@ -258,7 +258,7 @@ static void *no_alloc(void *user, uint64_t bytes, uint64_t align)
 
 TEST(pool, takes_the_bytes_it_said_and_gives_them_back)
 {
-    const struct mem counting = {NULL, count_alloc, count_release};
+    const struct mem counting = {NULL, NULL, count_alloc, count_release};
     CHECK_EQ(pool_open(&device.pool, 3, &device, &counting, NULL), 0);
     CHECK_EQ(counted, pool_bytes(3));
     pool_close(device.pool);
@@ -272,7 +272,7 @@ TEST(pool, refuses_what_it_cannot_have)
     CHECK_EQ(pool_open(&pool, 0, &device, &mem_system, &err), INFLIGHT_E_ARG);
     CHECK_TEXT(err.text, "0 threads, expected 1 to 1024");
     CHECK_EQ(pool_open(&pool, 1025, &device, &mem_system, &err), INFLIGHT_E_ARG);
-    const struct mem none = {NULL, no_alloc, count_release};
+    const struct mem none = {NULL, NULL, no_alloc, count_release};
     CHECK_EQ(pool_open(&pool, 2, &device, &none, &err), INFLIGHT_E_NOMEM);
     CHECK(pool == NULL);
     pool_close(NULL);

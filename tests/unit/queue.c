@@ -149,7 +149,7 @@ static void fail_release(void *user, void *ptr, uint64_t bytes)
 TEST(queue, without_memory_fails_and_keeps_its_slots)
 {
     struct no_memory m = {0};
-    struct mem mem = {&m, fail_alloc, fail_release};
+    struct mem mem = {&m, NULL, fail_alloc, fail_release};
     struct queue *q;
     struct err err;
     for (m.left = 0; m.left < 2;) {

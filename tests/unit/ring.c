@@ -416,7 +416,7 @@ static void fail_release(void *user, void *ptr, uint64_t bytes)
 TEST(ring, without_memory_fails_and_leaks_nothing)
 {
     struct no_memory m = {0};
-    struct mem mem = {&m, fail_alloc, fail_release};
+    struct mem mem = {&m, NULL, fail_alloc, fail_release};
     struct ring_config config = {8, 0, NULL, NULL};
     struct err err = {0};
     CHECK_EQ(queue_open(&queue, &mem_system, 8, &err), INFLIGHT_OK);

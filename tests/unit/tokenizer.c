@@ -318,7 +318,7 @@ static void give_budget(void *user, void *ptr, uint64_t bytes)
 
 TEST(tokenizer, running_out_of_memory_is_an_error)
 {
-    static const struct mem mem = {NULL, take_budget, give_budget};
+    static const struct mem mem = {NULL, NULL, take_budget, give_budget};
     static char text[10000];
     memset(text, 'a', sizeof text);
     if (open_model("qwen2")) {
