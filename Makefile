@@ -13,7 +13,8 @@ WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -W
 CFLAGS  ?= -O2 -g
 BASE    := -std=c11 -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off \
            -fno-strict-aliasing -DINFLIGHT_BUILD -DINFLIGHT_VERSION='"$(VERSION)"'
-ALL_C   := $(BASE) $(WARN) $(CFLAGS) $(SAN)
+# Sanitizers: kernels that are not copied for each shape, see simd.h.
+ALL_C   := $(BASE) $(WARN) $(CFLAGS) $(SAN) $(if $(SAN),-DONE_COPY)
 HARDEN  := -Wl,-z,defs,-z,now,-z,relro,-z,noexecstack -Wl,--exclude-libs,ALL
 STATIC  := -Wl,-Bstatic -lyaml -ljansson -lpcre2-8 -lutf8proc -Wl,-Bdynamic
 LIBS    := -lm -pthread
@@ -156,15 +157,15 @@ TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool queue ring ring_threads stre
                 engine_host engine_faults)
 
 # Objects compiled with a sanitizer live in a build folder of their own.
-SANITIZE = $(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) SAN="-fsanitize=$(2)" \
+SANITIZE = $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-$(1) SAN="-fsanitize=$(2)" \
            CFLAGS="-O1 -g -fno-omit-frame-pointer -Wno-format-truncation"
 
 asan: ## build and run the tests and fuzz corpora under ASan and UBSan
 	@mkdir -p $(BUILD)-asan && ln -sfn ../$(BUILD)/models $(BUILD)-asan/models
-	@$(call SANITIZE,asan,address$(comma)undefined -fno-sanitize-recover=undefined) sanitized
+	+@$(call SANITIZE,asan,address$(comma)undefined -fno-sanitize-recover=undefined) sanitized
 
 tsan: ## build and run the tests with threads under TSan
-	@$(call SANITIZE,tsan,thread) sanitized-threads
+	+@$(call SANITIZE,tsan,thread) sanitized-threads
 
 comma := ,
 

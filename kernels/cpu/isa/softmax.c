@@ -173,13 +173,13 @@ SIMD void add_last_values(const struct tile *tile, enum kv_type type, int r, int
     }
 }
 
-SIMD void score_rows(const struct tile *tile, enum kv_type type, int rows)
+COPIED void score_rows(const struct tile *tile, enum kv_type type, int rows)
 {
     for (int p = 0; p < tile->n_pages; p += COLUMNS(rows))
         score_pages(tile, type, rows, COLUMNS(rows), p);
 }
 
-SIMD void value_rows(const struct tile *tile, enum kv_type type, int rows)
+COPIED void value_rows(const struct tile *tile, enum kv_type type, int rows)
 {
     int runs = tile->keys->layout.width / LANES, c = 0;
     for (; c + COLUMNS(rows) <= runs; c += COLUMNS(rows))

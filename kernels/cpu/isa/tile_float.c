@@ -65,7 +65,7 @@ SIMD void multiply_columns(enum data data, int tiles, int width, int n, int firs
 }
 
 /* As many columns at once as there are registers for. */
-SIMD void multiply_tile(enum data data, int tiles, int width, const struct tile_job *job)
+COPIED void multiply_tile(enum data data, int tiles, int width, const struct tile_job *job)
 {
     const int n = width <= FLOAT_COLUMNS ? width : width % 4 ? 3 : 4;
     for (int first = 0; first < width; first += n)

@@ -213,25 +213,34 @@ SIMD int columns_of_kind(enum scales scales, int width)
     return width % most == 0 ? most : most >= 3 ? 3 : 2;
 }
 
-SIMD void dot_tiles(struct kind k, const struct tile_job *job)
+COPIED void dot_tiles(struct kind k, const struct tile_job *job)
 {
     for (int first = 0; first < k.width; first += k.columns)
         dot_columns(k, job, first);
 }
 
-#define KERNEL(name, data, scales, width)                                       \
-    static void name##_##width(const struct tile_job *job)                      \
-    {                                                                           \
-        dot_tiles((struct kind){DATA_##data, SCALES_##scales, width, 1,         \
-                                columns_of_kind(SCALES_##scales, width)},       \
-                  job);                                                         \
-    }                                                                           \
-    static void name##_##width##_many(const struct tile_job *job)               \
-    {                                                                           \
-        dot_tiles((struct kind){DATA_##data, SCALES_##scales, width, DOT_TILES, \
-                                columns_of_kind(SCALES_##scales, width)},       \
-                  job);                                                         \
+#define KERNEL_OF_TILES(name, data, scales, width, tiles)                   \
+    static void name(const struct tile_job *job)                            \
+    {                                                                       \
+        dot_tiles((struct kind){DATA_##data, SCALES_##scales, width, tiles, \
+                                columns_of_kind(SCALES_##scales, width)},   \
+                  job);                                                     \
     }
+#if DOT_TILES > 1
+#define KERNEL(name, data, scales, width)                   \
+    KERNEL_OF_TILES(name##_##width, data, scales, width, 1) \
+    KERNEL_OF_TILES(name##_##width##_many, data, scales, width, DOT_TILES)
+#define MANY(fn)                                         \
+    {                                                    \
+        .one = fn, .many = fn##_many, .tiles = DOT_TILES \
+    }
+#else
+#define KERNEL(name, data, scales, width) KERNEL_OF_TILES(name##_##width, data, scales, width, 1)
+#define MANY(fn)                          \
+    {                                     \
+        .one = fn, .many = fn, .tiles = 1 \
+    }
+#endif
 #define LAYOUT(name, data, scales) \
     KERNEL(name, data, scales, 1)  \
     KERNEL(name, data, scales, 2)  \
@@ -244,10 +253,6 @@ SIMD void dot_tiles(struct kind k, const struct tile_job *job)
 #undef LAYOUT
 #undef FLOAT_LAYOUT
 
-#define MANY(fn)                                         \
-    {                                                    \
-        .one = fn, .many = fn##_many, .tiles = DOT_TILES \
-    }
 const struct tile_kernel ISA_FN(int8_kernels)[][WIDTHS] = {
 #define LAYOUT(name, data, scales)                   \
     {MANY(name##_1), MANY(name##_2), MANY(name##_3), \
