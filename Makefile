@@ -12,7 +12,7 @@ Q       := $(if $(V),,@)
 WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
 CFLAGS  ?= -O2 -g
 BASE    := -std=c11 -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off \
-           -fno-strict-aliasing -DINFLIGHT_BUILD -DINFLIGHT_VERSION='"$(VERSION)"'
+           -fno-strict-aliasing -DINFLIGHT_BUILD $(if $(BF16),-DBF16_BY_FMA) -DINFLIGHT_VERSION='"$(VERSION)"'
 # Sanitizers: kernels that are not copied for each shape, see simd.h.
 ALL_C   := $(BASE) $(WARN) $(CFLAGS) $(SAN) $(if $(SAN),-DONE_COPY)
 HARDEN  := -Wl,-z,defs,-z,now,-z,relro,-z,noexecstack -Wl,--exclude-libs,ALL
@@ -20,17 +20,24 @@ STATIC  := -Wl,-Bstatic -lyaml -ljansson -lpcre2-8 -lutf8proc -Wl,-Bdynamic
 LIBS    := -lm -pthread
 
 # One source, several instruction sets: files in kernels/cpu/isa/ are compiled once per row.
-ISAS       := plain avx2 avx512
+ISAS       := plain avx2 avx512 avx512bf16
 ISA_plain  := -DISA=plain -DISA_PLAIN=1
 ISA_avx2   := -DISA=avx2 -DISA_AVX2=1 -mavx2 -mfma -mf16c
 ISA_avx512 := -DISA=avx512 -DISA_AVX512=1 -mavx512f -mavx512bw -mavx512vl -mavx512dq \
               -mavx512vnni -mfma -mf16c
 
+# BF16=fma: what the BF16 instruction means in place of it, to test its kernels without.
+ISA_avx512bf16 := $(subst AVX512,AVX512BF16,$(subst =avx512 ,=avx512bf16 ,$(ISA_avx512))) \
+                  $(if $(BF16),,-mavx512bf16)
+
+# These are shared with avx512.
+TILES_avx512bf16 := kernels/cpu/isa/tile_int8.c kernels/cpu/isa/tile_float.c
+
 SRC     := $(sort $(wildcard plugin/*.c plugin/*/*.c plugin/*/*/*.c quant/*.c kernels/*.c \
                              kernels/cpu/*.c))
 ISA_SRC := $(sort $(wildcard kernels/cpu/isa/*.c))
 OBJ     := $(SRC:%.c=$(BUILD)/obj/%.o) \
-           $(foreach i,$(ISAS),$(ISA_SRC:%.c=$(BUILD)/obj/%.$(i).o))
+           $(foreach i,$(ISAS),$(patsubst %.c,$(BUILD)/obj/%.$(i).o,$(filter-out $(TILES_$(i)),$(ISA_SRC))))
 
 LIB      := $(BUILD)/libinflight.so.1
 ARCHIVE  := $(BUILD)/libinflight.a
@@ -169,6 +176,14 @@ tsan: ## build and run the tests with threads under TSan
 
 comma := ,
 
+bf16: ## run the tests of the BF16 kernels on a processor with AVX-512 but without BF16
+	@mkdir -p $(BUILD)-bf16 && ln -sfn ../$(BUILD)/models $(BUILD)-bf16/models
+	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-bf16 BF16=fma bf16-run
+
+BF16_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(OP_SRC)) $(BUILD)/tests/model/invariance
+bf16-run: $(BF16_TESTS)
+	@BUILD=$(BUILD) tests/run.sh $(BF16_TESTS)
+
 sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(TINY)
 	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
@@ -217,6 +232,17 @@ $(VALIDATOR): $(wildcard tests/abi/validator*.c) $(wildcard tests/abi/*.h) inclu
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $@")
 	$(Q)$(CC) -std=c11 $(WARN) $(CFLAGS) $(SAN) -I. $(filter %.c,$^) -o $@ -ldl -pthread
+
+# Programs that time one kernel family against the ceilings of the same round.
+KERNEL_BENCH := $(addprefix $(BUILD)/tests/bench/,linear attend pool)
+
+$(KERNEL_BENCH): $(BUILD)/tests/bench/%: tests/bench/%.c tests/op/matrix.h $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALL_C) -Itests -I. $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
+bench-kernels: $(KERNEL_BENCH) ## products, attention and barriers against the machine's ceilings
+	@for b in $(KERNEL_BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
 
 $(BUILD)/tests/bench/abi: tests/bench/abi.c include/inflight.h
 	@mkdir -p $(@D)
@@ -269,6 +295,6 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
 .PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
-        sanitized-threads fuzz fuzz-run lint bench bench-versus validator install clean help
+        sanitized-threads fuzz fuzz-run lint bench bench-kernels bench-versus validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

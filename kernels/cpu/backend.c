@@ -14,8 +14,10 @@
 #define STEP_MAX   (1 << 20) /* tokens, rows */
 #define WIDTH_MAX  (1 << 24)
 
-static const struct isa_table *const tables[ISA_COUNT] = {
-    [ISA_ID_PLAIN] = &isa_plain, [ISA_ID_AVX2] = &isa_avx2, [ISA_ID_AVX512] = &isa_avx512};
+static const struct isa_table *const tables[ISA_COUNT] = {[ISA_ID_PLAIN] = &isa_plain,
+                                                          [ISA_ID_AVX2] = &isa_avx2,
+                                                          [ISA_ID_AVX512] = &isa_avx512,
+                                                          [ISA_ID_AVX512BF16] = &isa_avx512bf16};
 
 /* The table a configuration asks for. */
 static int32_t find_table(const struct device_config *config, const struct isa_table **out,

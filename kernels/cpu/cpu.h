@@ -8,9 +8,9 @@
 #include <stdatomic.h>
 
 /* In the order of preference, 0 asks for the best. */
-enum isa { ISA_AUTO, ISA_ID_PLAIN, ISA_ID_AVX2, ISA_ID_AVX512, ISA_COUNT };
+enum isa { ISA_AUTO, ISA_ID_PLAIN, ISA_ID_AVX2, ISA_ID_AVX512, ISA_ID_AVX512BF16, ISA_COUNT };
 
-/* What one instruction set provides. Tables isa_plain, isa_avx2, isa_avx512 are
+/* What one instruction set provides. Tables isa_plain, isa_avx2, ... are
  * defined in isa/table.c, compiled once per instruction set. */
 struct isa_table {
     const char *name; /* "avx512-vnni" */
@@ -30,7 +30,7 @@ struct isa_table {
                        struct weight *out, int32_t first, int32_t last);
 };
 
-extern const struct isa_table isa_plain, isa_avx2, isa_avx512;
+extern const struct isa_table isa_plain, isa_avx2, isa_avx512, isa_avx512bf16;
 
 struct pool; /* threads and the barrier: pool.c */
 

@@ -20,6 +20,8 @@
 #define EBX7_AVX512BW   BIT(30)
 #define EBX7_AVX512VL   BIT(31)
 #define ECX7_AVX512VNNI BIT(11)
+/* Leaf 7, second page. */
+#define EAX71_AVX512BF16 BIT(5)
 
 #define ECX1_FOR_AVX2   (ECX1_FMA | ECX1_AVX | ECX1_F16C)
 #define EBX7_FOR_AVX512 (EBX7_AVX512F | EBX7_AVX512DQ | EBX7_AVX512BW | EBX7_AVX512VL)
@@ -45,7 +47,11 @@ enum isa cpu_best(void)
     if ((states & STATE_ZMM) != STATE_ZMM || (ebx & EBX7_FOR_AVX512) != EBX7_FOR_AVX512 ||
         !(ecx & ECX7_AVX512VNNI))
         return ISA_ID_AVX2;
-    return ISA_ID_AVX512;
+#ifndef BF16_BY_FMA
+    if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) || !(eax & EAX71_AVX512BF16))
+        return ISA_ID_AVX512;
+#endif
+    return ISA_ID_AVX512BF16;
 }
 
 /* Each instruction set includes the ones before it. */

@@ -10,7 +10,7 @@
 #define COMPILER "gcc " __VERSION__
 #endif
 
-static const char *const instruction_sets[] = {"plain", "avx2", "avx512"};
+static const char *const instruction_sets[] = {"plain", "avx2", "avx512", "avx512_bf16"};
 
 static const char *const caps[] = {
     "input.chat",       "input.prompt",    "options.n",        "options.logprobs",

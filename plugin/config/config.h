@@ -20,10 +20,10 @@ struct config {
     int32_t context;           /* most positions of a sequence; 0: the model's own limit */
     const char *device;        /* "auto", "cpu" */
     int32_t threads;           /* 0: the physical cores this process may use */
-    int32_t isa;               /* 0 auto; index in the order plain, avx2, avx512 from 1 */
-    int32_t activations;       /* enum activations of kernels/backend.h */
-    int32_t kv_type;           /* enum kv_type of kernels/backend.h */
-    int64_t kv_tokens;         /* positions in the pool; 0: decided at load */
+    int32_t isa;         /* 0 auto; index in the order plain, avx2, avx512, avx512_bf16 from 1 */
+    int32_t activations; /* enum activations of kernels/backend.h */
+    int32_t kv_type;     /* enum kv_type of kernels/backend.h */
+    int64_t kv_tokens;   /* positions in the pool; 0: decided at load */
     bool prefix_cache;
     uint64_t memory_budget;   /* bytes of all engine memory; 0: no limit */
     int32_t max_sequences;    /* in one step */

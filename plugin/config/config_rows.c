@@ -32,7 +32,7 @@ const struct config_row config_rows[CONFIG_ROWS] = {
      "Compute threads; 0: the physical cores that this process may use", {NULL}},
     {"device", "instruction_set", CONFIG_NAME, AT(isa), 0, 0, "auto",
      "Which variant of the CPU's kernels; auto takes the best it can run",
-     {"auto", "plain", "avx2", "avx512", NULL}},
+     {"auto", "plain", "avx2", "avx512", "avx512_bf16", NULL}},
     {"device", "activations", CONFIG_NAME, AT(activations), 0, 0, "int8",
      "Inputs of 4- and 8-bit matrices; float is slower, to measure what int8 costs",
      {[ACT_INT8] = "int8", [ACT_FLOAT] = "float"}},

@@ -13,7 +13,7 @@
 #include "../../../plugin/base/base.h"
 #include "tile.h"
 
-#define PANEL_TOKENS   128  /* tokens the scratch holds in both kinds; more if in one */
+#define PANEL_TOKENS   128  /* tokens the scratch holds in all kinds; more if in one */
 #define ALONE_INPUTS   8192 /* values a lane quantizes for itself rather than wait */
 #define STATIC_TOKENS  8    /* up to here lanes have fixed shares of the weights */
 #define CHUNK_BLOCKS   8    /* blocks of columns and tiles of a chunk, at most */
@@ -28,9 +28,15 @@ struct pass {
     bool float_inputs;
 };
 
-static bool part_is_float(const struct pass *pass, const struct linear_part *part)
+/* The kind of inputs that a part is multiplied by. */
+static unsigned part_inputs(const struct linear_part *part, bool float_inputs)
 {
-    return pass->float_inputs || layout_info[part->weight->layout].scales == SCALES_NONE;
+    const struct layout_info *info = &layout_info[part->weight->layout];
+    if (float_inputs)
+        return INPUTS_FLOAT;
+    if (DOT_PAIRS && info->data == DATA_BF16)
+        return INPUTS_PAIRS;
+    return info->scales == SCALES_NONE ? INPUTS_FLOAT : INPUTS_INT8;
 }
 
 static int part_tiles(const struct linear_part *part)
@@ -64,9 +70,16 @@ static struct tile_kernel find_kernel(const struct pass *pass, const struct line
                                       int width_index)
 {
     enum layout layout = (enum layout)part->weight->layout;
-    if (part_is_float(pass, part))
-        return ISA_FN(float_kernel)(layout, width_index);
-    return ISA_FN(int8_kernels)[layout][width_index];
+    switch (part_inputs(part, pass->float_inputs)) {
+    case INPUTS_INT8:
+        return TILE_FN(int8_kernels)[layout][width_index];
+#if DOT_PAIRS
+    case INPUTS_PAIRS:
+        return ISA_FN(pair_kernels)[width_index];
+#endif
+    default:
+        return TILE_FN(float_kernel)(layout, width_index);
+    }
 }
 
 /* Tiles [tile, tile + n) of a part, times block b, into out. n is 1 or kernel->tiles. */
@@ -82,8 +95,7 @@ static void run_kernel(const struct pass *pass, const struct linear_part *part,
     };
     int width = ISA_FN(width_at)(job.width_index);
     job.tile = (const uint8_t *)part->weight->data + (size_t)tile * job.bytes;
-    job.inputs =
-        part_is_float(pass, part) ? block_whole(&pass->in, b, width) : block_int8(&pass->in, b);
+    job.inputs = block_of(&pass->in, part_inputs(part, pass->float_inputs), b, width);
     (n == 1 ? kernel->one : kernel->many)(&job);
 }
 
@@ -210,14 +222,14 @@ static void run_chunks(struct lane *lane, const struct pass *pass)
 static size_t alone_bytes(int32_t max_width)
 {
     int32_t inputs = MAX(max_width, ALONE_INPUTS);
-    return ROUND_UP(column_bytes(inputs, true, true), CACHE_LINE);
+    return ROUND_UP(column_bytes(inputs, INPUTS_ALL), CACHE_LINE);
 }
 
 size_t ISA_FN(linear_scratch_bytes)(const struct device_config *config)
 {
     int32_t most = MAX(config->max_tokens, config->max_rows);
     size_t columns = (size_t)ROUND_UP(MIN(most, PANEL_TOKENS), BLOCK_COLUMNS);
-    size_t panel = columns * column_bytes(config->max_width, true, true);
+    size_t panel = columns * column_bytes(config->max_width, INPUTS_ALL);
     size_t alone = (size_t)config->threads * alone_bytes(config->max_width);
     return ROUND_UP(MAX(panel, alone), CACHE_LINE);
 }
@@ -242,7 +254,7 @@ static void write_inputs(struct lane *lane, struct pass *pass)
 /* Most tokens of a panel: as many as fit the scratch, in panels of about one size. */
 static int panel_tokens(const struct device *device, const struct inputs *in)
 {
-    size_t fit = device->linear_scratch_bytes / column_bytes(in->K, in->int8, in->whole);
+    size_t fit = device->linear_scratch_bytes / column_bytes(in->K, in->kinds);
     int most = (int)MIN(fit, (size_t)INT32_MAX / 2) / BLOCK_COLUMNS * BLOCK_COLUMNS;
     int panels = (in->n + most - 1) / most;
     return ROUND_UP((in->n + panels - 1) / panels, BLOCK_COLUMNS);
@@ -252,11 +264,8 @@ void ISA_FN(multiply)(struct lane *lane, const struct product *product)
 {
     struct pass pass = {.product = product, .in = product->in};
     pass.float_inputs = lane->device->config.activations == ACT_FLOAT;
-    for (int p = 0; p < product->n_part; p++) {
-        bool is_float = part_is_float(&pass, &product->part[p]);
-        pass.in.whole = pass.in.whole || is_float;
-        pass.in.int8 = pass.in.int8 || !is_float;
-    }
+    for (int p = 0; p < product->n_part; p++)
+        pass.in.kinds |= part_inputs(&product->part[p], pass.float_inputs);
     int n = product->in.n;
     for (int most = n ? panel_tokens(lane->device, &pass.in) : 1; pass.first < n;
          pass.first += most) {

@@ -42,8 +42,8 @@ static float norm_factor(const float *x, int32_t K, float eps)
 
 /* One column being written. */
 struct column {
-    uint8_t *int8, *whole; /* its block's records, or NULL */
-    size_t index, width;   /* its place in the block */
+    uint8_t *int8, *pairs, *whole; /* its block's records of each kind, if wanted */
+    size_t index, width;           /* its place in the block */
 };
 
 static void put32(uint8_t *record, size_t at, const struct column *column, const void *value)
@@ -78,6 +78,16 @@ static void write_int8(const struct column *column, size_t g, vf a, vf b)
     put32(record, AT_BIAS_S8_HIGH, column, &bias_high);
 }
 
+static void write_pairs(const struct column *column, size_t g, vf a, vf b)
+{
+    uint16_t x[GROUP];
+    vf_store_bf16(x, a);
+    vf_store_bf16(x + LANES, b);
+    uint8_t *to = column->pairs + g * column->width * RECORD_PAIRS + column->index * 4;
+    for (int k = 0; k < GROUP; k += 2, to += column->width * 4)
+        memcpy(to, &x[k], 4);
+}
+
 static void write_whole(const struct column *column, size_t g, vf a, vf b)
 {
     float x[GROUP];
@@ -103,9 +113,11 @@ static void write_column(const struct inputs *in, const struct column *column, c
             a = vf_mul(vf_mul(a, factor), vf_load(in->norm + g * GROUP));
             b = vf_mul(vf_mul(b, factor), vf_load(in->norm + g * GROUP + LANES));
         }
-        if (in->int8)
+        if (in->kinds & INPUTS_INT8)
             write_int8(column, g, a, b);
-        if (in->whole)
+        if (in->kinds & INPUTS_PAIRS)
+            write_pairs(column, g, a, b);
+        if (in->kinds & INPUTS_FLOAT)
             write_whole(column, g, a, b);
     }
 }
@@ -115,8 +127,9 @@ void ISA_FN(inputs_write)(const struct inputs *in, int first, int last)
     for (int t = first; t < last; t++) {
         int b = t / BLOCK_COLUMNS;
         int width = width_of(in->n - b * BLOCK_COLUMNS);
-        struct column column = {block_int8(in, b), block_whole(in, b, width),
-                                (size_t)(t % BLOCK_COLUMNS), (size_t)width};
+        struct column column = {
+            block_of(in, INPUTS_INT8, b, width), block_of(in, INPUTS_PAIRS, b, width),
+            block_of(in, INPUTS_FLOAT, b, width), (size_t)(t % BLOCK_COLUMNS), (size_t)width};
         const float *x = NULL;
         if (t < in->n)
             x = in->x + (size_t)(in->row ? in->row[t] : t) * (size_t)in->K;

@@ -1,5 +1,5 @@
 /* The inputs of a product as its kernels read them: tokens in blocks of columns, in int8
- * with a scale for each group of 32, or in float, or both.
+ * with a scale for each group of 32, in pairs of bfloat16, in float, or in several of these.
  *
  * All blocks are 8 columns wide except the last, which has the narrowest width that
  * kernels exist for; columns past the last token are zero. A block of width W is a
@@ -7,6 +7,7 @@
  *
  *   int8:  int8 q[W][32]; float scale[W], scaled_sum[W];
  *          int32 bias_s4[W], bias_s8[W], bias_s8_low[W], bias_s8_high[W]
+ *   pairs: struct { bfloat16 even, odd; } x[16][W], inputs 2k and 2k + 1
  *   float: float x[32][W]
  *
  * x = scale q. scaled_sum is scale times the sum of q. The biases are -8 and -128 times
@@ -19,8 +20,13 @@
 #define BLOCK_COLUMNS 8
 #define WIDTHS        6 /* widths of a block that kernels exist for */
 
+/* The kinds, bits of a set; their records stand in this order. */
+enum { INPUTS_INT8 = 1, INPUTS_PAIRS = 2, INPUTS_FLOAT = 4 };
+
+#define INPUTS_ALL (INPUTS_INT8 | (DOT_PAIRS ? INPUTS_PAIRS : 0) | INPUTS_FLOAT)
+
 /* Bytes of a column of one group. */
-enum { RECORD_INT8 = GROUP + 6 * 4, RECORD_FLOAT = GROUP * 4 };
+enum { RECORD_INT8 = GROUP + 6 * 4, RECORD_PAIRS = GROUP * 2, RECORD_FLOAT = GROUP * 4 };
 
 /* Offsets of the arrays in an int8 record, in units of its width. */
 enum {
@@ -37,9 +43,9 @@ struct inputs {
     const int32_t *row; /* (n) rows of x, or NULL: the first n */
     const float *norm;  /* (K) RMSNorm weight, or NULL */
     float eps;
-    int32_t n, K;     /* tokens; inputs, a multiple of 32 */
-    bool int8, whole; /* which kinds are wanted: int8, float */
-    uint8_t *out;     /* (columns, column_bytes) */
+    int32_t n, K;   /* tokens; inputs, a multiple of 32 */
+    unsigned kinds; /* which are wanted */
+    uint8_t *out;   /* (columns, column_bytes) */
 };
 
 /* Index 0 .. WIDTHS - 1 of the narrowest block for n >= 1 tokens; and the width itself. */
@@ -55,20 +61,19 @@ SIMD size_t groups_of(int32_t K)
     return ((size_t)K + 2 * GROUP - 1) / (2 * GROUP) * 2;
 }
 
-SIMD size_t column_bytes(int32_t K, bool int8, bool whole)
+SIMD size_t column_bytes(int32_t K, unsigned kinds)
 {
-    return groups_of(K) * (size_t)((int8 ? RECORD_INT8 : 0) + (whole ? RECORD_FLOAT : 0));
+    return groups_of(K) * (size_t)((kinds & INPUTS_INT8 ? RECORD_INT8 : 0) +
+                                   (kinds & INPUTS_PAIRS ? RECORD_PAIRS : 0) +
+                                   (kinds & INPUTS_FLOAT ? RECORD_FLOAT : 0));
 }
 
-/* Block b of the inputs: where its int8 and its float records begin. */
-SIMD uint8_t *block_int8(const struct inputs *in, int b)
+/* Where the records of a kind begin in block b, which has this width. */
+SIMD uint8_t *block_of(const struct inputs *in, unsigned kind, int b, int width)
 {
-    return in->out + (size_t)b * BLOCK_COLUMNS * column_bytes(in->K, in->int8, in->whole);
-}
-
-SIMD uint8_t *block_whole(const struct inputs *in, int b, int width)
-{
-    return block_int8(in, b) + (in->int8 ? (size_t)width * groups_of(in->K) * RECORD_INT8 : 0);
+    unsigned before = in->kinds & (kind - 1);
+    return in->out + (size_t)b * BLOCK_COLUMNS * column_bytes(in->K, in->kinds) +
+           (size_t)width * column_bytes(in->K, before);
 }
 
 /* Writes columns [first, last) of columns_of(n). A column depends on its token alone. */

@@ -22,6 +22,13 @@
 #define ISA_JOIN(name, isa)  ISA_JOIN_(name, isa)
 #define ISA_FN(name)         ISA_JOIN(name, ISA)
 
+/* The same of the integer and float tiles: compiled once for the sets that agree on them. */
+#if defined(ISA_AVX512BF16)
+#define TILE_FN(name) ISA_JOIN(name, avx512)
+#else
+#define TILE_FN(name) ISA_FN(name)
+#endif
+
 #define SIMD       static inline __attribute__((always_inline, unused))
 #define LANES      16
 #define LINE_BYTES 64
@@ -40,12 +47,18 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-#if defined(ISA_AVX512)
+#if defined(ISA_AVX512) || defined(ISA_AVX512BF16)
 #include "simd_avx512.h"
 #elif defined(ISA_AVX2)
 #include "simd_avx2.h"
 #else
 #include "simd_plain.h"
+#endif
+
+#if defined(ISA_AVX512BF16)
+#define DOT_PAIRS 1 /* pairs of bfloat16 are multiplied by an instruction */
+#else
+#define DOT_PAIRS 0
 #endif
 
 /* The 16 even and odd elements of 16 pairs of bfloat16. */
@@ -58,6 +71,21 @@ SIMD vf vf_bf16_odd(vi pairs)
 {
     return vi_as_vf(vi_and(pairs, vi_set1((int32_t)0xffff0000u)));
 }
+
+#if DOT_PAIRS
+/* sum + a.odd b.odd, rounded, + a.even b.even, rounded: products are exact. The instruction
+ * also takes subnormal numbers for zero. Without it, what it means: to test its kernels on
+ * other processors. */
+SIMD vf vf_dot_pairs(vf sum, vi a, vi b)
+{
+#if defined(__AVX512BF16__)
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+#else
+    sum = vf_fma(vf_bf16_odd(a), vf_bf16_odd(b), sum);
+    return vf_fma(vf_bf16_even(a), vf_bf16_even(b), sum);
+#endif
+}
+#endif
 
 /* e^x within 2 units of the last place; exactly 0 below -87.3, at most e^88.3. */
 SIMD vf vf_exp(vf x)

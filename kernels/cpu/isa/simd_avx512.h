@@ -1,4 +1,5 @@
-/* Vectors of simd.h as one 512-bit register; needs AVX-512 F, BW, VL, DQ and VNNI. */
+/* Vectors of simd.h as one 512-bit register; needs AVX-512 F, BW, VL, DQ and VNNI;
+ * with ISA_AVX512BF16 also BF16. */
 #pragma once
 
 #include <immintrin.h>
@@ -8,7 +9,12 @@ typedef __m512i vi;
 typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef uint32_t u32x16 __attribute__((vector_size(64)));
 
-#define SIMD_NAME     "avx512-vnni"
+#if defined(ISA_AVX512BF16)
+#define SIMD_NAME "avx512-vnni-bf16"
+#else
+#define SIMD_NAME "avx512-vnni"
+#endif
+
 #define FLOAT_COLUMNS 8 /* of a product in floats that fit the registers */
 /* Columns of a product in integers done together, tiles that share their broadcasts. */
 #define DOT_COLUMNS     8

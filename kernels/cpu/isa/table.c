@@ -1,4 +1,4 @@
-/* The table of one instruction set: isa_plain, isa_avx2 or isa_avx512. */
+/* The table of one instruction set: isa_plain, isa_avx2, .... */
 #include "isa.h"
 
 const struct isa_table ISA_JOIN(isa, ISA) = {

@@ -7,7 +7,8 @@
  *                                    y = fma(dot[g], d[g] * scale[g], y)
  *                 with dot[g] an exact integer; K16, whose halves differ in scale:
  *                                    y = fma(fma(upper, d2, lower * d), scale[g], y)
- *   float inputs: for each input k:  y = fma(w[k], x[k], y) */
+ *   float inputs: for each input k:  y = fma(w[k], x[k], y)
+ *   pairs:        for each pair, its odd input first:  y = fma(w[k], x[k], y) */
 #pragma once
 
 #include "quantize.h"
@@ -34,9 +35,13 @@ struct tile_kernel {
 #define TILE_FLOATS (2 * PACKED_ROWS * BLOCK_COLUMNS) /* most that a kernel writes */
 
 /* For int8 inputs; layout of integers. */
-extern const struct tile_kernel ISA_FN(int8_kernels)[][WIDTHS];
+extern const struct tile_kernel TILE_FN(int8_kernels)[][WIDTHS];
+#if DOT_PAIRS
+/* For pairs; layout bf16. */
+extern const struct tile_kernel ISA_FN(pair_kernels)[WIDTHS];
+#endif
 /* For float inputs; any layout. */
-struct tile_kernel ISA_FN(float_kernel)(enum layout layout, int width_index);
+struct tile_kernel TILE_FN(float_kernel)(enum layout layout, int width_index);
 
 SIMD float load_float(const uint8_t *p)
 {

@@ -172,7 +172,7 @@ static void unpacked_tile(const struct tile_job *job)
     }
 }
 
-struct tile_kernel ISA_FN(float_kernel)(enum layout layout, int width_index)
+struct tile_kernel TILE_FN(float_kernel)(enum layout layout, int width_index)
 {
     if (layout_info[layout].scales == SCALES_NONE)
         return kernels[layout - LAYOUT_f32][width_index];

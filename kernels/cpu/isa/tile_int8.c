@@ -208,9 +208,9 @@ SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
 SIMD int columns_of_kind(enum scales scales, int width)
 {
     const int most = scales == SCALES_K16 ? DOT_COLUMNS_K16 : DOT_COLUMNS;
-    if (width <= most)
-        return width;
-    return width % most == 0 ? most : most >= 3 ? 3 : 2;
+    if (width <= most || width % most == 0)
+        return width <= most ? width : most;
+    return width % 3 == 0 && most >= 3 ? 3 : width % 2 == 0 ? 2 : 1;
 }
 
 COPIED void dot_tiles(struct kind k, const struct tile_job *job)
@@ -253,7 +253,7 @@ COPIED void dot_tiles(struct kind k, const struct tile_job *job)
 #undef LAYOUT
 #undef FLOAT_LAYOUT
 
-const struct tile_kernel ISA_FN(int8_kernels)[][WIDTHS] = {
+const struct tile_kernel TILE_FN(int8_kernels)[][WIDTHS] = {
 #define LAYOUT(name, data, scales)                   \
     {MANY(name##_1), MANY(name##_2), MANY(name##_3), \
      MANY(name##_4), MANY(name##_6), MANY(name##_8)},
