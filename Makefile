@@ -13,10 +13,15 @@ WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -W
 CFLAGS  ?= -O2 -g
 BASE    := -std=c11 -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off \
            -fno-strict-aliasing -DINFLIGHT_BUILD -DINFLIGHT_VERSION='"$(VERSION)"'
-ALL_C   := $(BASE) $(WARN) $(CFLAGS) $(SAN)
+OLD     := $(if $(SAN),,-include plugin/base/glibc.h)
+ALL_C   := $(BASE) $(OLD) $(WARN) $(CFLAGS) $(SAN)
 HARDEN  := -Wl,-z,defs,-z,now,-z,relro,-z,noexecstack -Wl,--exclude-libs,ALL
 STATIC  := -Wl,-Bstatic -lyaml -ljansson -lpcre2-8 -lutf8proc -Wl,-Bdynamic
 LIBS    := -lm -pthread
+# See glibc.h; a C library without them is not glibc.
+ifneq ($(filter /%,$(shell $(CC) -print-file-name=libpthread.so.0)),)
+OLD_LIBS := -Wl,--no-as-needed -l:libpthread.so.0 -l:libdl.so.2
+endif
 
 # One source, several instruction sets: files in kernels/cpu/isa/ are compiled once per row.
 ISAS       := plain avx2 avx512
@@ -67,7 +72,8 @@ $(ARCHIVE): $(OBJ)
 $(LIB): $(OBJ) plugin/abi/plugin.map
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) -shared $(CFLAGS) $(SAN) -o $@ $(OBJ) -Wl,-soname,libinflight.so.1 \
-	    -Wl,--version-script,plugin/abi/plugin.map $(if $(SAN),,$(HARDEN)) $(STATIC) $(LIBS)
+	    -Wl,--version-script,plugin/abi/plugin.map $(if $(SAN),,$(HARDEN)) $(STATIC) $(LIBS) \
+	    $(if $(SAN),,$(OLD_LIBS))
 	@ln -sf libinflight.so.1 $(BUILD)/libinflight.so
 
 # ---- What a host takes
