@@ -39,7 +39,7 @@ SIMD void load_group(struct kind k, struct group *g, int i, const uint8_t *unit,
     g->scales[i] = group_scales(k.scales, unit, 2 * pair + g->high);
     if (nibbles && g->high && HIGH_SCALE != 1)
         g->scales[i].d = vf_mul(g->scales[i].d, vf_set1(1.0f / HIGH_SCALE));
-    UNROLL
+    DOT_UNROLL
     for (int j = 0; j < 8; j++) {
         vi w = vi_load(p + j * LINE_BYTES);
         g->line[i][j] = !nibbles ? w : g->high ? vi_high(w) : vi_low(w);
@@ -79,7 +79,7 @@ SIMD void dot_lines(struct kind k, const struct group *g, int first, int bias,
         for (int i = 0; i < k.tiles; i++)
             sum[i][c] = is_nibbles(k.data) ? vi_narrow_start(start) : start;
     }
-    UNROLL
+    DOT_UNROLL
     for (int j = 0; j < lines; j++) {
         UNROLL
         for (int c = 0; c < k.columns; c++) {
@@ -210,7 +210,7 @@ SIMD int columns_of_kind(enum scales scales, int width)
     const int most = scales == SCALES_K16 ? DOT_COLUMNS_K16 : DOT_COLUMNS;
     if (width <= most)
         return width;
-    return width % most == 0 ? most : most >= 3 ? 3 : 2;
+    return width % most == 0 ? most : most >= 3 ? 3 : 1;
 }
 
 SIMD void dot_tiles(struct kind k, const struct tile_job *job)
@@ -219,19 +219,29 @@ SIMD void dot_tiles(struct kind k, const struct tile_job *job)
         dot_columns(k, job, first);
 }
 
-#define KERNEL(name, data, scales, width)                                       \
-    static void name##_##width(const struct tile_job *job)                      \
-    {                                                                           \
-        dot_tiles((struct kind){DATA_##data, SCALES_##scales, width, 1,         \
-                                columns_of_kind(SCALES_##scales, width)},       \
-                  job);                                                         \
-    }                                                                           \
-    static void name##_##width##_many(const struct tile_job *job)               \
-    {                                                                           \
-        dot_tiles((struct kind){DATA_##data, SCALES_##scales, width, DOT_TILES, \
-                                columns_of_kind(SCALES_##scales, width)},       \
-                  job);                                                         \
+#define FUNCTION(fn, data, scales, width, tiles)                            \
+    static void fn(const struct tile_job *job)                              \
+    {                                                                       \
+        dot_tiles((struct kind){DATA_##data, SCALES_##scales, width, tiles, \
+                                columns_of_kind(SCALES_##scales, width)},   \
+                  job);                                                     \
     }
+#if DOT_TILES == 1
+#define KERNEL(name, data, scales, width) FUNCTION(name##_##width, data, scales, width, 1)
+#define MANY(fn)                          \
+    {                                     \
+        .one = fn, .many = fn, .tiles = 1 \
+    }
+#else
+#define KERNEL(name, data, scales, width)            \
+    FUNCTION(name##_##width, data, scales, width, 1) \
+    FUNCTION(name##_##width##_many, data, scales, width, DOT_TILES)
+#define MANY(fn)                                         \
+    {                                                    \
+        .one = fn, .many = fn##_many, .tiles = DOT_TILES \
+    }
+#endif
+
 #define LAYOUT(name, data, scales) \
     KERNEL(name, data, scales, 1)  \
     KERNEL(name, data, scales, 2)  \
@@ -244,10 +254,6 @@ SIMD void dot_tiles(struct kind k, const struct tile_job *job)
 #undef LAYOUT
 #undef FLOAT_LAYOUT
 
-#define MANY(fn)                                         \
-    {                                                    \
-        .one = fn, .many = fn##_many, .tiles = DOT_TILES \
-    }
 const struct tile_kernel ISA_FN(int8_kernels)[][WIDTHS] = {
 #define LAYOUT(name, data, scales)                   \
     {MANY(name##_1), MANY(name##_2), MANY(name##_3), \
