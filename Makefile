@@ -27,6 +27,7 @@ OLD_LIBS := -Wl,--no-as-needed -l:libpthread.so.0 -l:libdl.so.2
 endif
 
 # One source, several instruction sets: files in kernels/cpu/isa/ are compiled once per row.
+# Lines, but no variables for the debugger: these take as long again to compile.
 ISAS       := plain avx2 avx512
 ISA_plain  := -DISA=plain -DISA_PLAIN=1
 ISA_avx2   := -DISA=avx2 -DISA_AVX2=1 -mavx2 -mfma -mf16c
@@ -64,7 +65,7 @@ define ISA_RULE
 $(BUILD)/obj/kernels/cpu/isa/%.$(1).o: kernels/cpu/isa/%.c
 	@mkdir -p $$(@D)
 	$$(if $$(V),,@echo "  CC  $$< ($(1))")
-	$$(Q)$$(CC) $$(ALL_C) $$(ISA_$(1)) -MMD -MP -c $$< -o $$@
+	$$(Q)$$(CC) $$(ALL_C:-g=-g1) $$(ISA_$(1)) -MMD -MP -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call ISA_RULE,$(i))))
 

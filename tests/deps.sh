@@ -31,7 +31,7 @@ have() {
     libjansson-dev)  linkable libjansson.a ;;
     libpcre2-dev)    linkable libpcre2-8.a ;;
     libutf8proc-dev) linkable libutf8proc.a ;;
-    python3-pip)     python3 -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("pip"))' ;;
+    python3-pip)     python3 -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("pip"))' 2>/dev/null ;;
     binutils)        on_path readelf ;;
     abigail-tools)   on_path abidiff ;;
     locales)         [ -e /usr/share/i18n/locales/de_DE ] ;;
