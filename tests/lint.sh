@@ -10,8 +10,12 @@ FILE_LINES=600
 FUNCTION_LINES=80
 COLUMNS_MOST=100
 
-mapfile -t ALL < <(git ls-files -co --exclude-standard | sort -u |
-    while read -r f; do [ -f "$f" ] && echo "$f"; done)
+# Without git, or its history, whatever make has not built.
+files() {
+    git ls-files -co --exclude-standard 2>/dev/null ||
+        find . -path './build*' -prune -o -path './.*/*' -prune -o -type f -print | sed 's|^\./||'
+}
+mapfile -t ALL < <(files | sort -u | while read -r f; do [ -f "$f" ] && echo "$f"; done)
 pick() { printf '%s\n' "${ALL[@]}" | grep -E "$1"; }
 mapfile -t C_FILES < <(pick '\.(c|h|cu|cuh)$')
 # The three that simd.h picks from stand on it.

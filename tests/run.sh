@@ -4,6 +4,8 @@
 # or all of it with V=1. The last line is "N passed, N failed".
 set -uo pipefail
 
+[ -d "${BUILD:-build}/locale/de_DE.UTF-8" ] && export LOCPATH="$PWD/${BUILD:-build}/locale"
+
 passed=0 failed=0 skipped=0
 for test in "$@"; do
     start=$(date +%s)

@@ -1,7 +1,8 @@
-/* Names of the C library that the statically linked libraries refer to and that a guest in
- * somebody else's process must not import. Hidden, so those libraries bind to these. */
+/* Names of the C library that the plugin or the statically linked libraries refer to and
+ * that a guest in somebody else's process must not import. Hidden, so they bind to these. */
 #define _GNU_SOURCE
 #include <stddef.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define HIDDEN __attribute__((visibility("hidden")))
@@ -27,3 +28,14 @@ void __assert_fail(const char *assertion, const char *file, unsigned line, const
  * not position-independent. It is never given a stream here. */
 extern HIDDEN void *const stand_in_stdin __asm__("stdin");
 void *const stand_in_stdin = NULL;
+
+#ifdef OLD_GLIBC
+/* glibc has fstat as a symbol since 2.33; before, a header called this with the version of
+ * struct stat, which is 1. Newer ones keep it for programs of that time. */
+int __fxstat(int version, int fd, struct stat *st);
+
+HIDDEN int fstat(int fd, struct stat *st)
+{
+    return __fxstat(1, fd, st);
+}
+#endif

@@ -17,6 +17,7 @@ typedef struct {
 #define DOT_COLUMNS     4
 #define DOT_COLUMNS_K16 4
 #define DOT_TILES       1
+#define DOT_UNROLL      UNROLL
 #define DOT_BIAS        0 /* signed bytes stay as they are */
 #define HIGH_SCALE      1
 

@@ -20,6 +20,7 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define DOT_COLUMNS     8
 #define DOT_COLUMNS_K16 4
 #define DOT_TILES       2
+#define DOT_UNROLL      UNROLL
 #define DOT_BIAS        128 /* signed bytes become unsigned ones */
 #define HIGH_SCALE      16  /* vi_high leaves nibbles times this */
 

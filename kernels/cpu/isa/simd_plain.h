@@ -24,6 +24,7 @@ typedef struct {
 #define DOT_COLUMNS     2
 #define DOT_COLUMNS_K16 2
 #define DOT_TILES       1
+#define DOT_UNROLL      /* not the lines: there is too little room for what that gains */
 #define DOT_BIAS        0
 #define HIGH_SCALE      1
 
@@ -96,7 +97,8 @@ SIMD vf vf_swap_pairs(vf x)
     return x;
 }
 
-SIMD vf vf_load_f16(const uint16_t *p)
+/* Not inline: it is long, and used often. */
+static __attribute__((noinline, unused)) vf vf_load_f16(const uint16_t *p)
 {
     float x[16];
     for (int i = 0; i < 16; i++)

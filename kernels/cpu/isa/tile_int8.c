@@ -39,7 +39,7 @@ SIMD void load_group(struct kind k, struct group *g, int i, const uint8_t *unit,
     g->scales[i] = group_scales(k.scales, unit, 2 * pair + g->high);
     if (nibbles && g->high && HIGH_SCALE != 1)
         g->scales[i].d = vf_mul(g->scales[i].d, vf_set1(1.0f / HIGH_SCALE));
-    UNROLL
+    DOT_UNROLL
     for (int j = 0; j < 8; j++) {
         vi w = vi_load(p + j * LINE_BYTES);
         g->line[i][j] = !nibbles ? w : g->high ? vi_high(w) : vi_low(w);
@@ -79,7 +79,7 @@ SIMD void dot_lines(struct kind k, const struct group *g, int first, int bias,
         for (int i = 0; i < k.tiles; i++)
             sum[i][c] = is_nibbles(k.data) ? vi_narrow_start(start) : start;
     }
-    UNROLL
+    DOT_UNROLL
     for (int j = 0; j < lines; j++) {
         UNROLL
         for (int c = 0; c < k.columns; c++) {
