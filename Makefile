@@ -35,6 +35,7 @@ LIB      := $(BUILD)/libinflight.so.1
 ARCHIVE  := $(BUILD)/libinflight.a
 MODEL    := $(BUILD)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 TINY     := $(BUILD)/models/tiny.gguf
+FAMILIES := $(BUILD)/models/families
 VALIDATOR := $(BUILD)/bin/inflight-validator
 EXAMPLE_PARTS := examples/host.c examples/panes.c
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%, \
@@ -103,7 +104,7 @@ demo: ## set up everything and run several conversations at once on a real model
 UNIT_SRC  := $(sort $(wildcard tests/unit/*.c))
 OP_SRC    := $(sort $(wildcard tests/op/op_*.c))
 MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tests/model/greedy.c \
-             tests/model/invariance.c
+             tests/model/invariance.c tests/model/families.c
 MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
 TEST_C     = $(CC) $(ALL_C) -Itests -I. -MMD -MP -MF $@.d
@@ -129,10 +130,14 @@ $(BUILD)/tests/model/%: tests/model/%.c tests/model/session.c tests/model/direct
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(TEST_C) $< tests/model/session.c tests/model/direct.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
-$(TINY): tests/model/tiny.py
+$(TINY): tests/model/tiny.py tests/model/gguf_write.py
 	$(Q)$(PYTHON) $< $@
 
-unit: $(TESTS) $(TINY) model ## build and run the unit, op and model tests
+# A small model per family and weight format; the target says that all are there.
+$(FAMILIES): tests/model/families_gguf.py tests/model/gguf_write.py
+	$(Q)$(PYTHON) $< $(@D) && touch $@
+
+unit: $(TESTS) $(TINY) $(FAMILIES) model ## build and run the unit, op and model tests
 	@BUILD=$(BUILD) tests/run.sh $(TESTS)
 
 golden: $(BUILD)/tests/model/plan ## write the golden plans anew
@@ -168,7 +173,7 @@ tsan: ## build and run the tests with threads under TSan
 
 comma := ,
 
-sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(TINY)
+sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(TINY) $(FAMILIES)
 	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
 sanitized-threads: $(TSAN_TESTS)
@@ -186,7 +191,7 @@ check: ## set up and run every test; the last line is "N passed, N failed"
 check-run:
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(TESTS) $(CHECKS)
 
-check-build: $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) model
+check-build: $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) model
 
 check-long: check asan tsan fuzz ## check, sanitizers, each fuzz target for FUZZ_SECONDS
 	@$(VALIDATOR) $(LIB) --model $(MODEL)
