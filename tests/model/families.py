@@ -37,8 +37,8 @@ def hf_model(family, grain):
     import torch
     import transformers
     f = FAMILIES[family]
-    name = {"llama3": "Llama", "llama-linear": "Llama", "mistral": "Mistral", "qwen2": "Qwen2",
-            "qwen2-yarn": "Qwen2", "qwen3": "Qwen3", "smollm3": "SmolLM3"}[family]
+    name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
+            "smollm3": "SmolLM3"}["mistral" if family == "mistral" else f["arch"]]
     more = {"sliding_window": None} if name == "Mistral" else {}
     config = getattr(transformers, name + "Config")(
         vocab_size=V, hidden_size=f["D"], intermediate_size=f["F"], num_hidden_layers=f["L"],
@@ -99,9 +99,12 @@ def compare_llama_cpp(folder):
     with open(OUT, encoding="utf-8") as f:
         golden = json.load(f)
     for row in golden["families"]:
+        # It takes these two from its caller, not from the file.
+        rope = FAMILIES[row["name"]].get("rope", {})
         for form, grain in GRAINS.items():
             model = Llama(f"{folder}/family-{row['name']}-{form}.gguf", n_ctx=256, logits_all=True,
-                          flash_attn=False, type_k=0, type_v=0, verbose=False)
+                          flash_attn=False, type_k=0, type_v=0, verbose=False,
+                          **{"yarn_" + k: v for k, v in rope.items() if k.startswith("beta")})
             model.eval(golden["prompt"])
             pairs = [(float(model.scores[p][i]), want) for p in range(N_PROMPT)
                      for i, want in zip(kept_ids(p), row[grain]["kept"][p])]

@@ -43,6 +43,11 @@ FAMILIES = {
     "qwen3": dict(
         arch="qwen3", pre="qwen2", D=64, F=192, H=4, K=2, dim=32, L=3, tied=False, eps=1e-2,
         theta=1000000.0, norms=True),
+    "qwen3-yarn": dict(
+        arch="qwen3", pre="qwen2", D=96, F=128, H=4, K=4, dim=48, L=2, tied=True, eps=1e-4,
+        theta=1000000.0, norms=True,
+        rope=dict(rope_type="yarn", factor=2.0, original_max_position_embeddings=256,
+                  beta_fast=16.0, beta_slow=2.0)),
     "smollm3": dict(
         arch="smollm3", pre="smaug-bpe", D=64, F=128, H=4, K=1, dim=16, L=5, tied=True, eps=1e-6,
         theta=5000000.0),
@@ -188,6 +193,8 @@ def keys_of(family):
     if rope.get("rope_type") == "yarn":
         keys.append(key(f"{arch}.rope.scaling.original_context_length", U32,
                         rope["original_max_position_embeddings"]))
+        keys += [key(f"{arch}.rope.scaling.yarn_{name}", F32, rope[name])
+                 for name in ("beta_fast", "beta_slow") if name in rope]
     return keys + tokenizer_keys(f["pre"], *vocabulary())
 
 
