@@ -6,6 +6,7 @@
 #include "t.h"
 
 #include "kernels/cpu/cpuid.h"
+#include "plugin/model/arch.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -112,6 +113,27 @@ static void check_error(const struct known *known, int32_t isa, double error, do
     if (!(error < bound))
         t_fail(__FILE__, __LINE__, "%s %s %s: error %.2e, bound %.0e", known->family, known->format,
                isa_names[isa], error, bound);
+}
+
+static bool row_seen[64]; /* by its place in arch_list */
+
+static void see_row(const struct known *known, int32_t isa)
+{
+    if (isa != ISA_ID_PLAIN || strcmp(known->format, "f32") != 0)
+        return;
+    struct model *m = open_family(known, isa, ACT_FLOAT, KV_F32);
+    for (size_t i = 0; m && arch_list[i] && i < COUNT_OF(row_seen); i++)
+        row_seen[i] |= strcmp(model_hparams(m)->arch, arch_list[i]->id) == 0;
+    model_close(m);
+}
+
+TEST(families, every_architecture_row_has_a_model_here)
+{
+    for_each(see_row);
+    for (size_t i = 0; arch_list[i] && i < COUNT_OF(row_seen); i++)
+        if (!row_seen[i])
+            t_fail(__FILE__, __LINE__, "no family of families_gguf.py is of architecture %s",
+                   arch_list[i]->id);
 }
 
 static void check_exact(const struct known *known, int32_t isa)
