@@ -53,6 +53,7 @@ LIB      := $(BUILD)/libinflight.so.1
 ARCHIVE  := $(BUILD)/libinflight.a
 MODEL    := $(BUILD)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 TINY     := $(BUILD)/models/tiny.gguf
+FAMILIES := $(BUILD)/models/families
 VALIDATOR := $(BUILD)/bin/inflight-validator
 EXAMPLE_PARTS := examples/host.c examples/panes.c
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%, \
@@ -125,7 +126,8 @@ demo: ## set up everything and run several conversations at once on a real model
 UNIT_SRC  := $(sort $(wildcard tests/unit/*.c))
 OP_SRC    := $(sort $(wildcard tests/op/op_*.c))
 MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tests/model/greedy.c \
-             tests/model/invariance.c tests/model/memory.c
+             tests/model/invariance.c tests/model/memory.c tests/model/families.c \
+             tests/model/tokenizer_families.c
 MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
 LOCALE    := $(BUILD)/locale/de_DE.UTF-8
@@ -152,7 +154,7 @@ $(BUILD)/tests/model/%: tests/model/%.c tests/model/session.c tests/model/direct
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(TEST_C) $< tests/model/session.c tests/model/direct.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
-$(TINY): tests/model/tiny.py
+$(TINY): tests/model/tiny.py tests/model/gguf_write.py
 	$(Q)$(PYTHON) $< $@
 
 # A locale with a decimal comma, for the tests alone; run.sh points them at it. Made where
@@ -161,7 +163,11 @@ $(LOCALE):
 	@mkdir -p $(@D)
 	@localedef -c -i de_DE -f UTF-8 $(abspath $@) >/dev/null 2>&1 || echo "no locale de_DE here"
 
-unit: $(TESTS) $(TINY) $(LOCALE) model ## build and run the unit, op and model tests
+# A small model per family and weight format; the target says that all are there.
+$(FAMILIES): tests/model/families_gguf.py tests/model/gguf_write.py
+	$(Q)$(PYTHON) $< $(@D) && touch $@
+
+unit: $(TESTS) $(TINY) $(FAMILIES) $(LOCALE) model ## build and run the unit, op and model tests
 	@BUILD=$(BUILD) tests/run.sh $(TESTS)
 
 golden: $(BUILD)/tests/model/plan ## write the golden plans anew
@@ -205,7 +211,7 @@ BF16_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(OP_SRC)) $(BUILD)/tests/mo
 bf16-run: $(BF16_TESTS)
 	@BUILD=$(BUILD) tests/run.sh $(BF16_TESTS)
 
-sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(TINY) $(LOCALE)
+sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE)
 	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
 sanitized-threads: $(TSAN_TESTS)
@@ -223,7 +229,7 @@ check: ## set up and run every test; the last line is "N passed, N failed"
 check-run:
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(TESTS) $(CHECKS)
 
-check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(LOCALE)
+check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE)
 
 check-long: check asan tsan fuzz ## check, sanitizers, each fuzz target for FUZZ_SECONDS
 	@$(VALIDATOR) $(LIB) --model $(MODEL)

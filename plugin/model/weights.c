@@ -58,6 +58,7 @@ struct weight_item {
 /* What open passes down. */
 struct opening {
     struct weights *w;
+    bool *used; /* (g->n_tensors) */
     const struct gguf *g;
     const struct arch *arch;
     int32_t extent[EXTENT_COUNT];
@@ -89,6 +90,7 @@ static int32_t add(struct opening *o, const struct tensor_row *row, void *base, 
         return err_set(err, INFLIGHT_E_MODEL, "tensor %s is missing", item->name);
     if (check_tensor(o, row, t, item->name, err))
         return err->code;
+    o->used[t - o->g->tensor] = true;
     item->tensor = t;
     item->kind = row->kind;
     item->target = (char *)base + row->offset;
@@ -113,6 +115,19 @@ static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
     return INFLIGHT_OK;
 }
 
+/* A bias or a norm that the row does not know would be missed in every result. */
+static int32_t refuse_unused(const struct opening *o, struct err *err)
+{
+    for (uint64_t i = 0; i < o->g->n_tensors; i++) {
+        struct str name = o->g->tensor[i].name;
+        if (!o->used[i])
+            return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                           "tensor %.*s is not one of architecture %s as it is served here",
+                           (int)MIN(name.len, (size_t)64), name.ptr, o->arch->id);
+    }
+    return INFLIGHT_OK;
+}
+
 /* The rotary frequencies are a vector of the device like any other. */
 static void add_frequencies(struct weights *w)
 {
@@ -126,12 +141,16 @@ int32_t weights_open(struct weights *w, const struct gguf *g, const struct arch 
                      const struct hparams *h, struct arena *arena, struct err *err)
 {
     struct opening o = {
-        w, g, arch, {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, h->dim, h->dim / 2}};
+        .w = w,
+        .used = arena_take_array(arena, (size_t)g->n_tensors, sizeof *o.used),
+        .g = g,
+        .arch = arch,
+        .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, h->dim, h->dim / 2}};
     *w = (struct weights){0};
     size_t n = (size_t)h->L * COUNT_OF(layer_rows) + 4;
     w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);
     w->item = arena_take_array(arena, n, sizeof *w->item);
-    if (!w->layer || !w->item)
+    if (!w->layer || !w->item || !o.used)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for the list of %zu tensors", n);
     if (add(&o, &embed_row, w, "", err))
         return err->code;
@@ -144,7 +163,12 @@ int32_t weights_open(struct weights *w, const struct gguf *g, const struct arch 
     if (!w->tied && add(&o, &head_row, w, "", err))
         return err->code;
     const struct gguf_tensor *freqs = gguf_find_tensor(g, freqs_row.name);
-    if (freqs && check_tensor(&o, &freqs_row, freqs, freqs_row.name, err))
+    if (freqs) {
+        if (check_tensor(&o, &freqs_row, freqs, freqs_row.name, err))
+            return err->code;
+        o.used[freqs - g->tensor] = true;
+    }
+    if (refuse_unused(&o, err))
         return err->code;
     add_frequencies(w);
     w->item[w->n_item - 1].bytes = (size_t)(h->dim / 2) * sizeof(float);

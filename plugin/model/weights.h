@@ -33,8 +33,9 @@ struct weights {
     const struct mem *mem;
 };
 
-/* Finds every tensor, checks type and shape against h, measures. All bookkeeping in the
- * arena. config: for the back end's packed sizes. */
+/* Finds every tensor, checks type and shape against h, measures; a tensor of the file that
+ * nothing reads is refused. All bookkeeping in the arena. config: for the back end's packed
+ * sizes. */
 int32_t weights_open(struct weights *w, const struct gguf *g, const struct arch *arch,
                      const struct hparams *h, struct arena *arena, struct err *err);
 int32_t weights_measure(struct weights *w, const struct backend *backend,

@@ -42,6 +42,8 @@ static const struct pretok_row rows[] = {
      .whole_words = true,
      .start = true,
      .expression = {GPT4("\\p{N}{1,3}")}},
+    /* Llama 3's without a start token; files of SmolLM3 have it. */
+    {.names = "smaug-bpe", .whole_words = true, .expression = {GPT4("\\p{N}{1,3}")}},
     {.names = "qwen2 deepseek-r1-qwen", .nfc = true, .expression = {GPT4("\\p{N}")}},
     {.names = "tekken", .whole_words = true, .start = true, .expression = {GPT4O("", "\\p{N}")}},
     {.names = "gpt-4o llama4",

@@ -2,44 +2,75 @@
 
 #include "t.h"
 
-struct model *direct_open(int32_t activations, int32_t kv_type, int32_t threads)
+static struct model *open_params(const struct model_params *params)
 {
     struct err err = {0};
     struct model *m;
-    struct model_params params = {
-        .path = TEST_MODEL,
-        .device = "auto",
-        .mem = &mem_system,
-        .context = 512,
-        .threads = threads,
-        .activations = activations,
-        .kv_type = kv_type,
-        .kv_tokens = 512,
-        .max_tokens = DIRECT_MAX,
-        .max_rows = DIRECT_MAX,
-    };
-    FILE *f = fopen(TEST_MODEL, "rb");
+    FILE *f = fopen(params->path, "rb");
     if (!f) {
-        t_skip("no " TEST_MODEL ": make model");
+        static char why[128];
+        snprintf(why, sizeof why, "no %s: make check-build", params->path);
+        t_skip(why);
         return NULL;
     }
     fclose(f);
-    if (model_open(&m, &params, &err) || model_load(m, NULL, NULL, &err)) {
+    if (model_open(&m, params, &err) || model_load(m, NULL, NULL, &err)) {
         t_fail(__FILE__, __LINE__, "%s", err.text);
         return NULL;
     }
     return m;
 }
 
-bool direct_forward(struct model *m, const int32_t *token, int32_t n)
+/* The fields that no test differs in. */
+static struct model_params common_params(const char *path, int32_t activations, int32_t kv_type)
+{
+    return (struct model_params){
+        .path = path,
+        .device = "auto",
+        .mem = &mem_system,
+        .context = 512,
+        .activations = activations,
+        .kv_type = kv_type,
+        .kv_tokens = 512,
+        .max_tokens = DIRECT_MAX,
+        .max_rows = DIRECT_MAX,
+    };
+}
+
+struct model *direct_open(int32_t activations, int32_t kv_type, int32_t threads)
+{
+    struct model_params params = common_params(TEST_MODEL, activations, kv_type);
+    params.threads = threads;
+    return open_params(&params);
+}
+
+struct model *direct_open_file(const char *path, int32_t isa, int32_t activations, int32_t kv_type)
+{
+    struct model_params params = common_params(path, activations, kv_type);
+    params.threads = 1;
+    params.isa = isa;
+    return open_params(&params);
+}
+
+bool direct_continue(struct model *m, const int32_t *token, int32_t from, int32_t n)
 {
     static int32_t count[DIRECT_MAX];
-    if (n < 1 || n > DIRECT_MAX)
+    if (from < 0 || n < 1 || from + n > DIRECT_MAX)
         return false;
-    for (int32_t i = 0; i < n; i++)
+    for (int32_t i = 0; i < from + n; i++)
         count[i] = i;
-    struct batch_seq seq = {.first = 0, .n = n, .position = 0, .page = count};
-    struct batch batch = {
-        .T = n, .S = 1, .R = n, .token = token, .position = count, .seq = &seq, .row = count};
+    struct batch_seq seq = {.first = 0, .n = n, .position = from, .page = count};
+    struct batch batch = {.T = n,
+                          .S = 1,
+                          .R = n,
+                          .token = token,
+                          .position = count + from,
+                          .seq = &seq,
+                          .row = count};
     return model_forward(m, &batch) == 0;
+}
+
+bool direct_forward(struct model *m, const int32_t *token, int32_t n)
+{
+    return direct_continue(m, token, 0, n);
 }

@@ -6,8 +6,14 @@
 #define TEST_MODEL "build/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 #define DIRECT_MAX 256 /* most tokens of one pass */
 
-/* Opens and loads; NULL with the running test skipped or failed. */
+/* Opens and loads the test model, or the file at path on one thread with instruction set
+ * isa; NULL with the running test skipped or failed. */
 struct model *direct_open(int32_t activations, int32_t kv_type, int32_t threads);
+struct model *direct_open_file(const char *path, int32_t isa, int32_t activations, int32_t kv_type);
 
 /* Positions 0 .. n-1 in one pass, logits of every position. False: failed. */
 bool direct_forward(struct model *m, const int32_t *token, int32_t n);
+
+/* Positions from .. from+n-1, the ones before having passed; row i of the logits is of
+ * position from+i. */
+bool direct_continue(struct model *m, const int32_t *token, int32_t from, int32_t n);

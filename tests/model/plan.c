@@ -168,6 +168,24 @@ TEST(plan, a_missing_tensor_is_named)
     arena_release(&arena);
 }
 
+TEST(plan, a_tensor_that_nothing_reads_is_refused)
+{
+    struct arena arena;
+    struct gguf g;
+    struct weights w;
+    struct err err = {0};
+    arena_init(&arena, &mem_system);
+    make_directory(&g, &arena, arch_find("llama"), true);
+    add_tensor(&g, &arena, "rope_freqs.weight", small.dim / 2, 1);
+    CHECK_EQ(weights_open(&w, &g, arch_find("llama"), &small, &arena, &err), 0);
+    add_tensor(&g, &arena, "blk.3.attn_output.bias", small.D, 1);
+    CHECK_EQ(weights_open(&w, &g, arch_find("llama"), &small, &arena, &err),
+             INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "tensor blk.3.attn_output.bias is not one of architecture llama as it is "
+                         "served here");
+    arena_release(&arena);
+}
+
 TEST(plan, a_wrong_shape_is_refused_with_both)
 {
     struct arena arena;

@@ -87,7 +87,7 @@ https://example.org/path/to?query=1&b=%20#fragment user.name+tag@mail.example
 a<|im_end|>b <|im_end|> c<|im_<|im_end|>end|>
 <repo_name>x<file_sep>y<filename>z<gh_stars>0-10<jupyter_code>
 \r\n\r\nWindows lines\r\nand\rold Mac\n\n\n   \n  x
-      a  b   c    d     e      \t\t\t  \n \n
+      a  b   c    d     e      \t\t\t  \n \n\x20\x20
 3.14159265358979 1,000,000 2024-01-31T23:59:59Z 007 ½ ¾ ² ³ ① ② Ⅷ ٣٤٥ १२३ 三十
 +1 (555) 010-9999 $12.50 €99,99 £7 ¥1000 100% 5°C −40 ±3 ×2 ÷4 ≤ ≥ ≠ ∞ ∑ ∫ √2
 机器学习是人工智能的一个分支。你好，世界！他说：“真的吗？”

@@ -17,7 +17,7 @@ struct problem {
     int H, K, dim, n_seqs;
     int length[SEQS_MAX];
     enum rope_kind rope;
-    bool normed;
+    bool normed, unrotated;
     float *qkv[SEQS_MAX];   /* (length, (H + 2K) * dim) */
     double *want[SEQS_MAX]; /* (length, H * dim) */
     float norm[2][256];
@@ -96,7 +96,7 @@ static void solve(struct problem *p, int s)
     struct batch batch = {.T = p->length[s], .S = 1, .seq = &seq};
     struct ref_attend op = {.qkv = qkv,
                             .y = p->want[s],
-                            .rotary = rotary,
+                            .rotary = p->unrotated ? NULL : rotary,
                             .q_norm = p->normed ? p->norm[0] : NULL,
                             .k_norm = p->normed ? p->norm[1] : NULL,
                             .eps = 1e-5,
@@ -232,7 +232,7 @@ static void step(struct work *w, const int n[SEQS_MAX])
     }
     struct op_attend op = {.qkv = qkv,
                            .y = y,
-                           .rotary = rotary,
+                           .rotary = p->unrotated ? NULL : rotary,
                            .q_norm = p->normed ? p->norm[0] : NULL,
                            .k_norm = p->normed ? p->norm[1] : NULL,
                            .eps = 1e-5f,
@@ -295,9 +295,10 @@ static void check_error(const struct work *w, const struct way *way)
     for (int s = 0; s < p->n_seqs; s++)
         if (!(error(w, s) < bound[way->type]))
             t_fail(__FILE__, __LINE__,
-                   "isa %d %s, dim %d, heads %d/%d, rope %d, norm %d, chunk %d: error %g", way->isa,
-                   type_name[way->type], p->dim, p->H, p->K, p->rope, p->normed, way->chunk,
-                   error(w, s));
+                   "isa %d %s, dim %d, heads %d/%d, rope %d, norm %d, unrotated %d, chunk %d: "
+                   "error %g",
+                   way->isa, type_name[way->type], p->dim, p->H, p->K, p->rope, p->normed,
+                   p->unrotated, way->chunk, error(w, s));
 }
 
 /* Both ways must give the same bits. */
@@ -333,7 +334,7 @@ TEST(attend, gives_what_the_definition_says)
 {
     int round = 0;
     for (size_t d = 0; d < COUNT_OF(dims); d++)
-        for (int kind = 0; kind < 4; kind++, round++) {
+        for (int kind = 0; kind < 6; kind++, round++) {
             const int *h = heads[(size_t)round % COUNT_OF(heads)];
             struct problem p = {.H = h[0],
                                 .K = h[1],
@@ -341,7 +342,8 @@ TEST(attend, gives_what_the_definition_says)
                                 .n_seqs = 1,
                                 .length = {kind == 0 ? 265 : 37 + round},
                                 .rope = kind & 1 ? ROPE_HALF : ROPE_INTERLEAVED,
-                                .normed = kind & 2};
+                                .normed = (kind & 2) || kind == 5,
+                                .unrotated = kind >= 4};
             problem_init(&p);
             FOR_EACH_ISA(isa)
             for (int type = KV_BF16; type <= KV_F32; type++) {
@@ -366,7 +368,8 @@ TEST(attend, chunks_and_lanes_do_not_change_a_bit)
                             .n_seqs = 1,
                             .length = {d == 0 ? 280 : 90},
                             .rope = d % 2 ? ROPE_HALF : ROPE_INTERLEAVED,
-                            .normed = d % 3 == 0};
+                            .normed = d % 3 == 0,
+                            .unrotated = d % 4 == 1};
         problem_init(&p);
         FOR_EACH_ISA(isa)
         for (int type = KV_BF16; type <= KV_F32; type++)

@@ -83,13 +83,13 @@ void ref_head(const struct ref_head *op, const struct batch *batch)
     free(x);
 }
 
-/* out = the head x, normalized and rotated by the angles of its token. */
+/* out = the head x, normalized and rotated by the angles of its token, if there are any. */
 static void rotate(double *out, const double *x, const float *weight, const double *rotary,
                    const struct ref_attend *op)
 {
     int half = op->dim / 2;
     norm(out, x, weight, op->eps, op->dim);
-    for (int i = 0; i < half; i++) {
+    for (int i = 0; rotary && i < half; i++) {
         int a = op->rope == ROPE_HALF ? i : 2 * i;
         int b = op->rope == ROPE_HALF ? i + half : 2 * i + 1;
         double u = out[a], v = out[b];
@@ -126,7 +126,7 @@ static void attend_token(const struct ref_attend *op, int s, int t, int position
 {
     int dim = op->dim, width = op->K * dim;
     const double *q = op->qkv + t * (op->H + 2 * op->K) * dim;
-    const double *rotary = op->rotary + t * dim;
+    const double *rotary = op->rotary ? op->rotary + t * dim : NULL;
     for (int h = 0; h < op->K; h++) {
         const double *k = q + (op->H + h) * dim, *v = k + width;
         rotate(op->k[s] + position * width + h * dim, k, op->k_norm, rotary, op);

@@ -34,7 +34,7 @@ struct ref_linear {
 struct ref_attend {
     const double *qkv;            /* (T, (H + 2K) * dim) */
     double *y;                    /* (T, H * dim) */
-    const double *rotary;         /* (T, 2, dim/2) */
+    const double *rotary;         /* (T, 2, dim/2) or NULL */
     const float *q_norm, *k_norm; /* (dim) or NULL */
     double eps, scale;
     int H, K, dim;

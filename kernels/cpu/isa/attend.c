@@ -154,7 +154,7 @@ static const float *head_of(const struct op_attend *op, int t, int head)
 
 static struct rotary rotary_of(const struct op_attend *op, int t, float scale)
 {
-    return (struct rotary){.angles = op->rotary + (size_t)t * (size_t)op->dim,
+    return (struct rotary){.angles = op->rotary ? op->rotary + (size_t)t * (size_t)op->dim : NULL,
                            .kind = (enum rope_kind)op->rope,
                            .dim = op->dim,
                            .eps = op->eps,

@@ -52,9 +52,9 @@ static inline size_t partial_stride(const struct kv_layout *layout)
     return (size_t)layout->width + PARTIAL_EXTRA;
 }
 
-/* out = x normalized by weight (NULL: as it is), rotated, times scale; (dim). */
+/* out = x normalized by weight (NULL: as it is), rotated, times scale; (dim). May not be x. */
 struct rotary {
-    const float *angles; /* (2, dim/2) cos, sin of one token */
+    const float *angles; /* (2, dim/2) cos, sin of one token; NULL: no rotation */
     enum rope_kind kind;
     int dim;
     float eps, scale;

@@ -54,6 +54,14 @@ static void rotate_interleaved(const float *angles, float scale, const float *x,
     }
 }
 
+static void scale_only(float scale, const float *x, float *out, int n)
+{
+    for (int i = 0; i < n; i += LANES) {
+        int m = MIN(n - i, LANES);
+        vf_store_first(out + i, vf_mul(vf_load_first(x + i, m), vf_set1(scale)), m);
+    }
+}
+
 void ISA_FN(rotate)(const struct rotary *rotary, const float *x, const float *weight, float *out)
 {
     float normalized[KV_DIM_MAX];
@@ -61,7 +69,9 @@ void ISA_FN(rotate)(const struct rotary *rotary, const float *x, const float *we
         normalize(x, weight, rotary->eps, rotary->dim, normalized);
         x = normalized;
     }
-    if (rotary->kind == ROPE_HALF)
+    if (!rotary->angles)
+        scale_only(rotary->scale, x, out, rotary->dim);
+    else if (rotary->kind == ROPE_HALF)
         rotate_half(rotary->angles, rotary->scale, x, out, rotary->dim / 2);
     else
         rotate_interleaved(rotary->angles, rotary->scale, x, out, rotary->dim / 2);

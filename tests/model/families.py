@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Makes tests/model/families.json: the logits of the models that families_gguf.py writes, by
+Hugging Face's own code (pip install torch transformers; without a GPU will do).
+
+    tests/model/families.py                        rewrites the committed file
+    tests/model/families.py --llama-cpp DIR        how far llama.cpp is from it (pip install
+                                                   llama-cpp-python), on the files in DIR
+
+Everything runs in double precision; Hugging Face's norms, rotary angles and softmax are
+float32 nevertheless. float32_off says how far its float32 is from that, as the test counts:
+largest difference over the root mean square of the logits. Per family and grain:
+
+    kept     per position of the prompt the logits of ids (53 position + 44 j) mod vocabulary,
+             j in 0 .. 7
+    greedy   the tokens that follow the prompt, each the one with the largest logit
+    margin   the smallest lead that one of them had, as a share of the same root mean square
+"""
+import argparse
+import json
+
+from families_gguf import CONTEXT, FAMILIES, GRAINS, random_numbers, tensors_of, vocabulary
+
+OUT = "tests/model/families.json"
+V = len(vocabulary()[0])
+N_PROMPT, N_GREEDY, N_KEPT = 40, 24, 8
+
+
+def prompt():
+    return [int(x * 2**22) % V for x in random_numbers("prompt", "ids", N_PROMPT, "fine")]
+
+
+def kept_ids(position):
+    return [(53 * position + 44 * j) % V for j in range(N_KEPT)]
+
+
+def hf_model(family, grain):
+    import torch
+    import transformers
+    f = FAMILIES[family]
+    name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
+            "smollm3": "SmolLM3"}["mistral" if family == "mistral" else f["arch"]]
+    more = {"sliding_window": None} if name == "Mistral" else {}
+    config = getattr(transformers, name + "Config")(
+        vocab_size=V, hidden_size=f["D"], intermediate_size=f["F"], num_hidden_layers=f["L"],
+        num_attention_heads=f["H"], num_key_value_heads=f["K"], head_dim=f["dim"],
+        max_position_embeddings=CONTEXT, rms_norm_eps=f["eps"], tie_word_embeddings=f["tied"],
+        rope_parameters={"rope_type": "default", "rope_theta": f["theta"], **f.get("rope", {})},
+        pad_token_id=None, attn_implementation="eager", **more)
+    model = getattr(transformers, name + "ForCausalLM")(config).double().eval()
+    weights = {}
+    for t in tensors_of(family, grain):
+        shape = (t.rows, t.length) if t.rows else (t.length,)
+        weights[t.hf] = torch.tensor(t.numbers, dtype=torch.float64).reshape(shape)
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    if unexpected or missing != (["lm_head.weight"] if f["tied"] else []):
+        raise SystemExit(f"{family}: missing {missing}, unexpected {unexpected}")
+    model.tie_weights()
+    return model
+
+
+def root_mean_square(x):
+    return float(x.double().square().mean().sqrt())
+
+
+def measure(family, grain, ids):
+    import torch
+    model = hf_model(family, grain)
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids])).logits[0]
+        size, tokens, margin = root_mean_square(logits), list(ids), float("inf")
+        for _ in range(N_GREEDY):
+            best = model(torch.tensor([tokens])).logits[0, -1].topk(2)
+            margin = min(margin, float(best.values[0] - best.values[1]) / size)
+            tokens.append(int(best.indices[0]))
+        single = model.float()(torch.tensor([ids])).logits[0].double()
+    off = float((single - logits).abs().max()) / size
+    print(f"{family:14s} {grain:7s} logits {size:.2f}, float32 off by {off:.1e}, smallest margin "
+          f"{margin:.1e}, {len(set(tokens[N_PROMPT:]))} different tokens")
+    kept = [[float(f"{float(logits[p, i]):.8g}") for i in kept_ids(p)] for p in range(len(ids))]
+    return {"float32_off": float(f"{off:.1e}"), "margin": float(f"{margin:.1e}"),
+            "greedy": tokens[N_PROMPT:], "kept": kept}
+
+
+def make():
+    import torch
+    import transformers
+    ids = prompt()
+    rows = [{"name": family, "fine": measure(family, "fine", ids),
+             "coarse": measure(family, "coarse", ids)} for family in FAMILIES]
+    head = {"made_by": f"tests/model/families.py, transformers {transformers.__version__}, "
+                       f"torch {torch.__version__}", "vocabulary": V, "prompt": ids}
+    with open(OUT, "w", encoding="utf-8") as f:
+        f.write(json.dumps(head)[:-1] + ', "families": [\n')
+        f.write(",\n".join(json.dumps(row, separators=(",", ":")) for row in rows) + "\n]}\n")
+
+
+def compare_llama_cpp(folder):
+    from llama_cpp import Llama
+    with open(OUT, encoding="utf-8") as f:
+        golden = json.load(f)
+    for row in golden["families"]:
+        # It takes these two from its caller, not from the file.
+        rope = FAMILIES[row["name"]].get("rope", {})
+        for form, grain in GRAINS.items():
+            model = Llama(f"{folder}/family-{row['name']}-{form}.gguf", n_ctx=256, logits_all=True,
+                          flash_attn=False, type_k=0, type_v=0, verbose=False,
+                          **{"yarn_" + k: v for k, v in rope.items() if k.startswith("beta")})
+            model.eval(golden["prompt"])
+            pairs = [(float(model.scores[p][i]), want) for p in range(N_PROMPT)
+                     for i, want in zip(kept_ids(p), row[grain]["kept"][p])]
+            size = (sum(b * b for _, b in pairs) / len(pairs)) ** 0.5
+            print(f"{row['name']:14s} {form:5s} {max(abs(a - b) for a, b in pairs) / size:.1e}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--llama-cpp", metavar="DIR")
+    args = parser.parse_args()
+    if args.llama_cpp:
+        compare_llama_cpp(args.llama_cpp)
+    else:
+        make()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Writes one small model per family in GGUF, random but the same everywhere, with every
+switch of the family on. families.json has what Hugging Face's code makes of them.
+
+    tests/model/families_gguf.py DIR     DIR/family-NAME-FORMAT.gguf for each
+
+A weight is a number of 23 bits and a sign ("fine", format f32), or of 7 bits and a sign
+("coarse", formats f16, bf16 and q8_0, which all hold it exactly), times a power of two.
+Vectors are fine in every file. The bits are SHAKE-128 of "FAMILY/TENSOR", with the name
+and the order of rows that Hugging Face's code gives the tensor.
+"""
+import array
+import hashlib
+import math
+import struct
+import sys
+
+from gguf_write import F32, STRING, U32, key, tokenizer_keys, vocabulary, write
+
+GRAINS = {"f32": "fine", "f16": "coarse", "bf16": "coarse", "q8_0": "coarse"}
+CONTEXT = 2048
+
+# D, F: widths; H, K: query and key heads; dim: width of a head; L: layers. K = H is left out
+# of the file, and so is dim = D / H, which is what a reader must assume.
+FAMILIES = {
+    "llama3": dict(
+        arch="llama", pre="llama-bpe", D=128, F=256, H=4, K=2, dim=32, L=2, tied=True, eps=1e-2,
+        theta=500000.0, rope=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0,
+                                  high_freq_factor=4.0, original_max_position_embeddings=256)),
+    "llama-linear": dict(
+        arch="llama", pre="gpt-2", D=64, F=160, H=4, K=4, dim=16, L=2, tied=False, eps=1e-5,
+        theta=10000.0, rope=dict(rope_type="linear", factor=4.0)),
+    "mistral": dict(
+        arch="llama", pre="tekken", D=96, F=224, H=4, K=2, dim=40, L=3, tied=False, eps=1e-5,
+        theta=1000000.0),
+    "qwen2": dict(
+        arch="qwen2", pre="qwen2", D=64, F=128, H=4, K=2, dim=16, L=3, tied=True, eps=1e-3,
+        theta=1000000.0, bias=True),
+    "qwen2-yarn": dict(
+        arch="qwen2", pre="qwen2", D=96, F=192, H=3, K=1, dim=32, L=2, tied=False, eps=1e-6,
+        theta=10000.0, bias=True,
+        rope=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=512)),
+    "qwen3": dict(
+        arch="qwen3", pre="qwen2", D=64, F=192, H=4, K=2, dim=32, L=3, tied=False, eps=1e-2,
+        theta=1000000.0, norms=True),
+    "qwen3-yarn": dict(
+        arch="qwen3", pre="qwen2", D=96, F=128, H=4, K=4, dim=48, L=2, tied=True, eps=1e-4,
+        theta=1000000.0, norms=True,
+        rope=dict(rope_type="yarn", factor=2.0, original_max_position_embeddings=256,
+                  beta_fast=16.0, beta_slow=2.0)),
+    "smollm3": dict(
+        arch="smollm3", pre="smaug-bpe", D=64, F=128, H=4, K=1, dim=16, L=5, tied=True, eps=1e-6,
+        theta=5000000.0),
+}
+
+
+def random_numbers(family, name, n, grain):
+    """n multiples of 2^-22 (fine) or 2^-7 in -1 .. 1."""
+    bits = array.array("I", hashlib.shake_128(f"{family}/{name}".encode()).digest(4 * n))
+    if sys.byteorder == "big":
+        bits.byteswap()
+    if grain == "fine":
+        return [((b >> 9) - (1 << 22)) * 2.0**-22 for b in bits]
+    return [max((b >> 24) - 128, -127) * 2.0**-7 for b in bits]
+
+
+# Of each kind of tensor: its name here, its name there, how large its numbers may be.
+MATRICES = [
+    ("attn_q", "self_attn.q_proj", 0.5), ("attn_k", "self_attn.k_proj", 0.25),
+    ("attn_v", "self_attn.v_proj", 0.25), ("attn_output", "self_attn.o_proj", 0.25),
+    ("ffn_gate", "mlp.gate_proj", 0.25), ("ffn_up", "mlp.up_proj", 0.25),
+    ("ffn_down", "mlp.down_proj", 0.125)]
+NORMS = [("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm")]
+HEAD_NORMS = [("attn_q_norm", "self_attn.q_norm"), ("attn_k_norm", "self_attn.k_norm")]
+
+
+def shapes(f):
+    """Rows and their length of each matrix."""
+    q, kv = f["H"] * f["dim"], f["K"] * f["dim"]
+    return {"attn_q": (q, f["D"]), "attn_k": (kv, f["D"]), "attn_v": (kv, f["D"]),
+            "attn_output": (f["D"], q), "ffn_gate": (f["F"], f["D"]), "ffn_up": (f["F"], f["D"]),
+            "ffn_down": (f["D"], f["F"])}
+
+
+class Tensor:
+    """name: in the file; hf: there; numbers in the order of Hugging Face's rows."""
+
+    def __init__(self, family, name, hf, rows, length, size, grain, offset=0.0):
+        self.name, self.hf, self.rows, self.length, self.size = name, hf, rows, length, size
+        count = (rows or 1) * length
+        self.numbers = [offset + size * x for x in random_numbers(family, hf, count, grain)]
+
+
+def tensors_of(family, grain):
+    f, n_tokens = FAMILIES[family], len(vocabulary()[0])
+    matrix = shapes(f)
+    yield Tensor(family, "token_embd.weight", "model.embed_tokens.weight", n_tokens, f["D"], 0.25,
+                 grain)
+    if not f["tied"]:
+        yield Tensor(family, "output.weight", "lm_head.weight", n_tokens, f["D"], 0.25, grain)
+    yield Tensor(family, "output_norm.weight", "model.norm.weight", None, f["D"], 0.5, "fine", 1.0)
+    for layer in range(f["L"]):
+        here, there = f"blk.{layer}.", f"model.layers.{layer}."
+        for name, hf in NORMS:
+            yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", None, f["D"], 0.5,
+                         "fine", 1.0)
+        for name, hf in HEAD_NORMS if f.get("norms") else []:
+            yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", None, f["dim"],
+                         0.5, "fine", 1.0)
+        for name, hf, size in MATRICES:
+            yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", *matrix[name], size,
+                         grain)
+        for name, hf, _ in MATRICES[:3] if f.get("bias") else []:
+            yield Tensor(family, f"{here}{name}.bias", f"{there}{hf}.bias", None, matrix[name][0],
+                         1.0, "fine")
+
+
+# ---- What a converter does
+
+
+def interleave(rows, heads):
+    """Row i and row i + half of a head become neighbours: Llama's order in GGUF files."""
+    dim = len(rows) // heads
+    return [rows[h * dim + (i % 2) * (dim // 2) + i // 2] for h in range(heads) for i in range(dim)]
+
+
+def llama3_factors(f):
+    """What each rotary frequency is divided by."""
+    rope, factors = f["rope"], []
+    original = rope["original_max_position_embeddings"]
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    for i in range(0, f["dim"], 2):
+        turns = original / (2 * math.pi * f["theta"] ** (i / f["dim"]))
+        smooth = min(max((turns - low) / (high - low), 0), 1)
+        factors.append(1 / ((1 - smooth) / rope["factor"] + smooth))
+    return factors
+
+
+def pack_bf16(numbers):
+    """Exact: the numbers have no bits in the half that is cut off."""
+    raw = struct.pack(f"<{len(numbers)}f", *numbers)
+    return b"".join(raw[i + 2:i + 4] for i in range(0, len(raw), 4))
+
+
+def pack_q8_0(numbers, size):
+    scale = struct.pack("<e", size * 2.0**-7)
+    quants = [int(x / size * 128) for x in numbers]
+    return b"".join(scale + struct.pack("<32b", *quants[i:i + 32])
+                    for i in range(0, len(quants), 32))
+
+
+def pack(tensor, numbers, form):
+    if form == "q8_0":
+        return pack_q8_0(numbers, tensor.size)
+    if form == "bf16":
+        return pack_bf16(numbers)
+    return struct.pack(f"<{len(numbers)}{'e' if form == 'f16' else 'f'}", *numbers)
+
+
+def convert(tensor, f, form):
+    """As the file has it: name, shape, format, bytes."""
+    if not tensor.rows:
+        return tensor.name, (tensor.length,), "f32", pack(tensor, tensor.numbers, "f32")
+    numbers, n = tensor.numbers, tensor.length
+    heads = {"attn_q": f["H"], "attn_k": f["K"]}.get(tensor.name.split(".")[-2])
+    if heads and f["arch"] in ("llama", "smollm3"):
+        rows = interleave([numbers[i:i + n] for i in range(0, len(numbers), n)], heads)
+        numbers = [x for row in rows for x in row]
+    return tensor.name, (n, tensor.rows), form, pack(tensor, numbers, form)
+
+
+def keys_of(family):
+    f = FAMILIES[family]
+    arch, rope = f["arch"], f.get("rope", {})
+    keys = [
+        key("general.architecture", STRING, arch), key("general.name", STRING, family),
+        key(f"{arch}.block_count", U32, f["L"]), key(f"{arch}.context_length", U32, CONTEXT),
+        key(f"{arch}.embedding_length", U32, f["D"]),
+        key(f"{arch}.feed_forward_length", U32, f["F"]),
+        key(f"{arch}.attention.head_count", U32, f["H"]),
+        key(f"{arch}.attention.layer_norm_rms_epsilon", F32, f["eps"]),
+        key(f"{arch}.rope.freq_base", F32, f["theta"])]
+    if f["K"] != f["H"]:
+        keys.append(key(f"{arch}.attention.head_count_kv", U32, f["K"]))
+    if f["dim"] != f["D"] // f["H"]:
+        keys += [key(f"{arch}.attention.key_length", U32, f["dim"]),
+                 key(f"{arch}.attention.value_length", U32, f["dim"])]
+    if arch in ("llama", "smollm3"):
+        keys.append(key(f"{arch}.rope.dimension_count", U32, f["dim"]))
+    if rope.get("rope_type") in ("linear", "yarn"):
+        keys += [key(f"{arch}.rope.scaling.type", STRING, rope["rope_type"]),
+                 key(f"{arch}.rope.scaling.factor", F32, rope["factor"])]
+    if rope.get("rope_type") == "yarn":
+        keys.append(key(f"{arch}.rope.scaling.original_context_length", U32,
+                        rope["original_max_position_embeddings"]))
+        keys += [key(f"{arch}.rope.scaling.yarn_{name}", F32, rope[name])
+                 for name in ("beta_fast", "beta_slow") if name in rope]
+    return keys + tokenizer_keys(f["pre"], *vocabulary())
+
+
+def write_family(family, folder):
+    f, tensors = FAMILIES[family], {}
+    for form, grain in GRAINS.items():
+        if grain not in tensors:
+            tensors[grain] = list(tensors_of(family, grain))
+        rows = [convert(t, f, form) for t in tensors[grain]]
+        if f.get("rope", {}).get("rope_type") == "llama3":
+            factors = llama3_factors(f)
+            rows.append(("rope_freqs.weight", (len(factors),), "f32",
+                         struct.pack(f"<{len(factors)}f", *factors)))
+        write(f"{folder}/family-{family}-{form}.gguf", keys_of(family), rows)
+
+
+def main():
+    for family in FAMILIES:
+        write_family(family, sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()
