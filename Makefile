@@ -184,38 +184,43 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(ARCHIVE)
 	$(Q)$(CC) $(ALL_C) -Wno-missing-prototypes -Itests -I. $< tests/fuzz/replay.c -o $@ $(ARCHIVE) \
 	    $(STATIC) $(LIBS)
 
-# The same under the sanitizers: everything but the operations' tables of shapes.
-SAN_TESTS := $(filter-out $(BUILD)/tests/op/% $(BUILD)/tests/model/invariance \
-                          $(BUILD)/tests/model/greedy,$(TESTS))
-TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool queue ring ring_threads stream engine \
-                engine_host engine_faults)
+# The same under the sanitizers. What computes minutes with the test model is left out, one
+# of the validator's tests runs it in their place.
+SAN_TESTS := $(filter-out $(addprefix $(BUILD)/tests/model/,logits greedy invariance),$(TESTS))
+TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool queue doorbell ring ring_threads stream engine \
+                engine_host engine_faults engine_pages) $(BUILD)/tests/op/op_backend
+SAN_VALIDATOR := "$(VALIDATOR) --cycles 100 $(LIB) --model $(TINY)" \
+                 "$(VALIDATOR) --only submit-before-ready $(LIB) --model $(MODEL)"
 
-# Objects compiled with a sanitizer live in a build folder of their own.
-SANITIZE = $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-$(1) SAN="-fsanitize=$(2)" \
-           CFLAGS="-O1 -g -fno-omit-frame-pointer -Wno-format-truncation"
+comma  := ,
+MEMORY := address$(comma)undefined$(comma)float-cast-overflow
+
+# Objects compiled with a sanitizer live in a build folder of their own, the models do not.
+SANITIZE = mkdir -p $(BUILD)/models $(BUILD)-$(1) && \
+    ln -sfn $(abspath $(BUILD))/models $(BUILD)-$(1)/models && \
+    $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-$(1) SAN="-fsanitize=$(2)" \
+        CFLAGS="-O1 -g -fno-omit-frame-pointer -Wno-format-truncation" $(3)
 
 asan: ## build and run the tests and fuzz corpora under ASan and UBSan
-	@mkdir -p $(BUILD)-asan && ln -sfn ../$(BUILD)/models $(BUILD)-asan/models
-	+@$(call SANITIZE,asan,address$(comma)undefined -fno-sanitize-recover=undefined) sanitized
+	+@$(call SANITIZE,asan,$(MEMORY) -fno-sanitize-recover=undefined,sanitized)
 
 tsan: ## build and run the tests with threads under TSan
-	+@$(call SANITIZE,tsan,thread) sanitized-threads
+	+@$(call SANITIZE,tsan,thread,sanitized-threads)
 
-comma := ,
+sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(LIB) $(VALIDATOR) $(TINY) $(FAMILIES) $(LOCALE) model
+	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(SAN_VALIDATOR) \
+	    $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
+
+sanitized-threads: $(TSAN_TESTS) $(LIB) $(VALIDATOR) $(TINY) model
+	@BUILD=$(BUILD) tests/run.sh $(TSAN_TESTS) $(SAN_VALIDATOR)
 
 bf16: ## run the tests of the BF16 kernels on a processor with AVX-512 but without BF16
-	@mkdir -p $(BUILD)-bf16 && ln -sfn ../$(BUILD)/models $(BUILD)-bf16/models
+	@mkdir -p $(BUILD)/models $(BUILD)-bf16 && ln -sfn $(abspath $(BUILD))/models $(BUILD)-bf16/models
 	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-bf16 BF16=fma bf16-run
 
 BF16_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(OP_SRC)) $(BUILD)/tests/model/invariance
 bf16-run: $(BF16_TESTS)
 	@BUILD=$(BUILD) tests/run.sh $(BF16_TESTS)
-
-sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE)
-	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
-
-sanitized-threads: $(TSAN_TESTS)
-	@BUILD=$(BUILD) tests/run.sh $(TSAN_TESTS)
 
 CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/abi/imports.sh $(LIB)" \
           "tests/abi/abidiff.sh $(LIB)" tests/abi/layout_bindings.py tests/lint.sh \
@@ -231,24 +236,28 @@ check-run:
 
 check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE)
 
-check-long: check asan tsan fuzz ## check, sanitizers, each fuzz target for FUZZ_SECONDS
-	@$(VALIDATOR) $(LIB) --model $(MODEL)
+check-long: check bf16 asan tsan fuzz ## check, sanitizers, fuzzing, the validator on the test model
+	@BUILD=$(BUILD) tests/run.sh "$(VALIDATOR) --cycles 100 $(LIB) --model $(MODEL)"
 
-# Coverage-guided, with clang's libFuzzer; new inputs stay under $(BUILD).
+# Coverage-guided, with clang's libFuzzer; new inputs, and those that fail, stay under $(BUILD).
+FUZZER := $(FUZZ:%=$(BUILD)/fuzzer/%)
+FUZZER_RUN = $(BUILD)/fuzzer/$(1) -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
+    -print_final_stats=1 $(patsubst %,-dict=%,$(wildcard tests/fuzz/$(1).dict)) \
+    -artifact_prefix=$(BUILD)/found/$(1)- $(BUILD)/found/$(1) tests/fuzz/corpus/$(1)
+
 fuzz: ## run each fuzz target for FUZZ_SECONDS (clang)
 	@tests/deps.sh lint
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)-fuzz CC=clang \
-	    SAN="-fsanitize=fuzzer-no-link,address,undefined" CFLAGS="-O1 -g" fuzz-run
+	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-fuzz CC=clang CFLAGS="-O1 -g" \
+	    SAN="-fsanitize=fuzzer-no-link,$(MEMORY) -fno-sanitize-recover=undefined" fuzz-run
 
-fuzz-run: $(ARCHIVE)
-	@mkdir -p $(BUILD)/fuzz
-	@for f in $(FUZZ); do \
-	    mkdir -p $(BUILD)/found/$$f; \
-	    clang $(BASE) -O1 -g -fsanitize=fuzzer,address,undefined -Itests -I. tests/fuzz/$$f.c \
-	        -o $(BUILD)/fuzz/$$f $(ARCHIVE) $(STATIC) $(LIBS) && \
-	    $(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
-	        $(BUILD)/found/$$f tests/fuzz/corpus/$$f || exit 1; \
-	done
+$(BUILD)/fuzzer/%: tests/fuzz/%.c $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALL_C) -fsanitize=fuzzer -Itests -I. $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
+fuzz-run: $(FUZZER)
+	@mkdir -p $(FUZZ:%=$(BUILD)/found/%)
+	@BUILD=$(BUILD) tests/run.sh $(foreach f,$(FUZZ),"$(call FUZZER_RUN,$(f))")
 
 # ---- The boundary: its own tests use a stand-in engine; the validator takes any object.
 

@@ -129,16 +129,24 @@ void emit_resume(struct emit *e, struct seq *seq)
         send_or_park(e, seq);
 }
 
-void emit_done(struct emit *e, struct job *job, uint64_t now_ns)
+bool emit_rest(struct emit *e, struct job *job)
 {
-    const struct request *request = job->request;
+    bool sent = true;
     for (int32_t i = 0; i < job->n_seq; i++) {
         struct seq *seq = &job->seq[i];
         e->n_draining -= seq->state == SEQ_DRAINING;
         if (seq->state != SEQ_ENDED && seq->state != SEQ_DRAINING)
             (void)detok_flush(&seq->detok, &seq->text);
-        (void)send(e, seq);
+        seq->state = SEQ_ENDED;
+        sent &= send(e, seq) == RING_OK;
     }
+    return sent || job->err.code == INFLIGHT_E_CANCELLED ||
+           job->request->overflow == INFLIGHT_OVERFLOW_FAIL;
+}
+
+void emit_done(struct emit *e, struct job *job, uint64_t now_ns)
+{
+    const struct request *request = job->request;
     struct ring_done done = {.status = job->err.code,
                              .finish = job->finish,
                              .n_tokens = job->n_generated,

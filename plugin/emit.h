@@ -22,7 +22,11 @@ void emit_token(struct emit *e, struct seq *seq, const struct sample_output *out
  * makes the next poll wake the engine. */
 void emit_resume(struct emit *e, struct seq *seq);
 
-/* The end of the whole request, whose sequences the scheduler has no more: what they still
- * hold, as far as the ring has room, and the DONE. The slot belongs to the ring and the
- * queue afterwards. */
+/* The request is over and the scheduler has its sequences no more: sends what they still
+ * hold. False: the ring has no room for some of it, and the next poll wakes the engine to
+ * try again. A request that was cancelled or asked to fail when its stream is full does
+ * not wait for that. */
+bool emit_rest(struct emit *e, struct job *job);
+
+/* The DONE. The slot belongs to the ring and the queue afterwards. */
 void emit_done(struct emit *e, struct job *job, uint64_t now_ns);

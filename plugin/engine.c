@@ -92,13 +92,13 @@ static void publish(struct engine *e)
     board_set_stats(e->board, &stats);
 }
 
-/* The nearest deadline of a request, UINT64_MAX if there is none. */
+/* The nearest deadline of a request that is not over, UINT64_MAX if there is none. */
 static uint64_t next_deadline(const struct engine *e)
 {
     uint64_t next = UINT64_MAX;
     for (uint32_t i = 0; i < e->n_live; i++) {
         uint64_t deadline = e->job[e->live[i]].request->deadline_ns;
-        if (deadline && deadline < next)
+        if (deadline && deadline < next && !e->job[e->live[i]].over)
             next = deadline;
     }
     return next;
@@ -123,14 +123,15 @@ static void withdraw(struct engine *e)
     }
 }
 
-/* Jobs that are over get their DONE, and their memory is given back. */
-static uint32_t retire(struct engine *e)
+/* Jobs that are over get their DONE, and their memory is given back; those whose last text
+ * waits for the host only if this is the end of all. */
+static uint32_t retire(struct engine *e, bool last)
 {
     uint32_t n_left = 0, n_live = e->n_live;
     uint64_t now_ns = clock_ns();
     for (uint32_t i = 0; i < n_live; i++) {
         struct job *job = &e->job[e->live[i]];
-        if (!job->over) {
+        if (!job->over || (!emit_rest(&e->emit, job) && !last)) {
             e->live[n_left++] = e->live[i];
             continue;
         }
@@ -149,7 +150,7 @@ static void finish_turn(struct engine *e)
         e->counts.step_ns += clock_ns() - e->now_ns;
     withdraw(e);
     publish(e);
-    uint32_t n_retired = retire(e);
+    uint32_t n_retired = retire(e, false);
     e->idle = !stepped && n_retired == 0 && queue_waiting(e->queue) == 0;
 }
 
@@ -164,7 +165,7 @@ static void shut_down(struct engine *e)
         for (uint32_t i = 0; i < e->n_live; i++)
             job_fail(&e->job[e->live[i]], INFLIGHT_E_SHUTDOWN, "the engine is being freed");
         withdraw(e);
-    } while (retire(e) > 0);
+    } while (retire(e, true) > 0);
 }
 
 static void *engine_main(void *arg)

@@ -20,7 +20,7 @@
 
 #define EXIT_SKIP 77
 
-struct target target;
+struct target target = {.cycles = 1000};
 
 static int result_fd = -1; /* of a child: its message */
 static int n_passed, n_failed, n_skipped;
@@ -204,6 +204,7 @@ static void usage(FILE *to)
           "  --config FILE  configuration of the engines that the tests open\n"
           "  --model FILE   or a model: the configuration is written for it\n"
           "  --only NAME    one test\n"
+          "  --cycles N     times that the object is loaded and unloaded, default 1000\n"
           "  --list         names of all tests\n"
           "  -h, --help     this text\n",
           to);
@@ -230,6 +231,14 @@ static bool set_model(const char *path)
     return true;
 }
 
+static bool set_cycles(const char *text)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    target.cycles = (int)n;
+    return end != text && !*end && n >= CYCLES_LEAST && n <= 1000000;
+}
+
 /* 0: go on; otherwise the exit status + 1. */
 static int parse(int argc, char **argv, const char **only)
 {
@@ -253,6 +262,8 @@ static int parse(int argc, char **argv, const char **only)
             ok = absolute(value, target.config_path);
         else if (strcmp(argv[i], "--model") == 0 && value)
             ok = set_model(value);
+        else if (strcmp(argv[i], "--cycles") == 0 && value)
+            ok = set_cycles(value);
         else
             ok = false;
         i++;
@@ -272,7 +283,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     printf("{\n  \"library\": ");
     print_json_text(target.object);
-    printf(",\n  \"tests\": [");
+    printf(",\n  \"cycles\": %d,\n  \"tests\": [", target.cycles);
     int n = for_each(only, run_test);
     printf("\n  ],\n  \"passed\": %d,\n  \"failed\": %d,\n  \"skipped\": %d\n}\n", n_passed,
            n_failed, n_skipped);

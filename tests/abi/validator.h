@@ -16,9 +16,13 @@ struct target {
     char object[4096];      /* absolute path of the shared object */
     char config_path[4096]; /* absolute, or empty: config */
     char config[8192];
+    int cycles; /* of the test that loads and unloads the object again and again */
 };
 
 extern struct target target;
+
+#define CYCLES_WARM  20 /* until the process has grown to its size */
+#define CYCLES_LEAST 50
 
 struct test {
     const char *name, *what;

