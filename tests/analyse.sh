@@ -5,6 +5,9 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
+for tool in cppcheck clang-tidy-14; do
+    command -v $tool >/dev/null || { echo "analyse: no $tool, see tests/deps.sh lint"; exit 2; }
+done
 JOBS=$(nproc)
 # One instruction set stands for all: the files of kernels/cpu/isa are the same C for each.
 FLAGS="-D_GNU_SOURCE -DINFLIGHT_BUILD -DISA=plain -DISA_PLAIN=1 -I. -Iinclude -Ihostapi -Itests"
