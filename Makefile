@@ -331,6 +331,6 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
 .PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
-        sanitized-threads fuzz fuzz-run lint bench bench-kernels bench-versus validator install clean help
+        sanitized-threads bf16 bf16-run fuzz fuzz-run lint bench bench-kernels bench-versus validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
