@@ -312,9 +312,10 @@ bench-versus: $(LIB) $(BUILD)/bin/serve model ## tokens/s beside llama.cpp, roun
 
 # ---- The rest
 
-lint: ## format, sizes, layering, forbidden calls
+lint: ## format, sizes, layering, forbidden calls; cppcheck and clang-tidy
 	@tests/deps.sh lint
 	@tests/lint.sh
+	@tests/analyse.sh
 
 install: $(LIB) ## install library, header and host bindings under PREFIX
 	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include \

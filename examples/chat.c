@@ -24,6 +24,8 @@ static void on_interrupt(int signal)
 
 static void put(struct text *text, const char *bytes, size_t n)
 {
+    if (n == 0)
+        return;
     if (text->cap - text->len < n) {
         text->cap = 2 * (text->len + n);
         text->ptr = realloc(text->ptr, text->cap);

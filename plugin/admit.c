@@ -61,7 +61,7 @@ static bool collect_ends(const struct engine *e, struct job *job)
     int32_t n_stop = job->sampling.n_stop_token;
     if (job->sampling.ignore_eos || n_stop == 0)
         return true;
-    int32_t *end = arena_take_array(&job->arena, (size_t)(e->n_end + n_stop), sizeof *end);
+    int32_t *end = arena_take_array(&job->arena, (size_t)e->n_end + (size_t)n_stop, sizeof *end);
     if (!end)
         return false;
     memcpy(end, e->end, (size_t)e->n_end * sizeof *end);

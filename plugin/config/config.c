@@ -277,7 +277,9 @@ static int32_t read_sections(struct reader *r)
 static int32_t read_document(struct reader *r)
 {
     int32_t code;
-    if ((code = next(r)) || (code = next(r))) /* stream start, document start or stream end */
+    if ((code = next(r))) /* stream start */
+        return code;
+    if ((code = next(r))) /* document start or stream end */
         return code;
     if (r->event.type == YAML_STREAM_END_EVENT)
         return refuse(r, (struct place){1, 1}, "the configuration is empty");

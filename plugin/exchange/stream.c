@@ -99,7 +99,7 @@ static void drop_oldest(struct stream *s, uint32_t need)
         start += words_of(old.bytes);
         atomic_store(&s->first, start);
         if (old.kind == RECORD_LAST) {
-            append(s, head, &old, NULL);
+            append(s, head, &old, "");
             head += RECORD_WORDS;
         }
     }

@@ -246,8 +246,8 @@ static int32_t fetch_header(const struct file *file, struct arena *arena, const 
 
 int32_t gguf_open(struct gguf *g, const struct file *file, struct arena *arena, struct err *err)
 {
-    const uint8_t *header;
-    size_t n, need;
+    const uint8_t *header = NULL;
+    size_t n = 0, need;
 
     *g = (struct gguf){.version = 0};
     int32_t rc = fetch_header(file, arena, &header, &n, err);

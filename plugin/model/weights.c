@@ -187,7 +187,7 @@ int32_t weights_measure(struct weights *w, const struct backend *backend,
                 backend->packed_bytes(config, t->fmt, (int32_t)t->dim[1], (int32_t)t->dim[0]);
         else if (t)
             item->bytes = (size_t)t->dim[0] * sizeof(float);
-        if (!item->bytes)
+        if (t && !item->bytes)
             return err_set(err, INFLIGHT_E_UNSUPPORTED,
                            "tensor %s: %s rows of %lld values are not served by device %s",
                            item->name, fmt_info[t->fmt].name, (long long)t->dim[0], backend->name);

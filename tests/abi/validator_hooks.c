@@ -75,9 +75,11 @@ static void *on_alloc(void *user, uint64_t size, uint64_t align)
 static void on_release(void *user, void *ptr, uint64_t size)
 {
     (void)user;
-    uint64_t stamp, room;
-    memcpy(&stamp, (char *)ptr - 8, 8);
-    memcpy(&room, (char *)ptr - 16, 8);
+    uint64_t stamp = 0, room = 0;
+    if (ptr) {
+        memcpy(&stamp, (char *)ptr - 8, 8);
+        memcpy(&room, (char *)ptr - 16, 8);
+    }
     if (!ptr || stamp != (size ^ STAMP)) {
         atomic_fetch_add(&heap.wrong, 1);
         return;

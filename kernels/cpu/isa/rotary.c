@@ -48,6 +48,7 @@ static void rotate_interleaved(const float *angles, float scale, const float *x,
         vf_store(out + 2 * i, vf_fma(vf_swap_pairs(a), sine, vf_mul(a, cosine)));
     }
     for (; i < half; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): x has 2 * half values */
         float a = x[2 * i], b = x[2 * i + 1], cosine = c[i] * scale, sine = s[i] * scale;
         out[2 * i] = a * cosine - b * sine;
         out[2 * i + 1] = a * sine + b * cosine;

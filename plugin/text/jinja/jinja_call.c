@@ -124,14 +124,14 @@ static bool call_macro(struct run *run, const struct macro *macro,
 bool call_value(struct run *run, const struct value *callee, const struct arguments *arguments,
                 struct value *out)
 {
+    static const struct arguments none;
     switch (callee->kind) {
     case VALUE_MACRO:
         return call_macro(run, callee->as.macro, arguments, out);
     case VALUE_FUNCTION:
         run->arguments = arguments;
         return call_builtin(run, callee->as.function, NULL,
-                            callee->as.function->variadic ? &(struct arguments){0} : arguments,
-                            out);
+                            callee->as.function->variadic ? &none : arguments, out);
     case VALUE_METHOD:
         return call_builtin(run, callee->as.method->function, &callee->as.method->receiver,
                             arguments, out);

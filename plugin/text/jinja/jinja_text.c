@@ -65,7 +65,7 @@ void text_put_string(struct text *text, const struct value *string)
         bool trusted = string_mark(string, at);
         end = string->len;
         if (string->mark) {
-            const uint8_t *change = memchr(string->mark + at, !trusted, string->len - at);
+            const uint8_t *change = memchr(string->mark + at, trusted ? 0 : 1, string->len - at);
             end = change ? (size_t)(change - string->mark) : end;
         }
         text_put(text, string->as.text + at, end - at, trusted);
