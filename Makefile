@@ -218,8 +218,8 @@ bf16: ## run the tests of the BF16 kernels on a processor with AVX-512 but witho
 	@mkdir -p $(BUILD)/models $(BUILD)-bf16 && ln -sfn $(abspath $(BUILD))/models $(BUILD)-bf16/models
 	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-bf16 BF16=fma bf16-run
 
-BF16_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(OP_SRC)) $(BUILD)/tests/model/invariance
-bf16-run: $(BF16_TESTS)
+BF16_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(OP_SRC) tests/model/families.c)
+bf16-run: $(BF16_TESTS) $(FAMILIES)
 	@BUILD=$(BUILD) tests/run.sh $(BF16_TESTS)
 
 CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/abi/imports.sh $(LIB)" \
@@ -332,6 +332,6 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
 .PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
-        sanitized-threads fuzz fuzz-run lint bench bench-kernels bench-versus validator install clean help
+        sanitized-threads bf16 bf16-run fuzz fuzz-run lint bench bench-kernels bench-versus validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -38,7 +38,8 @@ int32_t engine_open(struct engine **out, const struct engine_host *host,
                     const struct config *config, struct arena *arena, struct err *err);
 
 /* Every request gets its DONE in the ring's books, threads are joined, all is released.
- * INFLIGHT_E_BUSY when called on a thread of the engine itself (from a hook). */
+ * INFLIGHT_E_BUSY when called on a thread of the engine itself (from a hook). No other call
+ * may be running: inflight_free has waited for them, so nothing is accepted after the end. */
 int32_t engine_close(struct engine *e);
 
 struct queue *engine_queue(struct engine *e);

@@ -164,8 +164,16 @@ static void emit_head(struct compiler *c)
 
 #define STEPS_PER_LAYER 5
 
-int32_t plan_compile(struct plan *plan, const struct plan_source *source, struct arena *arena,
-                     struct err *err)
+int32_t plan_reserve(struct plan *plan, int32_t L, struct arena *arena, struct err *err)
+{
+    *plan = (struct plan){.cap = L * STEPS_PER_LAYER + 2};
+    plan->step = arena_take_array(arena, (size_t)plan->cap, sizeof *plan->step);
+    if (!plan->step)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for a plan of %d steps", plan->cap);
+    return INFLIGHT_OK;
+}
+
+void plan_compile(struct plan *plan, const struct plan_source *source)
 {
     const struct plan_buffers *b = source->buffers;
     char *memory = source->memory;
@@ -181,13 +189,10 @@ int32_t plan_compile(struct plan *plan, const struct plan_source *source, struct
         .ffn = (float *)(void *)(memory + b->ffn),
         .logits = (float *)(void *)(memory + b->logits),
     };
-    *plan = (struct plan){.cap = source->h->L * STEPS_PER_LAYER + 2, .logits = c.logits};
-    plan->step = arena_take_array(arena, (size_t)plan->cap, sizeof *plan->step);
-    if (!plan->step)
-        return err_set(err, INFLIGHT_E_NOMEM, "no memory for a plan of %d steps", plan->cap);
+    plan->logits = c.logits;
+    plan->len = 0;
     emit_embed(&c);
     for (int32_t l = 0; l < source->h->L; l++)
         emit_layer(&c, l);
     emit_head(&c);
-    return INFLIGHT_OK;
 }

@@ -40,8 +40,11 @@ struct plan_source {
     void *memory; /* (buffers->bytes), 64-byte aligned; need not exist for a dump */
 };
 
-int32_t plan_compile(struct plan *plan, const struct plan_source *source, struct arena *arena,
-                     struct err *err);
+/* Room for the steps of L layers, before anything else is known. */
+int32_t plan_reserve(struct plan *plan, int32_t L, struct arena *arena, struct err *err);
+
+/* Fills a plan that was reserved for source->h->L layers. */
+void plan_compile(struct plan *plan, const struct plan_source *source);
 
 /* The plan as text, one step a line, buffers and weights by name. */
 struct buf;

@@ -5,7 +5,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char text[] = "the <|im_end|> aaab\n 12\xff\u00e9";
+    static const char text[] = "the <|im_end|> aaab\n 12\xff\u00e9e\u0301\u1112\u1161\u11ab";
     struct arena arena;
     struct gguf g;
     struct err err;

@@ -139,7 +139,7 @@ TEST(backend, refuses_what_it_cannot_serve_and_says_why)
     check_refused(&config, INFLIGHT_E_ARG, "KV pages is -5, expected 1 to 134217728");
     config = small();
     config.isa = ISA_COUNT;
-    check_refused(&config, INFLIGHT_E_ARG, "instruction set 4 is not one of 0 to 3");
+    check_refused(&config, INFLIGHT_E_ARG, "instruction set 5 is not one of 0 to 4");
 }
 
 TEST(backend, sizes_at_every_bound_do_not_overflow)
