@@ -189,8 +189,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(ARCHIVE)
 SAN_TESTS := $(filter-out $(addprefix $(BUILD)/tests/model/,logits greedy invariance),$(TESTS))
 TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool queue doorbell ring ring_threads stream engine \
                 engine_host engine_faults engine_pages) $(BUILD)/tests/op/op_backend
-SAN_VALIDATOR := "$(VALIDATOR) --cycles 100 $(LIB) --model $(TINY)" \
-                 "$(VALIDATOR) --only submit-before-ready $(LIB) --model $(MODEL)"
+SAN_VALIDATOR := "$(VALIDATOR) --cycles 100 $(LIB) --model $(TINY)"
 
 comma  := ,
 MEMORY := address$(comma)undefined$(comma)float-cast-overflow
@@ -209,9 +208,10 @@ tsan: ## build and run the tests with threads under TSan
 
 sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(LIB) $(VALIDATOR) $(TINY) $(FAMILIES) $(LOCALE) model
 	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(SAN_VALIDATOR) \
+	    "$(VALIDATOR) --only submit-before-ready $(LIB) --model $(MODEL)" \
 	    $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
-sanitized-threads: $(TSAN_TESTS) $(LIB) $(VALIDATOR) $(TINY) model
+sanitized-threads: $(TSAN_TESTS) $(LIB) $(VALIDATOR) $(TINY)
 	@BUILD=$(BUILD) tests/run.sh $(TSAN_TESTS) $(SAN_VALIDATOR)
 
 bf16: ## run the tests of the BF16 kernels on a processor with AVX-512 but without BF16

@@ -14,14 +14,13 @@
 
 enum { SLOTS = 70, CHOICES = 3, STEPS = 1000000, MOST = 2000 /* records of a request */ };
 
-#if defined(__SANITIZE_THREAD__)
-#define SCALE 10
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SCALE 10
+#ifndef __has_feature
+#define __has_feature(x) 0
 #endif
-#endif
-#ifndef SCALE
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || \
+    __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define SCALE 10
+#else
 #define SCALE 1
 #endif
 
