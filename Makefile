@@ -270,7 +270,7 @@ $(VALIDATOR): $(wildcard tests/abi/validator*.c) $(wildcard tests/abi/*.h) inclu
 	$(Q)$(CC) -std=c11 $(WARN) $(CFLAGS) $(SAN) -I. $(filter %.c,$^) -o $@ -ldl -pthread
 
 # Programs that time one kernel family against the ceilings of the same round.
-KERNEL_BENCH := $(addprefix $(BUILD)/tests/bench/,linear attend pool)
+KERNEL_BENCH := $(addprefix $(BUILD)/tests/bench/,linear attend pool sample)
 
 $(KERNEL_BENCH): $(BUILD)/tests/bench/%: tests/bench/%.c tests/op/matrix.h $(ARCHIVE)
 	@mkdir -p $(@D)

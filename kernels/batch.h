@@ -14,6 +14,21 @@ struct batch_seq {
     const int32_t *page; /* page of positions [16 i, 16 i + 16); long enough for position + n */
 };
 
+/* Consecutive logits of a row that the head takes notes of, so that sampling need not read
+ * them all again; the last block of a row has fewer. */
+#define LOGIT_BLOCK 128
+
+/* NaN counts as absent. */
+struct logit_block {
+    float max; /* -inf: there is nothing but NaN and -inf */
+    float sum; /* of e^((logit - max) * scale), if the batch has a scale for the row */
+};
+
+static inline int32_t logit_blocks(int32_t V)
+{
+    return (V + LOGIT_BLOCK - 1) / LOGIT_BLOCK;
+}
+
 struct batch {
     int32_t T;                   /* tokens, 1 .. the device's max_tokens */
     int32_t S;                   /* sequences, 1 .. T */
@@ -22,4 +37,5 @@ struct batch {
     const int32_t *position;     /* (T) */
     const struct batch_seq *seq; /* (S), rows in order without gaps */
     const int32_t *row;          /* (R) token rows, ascending */
+    const float *scale;          /* (R) of the sums in the notes; 0 or NULL: there are none */
 };

@@ -5,6 +5,7 @@
  * width, H query heads, K key/value heads, dim head width, V vocabulary. */
 #pragma once
 
+#include "batch.h"
 #include "weight.h"
 
 #include <stdint.h>
@@ -72,11 +73,13 @@ struct op_attend {
     int32_t rope; /* enum rope_kind */
 };
 
-/* logits[r] = norm(x[row[r]]) W^T for the rows of the batch that are sampled. */
+/* logits[r] = norm(x[row[r]]) W^T for the rows of the batch that are sampled, and what
+ * their blocks are like. */
 struct op_head {
     const float *x;              /* (T, D) */
     const float *norm;           /* (D) */
     float *logits;               /* (R, V) */
+    struct logit_block *block;   /* (R, logit_blocks(V)) */
     const struct weight *weight; /* (V, D) */
     float eps;
     int32_t D, V;

@@ -115,6 +115,7 @@ static int32_t prepare(struct engine *e, struct job *job, struct err *err)
         job->sampling.max_tokens = (int32_t)MIN(request->max_tokens, (uint32_t)INT32_MAX);
     if (!job->sampling.has_seed)
         job->sampling.seed = hash_bytes(&job->serial, sizeof job->serial, e->seed);
+    job->scale = sample_scale(&job->sampling, model_hparams(e->model)->V);
     struct buf ids;
     buf_init(&ids, &e->host.mem);
     rc = encode(e, request, &ids, err);

@@ -7,7 +7,7 @@
 uint64_t batch_bytes(int32_t max_tokens, int32_t max_sequences)
 {
     return (uint64_t)max_sequences *
-               (sizeof(struct seq *) + sizeof(struct batch_seq) + sizeof(int32_t)) +
+               (sizeof(struct seq *) + sizeof(struct batch_seq) + sizeof(float) + sizeof(int32_t)) +
            (uint64_t)max_tokens * 2 * sizeof(int32_t);
 }
 
@@ -20,13 +20,15 @@ int32_t batch_init(struct batch_space *b, const struct mem *mem, int32_t max_tok
     if (!b->sampled)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for steps of %d tokens", max_tokens);
     b->seq = (struct batch_seq *)(void *)(b->sampled + max_sequences);
-    b->row = (int32_t *)(void *)(b->seq + max_sequences);
+    b->scale = (float *)(void *)(b->seq + max_sequences);
+    b->row = (int32_t *)(void *)(b->scale + max_sequences);
     b->token = b->row + max_sequences;
     b->position = b->token + max_tokens;
     b->batch.token = b->token;
     b->batch.position = b->position;
     b->batch.seq = b->seq;
     b->batch.row = b->row;
+    b->batch.scale = b->scale;
     return INFLIGHT_OK;
 }
 
@@ -49,6 +51,7 @@ void batch_build(struct batch_space *b, struct seq *const *pick, int32_t n)
         T += q->n_step;
         if (q->n_step == seq_left(q)) {
             b->sampled[R] = q;
+            b->scale[R] = q->job->scale;
             b->row[R++] = T - 1;
         }
     }

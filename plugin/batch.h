@@ -10,6 +10,7 @@ struct batch_space {
     int32_t max_tokens, max_sequences;
     int32_t *token, *position, *row; /* owned, one block with all the rest */
     struct batch_seq *seq;
+    float *scale;
 };
 
 /* Host memory of a batch_space. */

@@ -1,5 +1,5 @@
-/* Passes over a row of logits, four numbers at a time, and the selection of its largest
- * by radix. A block's maximum lets a pass leave the block out. */
+/* Notes of the blocks of a row, four numbers at a time, and the selection of its largest by
+ * radix. A block's maximum lets a pass leave the block out. */
 #include "logits.h"
 
 #include <float.h>
@@ -83,35 +83,6 @@ static float max_of(const float *value, size_t n)
     return max;
 }
 
-static size_t block_len(const struct logits *l, size_t b)
-{
-    return MIN(l->block, l->V - b * l->block);
-}
-
-void logits_scan(struct logits *l, const float *value, size_t V)
-{
-    l->value = value;
-    l->V = V;
-    l->block = ROUND_UP((V + LOGITS_BLOCKS - 1) / LOGITS_BLOCKS, 128);
-    l->n_blocks = V ? (V + l->block - 1) / l->block : 0;
-    l->max = -INFINITY;
-    for (size_t b = 0; b < l->n_blocks; b++) {
-        l->block_max[b] = max_of(value + b * l->block, block_len(l, b));
-        l->max = larger(l->block_max[b], l->max);
-    }
-}
-
-size_t logits_argmax(const struct logits *l)
-{
-    size_t b = 0;
-    while (l->block_max[b] != l->max)
-        b++;
-    size_t i = b * l->block;
-    while (l->value[i] != l->max)
-        i++;
-    return i;
-}
-
 static double sum_of(const float *value, size_t n, float max, float scale)
 {
     lanes a = all(0), b = a;
@@ -129,18 +100,86 @@ static double sum_of(const float *value, size_t n, float max, float scale)
     return sum;
 }
 
-double logits_sum(const struct logits *l, float scale, double *sum)
+/* ---- Notes of the blocks ------------------------------------------------------------ */
+
+static size_t block_len(const struct logits *l, size_t b)
+{
+    return MIN((size_t)LOGIT_BLOCK, l->V - b * LOGIT_BLOCK);
+}
+
+static void find_max(struct logits *l)
+{
+    l->max = -INFINITY;
+    for (size_t b = 0; b < l->n_blocks; b++)
+        l->max = larger(l->block[b].max, l->max);
+}
+
+static void take_note(struct logits *l, size_t b)
+{
+    const float *value = l->value + b * LOGIT_BLOCK;
+    struct logit_block *block = &l->block[b];
+    block->max = max_of(value, block_len(l, b));
+    block->sum = 0;
+    if (l->scale > 0 && block->max > -INFINITY)
+        block->sum = (float)sum_of(value, block_len(l, b), block->max, l->scale);
+}
+
+void logits_init(struct logits *l, float *value, int32_t V, struct logit_block *block, float scale)
+{
+    *l = (struct logits){value, (size_t)V, (size_t)logit_blocks(V), block, scale, 0};
+    find_max(l);
+}
+
+void logits_scan(struct logits *l, float *value, int32_t V, struct logit_block *block, float scale)
+{
+    *l = (struct logits){value, (size_t)V, (size_t)logit_blocks(V), block, scale, 0};
+    for (size_t b = 0; b < l->n_blocks; b++)
+        take_note(l, b);
+    find_max(l);
+}
+
+/* A maximum that no block has marks those to note again. */
+void logits_set(struct logits *l, size_t i, float value)
+{
+    l->value[i] = value;
+    l->block[i / LOGIT_BLOCK].max = NAN;
+}
+
+void logits_update(struct logits *l)
+{
+    for (size_t b = 0; b < l->n_blocks; b++)
+        if (isnan(l->block[b].max))
+            take_note(l, b);
+    find_max(l);
+}
+
+size_t logits_argmax(const struct logits *l)
+{
+    size_t b = 0;
+    while (l->block[b].max != l->max)
+        b++;
+    size_t i = b * LOGIT_BLOCK;
+    while (l->value[i] != l->max)
+        i++;
+    return i;
+}
+
+double logits_sum(const struct logits *l, double *sum)
 {
     double total = 0;
     for (size_t b = 0; b < l->n_blocks; b++) {
-        sum[b] = sum_of(l->value + b * l->block, block_len(l, b), l->max, scale);
+        float weight = logits_weight(l->block[b].max, l->max, l->scale);
+        sum[b] = (double)l->block[b].sum * (double)weight;
         total += sum[b];
     }
     return total;
 }
 
-void logits_weigh(const struct logits *l, float *value, const uint32_t *id, size_t n, float scale)
+/* ---- Parts of the row --------------------------------------------------------------- */
+
+void logits_weigh(const struct logits *l, const uint32_t *id, size_t n, float scale)
 {
+    float *value = l->value;
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         const uint32_t *at = id + i;
@@ -153,16 +192,32 @@ void logits_weigh(const struct logits *l, float *value, const uint32_t *id, size
         value[id[i]] = logits_weight(value[id[i]], l->max, scale);
 }
 
+/* Whether one of STRIDE values reaches the bound. */
+static bool any_reaches(const float *value, float bound)
+{
+    lane_bits a = (lane_bits)(load(value) >= bound) | (lane_bits)(load(value + LANES) >= bound);
+    lane_bits b = (lane_bits)(load(value + 2 * LANES) >= bound) |
+                  (lane_bits)(load(value + 3 * LANES) >= bound);
+    uint64_t half[2];
+    a |= b;
+    memcpy(half, &a, sizeof half);
+    return (half[0] | half[1]) != 0;
+}
+
 size_t logits_gather(const struct logits *l, float bound, uint32_t *id)
 {
     size_t n = 0;
     for (size_t b = 0; b < l->n_blocks; b++) {
-        if (!(l->block_max[b] >= bound))
+        if (!(l->block[b].max >= bound))
             continue;
-        size_t from = b * l->block, to = from + block_len(l, b);
-        for (size_t i = from; i < to; i++) {
-            id[n] = (uint32_t)i;
-            n += l->value[i] >= bound;
+        size_t from = b * LOGIT_BLOCK, to = from + block_len(l, b);
+        for (size_t i = from; i < to; i += STRIDE) {
+            if (i + STRIDE <= to && !any_reaches(l->value + i, bound))
+                continue;
+            for (size_t k = i; k < MIN(i + STRIDE, to); k++) {
+                id[n] = (uint32_t)k;
+                n += l->value[k] >= bound;
+            }
         }
     }
     return n;
@@ -179,10 +234,11 @@ static inline uint32_t key_of(float value)
     return bits ^ ((uint32_t) - (int32_t)(bits >> 31) | 0x80000000u);
 }
 
-enum { RADIX_BITS = 11, RADIX = 1 << RADIX_BITS };
+/* Buckets of a level, 2 to the power of so many: for a few, clearing would cost most. */
+enum { BITS_FEW = 8, BITS_MANY = 11, FEW = 1024 };
 
 /* The search for the key at which a target is reached by the keys from the largest on:
- * three levels of buckets, over 10, 11 and 11 bits of the key. What is known to be below is
+ * levels of buckets, over bits of the key from the highest on. What is known to be below is
  * dropped on the way. */
 struct radix {
     const float *value;
@@ -192,24 +248,26 @@ struct radix {
     double target;  /* what keys below those already passed have to add */
     uint32_t key;   /* found so far: the bits above the present level */
     size_t highest; /* bucket of this level that is not empty */
-    double bucket[RADIX];
+    int bits;
+    double bucket[1 << BITS_MANY];
 };
 
 /* Adds up the items whose key begins as the one found so far. */
 static void fill_buckets(struct radix *r, int shift)
 {
-    uint64_t found = (uint64_t)r->key >> shift >> RADIX_BITS;
+    const uint64_t found = (uint64_t)r->key >> shift >> r->bits;
+    const size_t mask = ((size_t)1 << r->bits) - 1;
     size_t n = 0;
-    memset(r->bucket, 0, sizeof r->bucket);
+    memset(r->bucket, 0, (mask + 1) * sizeof *r->bucket);
     r->highest = 0;
     for (size_t i = 0; i < r->n; i++) {
         uint32_t id = r->id[i];
-        uint64_t key = key_of(r->value[id]), begin = key >> shift >> RADIX_BITS;
+        uint64_t key = key_of(r->value[id]), begin = key >> shift >> r->bits;
         r->id[n] = id;
         n += begin >= found;
         if (begin != found)
             continue;
-        size_t b = key >> shift & (RADIX - 1);
+        size_t b = key >> shift & mask;
         r->bucket[b] += r->weighted ? (double)r->value[id] : 1.0;
         r->highest = MAX(r->highest, b);
     }
@@ -260,7 +318,6 @@ static size_t keep_ties(struct radix *r)
 
 static size_t cut(const float *value, uint32_t *id, size_t n, bool weighted, double target)
 {
-    static const int shift[] = {22, 11, 0};
     struct radix r;
     r.value = value;
     r.id = id;
@@ -268,9 +325,10 @@ static size_t cut(const float *value, uint32_t *id, size_t n, bool weighted, dou
     r.weighted = weighted;
     r.target = target;
     r.key = 0;
-    for (size_t level = 0; level < COUNT_OF(shift); level++) {
-        fill_buckets(&r, shift[level]);
-        r.key |= (uint32_t)find_bucket(&r) << shift[level];
+    r.bits = n < FEW ? BITS_FEW : BITS_MANY;
+    for (int shift = 31 / r.bits * r.bits; shift >= 0; shift -= r.bits) {
+        fill_buckets(&r, shift);
+        r.key |= (uint32_t)find_bucket(&r) << shift;
     }
     return keep_ties(&r);
 }
@@ -285,17 +343,37 @@ size_t logits_cut_sum(const float *value, uint32_t *id, size_t n, double target)
     return n <= 1 ? n : cut(value, id, n, true, target);
 }
 
+/* ---- A bound from the notes ---------------------------------------------------------- */
+
+enum { BOUND_STEPS = 16 };
+
+static size_t count_blocks(const struct logits *l, float bound)
+{
+    size_t n = 0;
+    for (size_t b = 0; b < l->n_blocks; b++)
+        n += l->block[b].max >= bound;
+    return n;
+}
+
+/* If k blocks have a maximum that large, k values are. Halves the range of maxima until
+ * few blocks more are. */
 float logits_bound(const struct logits *l, size_t k)
 {
-    uint32_t id[LOGITS_BLOCKS];
-    float bound = INFINITY;
-    if (k > l->n_blocks)
-        return -FLT_MAX;
+    float low = INFINITY, high = l->max;
     for (size_t b = 0; b < l->n_blocks; b++)
-        id[b] = (uint32_t)b;
-    /* k blocks have a maximum that large, so k values are. */
-    size_t n = logits_cut_count(l->block_max, id, l->n_blocks, k);
-    for (size_t i = 0; i < n; i++)
-        bound = MIN(bound, l->block_max[id[i]]);
-    return MAX(bound, -FLT_MAX);
+        low = l->block[b].max > -INFINITY ? MIN(low, l->block[b].max) : low;
+    size_t n = count_blocks(l, low);
+    if (n < k || isinf(low))
+        return -FLT_MAX;
+    for (int i = 0; i < BOUND_STEPS && n > k + k / 4; i++) {
+        float middle = low / 2 + high / 2;
+        size_t n_middle = count_blocks(l, middle);
+        if (n_middle < k) {
+            high = middle;
+        } else {
+            low = middle;
+            n = n_middle;
+        }
+    }
+    return low;
 }

@@ -1,24 +1,31 @@
-/* What sampling asks of a row of numbers: its maximum, the sum of its exponentials, the
- * part above a bound, and the largest ones without sorting. NaN counts as absent
+/* What sampling asks of a row of logits: its maximum, the sum of its weights, the part
+ * above a bound, and the largest ones without sorting. The notes that the head took of the
+ * row's blocks answer most of it, so that hardly a block is read again. NaN counts as absent
  * everywhere. All of it is plain C over fixed-size inner loops that compilers turn into
  * vector code, and gives the same bits whatever they turn it into. */
 #pragma once
 
 #include "base/base.h"
 
-enum { LOGITS_BLOCKS = 1024 };
+#include "../kernels/batch.h"
 
-/* A row cut into blocks of a multiple of 128; what is learnt of blocks lets later passes
- * leave out most of the row. */
 struct logits {
-    const float *value; /* (V), borrowed */
-    size_t V, block;    /* block: numbers in each, fewer in the last */
-    size_t n_blocks;    /* at most LOGITS_BLOCKS */
-    float max;          /* -inf: there is nothing but NaN and -inf */
-    float block_max[LOGITS_BLOCKS];
+    float *value; /* (V), borrowed */
+    size_t V, n_blocks;
+    struct logit_block *block; /* (n_blocks), borrowed; sums are of weights with this scale */
+    float scale;               /* 0: there are no sums */
+    float max;                 /* -inf: there is nothing but NaN and -inf */
 };
 
-void logits_scan(struct logits *l, const float *value, size_t V);
+/* From the notes of the head. */
+void logits_init(struct logits *l, float *value, int32_t V, struct logit_block *block, float scale);
+
+/* The same without them: takes the notes itself. */
+void logits_scan(struct logits *l, float *value, int32_t V, struct logit_block *block, float scale);
+
+/* Changes one; until logits_update the notes are not what they should be. */
+void logits_set(struct logits *l, size_t i, float value);
+void logits_update(struct logits *l);
 
 /* The lowest index of the maximum. max > -inf. */
 size_t logits_argmax(const struct logits *l);
@@ -27,11 +34,11 @@ size_t logits_argmax(const struct logits *l);
  * exactly 1 at max and 0 below e^-87 and for NaN. */
 float logits_weight(float value, float max, float scale);
 
-/* The sum of all weights; sum: (n_blocks) the same per block. */
-double logits_sum(const struct logits *l, float scale, double *sum);
+/* The sum of all weights, relative error below 3e-6; sum: (n_blocks) the same per block. */
+double logits_sum(const struct logits *l, double *sum);
 
-/* Replaces value[id[i]], which are logits of the row, by their weights. */
-void logits_weigh(const struct logits *l, float *value, const uint32_t *id, size_t n, float scale);
+/* Replaces value[id[i]] by their weights. */
+void logits_weigh(const struct logits *l, const uint32_t *id, size_t n, float scale);
 
 /* Ascending indices of all values >= bound into id; how many. */
 size_t logits_gather(const struct logits *l, float bound, uint32_t *id);

@@ -4,7 +4,12 @@
 uint64_t rows_bytes(int32_t V, int32_t max_rows, int32_t lanes)
 {
     return (uint64_t)max_rows * (sizeof(struct sample_output) + sizeof(bool)) +
-           (uint64_t)lanes * (uint64_t)V * sizeof(uint64_t);
+           (uint64_t)lanes * sample_scratch(V) * sizeof(uint64_t);
+}
+
+static size_t scratch_bytes(const struct rows *rows)
+{
+    return (size_t)rows->lanes * sample_scratch(rows->V) * sizeof(uint64_t);
 }
 
 int32_t rows_init(struct rows *rows, const struct mem *mem, struct model *model, int32_t max_rows,
@@ -15,7 +20,7 @@ int32_t rows_init(struct rows *rows, const struct mem *mem, struct model *model,
                           .V = model_hparams(model)->V,
                           .max_rows = max_rows,
                           .lanes = lanes};
-    size_t scratch = (size_t)lanes * (size_t)rows->V * sizeof(uint64_t);
+    size_t scratch = scratch_bytes(rows);
     rows->output = mem_take(mem, (size_t)max_rows * sizeof *rows->output, CACHE_LINE);
     rows->ok = mem_take(mem, (size_t)max_rows * sizeof *rows->ok, CACHE_LINE);
     rows->scratch = mem_take(mem, scratch, CACHE_LINE);
@@ -32,13 +37,13 @@ void rows_release(struct rows *rows)
         return;
     mem_give(rows->mem, rows->output, (size_t)rows->max_rows * sizeof *rows->output);
     mem_give(rows->mem, rows->ok, (size_t)rows->max_rows * sizeof *rows->ok);
-    mem_give(rows->mem, rows->scratch, (size_t)rows->lanes * (size_t)rows->V * sizeof(uint64_t));
+    mem_give(rows->mem, rows->scratch, scratch_bytes(rows));
     *rows = (struct rows){0};
 }
 
 void rows_discard(struct rows *rows)
 {
-    mem_discard(rows->scratch, (size_t)rows->lanes * (size_t)rows->V * sizeof(uint64_t));
+    mem_discard(rows->scratch, scratch_bytes(rows));
 }
 
 struct run {
@@ -51,6 +56,8 @@ static bool sample_one(const struct rows *rows, const struct seq *q, int32_t r, 
 {
     const struct job *job = q->job;
     struct sample_input input = {.logits = model_logits(rows->model, r),
+                                 .block = model_blocks(rows->model, r),
+                                 .scale = job->scale,
                                  .V = rows->V,
                                  .sampling = &job->sampling,
                                  .token = q->token,
@@ -68,8 +75,8 @@ static int sample_lane(struct lane *lane, void *arg)
     const struct rows *rows = run->rows;
     int id = run->backend->lane_id(lane), n = run->backend->lane_count(lane);
     for (int32_t r = id; r < run->b->batch.R; r += n)
-        rows->ok[r] =
-            sample_one(rows, run->b->sampled[r], r, rows->scratch + (size_t)id * (size_t)rows->V);
+        rows->ok[r] = sample_one(rows, run->b->sampled[r], r,
+                                 rows->scratch + (size_t)id * sample_scratch(rows->V));
     return 0;
 }
 

@@ -11,7 +11,7 @@ struct rows {
     struct model *model;          /* borrowed */
     struct sample_output *output; /* (max_rows) owned */
     bool *ok;                     /* (max_rows) owned: false if a row had no finite logit */
-    uint64_t *scratch;            /* (lanes, V) owned */
+    uint64_t *scratch;            /* (lanes, sample_scratch(V)) owned */
     int32_t V, max_rows, lanes;
 };
 

@@ -24,18 +24,28 @@ static bool is_greedy(const struct sampling *s)
     return s->temperature < GREEDY_TEMPERATURE || s->top_k == 1 || s->top_p <= 0 || s->min_p >= 1;
 }
 
+/* The caller's scratch, divided. */
+struct scratch {
+    struct logit_block *block; /* (blocks) */
+    double *sum;               /* (blocks) */
+    float *raw;                /* (V) logits as the model gave them */
+    uint32_t *id;              /* (V) ids or counts */
+};
+
 /* ---- Edits ------------------------------------------------------------------------ */
 
-static bool in_row(const struct sample_input *in, int32_t token)
+static bool in_row(const struct logits *l, int32_t token)
 {
-    return token >= 0 && token < in->V;
+    return token >= 0 && (size_t)token < l->V;
 }
 
-static void add_bias(const struct sample_input *in)
+static void add_bias(const struct sampling *s, struct logits *l)
 {
-    for (int32_t i = 0; i < in->sampling->n_bias; i++)
-        if (in_row(in, in->sampling->bias[i].token))
-            in->logits[in->sampling->bias[i].token] += in->sampling->bias[i].bias;
+    for (int32_t i = 0; i < s->n_bias; i++) {
+        int32_t token = s->bias[i].token;
+        if (in_row(l, token))
+            logits_set(l, (size_t)token, l->value[token] + s->bias[i].bias);
+    }
 }
 
 static float penalised(const struct sampling *s, float logit, uint32_t n_generated)
@@ -48,34 +58,34 @@ static float penalised(const struct sampling *s, float logit, uint32_t n_generat
 
 /* Every token that occurs is penalised once. count: (V), of which only the places of
  * tokens that occur are touched. */
-static void add_penalties(const struct sample_input *in, uint32_t *count)
+static void add_penalties(const struct sample_input *in, struct logits *l, uint32_t *count)
 {
     const struct sampling *s = in->sampling;
     const uint32_t occurs = 0x80000000u;
     if (s->repetition_penalty == 1 && s->presence_penalty == 0 && s->frequency_penalty == 0)
         return;
     for (int32_t i = 0; i < in->n_token; i++)
-        if (in_row(in, in->token[i]))
+        if (in_row(l, in->token[i]))
             count[in->token[i]] = occurs;
     for (int32_t i = in->n_prompt; i < in->n_token; i++)
-        if (in_row(in, in->token[i]))
+        if (in_row(l, in->token[i]))
             count[in->token[i]]++;
     for (int32_t i = 0; i < in->n_token; i++) {
         int32_t token = in->token[i];
-        if (!in_row(in, token) || !count[token])
+        if (!in_row(l, token) || !count[token])
             continue;
-        in->logits[token] = penalised(s, in->logits[token], count[token] & ~occurs);
+        logits_set(l, (size_t)token, penalised(s, l->value[token], count[token] & ~occurs));
         count[token] = 0;
     }
 }
 
-static void bar_end(const struct sample_input *in)
+static void bar_end(const struct sample_input *in, struct logits *l)
 {
     if (!in->sampling->ignore_eos && in->n_token - in->n_prompt >= in->sampling->min_tokens)
         return;
     for (int32_t i = 0; i < in->n_end; i++)
-        if (in_row(in, in->end[i]))
-            in->logits[in->end[i]] = -INFINITY;
+        if (in_row(l, in->end[i]))
+            logits_set(l, (size_t)in->end[i], -INFINITY);
 }
 
 /* ---- Log probabilities ------------------------------------------------------------ */
@@ -104,11 +114,12 @@ static void order_top(struct token_logprob *top, int32_t n)
     }
 }
 
-static struct logprobs report(const struct logits *l, size_t n_top, uint32_t *id,
+/* l: as the model gave them, scale 1. */
+static struct logprobs report(const struct logits *l, size_t n_top, const struct scratch *scratch,
                               struct sample_output *out)
 {
-    double sum[LOGITS_BLOCKS];
-    struct logprobs logprobs = {l->max, isinf(l->max) ? 0 : log(logits_sum(l, 1, sum))};
+    struct logprobs logprobs = {l->max, isinf(l->max) ? 0 : log(logits_sum(l, scratch->sum))};
+    uint32_t *id = scratch->id;
     if (n_top == 0)
         return logprobs;
     size_t n = logits_gather(l, logits_bound(l, n_top), id);
@@ -127,6 +138,7 @@ struct draw {
     const struct sampling *sampling;
     float *value; /* (V) logits, then of the candidates their weights */
     uint32_t *id; /* (V) room for candidates */
+    double *sum;  /* (blocks) room */
     float scale;  /* 1 / temperature */
     double u;     /* in [0, 1) */
 };
@@ -152,12 +164,11 @@ static size_t walk(const struct draw *d, const uint32_t *id, size_t n, double ta
 /* Temperature alone: the sums of blocks say in which of them the draw ends. */
 static size_t draw_from_row(const struct draw *d, const struct logits *l)
 {
-    double sum[LOGITS_BLOCKS];
-    double target = logits_sum(l, d->scale, sum) * d->u;
+    double target = logits_sum(l, d->sum) * d->u;
     size_t b = 0;
-    while (b + 1 < l->n_blocks && sum[b] <= target)
-        target -= sum[b++];
-    size_t from = b * l->block, n = MIN(l->block, l->V - from);
+    while (b + 1 < l->n_blocks && d->sum[b] <= target)
+        target -= d->sum[b++];
+    size_t from = b * LOGIT_BLOCK, n = MIN((size_t)LOGIT_BLOCK, l->V - from);
     struct draw block = *d;
     block.value += from;
     for (size_t i = 0; i < n; i++)
@@ -195,20 +206,20 @@ static size_t draw_from_candidates(struct draw *d, const struct logits *l)
 {
     const struct sampling *s = d->sampling;
     size_t top_k = s->top_k > 0 ? (size_t)s->top_k : l->V;
-    double sum[LOGITS_BLOCKS], total = 0;
+    double total = 0;
     float bound = logits_bound(l, top_k);
     if (s->min_p > 0) {
         bound = fmaxf(bound, logit_of_weight(d, l->max, (double)s->min_p));
     } else if (top_k >= l->V) {
         /* All tokens lighter than this weigh less together than top-p leaves out. */
-        total = logits_sum(l, d->scale, sum);
+        total = logits_sum(l, d->sum);
         double light = (1 - (double)s->top_p) * total / (double)l->V;
         if (light > 0)
             bound = fmaxf(bound, logit_of_weight(d, l->max, light));
     }
     size_t n = logits_gather(l, bound, d->id);
     n = logits_cut_count(d->value, d->id, n, top_k);
-    logits_weigh(l, d->value, d->id, n, d->scale);
+    logits_weigh(l, d->id, n, d->scale);
     n = keep_min_p(d, n);
     if (s->top_p < 1) {
         total = total > 0 ? total : sum_weights(d, n);
@@ -217,41 +228,72 @@ static size_t draw_from_candidates(struct draw *d, const struct logits *l)
     return walk(d, d->id, n, d->u * sum_weights(d, n));
 }
 
-static size_t choose(const struct sample_input *in, const struct logits *l, uint32_t *id)
+static bool is_filtered(const struct sampling *s, int32_t V)
+{
+    return (s->top_k > 0 && s->top_k < V) || s->top_p < 1 || s->min_p > 0;
+}
+
+static size_t choose(const struct sample_input *in, const struct logits *l,
+                     const struct scratch *scratch)
 {
     const struct sampling *s = in->sampling;
     if (is_greedy(s) || isinf(l->max))
         return logits_argmax(l);
-    struct draw d = {s, in->logits, id, 1 / s->temperature, 0};
+    struct draw d = {s, l->value, scratch->id, scratch->sum, 1 / s->temperature, 0};
     d.u = (double)rng_uniform(s->seed, (uint64_t)in->n_token, in->choice);
-    bool filtered = (s->top_k > 0 && s->top_k < in->V) || s->top_p < 1 || s->min_p > 0;
-    return filtered ? draw_from_candidates(&d, l) : draw_from_row(&d, l);
+    return is_filtered(s, in->V) ? draw_from_candidates(&d, l) : draw_from_row(&d, l);
 }
 
-bool sample_row(const struct sample_input *in, uint64_t *scratch, struct sample_output *out)
+/* ---- One row ---------------------------------------------------------------------- */
+
+float sample_scale(const struct sampling *s, int32_t V)
 {
-    /* Two arrays of V: ids or counts, and the logits as the model gave them. */
-    uint32_t *id = (uint32_t *)(void *)scratch;
-    float *raw = (float *)(void *)scratch + in->V;
-    bool with_logprobs = in->sampling->logprobs >= 0;
+    bool top_k = s->top_k > 0 && s->top_k < V;
+    if (!is_greedy(s) && !top_k && s->min_p <= 0)
+        return 1 / s->temperature;
+    return s->logprobs >= 0 ? 1 : 0;
+}
+
+uint64_t sample_scratch(int32_t V)
+{
+    return (uint64_t)V + (uint64_t)logit_blocks(V) * 2;
+}
+
+static struct scratch divide(uint64_t *memory, int32_t V)
+{
+    int32_t n_blocks = logit_blocks(V);
+    struct scratch s = {.block = (struct logit_block *)(void *)memory};
+    s.sum = (double *)(void *)(s.block + n_blocks);
+    s.raw = (float *)(void *)(s.sum + n_blocks);
+    s.id = (uint32_t *)(void *)(s.raw + V);
+    return s;
+}
+
+bool sample_row(const struct sample_input *in, uint64_t *memory, struct sample_output *out)
+{
+    struct scratch scratch = divide(memory, in->V);
+    const struct sampling *s = in->sampling;
     struct logprobs logprobs = {0};
     struct logits l;
-    size_t V = (size_t)in->V;
     *out = (struct sample_output){0};
-    if (with_logprobs) {
-        size_t n_top = (size_t)MIN(in->sampling->logprobs, TOP_LOGPROBS);
-        memcpy(raw, in->logits, V * sizeof *raw);
-        logits_scan(&l, raw, V);
-        logprobs = report(&l, MIN(n_top, V), id, out);
+    if (s->logprobs >= 0) {
+        size_t n_top = (size_t)MIN(s->logprobs, TOP_LOGPROBS);
+        memcpy(scratch.raw, in->logits, (size_t)in->V * sizeof *scratch.raw);
+        if (in->scale == 1)
+            logits_init(&l, scratch.raw, in->V, in->block, 1);
+        else
+            logits_scan(&l, scratch.raw, in->V, scratch.block, 1);
+        logprobs = report(&l, MIN(n_top, l.V), &scratch, out);
     }
-    add_bias(in);
-    add_penalties(in, id);
-    bar_end(in);
-    logits_scan(&l, in->logits, V);
+    logits_init(&l, in->logits, in->V, in->block, in->scale);
+    add_bias(s, &l);
+    add_penalties(in, &l, scratch.id);
+    bar_end(in, &l);
+    logits_update(&l);
     if (l.max == -INFINITY)
         return false;
-    out->token = (int32_t)choose(in, &l, id);
-    if (with_logprobs)
-        out->logprob = logprob_of(&logprobs, raw[out->token]);
+    out->token = (int32_t)choose(in, &l, &scratch);
+    if (s->logprobs >= 0)
+        out->logprob = logprob_of(&logprobs, scratch.raw[out->token]);
     return true;
 }

@@ -8,9 +8,13 @@
 
 #include "config/sampling.h"
 
+#include "../kernels/batch.h"
+
 /* One row to sample. */
 struct sample_input {
-    float *logits; /* (V); changed in place */
+    float *logits;             /* (V); changed in place */
+    struct logit_block *block; /* (logit_blocks(V)) notes of them; changed in place */
+    float scale;               /* of the notes' sums: sample_scale of the sampling and V */
     int32_t V;
     const struct sampling *sampling;
     const int32_t *token; /* (n_token) prompt and generated tokens so far */
@@ -33,6 +37,13 @@ struct sample_output {
     struct token_logprob top[TOP_LOGPROBS]; /* most likely first */
 };
 
-/* scratch: (V) uint64_t of its own per concurrent caller. Gives a token in 0 .. V-1;
+/* The scale with which the head has to take notes for this sampling: a number > 0 if it
+ * needs the sum of all weights. */
+float sample_scale(const struct sampling *sampling, int32_t V);
+
+/* Numbers of scratch that sample_row needs. */
+uint64_t sample_scratch(int32_t V);
+
+/* scratch: (sample_scratch(V)) of its own per concurrent caller. Gives a token in 0 .. V-1;
  * false, and token 0, if after the edits every logit is NaN or -inf. V >= 1. [any thread] */
 bool sample_row(const struct sample_input *input, uint64_t *scratch, struct sample_output *output);

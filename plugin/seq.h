@@ -64,6 +64,7 @@ struct job {
     const struct mem *mem; /* borrowed */
     struct arena arena;    /* owned: sampling's arrays, end, seq */
     struct sampling sampling;
+    float scale;        /* sample_scale of it and the vocabulary */
     const int32_t *end; /* (n_end) ids that end generation */
     int32_t n_end;
     int64_t rank_ns; /* the scheduler's order, see sched.c */

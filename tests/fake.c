@@ -3,6 +3,7 @@
 #include "fake.h"
 
 #include "plugin/base/hash.h"
+#include "plugin/logits.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -36,6 +37,7 @@ struct model {
     int32_t n_pages, max_rows, max_tokens;
     struct cell (*page)[PAGE_TOKENS]; /* (n_pages) */
     float *logits;                    /* (max_rows, V) */
+    struct logit_block *block;        /* (max_rows, logit_blocks(V)) */
 };
 
 struct tokenizer {
@@ -137,6 +139,7 @@ void model_close(struct model *m)
     struct mem mem = m->mem;
     mem_give(&mem, m->page, (size_t)m->n_pages * sizeof *m->page);
     mem_give(&mem, m->logits, (size_t)m->max_rows * FAKE_V * sizeof(float));
+    mem_give(&mem, m->block, (size_t)(m->max_rows * logit_blocks(FAKE_V)) * sizeof *m->block);
     mem_give(&mem, m, sizeof *m);
 }
 
@@ -149,7 +152,9 @@ int32_t model_load(struct model *m, model_progress *progress, void *user, struct
         return err_set(err, fake.load_status, "the fake model cannot be loaded");
     m->page = mem_take_zeroed(&m->mem, (size_t)m->n_pages * sizeof *m->page, 64);
     m->logits = mem_take_zeroed(&m->mem, (size_t)m->max_rows * FAKE_V * sizeof(float), 64);
-    if (!m->page || !m->logits)
+    m->block = mem_take_zeroed(&m->mem,
+                               (size_t)(m->max_rows * logit_blocks(FAKE_V)) * sizeof *m->block, 64);
+    if (!m->page || !m->logits || !m->block)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for fake pages");
     return INFLIGHT_OK;
 }
@@ -221,6 +226,8 @@ int model_forward(struct model *m, const struct batch *b)
         fill_logits(hash, m->logits + r * FAKE_V);
         for (int32_t i = 0; fake.n_forward == fake.nan_at && r == 0 && i < FAKE_V; i++)
             m->logits[i] = NAN;
+        struct logits l;
+        logits_scan(&l, model_logits(m, r), FAKE_V, model_blocks(m, r), b->scale[r]);
     }
     return 0;
 }
@@ -228,6 +235,11 @@ int model_forward(struct model *m, const struct batch *b)
 float *model_logits(struct model *m, int32_t r)
 {
     return m->logits + r * FAKE_V;
+}
+
+struct logit_block *model_blocks(struct model *m, int32_t r)
+{
+    return m->block + r * logit_blocks(FAKE_V);
 }
 
 /* Spoilt, so that reading it shows. */

@@ -253,6 +253,11 @@ float *model_logits(struct model *m, int32_t r)
     return m->plan.logits + (size_t)r * (size_t)m->h.V;
 }
 
+struct logit_block *model_blocks(struct model *m, int32_t r)
+{
+    return m->plan.block + (size_t)r * (size_t)logit_blocks(m->h.V);
+}
+
 void model_discard(struct model *m, bool pages)
 {
     mem_discard(m->activations, m->buffers.bytes);

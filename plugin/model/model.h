@@ -47,9 +47,11 @@ typedef int model_progress(void *user, const char *stage, uint64_t done, uint64_
 /* Opens the device and packs the weights on all its lanes. */
 int32_t model_load(struct model *m, model_progress *progress, void *user, struct err *err);
 
-/* One forward pass. Afterwards model_logits(m, r) is row r of the batch. */
+/* One forward pass. Afterwards model_logits(m, r) is row r of the batch, and model_blocks
+ * the notes of it. */
 int model_forward(struct model *m, const struct batch *batch);
-float *model_logits(struct model *m, int32_t r); /* (V) */
+float *model_logits(struct model *m, int32_t r);              /* (V) */
+struct logit_block *model_blocks(struct model *m, int32_t r); /* (logit_blocks(V)) */
 
 /* Between forward passes: activations and scratch may lose their memory to the system until
  * the next pass; with pages, the KV pool too, which then must hold nothing of use. */

@@ -34,10 +34,14 @@ void plan_measure(struct plan_buffers *b, const struct hparams *h, int32_t max_t
     b->ffn = shared;
     at = MAX(at, shared + ROUND_UP(row * (uint64_t)h->F, CACHE_LINE));
 
+    uint64_t rows = (uint64_t)max_rows;
     b->logits = at;
-    b->logits_bytes =
-        ROUND_UP(sizeof(float) * (uint64_t)max_rows * (uint64_t)h->V, (uint64_t)CACHE_LINE);
-    b->bytes = at + b->logits_bytes;
+    at += ROUND_UP(rows * (uint64_t)h->V * sizeof(float), (uint64_t)CACHE_LINE);
+    b->block = at;
+    at += ROUND_UP(rows * (uint64_t)logit_blocks(h->V) * sizeof(struct logit_block),
+                   (uint64_t)CACHE_LINE);
+    b->logits_bytes = at - b->logits;
+    b->bytes = at;
 }
 
 /* What the emitting functions share. */
@@ -47,6 +51,7 @@ struct compiler {
     const struct hparams *h;
     const struct weights *w;
     float *x, *rotary, *qkv, *attn, *ffn, *logits;
+    struct logit_block *block;
 };
 
 /* The next step; there is always room, compile counted before. */
@@ -155,6 +160,7 @@ static void emit_head(struct compiler *c)
         .x = c->x,
         .norm = c->w->norm,
         .logits = c->logits,
+        .block = c->block,
         .weight = &c->w->head,
         .eps = c->h->eps,
         .D = c->h->D,
@@ -188,8 +194,10 @@ void plan_compile(struct plan *plan, const struct plan_source *source)
         .attn = (float *)(void *)(memory + b->attn),
         .ffn = (float *)(void *)(memory + b->ffn),
         .logits = (float *)(void *)(memory + b->logits),
+        .block = (struct logit_block *)(void *)(memory + b->block),
     };
     plan->logits = c.logits;
+    plan->block = c.block;
     plan->len = 0;
     emit_embed(&c);
     for (int32_t l = 0; l < source->h->L; l++)

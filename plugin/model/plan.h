@@ -18,14 +18,15 @@ struct step {
 struct plan {
     struct step *step; /* (len), in the arena */
     int32_t len, cap;
-    float *logits; /* (max_rows, V), in the buffers */
+    float *logits;             /* (max_rows, V), in the buffers */
+    struct logit_block *block; /* (max_rows, logit_blocks(V)), too */
 };
 
 /* The activation buffers between steps, all in one piece of memory. */
 struct plan_buffers {
     int32_t max_tokens, max_rows;
-    uint64_t x, rotary, qkv, attn, ffn, logits; /* offsets in bytes */
-    uint64_t bytes, logits_bytes;
+    uint64_t x, rotary, qkv, attn, ffn, logits, block; /* offsets in bytes */
+    uint64_t bytes, logits_bytes;                      /* the latter with the blocks */
 };
 
 /* Assigns offsets by lifetime: what is never alive together shares memory. */

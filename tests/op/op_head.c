@@ -14,11 +14,12 @@ extern const struct backend backend_cpu;
     for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) \
         if (cpu_can(isa))
 
-enum { T = 13, V = 101, D = 256, DIM = 96 };
+enum { T = 13, V = 301, BLOCKS = 3, D = 256, DIM = 96 };
 
 static const int32_t token[T] = {0, 100, 99, 1, 16, 15, 17, 50, 50, 33, 96, 95, 2};
 static const int32_t position[T] = {0, 1, 2, 3, 1000000, 999999, 7, 8, 9, 65536, 11, 12, 131071};
 static const int32_t row[] = {0, 3, 4, 11, 12};
+static const float scale[] = {1, 0, 0.5f, 3, 0};
 
 struct call {
     struct op_embed embed;
@@ -54,14 +55,19 @@ static struct device *open_device(enum isa isa, int activations, struct device_c
 
 struct results {
     float x[T * D], rotary[T * DIM], logits[T * V];
+    struct logit_block block[T * BLOCKS];
 };
 
 static float freq[DIM / 2], norm[D];
 
 static struct batch all_rows(void)
 {
-    return (struct batch){
-        .T = T, .R = COUNT_OF(row), .token = token, .position = position, .row = row};
+    return (struct batch){.T = T,
+                          .R = COUNT_OF(row),
+                          .token = token,
+                          .position = position,
+                          .row = row,
+                          .scale = scale};
 }
 
 static void compute(struct matrix *table, enum isa isa, int activations, struct batch batch,
@@ -72,7 +78,8 @@ static void compute(struct matrix *table, enum isa isa, int activations, struct 
     CHECK(matrix_pack(table, &backend_cpu, device, &config));
     struct call call = {.batch = batch};
     call.embed = (struct op_embed){out->x, &table->weight, out->rotary, freq, 1.25f, D, DIM};
-    call.head = (struct op_head){out->x, norm, out->logits, &table->weight, 1e-5f, D, V};
+    call.head =
+        (struct op_head){out->x, norm, out->logits, out->block, &table->weight, 1e-5f, D, V};
     CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
     backend_cpu.close(device);
 }
@@ -96,6 +103,26 @@ static double error(const float *y, const double *want, size_t n)
     return sqrt(off / size);
 }
 
+/* The notes of row r against the logits that they are of. */
+static void check_notes(const struct results *got, int r, enum isa isa)
+{
+    const float *logit = got->logits + r * V;
+    for (int b = 0; b < BLOCKS; b++) {
+        const struct logit_block *block = &got->block[r * BLOCKS + b];
+        int first = b * LOGIT_BLOCK, last = MIN(first + LOGIT_BLOCK, V);
+        float max = -INFINITY;
+        double sum = 0;
+        for (int i = first; i < last; i++)
+            max = fmaxf(logit[i], max);
+        for (int i = first; i < last && scale[r] > 0 && max > -INFINITY; i++)
+            if (!isnan(logit[i]))
+                sum += exp(((double)logit[i] - (double)max) * (double)scale[r]);
+        if (block->max != max || fabs((double)block->sum - sum) > 1e-6 * sum + 1e-30)
+            t_fail(__FILE__, __LINE__, "isa %d: block %d of row %d: max %g, sum %g, want %g, %g",
+                   (int)isa, b, r, (double)block->max, (double)block->sum, (double)max, sum);
+    }
+}
+
 static void check_table(struct matrix *table)
 {
     static struct results got;
@@ -115,6 +142,8 @@ static void check_table(struct matrix *table)
         if (!(off < (activations == ACT_FLOAT ? 2e-6 : 2e-2)))
             t_fail(__FILE__, __LINE__, "isa %d %s: logits off by %g", (int)isa,
                    fmt_info[table->source.fmt].name, off);
+        for (int r = 0; r < (int)COUNT_OF(row); r++)
+            check_notes(&got, r, isa);
     }
 }
 
@@ -142,13 +171,37 @@ TEST(head, logits_do_not_depend_on_the_other_rows)
         compute(&table, isa, ACT_INT8, all_rows(), &all);
         struct batch batch = all_rows();
         batch.row = row + 2;
+        batch.scale = scale + 2;
         batch.R = 1;
         compute(&table, isa, ACT_INT8, batch, &some);
         CHECK(memcmp(some.logits, all.logits + 2 * V, V * sizeof(float)) == 0);
+        CHECK(memcmp(some.block, all.block + 2 * BLOCKS, BLOCKS * sizeof *all.block) == 0);
         batch.R = 0;
         some.logits[0] = 42;
         compute(&table, isa, ACT_INT8, batch, &some);
         CHECK(some.logits[0] == 42);
+    }
+    matrix_release(&table);
+}
+
+/* A weight that is infinite or no number makes such a logit. */
+TEST(head, notes_leave_out_what_is_no_number)
+{
+    static struct results got;
+    struct matrix table;
+    matrix_init(&table, FMT_f32, V, D);
+    float *w = (float *)(void *)(uintptr_t)table.source.data;
+    for (int i = 128; i < 256; i++)
+        w[i * D] = NAN;
+    w[3 * D] = NAN;
+    w[260 * D] = NAN;
+    FOR_EACH_ISA(isa)
+    {
+        compute(&table, isa, ACT_FLOAT, all_rows(), &got);
+        CHECK(isnan(got.logits[3]) && isnan(got.logits[260]));
+        CHECK(got.block[1].max == -INFINITY && got.block[1].sum == 0);
+        for (int r = 0; r < (int)COUNT_OF(row); r++)
+            check_notes(&got, r, isa);
     }
     matrix_release(&table);
 }

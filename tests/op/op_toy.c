@@ -104,7 +104,7 @@ static void step_init(struct step *step, const struct toy *toy, int position, in
     }
     step->seq = (struct batch_seq){0, n, position, page};
     step->batch =
-        (struct batch){n, 1, n, toy->token + position, step->position, &step->seq, step->row};
+        (struct batch){n, 1, n, toy->token + position, step->position, &step->seq, step->row, NULL};
 }
 
 static void ref_layer(const struct toy *toy, int layer, double *x, double *rotary,
@@ -179,6 +179,7 @@ struct run {
     struct weight weight[L][W_COUNT];
     float x[LENGTH * D], rotary[LENGTH * DIM], qkv[LENGTH * QKV], y[LENGTH * H * DIM];
     float h[LENGTH * F], logits[LENGTH * V];
+    struct logit_block block[LENGTH * (V / LOGIT_BLOCK + 1)];
     const struct batch *batch;
 };
 
@@ -250,7 +251,8 @@ static int run_body(struct lane *lane, void *arg)
     return rc ? rc
               : run->backend->head(lane,
                                    &(struct op_head){run->x, run->toy->norm[2 * L], run->logits,
-                                                     &run->weight[0][W_TABLE], eps, D, V},
+                                                     run->block, &run->weight[0][W_TABLE], eps, D,
+                                                     V},
                                    run->batch);
 }
 

@@ -1,17 +1,16 @@
 /* Sampling against its plain definition: sort everything, keep, add up, draw. */
 #include "t.h"
 
-#include "plugin/base/rng.h"
+#include "logits_row.h"
+
 #include "plugin/logits.h"
 #include "plugin/sample.h"
 
-#include <math.h>
 #include <stdlib.h>
 
-#define MAX_V 50000
-
-static float model[MAX_V], row[MAX_V];
-static uint64_t scratch[MAX_V];
+static float row[MAX_V];
+static uint64_t scratch[2 * MAX_V];
+static struct logit_block block[MAX_V];
 static struct sample_output out;
 
 static struct sampling plain(void)
@@ -20,17 +19,15 @@ static struct sampling plain(void)
         .temperature = 1, .top_p = 1, .repetition_penalty = 1, .n = 1, .logprobs = -1, .seed = 7};
 }
 
-/* Normal numbers, the same every time. */
-static float normal(uint64_t stream, uint64_t i)
+/* As the engine does: with notes of the row, which the head takes there. */
+static bool sample_noted(const struct sample_input *input)
 {
-    float a = rng_uniform(stream, i, 1) + 0x1p-25f, b = rng_uniform(stream, i, 2);
-    return sqrtf(-2 * logf(a)) * cosf(6.2831853f * b);
-}
-
-static void fill(int32_t V, float deviation, uint64_t stream)
-{
-    for (int32_t i = 0; i < V; i++)
-        model[i] = deviation * normal(stream, (uint64_t)i);
+    struct sample_input in = *input;
+    struct logits l;
+    in.block = block;
+    in.scale = sample_scale(in.sampling, in.V);
+    logits_scan(&l, in.logits, in.V, block, in.scale);
+    return sample_row(&in, scratch, &out);
 }
 
 /* Samples a copy of model at a position of a sequence without tokens that matter. */
@@ -44,7 +41,7 @@ static bool sample(const struct sampling *s, int32_t V, int32_t position)
                               .n_token = position,
                               .n_prompt = position};
     memcpy(row, model, (size_t)V * sizeof *row);
-    return sample_row(&in, scratch, &out);
+    return sample_noted(&in);
 }
 
 /* ---- The plain definition --------------------------------------------------------- */
@@ -142,8 +139,6 @@ static int check_draws(const struct sampling *s, int32_t V, int n_draws)
     }
     return unsure;
 }
-
-static const int32_t sizes[] = {1, 2, 7, 63, 64, 127, 128, 129, 1000, 5003, 49152};
 
 static void check_all_sizes(const struct sampling *s)
 {
@@ -266,7 +261,14 @@ TEST(sample, a_draw_depends_on_seed_position_and_choice_alone)
 {
     struct sampling s = plain();
     int32_t token = 0, differ = 0;
-    struct sample_input in = {row, 3000, &s, &token, 1, 1, 0, NULL, 0};
+    struct sample_input in = {.logits = row,
+                              .V = 3000,
+                              .sampling = &s,
+                              .token = &token,
+                              .n_token = 1,
+                              .n_prompt = 1,
+                              .end = NULL,
+                              .n_end = 0};
     fill(3000, 1, 5);
     for (uint64_t seed = 0; seed < 50; seed++) {
         int32_t first[3];
@@ -275,11 +277,11 @@ TEST(sample, a_draw_depends_on_seed_position_and_choice_alone)
             in.choice = choice;
             memcpy(row, model, sizeof row);
             memset(scratch, (int)seed, sizeof scratch);
-            CHECK(sample_row(&in, scratch, &out));
+            CHECK(sample_noted(&in));
             first[choice] = out.token;
             memcpy(row, model, sizeof row);
             memset(scratch, 0xee, sizeof scratch);
-            CHECK(sample_row(&in, scratch, &out));
+            CHECK(sample_noted(&in));
             CHECK_EQ(out.token, first[choice]);
         }
         differ += first[0] != first[1] && first[1] != first[2];
@@ -416,14 +418,21 @@ TEST(sample, penalties_are_those_computed_by_hand)
 {
     static const int32_t token[] = {0, 1, 1, 2, 3, 3, 3, 1, -5, 99};
     struct sampling s = plain();
-    struct sample_input in = {row, 6, &s, token, 10, 4, 0, NULL, 0}; /* prompt: 0 1 1 2 */
+    struct sample_input in = {.logits = row,
+                              .V = 6,
+                              .sampling = &s,
+                              .token = token,
+                              .n_token = 10,
+                              .n_prompt = 4,
+                              .end = NULL,
+                              .n_end = 0}; /* prompt: 0 1 1 2 */
     static const float logits[] = {2, -2, 4, 1, 3, -1};
     s.temperature = 0;
     s.repetition_penalty = 2;
     s.presence_penalty = 0.5f;
     s.frequency_penalty = 0.25f;
     memcpy(row, logits, sizeof logits);
-    CHECK(sample_row(&in, scratch, &out));
+    CHECK(sample_noted(&in));
     CHECK_NEAR(row[0], 1, 0);                    /* prompt only: 2 / 2 */
     CHECK_NEAR(row[1], -4 - 0.5 - 0.25, 0);      /* -2 * 2, generated once */
     CHECK_NEAR(row[2], 2, 0);                    /* 4 / 2 */
@@ -438,14 +447,21 @@ TEST(sample, bias_comes_before_penalties)
     static const int32_t token[] = {0};
     struct logit_bias bias = {0, 6};
     struct sampling s = plain();
-    struct sample_input in = {row, 2, &s, token, 1, 1, 0, NULL, 0};
+    struct sample_input in = {.logits = row,
+                              .V = 2,
+                              .sampling = &s,
+                              .token = token,
+                              .n_token = 1,
+                              .n_prompt = 1,
+                              .end = NULL,
+                              .n_end = 0};
     s.temperature = 0;
     s.bias = &bias;
     s.n_bias = 1;
     s.repetition_penalty = 4;
     row[0] = -2;
     row[1] = 0;
-    CHECK(sample_row(&in, scratch, &out));
+    CHECK(sample_noted(&in));
     CHECK_NEAR(row[0], 1, 0); /* (-2 + 6) / 4 */
     CHECK_EQ(out.token, 0);
 }
@@ -454,7 +470,14 @@ TEST(sample, end_tokens_are_barred_below_min_tokens_and_with_ignore_eos)
 {
     static const int32_t token[8] = {0}, end[] = {2, 5, 77, -1};
     struct sampling s = plain();
-    struct sample_input in = {row, 6, &s, token, 3, 3, 0, end, 4};
+    struct sample_input in = {.logits = row,
+                              .V = 6,
+                              .sampling = &s,
+                              .token = token,
+                              .n_token = 3,
+                              .n_prompt = 3,
+                              .end = end,
+                              .n_end = 4};
     s.temperature = 0;
     s.min_tokens = 2;
     for (int ignore = 0; ignore < 2; ignore++)
@@ -463,7 +486,7 @@ TEST(sample, end_tokens_are_barred_below_min_tokens_and_with_ignore_eos)
                 row[i] = (float)i;
             row[2] = 50;
             s.ignore_eos = ignore;
-            CHECK(sample_row(&in, scratch, &out));
+            CHECK(sample_noted(&in));
             CHECK_EQ(out.token, ignore || in.n_token < 5 ? 4 : 2);
         }
     s.ignore_eos = true;
@@ -472,7 +495,7 @@ TEST(sample, end_tokens_are_barred_below_min_tokens_and_with_ignore_eos)
     static const int32_t only[] = {0};
     in.end = only;
     in.n_end = 1;
-    CHECK(!sample_row(&in, scratch, &out));
+    CHECK(!sample_noted(&in));
 }
 
 /* ---- Log probabilities ------------------------------------------------------------ */
@@ -518,67 +541,5 @@ TEST(sample, logprobs_do_not_change_the_draw)
         s.logprobs = 20;
         CHECK(sample(&s, 5003, i));
         CHECK_EQ(out.token, token);
-    }
-}
-
-/* ---- The parts -------------------------------------------------------------------- */
-
-TEST(logits, weight_is_the_exponential)
-{
-    double worst = 0;
-    CHECK(logits_weight(3, 3, 5) == 1);
-    CHECK(logits_weight(-88, 0, 1) == 0 && logits_weight(NAN, 0, 1) == 0);
-    CHECK(logits_weight(-INFINITY, 0, 1) == 0 && logits_weight(-3e38f, 3e38f, 1e5f) == 0);
-    for (int i = 0; i <= 870000; i++) {
-        float x = -(float)i / 10000;
-        double want = exp((double)x), got = (double)logits_weight(x, 0, 1);
-        worst = fmax(worst, fabs(got - want) / want);
-    }
-    CHECK_NEAR(worst, 0, 3e-7);
-    CHECK(worst > 1e-9);
-}
-
-TEST(logits, cuts_keep_what_sorting_keeps)
-{
-    static uint32_t id[MAX_V];
-    for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        for (size_t k = 1; k <= (size_t)sizes[i]; k = k * 3 + 1) {
-            size_t V = (size_t)sizes[i];
-            fill((int32_t)V, 2, k);
-            for (size_t j = 0; j < V; j++) {
-                model[j] = k % 2 ? model[j] : floorf(model[j] * 4) * 0.25f;
-                items[j] = (struct item){(int32_t)j, model[j], 0};
-                id[j] = (uint32_t)j;
-            }
-            qsort(items, V, sizeof *items, by_logit);
-            qsort(items, k, sizeof *items, by_id);
-            struct logits l;
-            logits_scan(&l, model, V);
-            float bound = logits_bound(&l, k);
-            CHECK_EQ(logits_cut_count(model, id, V, k), k);
-            for (size_t j = 0; j < k; j++) {
-                CHECK_EQ(id[j], items[j].id);
-                CHECK(model[id[j]] >= bound);
-            }
-        }
-}
-
-TEST(logits, sums_and_gathers_see_every_number)
-{
-    static uint32_t id[MAX_V];
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        size_t V = (size_t)sizes[i], n = 0;
-        double part[LOGITS_BLOCKS], want = 0;
-        struct logits l;
-        fill(sizes[i], 3, 77);
-        logits_scan(&l, model, V);
-        for (size_t j = 0; j < V; j++) {
-            want += exp((double)model[j] - (double)l.max);
-            n += model[j] >= 1;
-        }
-        CHECK_NEAR(logits_sum(&l, 1, part) / want, 1, 1e-6);
-        CHECK_EQ(logits_gather(&l, 1, id), n);
-        for (size_t j = 0; j < n; j++)
-            CHECK(model[id[j]] >= 1 && (j == 0 || id[j] > id[j - 1]));
     }
 }
