@@ -81,7 +81,7 @@ static int32_t check_config(const struct device_config *config, struct err *err)
 static uint64_t page_bytes(const struct device_config *config)
 {
     struct kv_layout layout = kv_layout_of((enum kv_type)config->kv_type, config->dim);
-    return (uint64_t)config->L * (uint64_t)config->K * layout.bytes;
+    return (uint64_t)kv_page_blocks(config) * layout.bytes;
 }
 
 static int32_t cpu_measure(const struct device_config *config, struct device_bytes *bytes,
@@ -256,14 +256,9 @@ static void cpu_set_threads(struct device *device, int threads)
 /* Whole pages: in a block the positions are interleaved, and the rest is never used. */
 static void cpu_copy_page(struct device *device, int32_t to, int32_t from, int32_t n)
 {
-    if (n <= 0 || to == from)
-        return;
-    size_t layer_page = page_bytes(&device->config) / (size_t)device->config.L;
-    size_t pages = (size_t)device->config.kv_pages;
-    for (int32_t layer = 0; layer < device->config.L; layer++) {
-        uint8_t *base = device->kv + (size_t)layer * pages * layer_page;
-        memcpy(base + (size_t)to * layer_page, base + (size_t)from * layer_page, layer_page);
-    }
+    size_t bytes = page_bytes(&device->config);
+    if (n > 0 && to != from)
+        memcpy(device->kv + (size_t)to * bytes, device->kv + (size_t)from * bytes, bytes);
 }
 
 static void cpu_discard(struct device *device, bool pages)

@@ -1,7 +1,7 @@
 /* One KV page in memory: 16 positions of one sequence. For each layer and each key/value
  * head a page has one block, read front to back by attention:
  *
- *   pool    [layer][page][kv head] block
+ *   pool    [page][layer][kv head] block                 so that a few pages are little memory
  *   block   keys | key scales (int8 only) | values | value scales (int8 only)
  *
  *   keys    bf16       [dim / 2][16 positions][2 dims]   a 64-byte line times two numbers of
@@ -47,10 +47,17 @@ static inline struct kv_layout kv_layout_of(enum kv_type type, int32_t dim)
     return layout;
 }
 
-/* The block of (layer, page, head) in a pool of pages of K heads. */
+/* Blocks of a page, an odd number: so the blocks of one head in consecutive pages fall on
+ * different sets of the caches, though their size is mostly a power of two. */
+static inline size_t kv_page_blocks(const struct device_config *config)
+{
+    return ((size_t)config->L * (size_t)config->K) | 1;
+}
+
+/* The block of (layer, page, head) in the pool. */
 static inline size_t kv_block(const struct device_config *config, size_t block_bytes, int32_t layer,
                               int32_t page, int32_t head)
 {
-    size_t pages = (size_t)config->kv_pages, heads = (size_t)config->K;
-    return (((size_t)layer * pages + (size_t)page) * heads + (size_t)head) * block_bytes;
+    size_t in_page = (size_t)layer * (size_t)config->K + (size_t)head;
+    return ((size_t)page * kv_page_blocks(config) + in_page) * block_bytes;
 }

@@ -161,3 +161,12 @@ const void *file_view(const struct file *file, uint64_t offset, size_t n, struct
         return room;
     return read_all(file, offset, n, room, err) ? room : NULL;
 }
+
+/* Whole pages inside; what is beside them goes with its neighbours. Only a hint. */
+void file_done(const struct file *file, uint64_t offset, size_t n)
+{
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t first = ROUND_UP(offset, page), last = (offset + n) / page * page;
+    if (file->map && last > first)
+        (void)madvise((void *)(uintptr_t)(file->map + first), last - first, MADV_DONTNEED);
+}

@@ -230,6 +230,8 @@ static int32_t load_item(const struct weight_item *item, const struct weights_so
     struct weight_source rows = {t->fmt, (int32_t)t->dim[1], (int32_t)t->dim[0], data};
     if (source->backend->pack(source->device, &rows, item->target, err))
         return err_prefix(err, "tensor %s", item->name);
+    /* Or the file and what is packed from it would be in memory side by side. */
+    file_done(source->file, t->offset, t->bytes);
     return INFLIGHT_OK;
 }
 

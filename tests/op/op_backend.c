@@ -75,12 +75,13 @@ TEST(backend, keys_and_values_take_the_bytes_of_their_type)
 {
     struct device_config config = small();
     struct device_bytes bytes;
-    const uint64_t numbers = 2 * 3 * 2 * 64; /* keys and values, layers, heads, width */
+    /* Keys and values, blocks of 3 layers and 2 heads and one to be odd, width. */
+    const uint64_t numbers = 2 * (3 * 2 + 1) * 64;
     CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
     CHECK_EQ(bytes.kv_token, numbers * 2);
     config.kv_type = KV_INT8;
     CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
-    CHECK_EQ(bytes.kv_token, numbers + 2 * 3 * 2 * sizeof(float));
+    CHECK_EQ(bytes.kv_token, numbers + 2 * (3 * 2 + 1) * sizeof(float));
     config.kv_type = KV_F32;
     CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
     CHECK_EQ(bytes.kv_token, numbers * 4);

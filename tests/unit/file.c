@@ -5,6 +5,7 @@
 #include "plugin/file/file.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,6 +39,46 @@ TEST(file, a_mapped_file_is_seen_without_copies)
     file_close(&file);
     CHECK(!file.map);
     file_close(&file); /* a second time is allowed */
+}
+
+/* Pages of the mapping that are in the process, of 16 from the first on. */
+static int count_resident(const struct file *file, size_t page)
+{
+    char line[256];
+    unsigned long long from = 0, kb = 0;
+    bool here = false;
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    while (smaps && fgets(line, sizeof line, smaps)) {
+        if (sscanf(line, "%llx-%*x ", &from) == 1)
+            here = from == (unsigned long long)(uintptr_t)file->map;
+        else if (here && sscanf(line, "Rss: %llu", &kb) == 1)
+            break;
+    }
+    if (smaps)
+        fclose(smaps);
+    return (int)(kb * 1024 / page);
+}
+
+TEST(file, what_is_done_with_leaves_the_process_and_can_be_seen_again)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), n = 16 * page;
+    char *bytes = malloc(n), path[32];
+    struct file file;
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (char)(i % 251);
+    write_file(path, bytes, n);
+    CHECK_EQ(file_open(&file, path, NULL, &err), INFLIGHT_OK);
+    CHECK(memcmp(file_view(&file, 0, n, NULL, &err), bytes, n) == 0);
+    CHECK_EQ(count_resident(&file, page), 16);
+    file_done(&file, 5, 3 * page); /* all of pages 1 and 2 */
+    file_done(&file, 9 * page, 4 * page);
+    file_done(&file, 7 * page + 1, page - 1);
+    file_done(&file, 0, 0);
+    CHECK_EQ(count_resident(&file, page), 10);
+    CHECK(memcmp(file_view(&file, 0, n, NULL, &err), bytes, n) == 0);
+    file_close(&file);
+    unlink(path);
+    free(bytes);
 }
 
 TEST(file, views_past_the_end_are_refused_with_numbers)
