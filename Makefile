@@ -126,7 +126,7 @@ demo: ## set up everything and run several conversations at once on a real model
 UNIT_SRC  := $(sort $(wildcard tests/unit/*.c))
 OP_SRC    := $(sort $(wildcard tests/op/op_*.c))
 MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tests/model/greedy.c \
-             tests/model/invariance.c tests/model/memory.c tests/model/families.c \
+             tests/model/invariance.c tests/model/barriers.c tests/model/memory.c tests/model/families.c \
              tests/model/tokenizer_families.c
 MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
