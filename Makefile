@@ -126,7 +126,7 @@ demo: ## set up everything and run several conversations at once on a real model
 UNIT_SRC  := $(sort $(wildcard tests/unit/*.c))
 OP_SRC    := $(sort $(wildcard tests/op/op_*.c))
 MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tests/model/greedy.c \
-             tests/model/invariance.c tests/model/memory.c tests/model/families.c \
+             tests/model/invariance.c tests/model/barriers.c tests/model/memory.c tests/model/families.c \
              tests/model/tokenizer_families.c
 MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
@@ -187,7 +187,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(ARCHIVE)
 # The same under the sanitizers. What computes minutes with the test model is left out, one
 # of the validator's tests runs it in their place.
 SAN_TESTS := $(filter-out $(addprefix $(BUILD)/tests/model/,logits greedy invariance),$(TESTS))
-TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool queue doorbell ring ring_threads stream engine \
+TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool board queue doorbell ring ring_threads stream engine \
                 engine_host engine_faults engine_pages) $(BUILD)/tests/op/op_backend
 SAN_VALIDATOR := "$(VALIDATOR) --cycles 100 $(LIB) --model $(TINY)"
 
@@ -236,8 +236,8 @@ check-run:
 
 check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE)
 
-check-long: check bf16 asan tsan fuzz ## check, sanitizers, fuzzing, the validator on the test model
-	@BUILD=$(BUILD) tests/run.sh "$(VALIDATOR) --cycles 100 $(LIB) --model $(MODEL)"
+check-long: check bf16 asan tsan fuzz figures-build ## check, sanitizers, fuzzing, figures, the validator on the test model
+	@BUILD=$(BUILD) CC=$(CC) tests/run.sh "tests/bench/figures.py $(BUILD)" "$(VALIDATOR) --cycles 100 $(LIB) --model $(MODEL)"
 
 # Coverage-guided, with clang's libFuzzer; new inputs, and those that fail, stay under $(BUILD).
 FUZZER := $(FUZZ:%=$(BUILD)/fuzzer/%)
@@ -277,6 +277,11 @@ $(KERNEL_BENCH): $(BUILD)/tests/bench/%: tests/bench/%.c tests/op/matrix.h $(ARC
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) $(ALL_C) -Itests -I. $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
+$(BUILD)/tests/bench/figures: tests/bench/figures.c $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALL_C) -I. -MMD -MP -MF $@.d $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
 bench-kernels: $(KERNEL_BENCH) ## products, attention and barriers against the machine's ceilings
 	@for b in $(KERNEL_BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
 
@@ -310,6 +315,13 @@ bench: $(LIB) $(BUILD)/tests/bench/abi $(BUILD)/bin/serve model ## call latencie
 bench-versus: $(LIB) $(BUILD)/bin/serve model ## tokens/s beside llama.cpp, rounds interleaved
 	$(PYTHON) tests/bench/versus.py $(LIB) $(MODEL) --csv $(BUILD)/versus.csv
 
+figures: figures-build ## instructions, barriers, bytes, sizes against the committed table
+	@CC=$(CC) $(PYTHON) tests/bench/figures.py $(BUILD)
+
+figures-build: $(LIB) $(TINY) model
+	@tests/deps.sh figures
+	@$(MAKE) --no-print-directory -s $(BUILD)/tests/bench/figures
+
 # ---- The rest
 
 lint: ## format, sizes, layering, forbidden calls; cppcheck and clang-tidy
@@ -332,6 +344,6 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
 .PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
-        sanitized-threads bf16 bf16-run fuzz fuzz-run lint bench bench-kernels bench-versus validator install clean help
+        sanitized-threads bf16 bf16-run fuzz fuzz-run lint bench bench-kernels bench-versus figures figures-build validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,19 +1,30 @@
-/* Everything here is small and copied whole under the lock, so that no reader sees half
- * of a change and no thread waits for more than a copy. */
+/* Texts and controls are rare, small and copied whole under a lock that is only ever held
+ * for a copy.
+ *
+ * Counters are read once a frame by hosts that show them, and the engine thread may be put
+ * aside by the system at any moment: nobody must wait for it then. So there are two
+ * copies; the version, which counts the snapshots, says which of them is valid. The engine
+ * writes the other one, then the next version. A reader whose copy was overtaken meanwhile
+ * reads again, and that takes the engine two whole steps. */
 #include "board.h"
 
 #include "base/mem.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
+
+#define STATS_WORDS (sizeof(inflight_stats) / sizeof(uint64_t))
+_Static_assert(sizeof(inflight_stats) % sizeof(uint64_t) == 0, "copied by words");
 
 struct board {
     const struct mem *mem; /* borrowed */
     pthread_mutex_t lock;
     struct buf text[BOARD_TEXTS];
-    inflight_stats stats;
+    _Atomic uint64_t stats[2][STATS_WORDS];
+    _Atomic uint32_t version; /* of stats; its last bit is the index */
     struct board_control control[BOARD_CONTROLS];
-    int32_t n_control;
+    _Atomic int32_t n_control; /* changed under the lock */
 };
 
 int32_t board_open(struct board **out, const struct mem *mem, struct err *err)
@@ -63,17 +74,28 @@ int32_t board_text(struct board *b, enum board_text which, struct buf *out)
 
 void board_set_stats(struct board *b, const inflight_stats *stats)
 {
-    pthread_mutex_lock(&b->lock);
-    b->stats = *stats;
-    pthread_mutex_unlock(&b->lock);
+    uint64_t word[STATS_WORDS];
+    memcpy(word, stats, sizeof word);
+    uint32_t next = atomic_load_explicit(&b->version, memory_order_relaxed) + 1;
+    /* Released one by one: a reader that sees one of the new words before their version
+     * also sees that its own version, two ago, is over. */
+    for (size_t i = 0; i < STATS_WORDS; i++)
+        atomic_store_explicit(&b->stats[next & 1][i], word[i], memory_order_release);
+    atomic_store_explicit(&b->version, next, memory_order_release);
 }
 
 void board_stats(struct board *b, inflight_stats *out)
 {
     inflight_hdr h = out->h;
-    pthread_mutex_lock(&b->lock);
-    *out = b->stats;
-    pthread_mutex_unlock(&b->lock);
+    uint64_t word[STATS_WORDS];
+    uint32_t version = atomic_load_explicit(&b->version, memory_order_acquire), before;
+    do {
+        before = version;
+        for (size_t i = 0; i < STATS_WORDS; i++)
+            word[i] = atomic_load_explicit(&b->stats[before & 1][i], memory_order_acquire);
+        version = atomic_load_explicit(&b->version, memory_order_relaxed);
+    } while (version != before);
+    memcpy(out, word, sizeof word);
     out->h = h;
 }
 
@@ -89,6 +111,8 @@ bool board_put_control(struct board *b, struct board_control control)
 
 int32_t board_take_controls(struct board *b, struct board_control *out)
 {
+    if (atomic_load(&b->n_control) == 0)
+        return 0;
     pthread_mutex_lock(&b->lock);
     int32_t n = b->n_control;
     memcpy(out, b->control, (size_t)n * sizeof *out);

@@ -17,8 +17,10 @@ static void fail_picks(struct engine *e, int32_t status, const char *what, int r
 static void schedule(struct engine *e)
 {
     e->sched.n_pick = e->sched.n_tokens = 0;
-    if (!e->paused && !e->failed.code)
+    if (!e->paused && !e->failed.code) {
+        e->sched.beside = e->pace.tokens;
         sched_pick(&e->sched);
+    }
 }
 
 static void forward(struct engine *e)
@@ -146,8 +148,12 @@ static uint32_t retire(struct engine *e, bool last)
 static void finish_turn(struct engine *e)
 {
     bool stepped = e->sched.n_pick > 0;
-    if (stepped)
-        e->counts.step_ns += clock_ns() - e->now_ns;
+    if (stepped) {
+        const struct sched *s = &e->sched;
+        uint64_t step_ns = clock_ns() - e->now_ns;
+        e->counts.step_ns += step_ns;
+        pace_learn(&e->pace, step_ns, s->n_decode, s->n_tokens - s->n_decode);
+    }
     withdraw(e);
     publish(e);
     uint32_t n_retired = retire(e, false);
@@ -171,6 +177,7 @@ static void shut_down(struct engine *e)
 static void *engine_main(void *arg)
 {
     struct engine *e = arg;
+    thread_lower((enum thread_priority)e->config.priority); /* lanes inherit it */
     load_run(e);
     publish(e);
     while (begin_turn(e)) {

@@ -158,6 +158,7 @@ static int32_t take_pools(struct engine *e, struct err *err)
         rc = rows_init(&e->rows, mem, e->model, most_rows(c), e->threads, err);
     if (!rc)
         rc = find_ends(e, err);
+    pace_init(&e->pace, c->step_ms, c->max_step_tokens);
     e->emit.tokenizer = model_tokenizer(e->model);
     return rc;
 }

@@ -13,7 +13,8 @@
  * behind it: a small request never starves a large one.
  *
  * How many tokens. A sequence with one token left gets it: decodes never wait for a
- * prefill. The rest of the step's budget is for prefills. While others want some too,
+ * prefill. The rest of the step's budget is for prefills; beside decodes it is small, so
+ * that the step is short (pace.c). While others want some too,
  * each takes at most half of what is left, in order; what remains is offered again in
  * order. So a short prompt behind a long one starts at the next step, and the long one
  * takes at most twice as many steps as alone. A prefill is cut at the end of a page.
@@ -56,6 +57,7 @@ int32_t sched_init(struct sched *s, const struct sched_config *config, struct er
                         .prefix = config->prefix,
                         .max_sequences = MIN(config->max_sequences, config->max_tokens),
                         .max_tokens = config->max_tokens,
+                        .beside = config->max_tokens,
                         .is_static = config->is_static,
                         .copy_page = config->copy_page,
                         .copy_arg = config->copy_arg};
@@ -213,6 +215,8 @@ static void share_budget(struct sched *s)
         budget -= q->n_step;
         n_prefill += !q->n_step;
     }
+    if (n_prefill < s->n_pick)
+        budget = MIN(budget, s->beside);
     for (int32_t i = 0; i < s->n_pick; i++) {
         struct seq *q = s->pick[i];
         if (q->n_step)
@@ -234,12 +238,13 @@ void sched_pick(struct sched *s)
     pick_sequences(s);
     share_budget(s);
     int32_t n = 0;
-    s->n_tokens = 0;
+    s->n_tokens = s->n_decode = 0;
     for (int32_t i = 0; i < s->n_pick; i++) {
         struct seq *q = s->pick[i];
         /* One picked may have lost its pages to one ahead of it. */
         q->n_step = q->state == SEQ_RUNNING ? sched_supply(s, q, q->n_step) : 0;
         s->n_tokens += q->n_step;
+        s->n_decode += q->n_step == 1 && seq_left(q) == 1;
         if (q->n_step)
             s->pick[n++] = q;
     }

@@ -16,6 +16,7 @@ struct sched {
     struct kv *kv;                     /* borrowed */
     struct prefix *prefix;             /* borrowed */
     int32_t max_sequences, max_tokens; /* of a step; max_sequences <= max_tokens */
+    int32_t beside;                    /* most prefilled in a step in which others decode */
     bool is_static;                    /* see enum batching */
     void (*copy_page)(void *arg, int32_t to, int32_t from, int32_t n); /* as in struct backend */
     void *copy_arg;
@@ -24,7 +25,7 @@ struct sched {
     int32_t n_seq, n_held;    /* of these: in all, parked by the host */
 
     struct seq **pick; /* (max_sequences) owned; the sequences of this step, in order */
-    int32_t n_pick, n_tokens;
+    int32_t n_pick, n_tokens, n_decode; /* n_decode: of these, with one token left */
 
     uint64_t n_prefilled, n_cached, n_preempted; /* since init: tokens, tokens, sequences */
 };

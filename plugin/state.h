@@ -6,6 +6,7 @@
 #include "board.h"
 #include "emit.h"
 #include "engine.h"
+#include "pace.h"
 #include "rows.h"
 #include "sched.h"
 
@@ -37,6 +38,7 @@ struct engine {
     struct kv kv;
     struct prefix prefix;
     struct sched sched;
+    struct pace pace;
     struct batch_space batch;
     struct rows rows;
     struct emit emit;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing, or says how: tests/deps.sh build|demo|check|lint|fuzz
+# Installs what is missing, or says how: tests/deps.sh build|demo|check|lint|figures|fuzz
 # As root through apt; otherwise prints the one command to run and fails. When nothing is
 # missing it takes a few hundredths of a second, since make demo and make check begin with it.
 set -euo pipefail
@@ -11,8 +11,9 @@ demo)  want+=(python3 python3-pip) ;;
 check) want+=(python3 python3-pip binutils abigail-tools g++ clang-format-14 locales luajit
               mono-mcs mono-runtime) ;;
 lint)  want+=(clang-14 clang-format-14 clang-tidy-14 cppcheck) ;;
+figures) want+=(python3 valgrind) ;;
 fuzz)  want+=(clang libclang-rt-14-dev) ;;
-*)     echo "usage: $0 build|demo|check|lint|fuzz" >&2; exit 2 ;;
+*)     echo "usage: $0 build|demo|check|lint|figures|fuzz" >&2; exit 2 ;;
 esac
 
 on_path() {
@@ -37,6 +38,7 @@ have() {
     binutils)        on_path readelf ;;
     abigail-tools)   on_path abidiff ;;
     locales)         [ -e /usr/share/i18n/locales/de_DE ] ;;
+    valgrind)        on_path valgrind && [ -e /usr/include/valgrind/callgrind.h ] ;;
     mono-mcs)        on_path mcs ;;
     mono-runtime)    on_path mono ;;
     clang-format-14) on_path "$1" || clang-format --version 2>/dev/null | grep -q ' 14\.' ;;

@@ -63,6 +63,12 @@ void lane_barrier(struct lane *lane);
  * list of chunks when lanes differ in speed. */
 int lane_take(struct lane *lane);
 
+/* Counts calls at one of LANE_PLACES places for each lane: place 0, 1, ... True for the n-th,
+ * which sees what the others wrote before theirs; the count is 0 again. Shares work that
+ * needs all pieces of something without a barrier for everything. */
+#define LANE_PLACES 2
+bool lane_is_last(struct lane *lane, int place, int n);
+
 /* The contiguous share [*first, *last) of n items for this lane. */
 static inline void lane_share(const struct lane *lane, int n, int *first, int *last)
 {

@@ -27,7 +27,9 @@ struct worker {
     struct pool *pool;
     struct thread thread;
     int result;
-    int vain; /* how often spinning did not help of late; its own thread's */
+    int vain;          /* how often spinning did not help of late; its own thread's */
+    uint64_t barriers; /* this lane came to, in all */
+    _Alignas(CACHE_LINE) atomic_int calls[LANE_PLACES]; /* of lane_is_last, any lane's */
 };
 
 struct pool {
@@ -133,6 +135,7 @@ void lane_barrier(struct lane *lane)
     struct pool *pool = lane->device->pool;
     struct gate *gate = &pool->barrier;
     unsigned generation = gate_value(gate);
+    pool->worker[lane->id].barriers++;
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) + 1 < lane->count) {
         barrier_wait(&pool->worker[lane->id], gate, generation);
         return;
@@ -146,6 +149,16 @@ void lane_barrier(struct lane *lane)
 int lane_take(struct lane *lane)
 {
     return atomic_fetch_add_explicit(&lane->device->pool->next, 1, memory_order_relaxed);
+}
+
+bool lane_is_last(struct lane *lane, int place, int n)
+{
+    struct worker *owner = &lane->device->pool->worker[place / LANE_PLACES];
+    atomic_int *calls = &owner->calls[place % LANE_PLACES];
+    if (atomic_fetch_add_explicit(calls, 1, memory_order_acq_rel) + 1 < n)
+        return false;
+    atomic_store_explicit(calls, 0, memory_order_relaxed);
+    return true;
 }
 
 static void *worker_main(void *arg)
@@ -195,6 +208,11 @@ void pool_set_active(struct pool *pool, int active)
 int pool_active(const struct pool *pool)
 {
     return pool->active;
+}
+
+uint64_t pool_barriers(const struct pool *pool)
+{
+    return pool->worker[0].barriers;
 }
 
 size_t pool_bytes(int threads)

@@ -26,3 +26,6 @@ int pool_run(struct pool *pool, int (*body)(struct lane *lane, void *arg), void 
 /* Lanes of the next runs, held to 1 .. threads. Outside run. */
 void pool_set_active(struct pool *pool, int active);
 int pool_active(const struct pool *pool);
+
+/* Barriers so far, as lane 0 counted them. Outside run. */
+uint64_t pool_barriers(const struct pool *pool);

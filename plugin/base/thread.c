@@ -6,8 +6,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#define NICE_LOW 10 /* about a tenth of a core that one other thread wants too */
 
 int32_t thread_start(struct thread *thread, const char *name, void *(*body)(void *), void *arg,
                      struct err *err)
@@ -22,6 +26,34 @@ int32_t thread_start(struct thread *thread, const char *name, void *(*body)(void
     (void)pthread_setname_np(thread->id, name);
     thread->started = true;
     return INFLIGHT_OK;
+}
+
+/* For one thread; the C function setpriority is for a process, if taken at its word. */
+static void be_nice(int nice)
+{
+    pid_t self = (pid_t)syscall(SYS_gettid);
+    /* The kernel answers 20 - nice, so that an error is told from it. */
+    long now = syscall(SYS_getpriority, PRIO_PROCESS, self);
+    if (now > 20 - nice)
+        (void)syscall(SYS_setpriority, PRIO_PROCESS, self, nice);
+}
+
+void thread_lower(enum thread_priority priority)
+{
+    int policy;
+    struct sched_param param;
+    if (pthread_getschedparam(pthread_self(), &policy, &param))
+        return;
+    bool realtime = policy == SCHED_FIFO || policy == SCHED_RR;
+    int wanted = policy == SCHED_IDLE || priority == THREAD_IDLE ? SCHED_IDLE
+                 : priority == THREAD_LOW                        ? SCHED_BATCH
+                 : realtime                                      ? SCHED_OTHER
+                                                                 : policy;
+    param.sched_priority = 0;
+    if (wanted != policy)
+        (void)pthread_setschedparam(pthread_self(), wanted, &param);
+    if (priority == THREAD_LOW)
+        be_nice(NICE_LOW);
 }
 
 void thread_join(struct thread *thread)

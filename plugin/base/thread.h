@@ -15,6 +15,19 @@ struct thread {
 int32_t thread_start(struct thread *thread, const char *name, void *(*body)(void *), void *arg,
                      struct err *err);
 
+/* How a thread stands against all others that want the same cores. */
+enum thread_priority {
+    THREAD_NORMAL, /* like any other */
+    THREAD_LOW,    /* behind others, and never quite without a share */
+    THREAD_IDLE,   /* what nobody else wants; gives way at once */
+};
+
+/* Lowers the calling thread and the threads it starts from then on; nobody else, and never
+ * to more than they had, so it needs no privilege. A real-time policy that was inherited is
+ * left in any case: a lane that waits for another would keep the machine from everyone. If
+ * the system refuses, all stays as it was. */
+void thread_lower(enum thread_priority priority);
+
 /* Waits for its end; a zeroed or joined thread is allowed. */
 void thread_join(struct thread *thread);
 

@@ -20,6 +20,7 @@ struct config {
     int32_t context;           /* most positions of a sequence; 0: the model's own limit */
     const char *device;        /* "auto", "cpu" */
     int32_t threads;           /* 0: the physical cores this process may use */
+    int32_t priority;          /* enum thread_priority of base/thread.h */
     int32_t isa;         /* 0 auto; index in the order plain, avx2, avx512, avx512_bf16 from 1 */
     int32_t activations; /* enum activations of kernels/backend.h */
     int32_t kv_type;     /* enum kv_type of kernels/backend.h */
@@ -28,6 +29,7 @@ struct config {
     uint64_t memory_budget;   /* bytes of all engine memory; 0: no limit */
     int32_t max_sequences;    /* in one step */
     int32_t max_step_tokens;  /* token budget of one step */
+    int32_t step_ms;          /* aim of steps in which answers go on; 0: none */
     int32_t batching;         /* enum batching */
     int32_t max_requests;     /* accepted and not yet done */
     int32_t stream_bytes;     /* undelivered text of one request */

@@ -4,6 +4,7 @@
 #include "config_rows.h"
 
 #include "../../kernels/backend.h"
+#include "../base/thread.h"
 
 #define AT(field) offsetof(struct config, field)
 
@@ -30,6 +31,9 @@ const struct config_row config_rows[CONFIG_ROWS] = {
      "Where the model runs; auto takes the fastest there is", {"auto", "cpu", NULL}},
     {"device", "threads", CONFIG_INT, AT(threads), 0, 1024, "0",
      "Compute threads; 0: the physical cores that this process may use", {NULL}},
+    {"device", "priority", CONFIG_NAME, AT(priority), 0, 0, "idle",
+     "How its threads share cores with others: idle gives way at once, low keeps a small share",
+     {[THREAD_NORMAL] = "normal", [THREAD_LOW] = "low", [THREAD_IDLE] = "idle"}},
     {"device", "instruction_set", CONFIG_NAME, AT(isa), 0, 0, "auto",
      "Which variant of the CPU's kernels; auto takes the best it can run",
      {"auto", "plain", "avx2", "avx512", "avx512_bf16", NULL}},
@@ -52,6 +56,8 @@ const struct config_row config_rows[CONFIG_ROWS] = {
      "Most sequences in one step", {NULL}},
     {"batch", "max_tokens", CONFIG_INT, AT(max_step_tokens), 16, 8192, "512",
      "Most tokens in one step; longer prompts are computed in pieces", {NULL}},
+    {"batch", "step_ms", CONFIG_INT, AT(step_ms), 0, 10000, "25",
+     "Milliseconds a prompt may stretch a step to while answers go on; 0: any number", {NULL}},
     {"batch", "mode", CONFIG_NAME, AT(batching), 0, 0, "in_flight",
      "When a waiting sequence starts: at the next step, or when the whole batch has ended",
      {[BATCHING_IN_FLIGHT] = "in_flight", [BATCHING_STATIC] = "static"}},

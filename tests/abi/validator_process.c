@@ -1,14 +1,17 @@
 /* A good guest: what the host's process was before, it is afterwards. */
 #include "validator.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -257,7 +260,68 @@ static void no_descriptors(void)
     clean_round(o.api);
 }
 
+/* What the process has used so far. */
+struct effort {
+    double cpu_ms;
+    long sleeps; /* of all threads but the first: each wake-up ends in one */
+};
+
+static struct effort effort_now(void)
+{
+    struct effort effort = {0};
+    struct timespec t;
+    DIR *folder = opendir("/proc/self/task");
+    WANT(folder != NULL);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        char path[300], line[256];
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", entry->d_name);
+        int id = atoi(entry->d_name); /* 0: the folder itself and the one above */
+        FILE *file = id && id != getpid() ? fopen(path, "r") : NULL;
+        while (file && fgets(line, sizeof line, file))
+            if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
+                effort.sleeps += atol(line + 24);
+        if (file)
+            fclose(file);
+    }
+    closedir(folder);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    effort.cpu_ms = (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+    return effort;
+}
+
+/* A second in which nothing is to be done; sanitizers have a thread of their own. */
+static void check_rest(const char *when)
+{
+    double most_ms = SANITIZED ? 50 : 2;
+    long most_sleeps = SANITIZED ? 100 : 2;
+    sleep_ms(100); /* threads on their way to sleep */
+    struct effort before = effort_now();
+    sleep_ms(1000);
+    struct effort after = effort_now();
+    double ms = after.cpu_ms - before.cpu_ms;
+    long sleeps = after.sleeps - before.sleeps;
+    if (ms > most_ms || sleeps > most_sleeps)
+        fail("%s, the process used %.2f ms and its threads woke %ld times in a second", when, ms,
+             sleeps);
+    note("%s%s %.2f ms, %ld wake-ups", when[0] == 'b' ? "" : "; ", when, ms, sleeps);
+}
+
+static void idle(void)
+{
+    struct object o = object_open(target.object);
+    static struct watch w;
+    watch_init(&w, o.api, engine_start_ready(o.api));
+    w.readies = 1;
+    check_rest("before any request");
+    for (int i = 0; i < 3; i++)
+        watch_submit(&w, long_request(20));
+    watch_drain(&w, 60000);
+    check_rest("after three");
+    WANT_EQ(o.api->free(w.engine), INFLIGHT_OK);
+}
+
 const struct test tests_process[] = {
+    {"idle", "with nothing to do, no time is used", idle, 90},
     {"fork", "calls in a child of fork are refused, the parent goes on", fork_child, 90},
     {"exit-alive", "exit() with a live engine", exit_alive, 90},
     {"closed-stdio", "descriptors 0, 1 and 2 are closed", closed_stdio, 60},

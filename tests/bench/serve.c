@@ -1,11 +1,13 @@
 /* Throughput and latency through the ABI alone: dlopen, submit, poll.
  *
- *   serve LIB MODEL decode|prefill|parallel|batching [threads] [rounds]
+ *   serve LIB MODEL decode|prefill|parallel|batching|joining [threads] [rounds] [step_ms]
  *
  *   decode    one request: 16 tokens of prompt, 128 generated; tokens/s after the first
  *   prefill   one request of 512 tokens of prompt; prompt tokens/s until the first token
  *   parallel  16 requests of 128 + 64 tokens at once; generated tokens/s
  *   batching  in-flight against static batching on one list of requests, see make_list
+ *   joining   a prompt of 1024 tokens joins 8 answers: how long steps take and how long the
+ *             answers wait for their next token until it is computed
  *
  * Each prints one JSON object a line with every round and the median. */
 #include "inflight.h"
@@ -46,14 +48,16 @@ static void die(const char *what, inflight_engine *engine)
     exit(1);
 }
 
-static inflight_engine *open_engine(const char *model, int threads, int sequences)
+/* At the priority of every other program, since others are measured beside it. */
+static inflight_engine *open_engine(const char *model, int threads, int sequences, int step_ms)
 {
     char yaml[1024];
     inflight_engine *engine;
     snprintf(yaml, sizeof yaml,
-             "version: 1\nmodel: {path: \"%s\", context: 2048}\ndevice: {threads: %d}\n"
-             "kv_cache: {prefix_cache: false}\nbatch: {max_sequences: %d}\n",
-             model, threads, sequences);
+             "version: 1\nmodel: {path: \"%s\", context: 2048}\n"
+             "device: {threads: %d, priority: normal}\nkv_cache: {prefix_cache: false}\n"
+             "batch: {max_sequences: %d, step_ms: %d}\n",
+             model, threads, sequences, step_ms);
     inflight_init_params params = {.h = {sizeof params, INFLIGHT_ABI},
                                    .config = {yaml, INFLIGHT_NTS}};
     if (api->init(&params, &engine))
@@ -292,15 +296,144 @@ static void bench_batching(inflight_engine *engine, int rounds)
     print_rounds("in_flight_over_static_padded", over_padded, rounds);
 }
 
+/* ---- A long prompt beside answers --------------------------------------------------- */
+
+#define ANSWERS      8
+#define JOINING      1024
+#define MOST_SAMPLES 65536
+
+struct spread {
+    double ms[MOST_SAMPLES];
+    int n;
+};
+
+struct joining {
+    inflight_engine *engine;
+    inflight_req req[ANSWERS];
+    double last[ANSWERS]; /* token of each */
+    int tokens[ANSWERS];
+    inflight_stats stats; /* when last looked */
+    bool counts;          /* the prompt is being computed */
+    bool done;
+    struct spread step, gap;
+};
+
+static void add(struct spread *spread, double ms)
+{
+    if (spread->n < MOST_SAMPLES)
+        spread->ms[spread->n++] = ms;
+}
+
+static void print_spread(const char *name, struct spread *spread)
+{
+    qsort(spread->ms, (size_t)spread->n, sizeof spread->ms[0], by_value);
+    printf("{\"%s\": %d", name, spread->n);
+    static const double part[] = {0.5, 0.9, 0.99, 1};
+    static const char *const label[] = {"p50", "p90", "p99", "max"};
+    for (int i = 0; i < 4 && spread->n; i++)
+        printf(", \"%s_ms\": %.1f", label[i], spread->ms[(int)(part[i] * (spread->n - 1) + 0.5)]);
+    printf("}\n");
+}
+
+/* Steps since the last look, which are one as a rule: each gives every answer a token. */
+static void look_at_steps(struct joining *j)
+{
+    inflight_stats now_is = {.h = {sizeof now_is, INFLIGHT_ABI}};
+    api->query(j->engine, INFLIGHT_Q_STATS, &now_is, sizeof now_is);
+    uint64_t steps = now_is.steps - j->stats.steps;
+    double ms = 1e-6 * (double)(now_is.step_ns - j->stats.step_ns) / (double)(steps ? steps : 1);
+    for (uint64_t i = 0; i < steps && j->counts; i++)
+        add(&j->step, ms);
+    j->stats = now_is;
+}
+
+static void poll_joining(struct joining *j)
+{
+    inflight_event e[32];
+    int32_t n = api->poll(j->engine, e, sizeof e[0], 32, 1000000000);
+    if (n < 0)
+        die("poll:", j->engine);
+    double at = now();
+    for (int32_t i = 0; i < n; i++) {
+        uint64_t k = e[i].user;
+        if (e[i].type == INFLIGHT_EV_DONE && k == ANSWERS)
+            j->done = true;
+        if (e[i].type != INFLIGHT_EV_TEXT || k >= ANSWERS)
+            continue;
+        if (j->counts)
+            add(&j->gap, 1e3 * (at - j->last[k]));
+        j->last[k] = at;
+        j->tokens[k] += (int)e[i].n_tokens;
+    }
+    look_at_steps(j);
+}
+
+static inflight_req submit_joining(struct joining *j, int user, int prompt_tokens, uint32_t tokens)
+{
+    static char prompt[16384];
+    static const char options[] = "{\"temperature\": 0, \"ignore_eos\": true}";
+    inflight_req req;
+    make_prompt(prompt, sizeof prompt, prompt_tokens, user);
+    inflight_request r = {.h = {sizeof r, INFLIGHT_ABI},
+                          .user = (uint64_t)user,
+                          .kind = INFLIGHT_PROMPT,
+                          .input = {prompt, INFLIGHT_NTS},
+                          .options = {options, INFLIGHT_NTS},
+                          .max_tokens = tokens,
+                          .flags = INFLIGHT_REQ_NO_COALESCE};
+    if (api->submit(j->engine, &r, &req))
+        die("submit:", j->engine);
+    return req;
+}
+
+static void join_once(struct joining *j, double *seconds)
+{
+    memset(j->tokens, 0, sizeof j->tokens);
+    for (int i = 0; i < ANSWERS; i++)
+        j->req[i] = submit_joining(j, i, 16, 1500);
+    for (int i = 0; i < ANSWERS; i++)
+        while (j->tokens[i] < 20)
+            poll_joining(j);
+    double start = now();
+    j->done = false;
+    j->counts = true;
+    submit_joining(j, ANSWERS, JOINING, 1);
+    while (!j->done)
+        poll_joining(j);
+    j->counts = false;
+    *seconds = now() - start;
+    for (int i = 0; i < ANSWERS; i++)
+        (void)api->cancel(j->engine, j->req[i]);
+    do
+        poll_joining(j);
+    while (j->stats.running + j->stats.waiting > 0);
+}
+
+static void bench_joining(inflight_engine *engine, int rounds)
+{
+    static struct joining j;
+    double seconds[MAX_ROUNDS];
+    j.engine = engine;
+    j.stats.h = (inflight_hdr){sizeof j.stats, INFLIGHT_ABI};
+    for (int i = 0; i < rounds; i++)
+        join_once(&j, &seconds[i]);
+    print_spread("steps", &j.step);
+    print_spread("waits_for_a_token", &j.gap);
+    print_rounds("seconds_until_1024_joined", seconds, rounds);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 4) {
-        fprintf(stderr, "usage: %s LIB MODEL decode|prefill|parallel|batching [threads] [rounds]\n",
+        fprintf(stderr,
+                "usage: %s LIB MODEL decode|prefill|parallel|batching|joining [threads] [rounds] "
+                "[step_ms]\n",
                 argv[0]);
         return 2;
     }
     int threads = argc > 4 ? atoi(argv[4]) : 0;
     int rounds = argc > 5 ? atoi(argv[5]) : 5;
+    int step_ms = argc > 6 ? atoi(argv[6]) : 25;
     rounds = rounds < 1 ? 1 : rounds > MAX_ROUNDS ? MAX_ROUNDS : rounds;
     void *object = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     if (!object) {
@@ -313,13 +446,15 @@ int main(int argc, char **argv)
     if (!api)
         die("no such ABI", NULL);
     bool batching = strcmp(argv[3], "batching") == 0;
-    inflight_engine *engine = open_engine(argv[2], threads, batching ? PLACES : 32);
+    inflight_engine *engine = open_engine(argv[2], threads, batching ? PLACES : 32, step_ms);
     if (batching)
         bench_batching(engine, rounds);
     else if (strcmp(argv[3], "decode") == 0)
         bench_decode(engine, rounds);
     else if (strcmp(argv[3], "prefill") == 0)
         bench_prefill(engine, rounds);
+    else if (strcmp(argv[3], "joining") == 0)
+        bench_joining(engine, rounds);
     else
         bench_parallel(engine, rounds);
     api->free(engine);

@@ -28,10 +28,10 @@ static struct model_params common_params(const char *path, int32_t activations, 
         .path = path,
         .device = "auto",
         .mem = &mem_system,
-        .context = 512,
+        .context = DIRECT_CONTEXT,
         .activations = activations,
         .kv_type = kv_type,
-        .kv_tokens = 512,
+        .kv_tokens = DIRECT_CONTEXT,
         .max_tokens = DIRECT_MAX,
         .max_rows = DIRECT_MAX,
     };
@@ -54,8 +54,8 @@ struct model *direct_open_file(const char *path, int32_t isa, int32_t activation
 
 bool direct_continue(struct model *m, const int32_t *token, int32_t from, int32_t n)
 {
-    static int32_t count[DIRECT_MAX];
-    if (from < 0 || n < 1 || from + n > DIRECT_MAX)
+    static int32_t count[DIRECT_CONTEXT];
+    if (from < 0 || n < 1 || n > DIRECT_MAX || from + n > DIRECT_CONTEXT)
         return false;
     for (int32_t i = 0; i < from + n; i++)
         count[i] = i;

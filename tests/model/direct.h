@@ -3,8 +3,9 @@
 
 #include "plugin/model/model.h"
 
-#define TEST_MODEL "build/models/SmolLM2-135M-Instruct.Q4_1.gguf"
-#define DIRECT_MAX 256 /* most tokens of one pass */
+#define TEST_MODEL     "build/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+#define DIRECT_MAX     256 /* most tokens of one pass */
+#define DIRECT_CONTEXT 512 /* most positions of a sequence */
 
 /* Opens and loads the test model, or the file at path on one thread with instruction set
  * isa; NULL with the running test skipped or failed. */

@@ -2,6 +2,7 @@
 #include "t.h"
 
 #include "kernels/backend.h"
+#include "plugin/base/thread.h"
 #include "plugin/config/config_value.h"
 
 #include <locale.h>
@@ -48,6 +49,7 @@ TEST(config, a_missing_key_has_its_default)
     CHECK_TEXT(config.device, "auto");
     CHECK_EQ(config.context, 0);
     CHECK_EQ(config.threads, 0);
+    CHECK_EQ(config.priority, THREAD_IDLE);
     CHECK_EQ(config.isa, 0);
     CHECK_EQ(config.activations, ACT_INT8);
     CHECK_EQ(config.kv_type, KV_BF16);
@@ -56,6 +58,7 @@ TEST(config, a_missing_key_has_its_default)
     CHECK_EQ(config.memory_budget, 0);
     CHECK_EQ(config.max_sequences, 32);
     CHECK_EQ(config.max_step_tokens, 512);
+    CHECK_EQ(config.step_ms, 25);
     CHECK_EQ(config.batching, BATCHING_IN_FLIGHT);
     CHECK_EQ(config.max_requests, 256);
     CHECK_EQ(config.stream_bytes, 65536);
@@ -78,10 +81,11 @@ TEST(config, every_key_fills_its_field)
 {
     accept("version: 1\n"
            "model: {path: /m/x, context: 4096, chat_template: 't.jinja'}\n"
-           "device: {kind: cpu, threads: 7, instruction_set: avx512, activations: float}\n"
+           "device: {kind: cpu, threads: 7, priority: low, instruction_set: avx512,\n"
+           "         activations: float}\n"
            "kv_cache: {type: int8, tokens: 5000, prefix_cache: false}\n"
            "memory: {budget: 4GiB}\n"
-           "batch: {max_sequences: 5, max_tokens: 64, mode: static}\n"
+           "batch: {max_sequences: 5, max_tokens: 64, step_ms: 40, mode: static}\n"
            "requests: {max: 9, stream_buffer: 8 KiB}\n"
            "log: {level: debug}\n");
     CHECK_TEXT(config.model_path, "/m/x");
@@ -89,6 +93,7 @@ TEST(config, every_key_fills_its_field)
     CHECK_TEXT(config.device, "cpu");
     CHECK_EQ(config.context, 4096);
     CHECK_EQ(config.threads, 7);
+    CHECK_EQ(config.priority, THREAD_LOW);
     CHECK_EQ(config.isa, 3);
     CHECK_EQ(config.activations, ACT_FLOAT);
     CHECK_EQ(config.kv_type, KV_INT8);
@@ -97,6 +102,7 @@ TEST(config, every_key_fills_its_field)
     CHECK_EQ(config.memory_budget, 4ll << 30);
     CHECK_EQ(config.max_sequences, 5);
     CHECK_EQ(config.max_step_tokens, 64);
+    CHECK_EQ(config.step_ms, 40);
     CHECK_EQ(config.batching, BATCHING_STATIC);
     CHECK_EQ(config.max_requests, 9);
     CHECK_EQ(config.stream_bytes, 8192);

@@ -4,6 +4,7 @@
 
 #include "plugin/base/rng.h"
 
+#include <sched.h>
 #include <time.h>
 
 static uint64_t soon(uint64_t ms)
@@ -49,6 +50,29 @@ TEST(engine_host, cancel_and_deadline_at_any_moment_give_one_done)
         }
         host_close(&h);
     }
+}
+
+static void note_policy(struct host *h)
+{
+    h->on_step_arg = sched_getscheduler(0);
+}
+
+TEST(engine_host, the_engine_thread_has_the_priority_of_the_configuration)
+{
+    static const int policy[] = {
+        [THREAD_NORMAL] = SCHED_OTHER, [THREAD_LOW] = SCHED_BATCH, [THREAD_IDLE] = SCHED_IDLE};
+    static struct host h;
+    for (int32_t i = 0; i < (int32_t)COUNT_OF(policy); i++) {
+        host_init(&h);
+        h.config.priority = i;
+        h.on_step = note_policy;
+        host_open(&h);
+        host_ask(&h, "hello", 5);
+        host_finish(&h);
+        CHECK_EQ(h.on_step_arg, policy[i]);
+        host_close(&h);
+    }
+    CHECK_EQ(sched_getscheduler(0), SCHED_OTHER);
 }
 
 TEST(engine_host, a_deadline_delivers_what_there_is)

@@ -149,6 +149,31 @@ TEST(pool, each_chunk_is_handed_out_once_between_two_barriers)
     pool_close(pool);
 }
 
+static int count_last(struct lane *lane, void *arg)
+{
+    atomic_int *times = arg;
+    for (int round = 0; round < 50; round++) {
+        for (int place = 0; place < LANE_PLACES * lane->count; place++)
+            if (lane_is_last(lane, place, lane->count))
+                atomic_fetch_add(&times[place], 1);
+        lane_barrier(lane);
+    }
+    return 0;
+}
+
+TEST(pool, one_of_n_calls_is_the_last_at_each_place)
+{
+    for (int n = 1; n <= 4; n++) {
+        atomic_int times[LANE_PLACES * 4] = {0};
+        struct pool *pool = pool_of(n);
+        pool_run(pool, count_last, times);
+        for (int place = 0; place < LANE_PLACES * n; place++)
+            CHECK_EQ(atomic_load(&times[place]), 50);
+        CHECK_EQ(pool_barriers(pool), 50);
+        pool_close(pool);
+    }
+}
+
 static int leave_a_chunk(struct lane *lane, void *arg)
 {
     (void)arg;

@@ -38,6 +38,24 @@ TEST(sched, decodes_get_their_token_in_every_step_beside_a_prefill)
     fake_sched_release(&f);
 }
 
+TEST(sched, prefills_are_small_beside_decodes_and_only_there)
+{
+    static struct fake_sched f;
+    fake_sched_init(&f, 128, 8, 256);
+    f.sched.beside = 48;
+    struct seq *decode = fake_submit(&f, 0, 0, 2, 8);
+    fake_step(&f);
+    struct seq *first = fake_submit(&f, 1, 0, 400, 402), *second = fake_submit(&f, 2, 0, 400, 402);
+    CHECK_EQ(fake_step(&f), 1 + 48);
+    CHECK_EQ(f.sched.n_decode, 1);
+    CHECK_EQ(step_of(&f, first) + step_of(&f, second), 48);
+    CHECK(step_of(&f, second) >= 16);
+    fake_run(&f, decode);
+    CHECK_EQ(fake_step(&f), 256);
+    CHECK_EQ(f.sched.n_decode, 0);
+    fake_sched_release(&f);
+}
+
 TEST(sched, prefills_halve_the_budget_in_order_and_share_the_rest)
 {
     static struct fake_sched f;

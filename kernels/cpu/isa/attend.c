@@ -5,7 +5,8 @@
  *
  *   each sequence has one token    a unit appends its own key and value, no barrier before
  *   else                           all lanes append, barrier, units
- *   few units, long contexts       (unit, split) to partial results, barrier, merge */
+ *   few units, long contexts       (unit, split) to partial results; who brings the last
+ *                                  split of a unit merges them all */
 #include "attend.h"
 
 /* A run of tokens of one sequence. */
@@ -37,7 +38,7 @@ struct attend {
 };
 
 /* Units of a step that is cut along the keys: fewer than two for each lane. */
-#define SPLIT_UNITS 2
+#define SPLIT_UNITS LANE_PLACES
 
 static int splits_of(int positions)
 {
@@ -274,17 +275,33 @@ static void attend_units(struct attend *a)
         attend_unit(a, &a->scratch.items[u / heads], u % heads);
 }
 
+/* The heads of one unit, from its partial results in the order of their splits. */
+static void merge_unit(struct attend *a, const struct batch_seq *seq, int unit, int splits)
+{
+    float *state = a->scratch.state;
+    size_t row = partial_stride(&a->keys.layout) * sizeof *state;
+    for (int head = 0; head < a->group; head++) {
+        memcpy(state, partial_at(a, unit, 0, head), row);
+        for (int split = 1; split < splits; split++)
+            ISA_FN(merge_partial)(&a->keys.layout, state, partial_at(a, unit, split, head));
+        write_head(a, seq->first, unit % a->op->K * a->group + head, state);
+    }
+}
+
 /* One split of one sequence and head, to its partial results. Only the last split reads the
  * position that this step appends. */
 static void attend_piece(struct attend *a, int s, int head, int split)
 {
     const struct batch_seq *seq = &a->batch->seq[s];
     size_t row = partial_stride(&a->keys.layout) * sizeof(float);
-    if (split + 1 == splits_of(seq->position + 1))
+    int unit = s * a->op->K + head, splits = splits_of(seq->position + 1);
+    if (split + 1 == splits)
         append_token(a, seq, 0, head);
     struct attend_rows rows = load_rows(a, seq, head, 0, 1);
     ISA_FN(attend_split)(&rows, split, a->scratch.weights, a->scratch.next);
-    memcpy(partial_at(a, s * a->op->K + head, split, 0), a->scratch.next, (size_t)a->group * row);
+    memcpy(partial_at(a, unit, split, 0), a->scratch.next, (size_t)a->group * row);
+    if (lane_is_last(a->lane, unit, splits))
+        merge_unit(a, seq, unit, splits);
 }
 
 static void attend_pieces(struct attend *a)
@@ -305,22 +322,6 @@ static void attend_pieces(struct attend *a)
     }
 }
 
-/* This lane's share of all rows, from their partial results. */
-static void merge_share(struct attend *a)
-{
-    int heads = a->op->H, first, last;
-    float *state = a->scratch.state;
-    lane_share(a->lane, a->batch->S * heads, &first, &last);
-    for (int row = first; row < last; row++) {
-        int s = row / heads, unit = row / a->group, head = row % a->group;
-        memcpy(state, partial_at(a, unit, 0, head),
-               partial_stride(&a->keys.layout) * sizeof *state);
-        for (int split = 1; split < splits_of(a->batch->seq[s].position + 1); split++)
-            ISA_FN(merge_partial)(&a->keys.layout, state, partial_at(a, unit, split, head));
-        write_head(a, a->batch->seq[s].first, row % heads, state);
-    }
-}
-
 int ISA_FN(attend)(struct lane *lane, const struct op_attend *op, const struct batch *batch)
 {
     struct attend a = {.lane = lane, .op = op, .batch = batch};
@@ -329,13 +330,10 @@ int ISA_FN(attend)(struct lane *lane, const struct op_attend *op, const struct b
         append_share(&a);
         lane_barrier(lane);
     }
-    if (a.along_keys) {
+    if (a.along_keys)
         attend_pieces(&a);
-        lane_barrier(lane);
-        merge_share(&a);
-    } else {
+    else
         attend_units(&a);
-    }
     lane_barrier(lane);
     return 0;
 }
