@@ -26,6 +26,8 @@
 #define PACKED_ROWS 16
 #define GROUP       32 /* inputs that share a scale, in weights and activations */
 
+#define SUPER_HALVES (16 * PACKED_ROWS) /* where the halves of K and K16 begin */
+
 enum data {
     DATA_U4, /* 0 .. 15 */
     DATA_S4, /* -8 .. 7, stored plus 8 */
@@ -118,12 +120,17 @@ SIMD size_t tile_bytes(enum layout layout, int32_t K)
     return (size_t)tile_units(info->scales, K) * unit_bytes(info->data, info->scales);
 }
 
+SIMD bool is_nibbles(enum data data)
+{
+    return data == DATA_U4 || data == DATA_S4;
+}
+
 /* Offset of row r, input k of a unit of integer data; of 4-bit data the byte that also
  * holds input k ^ 32. */
 SIMD size_t byte_offset(enum data data, int r, int k)
 {
     int line = k / 4;
-    if (data == DATA_U4 || data == DATA_S4)
+    if (is_nibbles(data))
         line = k / 64 * 8 + k % 32 / 4;
     return (size_t)(line * LINE_BYTES + r * 4 + k % 4);
 }
@@ -141,19 +148,20 @@ SIMD size_t float_offset(enum data data, int r, int k)
     }
 }
 
-/* The values of one row in one group, in integers and as their scales stand. */
-struct row_group {
-    int16_t q[GROUP];
-    uint16_t d, m;        /* halves; K: d and dmin */
-    uint8_t scale, min;   /* K */
-    int8_t half_scale[2]; /* K16 */
-};
+/* Half r of array a of an array of halves. */
+SIMD size_t half_offset(int a, int r)
+{
+    return (size_t)(a * PACKED_ROWS + r) * 2;
+}
 
-/* Row r, group g of a unit of integer data. */
-void ISA_FN(group_put)(enum layout layout, uint8_t *unit, int r, int g,
-                       const struct row_group *group);
-void ISA_FN(group_get)(enum layout layout, const uint8_t *unit, int r, int g,
-                       struct row_group *group);
+/* One row in one group: its values as they are stored, an unsigned byte each, and its
+ * scales as they stand. */
+struct row_group {
+    uint32_t word[GROUP / 4]; /* 4 values each, the first in the lowest byte */
+    uint16_t d, m;            /* halves; K: d and dmin */
+    uint8_t scale, min;       /* K */
+    int8_t half_scale[2];     /* K16 */
+};
 
 /* Row n of a packed matrix to floats, equal to what the format defines. */
 void ISA_FN(unpack_row)(const struct weight *weight, int32_t n, float *out);

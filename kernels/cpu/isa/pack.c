@@ -1,7 +1,10 @@
-/* From the formats of files to packed layouts. Exact: a packed value is the value of
- * the file, integers and scales are moved, never recomputed. */
-#include "../../../quant/bf16.h"
-#include "../../../quant/f32.h"
+/* From the formats of files to packed layouts. Exact: a packed value is the value of the
+ * file, integers and scales are moved, never recomputed.
+ *
+ * Packing is most of the time to load a model. All 16 rows of a tile go side by side: a
+ * vector is the same word of each row, and 4 values of 16 rows are a line, as they come or
+ * after shifts and masks on whole words. The functions below are copied for each format,
+ * where layouts and counts are constants. */
 #include "../../../quant/q4_0.h"
 #include "../../../quant/q4_1.h"
 #include "../../../quant/q4_k.h"
@@ -13,42 +16,319 @@
 #include "isa.h"
 #include "layout.h"
 
-/* read_<fmt>: group g of a row in the file's format; scales says how to fill the scales
- * from block b and j, the group's number in the block. */
-#define READ(fmt, groups_per_block, scales)                                     \
-    static void read_##fmt(const uint8_t *row, int g, struct row_group *out)    \
-    {                                                                           \
-        const struct fmt *b = (const struct fmt *)row + g / (groups_per_block); \
-        const int j = g % (groups_per_block);                                   \
-        for (int i = 0; i < GROUP; i++)                                         \
-            out->q[i] = (int16_t)fmt##_q(b, j * GROUP + i);                     \
-        scales;                                                                 \
-    }
-#define SCALES_OF_SUPER                                                                      \
-    (out->d = b->d, out->m = b->dmin, out->scale = (uint8_t)q4_k_packed_scale(b->packed, j), \
-     out->min = (uint8_t)q4_k_packed_min(b->packed, j))
+#define WORDS (GROUP / 4)
 
-READ(q4_0, 1, (out->d = b->d, (void)j))
-READ(q4_1, 1, (out->d = b->d, out->m = b->m, (void)j))
-READ(q5_0, 1, (out->d = b->d, (void)j))
-READ(q5_1, 1, (out->d = b->d, out->m = b->m, (void)j))
-READ(q8_0, 1, (out->d = b->d, (void)j))
-READ(q4_k, 8, SCALES_OF_SUPER)
-READ(q5_k, 8, SCALES_OF_SUPER)
-READ(q6_k, 8,
-     (out->d = b->d, out->half_scale[0] = b->scale[2 * j],
-      out->half_scale[1] = b->scale[2 * j + 1]))
+_Static_assert(DOT_BIAS == 0 || DOT_BIAS == 128, "signed_bytes knows these two");
+
+/* Rows of the file and the tile that they become. */
+struct tile_rows {
+    const uint8_t *row[PACKED_ROWS]; /* in place of missing ones the last that is there */
+    vi present;                      /* all ones, or zero for a missing row */
+    int32_t K;
+    uint8_t *tile;
+};
+
+/* One group of 16 rows: values as they are stored, scales as they stand, in the low bits. */
+struct tile_group {
+    vi word[WORDS];
+    vi d, m;       /* halves; K: d and dmin */
+    vi scale, min; /* bytes; K16: the scales of the lower and the upper half */
+};
+
+/* x in each byte of each word. */
+SIMD vi bytes(uint32_t x)
+{
+    return vi_set1((int32_t)(x * 0x01010101u));
+}
+
+/* n bits from bit i on of each byte, n + i <= 8. */
+SIMD vi bits_of_bytes(vi words, int i, int n)
+{
+    return vi_and(vi_shr(words, i), bytes((1u << n) - 1));
+}
+
+/* The same of each word. */
+SIMD vi bits_of_words(vi words, int i, int n)
+{
+    return vi_and(vi_shr(words, i), vi_set1((int32_t)((1u << n) - 1)));
+}
+
+/* Values plus 128 as signed bytes are stored. */
+SIMD vi signed_bytes(vi words)
+{
+    return DOT_BIAS ? words : vi_xor(words, bytes(128));
+}
+
+/* Words of a block that read_<fmt> below get: its first 4, and its body. */
+#define BODY 4
+
+/* The block at byte at of each row: its first 4 words, those from byte body on, 4 at a time,
+ * and where that leaves a rest, its last 4. */
+SIMD void read_block(const struct tile_rows *rows, size_t at, size_t body, size_t size, vi *word)
+{
+    vi_load_rows(rows->row, at, word);
+    UNROLL
+    for (; body + 16 <= size; body += 16)
+        vi_load_rows(rows->row, at + body, word += 4);
+    if (body < size)
+        vi_load_rows(rows->row, at + size - 16, word + 4);
+}
+
+/* 16 bytes of two nibbles each: the low ones, then the high ones. */
+SIMD void split_nibbles(const vi both[4], vi word[WORDS])
+{
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        word[i] = bits_of_bytes(both[i], 0, 4);
+        word[i + 4] = bits_of_bytes(both[i], 4, 4);
+    }
+}
+
+/* Bit i of high becomes the fifth bit of value i. */
+SIMD void add_fifths(vi high, vi word[WORDS])
+{
+    UNROLL
+    for (int i = 0; i < WORDS; i++) {
+        vi four = bits_of_words(high, 4 * i, 4);
+        vi two = vi_add(four, vi_shl(four, 7));
+        vi apart = vi_and(vi_add(two, vi_shl(two, 14)), bytes(1));
+        word[i] = vi_add(word[i], vi_shl(apart, 4));
+    }
+}
+
+/* read_<fmt>: group j of a block. */
+SIMD void read_q4_0(const vi *block, int j, struct tile_group *out)
+{
+    (void)j;
+    split_nibbles(block + BODY, out->word);
+    out->d = block[0];
+}
+
+SIMD void read_q4_1(const vi *block, int j, struct tile_group *out)
+{
+    (void)j;
+    split_nibbles(block + BODY, out->word);
+    out->d = block[0];
+    out->m = vi_shr(block[0], 16);
+}
+
+SIMD void read_q5_0(const vi *block, int j, struct tile_group *out)
+{
+    (void)j;
+    split_nibbles(block + BODY, out->word);
+    add_fifths(vi_add(vi_shr(block[0], 16), vi_shl(block[1], 16)), out->word);
+    UNROLL
+    for (int i = 0; i < WORDS; i++)
+        out->word[i] = signed_bytes(vi_add(out->word[i], bytes(128 - 16)));
+    out->d = block[0];
+}
+
+SIMD void read_q5_1(const vi *block, int j, struct tile_group *out)
+{
+    (void)j;
+    split_nibbles(block + BODY, out->word);
+    add_fifths(block[1], out->word);
+    out->d = block[0];
+    out->m = vi_shr(block[0], 16);
+}
+
+SIMD void read_q8_0(const vi *block, int j, struct tile_group *out)
+{
+    (void)j;
+    UNROLL
+    for (int i = 0; i < WORDS; i++)
+        out->word[i] = signed_bytes(vi_xor(block[BODY + i], bytes(128)));
+    out->d = block[0];
+}
+
+/* Group j of the nibbles of a super-block. */
+SIMD void read_super_nibbles(const vi *q, int j, vi word[WORDS])
+{
+    UNROLL
+    for (int i = 0; i < WORDS; i++)
+        word[i] = bits_of_bytes(q[j / 2 * WORDS + i], j % 2 * 4, 4);
+}
+
+/* Behind d and dmin three words: scales, minima, and the low bits of the last four of each. */
+SIMD void read_super_scales(const vi *block, int j, struct tile_group *out)
+{
+    const int i = j % 4 * 8;
+    out->d = block[0];
+    out->m = vi_shr(block[0], 16);
+    out->scale = bits_of_words(block[1], i, 6);
+    out->min = bits_of_words(block[2], i, 6);
+    if (j >= 4) {
+        out->scale = vi_shl(bits_of_words(block[1], i + 6, 2), 4);
+        out->min = vi_shl(bits_of_words(block[2], i + 6, 2), 4);
+        out->scale = vi_add(out->scale, bits_of_words(block[3], i, 4));
+        out->min = vi_add(out->min, bits_of_words(block[3], i + 4, 4));
+    }
+}
+
+SIMD void read_q4_k(const vi *block, int j, struct tile_group *out)
+{
+    read_super_nibbles(block + BODY, j, out->word);
+    read_super_scales(block, j, out);
+}
+
+SIMD void read_q5_k(const vi *block, int j, struct tile_group *out)
+{
+    const vi *high = block + BODY;
+    read_super_nibbles(high + WORDS, j, out->word);
+    UNROLL
+    for (int i = 0; i < WORDS; i++)
+        out->word[i] = vi_add(out->word[i], vi_shl(bits_of_bytes(high[i], j, 1), 4));
+    read_super_scales(block, j, out);
+}
+
+SIMD void read_q6_k(const vi *block, int j, struct tile_group *out)
+{
+    const vi *low = block + BODY, *high = low + 4 * WORDS, *scale = high + 2 * WORDS;
+    low += (j / 4 * 2 + j % 2) * WORDS;
+    high += j / 4 * WORDS;
+    UNROLL
+    for (int i = 0; i < WORDS; i++) {
+        vi q = bits_of_bytes(low[i], j % 4 / 2 * 4, 4);
+        q = vi_add(q, vi_shl(bits_of_bytes(high[i], j % 4 * 2, 2), 4));
+        out->word[i] = signed_bytes(vi_add(q, bytes(128 - 32)));
+    }
+    out->scale = vi_shr(scale[j / 2], j % 2 * 16);
+    out->min = vi_shr(scale[j / 2], j % 2 * 16 + 8);
+    out->d = vi_shr(scale[7], 16); /* the last half of the block */
+}
+
+/* 16 halves or bytes, those of missing rows as zero. */
+SIMD void put_halves(uint8_t *halves, int a, vi x, vi present)
+{
+    vi_store_u16((uint16_t *)(void *)(halves + half_offset(a, 0)), vi_and(x, present));
+}
+
+SIMD void put_bytes(uint8_t *arrays, int a, vi x, vi present)
+{
+    vi_store_s8((int8_t *)arrays + a * PACKED_ROWS, vi_and(x, present));
+}
+
+SIMD void put_scales(enum scales kind, uint8_t *scales, int g, const struct tile_group *group,
+                     vi present)
+{
+    uint8_t *halves = scales + SUPER_HALVES;
+    if (kind == SCALES_D) {
+        put_halves(scales, g, group->d, present);
+    } else if (kind == SCALES_DM) {
+        put_halves(scales, 2 * g, group->d, present);
+        put_halves(scales, 2 * g + 1, group->m, present);
+    } else if (kind == SCALES_K) {
+        put_bytes(scales, g, group->scale, present);
+        put_bytes(scales, 8 + g, group->min, present);
+        put_halves(halves, 0, group->d, present);
+        put_halves(halves, 1, group->m, present);
+    } else {
+        put_bytes(scales, 2 * g, group->scale, present);
+        put_bytes(scales, 2 * g + 1, group->min, present);
+        put_halves(halves, 0, group->d, present);
+        put_halves(halves, 1, vi_zero(), present); /* what nothing reads is zero too */
+    }
+}
+
+/* Groups g and g + 1 of a unit; of a format whose blocks are single groups the second may be
+ * missing, and is zero then. */
+SIMD void put_pair(enum layout layout, uint8_t *unit, int g, const struct tile_group pair[2],
+                   const vi present[2])
+{
+    const struct layout_info *info = &layout_info[layout];
+    uint8_t *line = unit + scales_bytes(info->scales) + byte_offset(info->data, 0, g * GROUP);
+    UNROLL
+    for (int i = 0; i < WORDS; i++, line += LINE_BYTES) {
+        vi even = vi_and(pair[0].word[i], present[0]), odd = vi_and(pair[1].word[i], present[1]);
+        vi_store(line, is_nibbles(info->data) ? vi_add(even, vi_shl(odd, 4)) : even);
+        if (!is_nibbles(info->data))
+            vi_store(line + WORDS * LINE_BYTES, odd);
+    }
+    put_scales(info->scales, unit, g, &pair[0], present[0]);
+    put_scales(info->scales, unit, g + 1, &pair[1], present[1]);
+}
+
+/* PACKER(fmt, body, groups, layout): pack_<fmt> for a tile. A block's values begin at its field
+ * body and are that many groups; a unit is one block, or two of a single group. */
+#define PACKER(fmt, body, groups, name)                                                         \
+    static void pack_##fmt(const struct tile_rows *rows)                                        \
+    {                                                                                           \
+        enum { SIZE = sizeof(struct fmt), BLOCKS = (groups) == 1 ? 2 : 1 };                     \
+        const struct layout_info *info = &layout_info[LAYOUT_##name];                           \
+        const int n = rows->K / GROUP / (groups);                                               \
+        uint8_t *unit = rows->tile;                                                             \
+        for (int b = 0; b < n; b += BLOCKS) {                                                   \
+            int last = b + BLOCKS <= n ? b + BLOCKS - 1 : b;                                    \
+            vi present[2] = {rows->present, last - b + 1 < BLOCKS ? vi_zero() : rows->present}; \
+            vi block[BLOCKS][BODY + SIZE / 4 + 4];                                              \
+            read_block(rows, (size_t)b *SIZE, offsetof(struct fmt, body), SIZE, block[0]);      \
+            if (BLOCKS == 2)                                                                    \
+                read_block(rows, (size_t)last *SIZE, offsetof(struct fmt, body), SIZE,          \
+                           block[BLOCKS - 1]);                                                  \
+            for (int g = 0; g < BLOCKS * (groups); g += 2) {                                    \
+                struct tile_group pair[2];                                                      \
+                read_##fmt(block[0], g, &pair[0]);                                              \
+                read_##fmt(block[BLOCKS - 1], g + 1, &pair[1]);                                 \
+                put_pair(LAYOUT_##name, unit, g, pair, present);                                \
+            }                                                                                   \
+            unit += unit_bytes(info->data, info->scales);                                       \
+        }                                                                                       \
+    }
+
+PACKER(q4_0, q, 1, q4_0)
+PACKER(q4_1, q, 1, q4_1)
+PACKER(q5_0, q, 1, q8_0)
+PACKER(q5_1, q, 1, q5_1)
+PACKER(q8_0, q, 1, q8_0)
+PACKER(q4_k, q, 8, q4_k)
+PACKER(q5_k, high, 8, q5_k)
+PACKER(q6_k, low, 8, q6_k)
+
+/* Floats stay as they are, in words: one, or two halves, which bf16 keeps side by side. */
+SIMD void pack_floats(enum data data, const struct tile_rows *rows)
+{
+    const size_t n = (size_t)rows->K / (data == DATA_F32 ? 1 : 2);
+    uint8_t *to = rows->tile;
+    for (size_t i = 0; i < n; i += 4) {
+        vi word[4];
+        vi_load_rows(rows->row, 4 * i, word);
+        UNROLL
+        for (int j = 0; j < 4; j++, to += LINE_BYTES) {
+            if (data == DATA_F16) {
+                put_halves(to, 0, word[j], rows->present);
+                put_halves(to, 1, vi_shr(word[j], 16), rows->present);
+            } else {
+                vi_store(to, vi_and(word[j], rows->present));
+            }
+        }
+    }
+}
+
+static void pack_f32(const struct tile_rows *rows)
+{
+    pack_floats(DATA_F32, rows);
+}
+
+static void pack_f16(const struct tile_rows *rows)
+{
+    pack_floats(DATA_F16, rows);
+}
+
+static void pack_bf16(const struct tile_rows *rows)
+{
+    pack_floats(DATA_BF16, rows);
+}
 
 static const struct {
     enum layout layout;
-    void (*read)(const uint8_t *row, int g, struct row_group *out); /* NULL: floats */
+    void (*pack)(const struct tile_rows *rows);
 } packing[FMT_COUNT] = {
-    [FMT_f32] = {LAYOUT_f32, NULL},        [FMT_f16] = {LAYOUT_f16, NULL},
-    [FMT_bf16] = {LAYOUT_bf16, NULL},      [FMT_q4_0] = {LAYOUT_q4_0, read_q4_0},
-    [FMT_q4_1] = {LAYOUT_q4_1, read_q4_1}, [FMT_q5_0] = {LAYOUT_q8_0, read_q5_0},
-    [FMT_q5_1] = {LAYOUT_q5_1, read_q5_1}, [FMT_q8_0] = {LAYOUT_q8_0, read_q8_0},
-    [FMT_q4_k] = {LAYOUT_q4_k, read_q4_k}, [FMT_q5_k] = {LAYOUT_q5_k, read_q5_k},
-    [FMT_q6_k] = {LAYOUT_q6_k, read_q6_k},
+    [FMT_f32] = {LAYOUT_f32, pack_f32},    [FMT_f16] = {LAYOUT_f16, pack_f16},
+    [FMT_bf16] = {LAYOUT_bf16, pack_bf16}, [FMT_q4_0] = {LAYOUT_q4_0, pack_q4_0},
+    [FMT_q4_1] = {LAYOUT_q4_1, pack_q4_1}, [FMT_q5_0] = {LAYOUT_q8_0, pack_q5_0},
+    [FMT_q5_1] = {LAYOUT_q5_1, pack_q5_1}, [FMT_q8_0] = {LAYOUT_q8_0, pack_q8_0},
+    [FMT_q4_k] = {LAYOUT_q4_k, pack_q4_k}, [FMT_q5_k] = {LAYOUT_q5_k, pack_q5_k},
+    [FMT_q6_k] = {LAYOUT_q6_k, pack_q6_k},
 };
 
 size_t ISA_FN(packed_bytes)(const struct device_config *config, enum fmt fmt, int32_t N, int32_t K)
@@ -57,31 +337,19 @@ size_t ISA_FN(packed_bytes)(const struct device_config *config, enum fmt fmt, in
     if ((unsigned)fmt >= FMT_COUNT || N <= 0 || K <= 0 || K % GROUP || K % fmt_info[fmt].n)
         return 0;
     size_t tiles = ((size_t)N + PACKED_ROWS - 1) / PACKED_ROWS;
-    size_t bytes = tile_bytes(packing[fmt].layout, K);
-    return tiles > SIZE_MAX / bytes ? 0 : tiles * bytes;
+    size_t size = tile_bytes(packing[fmt].layout, K);
+    return tiles > SIZE_MAX / size ? 0 : tiles * size;
 }
 
-/* Row r of a tile of floats. */
-static void pack_floats(enum layout layout, const uint8_t *row, int32_t K, uint8_t *tile, int r)
+/* n rows from the first on, or as many as a tile has. */
+static void place_rows(struct tile_rows *rows, const uint8_t *first, size_t row_bytes, int32_t n)
 {
-    enum data data = layout_info[layout].data;
-    size_t bytes = unit_bytes(data, SCALES_NONE), element = data == DATA_F32 ? 4 : 2;
-    for (int32_t k = 0; k < K; k++)
-        memcpy(tile + (size_t)(k / GROUP) * bytes + float_offset(data, r, k % GROUP),
-               row + (size_t)k * element, element);
-}
-
-static void pack_groups(enum fmt fmt, const uint8_t *row, int32_t K, uint8_t *tile, int r)
-{
-    enum layout layout = packing[fmt].layout;
-    const struct layout_info *info = &layout_info[layout];
-    int per_unit = unit_inputs(info->scales) / GROUP;
-    size_t bytes = unit_bytes(info->data, info->scales);
-    struct row_group group = {0};
-    for (int32_t g = 0; g < K / GROUP; g++) {
-        packing[fmt].read(row, g, &group);
-        ISA_FN(group_put)(layout, tile + (size_t)(g / per_unit) * bytes, r, g % per_unit, &group);
+    int32_t present[PACKED_ROWS];
+    for (int32_t r = 0; r < PACKED_ROWS; r++) {
+        rows->row[r] = first + (size_t)(r < n ? r : n - 1) * row_bytes;
+        present[r] = r < n ? -1 : 0;
     }
+    rows->present = vi_load(present);
 }
 
 void ISA_FN(pack_tiles)(const struct device_config *config, const struct weight_source *source,
@@ -89,20 +357,14 @@ void ISA_FN(pack_tiles)(const struct device_config *config, const struct weight_
 {
     (void)config;
     enum layout layout = packing[source->fmt].layout;
-    size_t bytes = tile_bytes(layout, source->K);
+    size_t size = tile_bytes(layout, source->K);
     size_t row_bytes = fmt_row_bytes(source->fmt, source->K);
-    uint8_t *tile = (uint8_t *)out->data + (size_t)first * bytes;
-    for (int32_t t = first; t < last; t++, tile += bytes) {
-        memset(tile, 0, bytes);
-        int32_t n = t * PACKED_ROWS,
-                rows = source->N - n < PACKED_ROWS ? source->N - n : PACKED_ROWS;
-        for (int32_t r = 0; r < rows; r++) {
-            const uint8_t *row = (const uint8_t *)source->data + (size_t)(n + r) * row_bytes;
-            if (packing[source->fmt].read)
-                pack_groups(source->fmt, row, source->K, tile, r);
-            else
-                pack_floats(layout, row, source->K, tile, r);
-        }
+    for (int32_t t = first; t < last; t++) {
+        int32_t n = t * PACKED_ROWS;
+        const uint8_t *row = (const uint8_t *)source->data + (size_t)n * row_bytes;
+        struct tile_rows rows = {.K = source->K, .tile = (uint8_t *)out->data + (size_t)t * size};
+        place_rows(&rows, row, row_bytes, source->N - n);
+        packing[source->fmt].pack(&rows);
     }
     out->fmt = source->fmt;
     out->layout = (int32_t)layout;

@@ -225,6 +225,38 @@ SIMD vi vi_load(const void *p)
                  _mm256_loadu_si256((const __m256i *)p + 1));
 }
 
+/* Rows i and i + 4. */
+SIMD __m256i load_2_rows(const uint8_t *const row[16], int i, size_t at)
+{
+    __m128i a = _mm_loadu_si128((const __m128i *)(row[i] + at));
+    __m128i b = _mm_loadu_si128((const __m128i *)(row[i + 4] + at));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+}
+
+/* Words 0 .. 3 of 8 rows. */
+SIMD void load_8_rows(const uint8_t *const row[16], int i, size_t at, __m256i out[4])
+{
+    __m256i a = load_2_rows(row, i, at), b = load_2_rows(row, i + 1, at);
+    __m256i c = load_2_rows(row, i + 2, at), d = load_2_rows(row, i + 3, at);
+    __m256i ab = _mm256_unpacklo_epi32(a, b), cd = _mm256_unpacklo_epi32(c, d);
+    out[0] = _mm256_unpacklo_epi64(ab, cd);
+    out[1] = _mm256_unpackhi_epi64(ab, cd);
+    ab = _mm256_unpackhi_epi32(a, b);
+    cd = _mm256_unpackhi_epi32(c, d);
+    out[2] = _mm256_unpacklo_epi64(ab, cd);
+    out[3] = _mm256_unpackhi_epi64(ab, cd);
+}
+
+/* Lane i of out[j]: word j of the 4 at byte at of row i. */
+SIMD void vi_load_rows(const uint8_t *const row[16], size_t at, vi out[4])
+{
+    __m256i low[4], high[4];
+    load_8_rows(row, 0, at, low);
+    load_8_rows(row, 8, at, high);
+    for (int j = 0; j < 4; j++)
+        out[j] = vi_of(low[j], high[j]);
+}
+
 SIMD void vi_store(void *p, vi x)
 {
     _mm256_storeu_si256((__m256i *)p, x.a);
@@ -268,6 +300,11 @@ SIMD vi vi_add(vi x, vi y)
 SIMD vi vi_and(vi x, vi y)
 {
     return vi_of(_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b));
+}
+
+SIMD vi vi_xor(vi x, vi y)
+{
+    return vi_of(_mm256_xor_si256(x.a, y.a), _mm256_xor_si256(x.b, y.b));
 }
 
 /* Shifts by a constant; shr fills with zeros, sar with the sign. */

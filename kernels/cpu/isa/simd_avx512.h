@@ -196,6 +196,37 @@ SIMD vi vi_load(const void *p)
     return _mm512_loadu_si512(p);
 }
 
+SIMD __m128i load_16(const uint8_t *p)
+{
+    return _mm_loadu_si128((const __m128i *)p);
+}
+
+/* Rows i, i + 4, i + 8, i + 12. */
+SIMD __m512i load_4_rows(const uint8_t *const row[16], int i, size_t at)
+{
+    __m512i x = _mm512_castsi128_si512(load_16(row[i] + at));
+    x = _mm512_inserti32x4(x, load_16(row[i + 4] + at), 1);
+    x = _mm512_inserti32x4(x, load_16(row[i + 8] + at), 2);
+    return _mm512_inserti32x4(x, load_16(row[i + 12] + at), 3);
+}
+
+/* Lane i of out[j]: word j of the 4 at byte at of row i. */
+SIMD void vi_load_rows(const uint8_t *const row[16], size_t at, vi out[4])
+{
+    __m512i x[4], y[4];
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        x[i] = load_4_rows(row, i, at);
+    y[0] = _mm512_unpacklo_epi32(x[0], x[1]);
+    y[1] = _mm512_unpackhi_epi32(x[0], x[1]);
+    y[2] = _mm512_unpacklo_epi32(x[2], x[3]);
+    y[3] = _mm512_unpackhi_epi32(x[2], x[3]);
+    out[0] = _mm512_unpacklo_epi64(y[0], y[2]);
+    out[1] = _mm512_unpackhi_epi64(y[0], y[2]);
+    out[2] = _mm512_unpacklo_epi64(y[1], y[3]);
+    out[3] = _mm512_unpackhi_epi64(y[1], y[3]);
+}
+
 SIMD void vi_store(void *p, vi x)
 {
     _mm512_storeu_si512(p, x);
@@ -230,6 +261,11 @@ SIMD vi vi_add(vi a, vi b)
 SIMD vi vi_and(vi a, vi b)
 {
     return _mm512_and_si512(a, b);
+}
+
+SIMD vi vi_xor(vi a, vi b)
+{
+    return _mm512_xor_si512(a, b);
 }
 
 /* Shifts by a constant; shr fills with zeros, sar with the sign. */

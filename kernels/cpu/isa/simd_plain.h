@@ -241,6 +241,27 @@ SIMD vi vi_load(const void *p)
     return x;
 }
 
+SIMD int32_t word_at(const uint8_t *p)
+{
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* Lane i of out[j]: word j of the 4 at byte at of row i. */
+SIMD void vi_load_rows(const uint8_t *const row[16], size_t at, vi out[4])
+{
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *const *r = row + 4 * i;
+        UNROLL
+        for (int j = 0; j < 4; j++, at += 4)
+            out[j].v[i] = (i32x4){word_at(r[0] + at), word_at(r[1] + at), word_at(r[2] + at),
+                                  word_at(r[3] + at)};
+        at -= 16;
+    }
+}
+
 SIMD void vi_store(void *p, vi x)
 {
     memcpy(p, &x, sizeof x);
@@ -287,6 +308,11 @@ SIMD vi vi_add(vi x, vi y)
 SIMD vi vi_and(vi x, vi y)
 {
     EACH4(vi, x.v[i] & y.v[i]);
+}
+
+SIMD vi vi_xor(vi x, vi y)
+{
+    EACH4(vi, x.v[i] ^ y.v[i]);
 }
 
 /* Shifts by a constant; shr fills with zeros, sar with the sign. */

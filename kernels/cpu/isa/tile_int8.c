@@ -24,11 +24,6 @@ struct columns {
     const uint8_t *number;
 };
 
-SIMD bool is_nibbles(enum data data)
-{
-    return data == DATA_U4 || data == DATA_S4;
-}
-
 /* Group 2 * pair + high of tile i, whose unit is given. The high nibbles come out times
  * HIGH_SCALE, which is taken back, exactly, from the scale. */
 SIMD void load_group(struct kind k, struct group *g, int i, const uint8_t *unit, int pair)

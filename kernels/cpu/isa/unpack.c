@@ -2,21 +2,72 @@
 #include "../../../quant/bf16.h"
 #include "layout.h"
 
-static void unpack_group(enum scales scales, const struct row_group *group, float *out)
+static uint16_t get_half(const uint8_t *halves, int a, int r)
+{
+    uint16_t bits;
+    memcpy(&bits, halves + half_offset(a, r), sizeof bits);
+    return bits;
+}
+
+static void get_scales(enum scales kind, const uint8_t *scales, int r, int g,
+                       struct row_group *group)
+{
+    const uint8_t *halves = scales + SUPER_HALVES;
+    if (kind == SCALES_D) {
+        group->d = get_half(scales, g, r);
+    } else if (kind == SCALES_DM) {
+        group->d = get_half(scales, 2 * g, r);
+        group->m = get_half(scales, 2 * g + 1, r);
+    } else if (kind == SCALES_K) {
+        group->scale = scales[g * PACKED_ROWS + r];
+        group->min = scales[(8 + g) * PACKED_ROWS + r];
+        group->d = get_half(halves, 0, r);
+        group->m = get_half(halves, 1, r);
+    } else {
+        group->half_scale[0] = (int8_t)scales[2 * g * PACKED_ROWS + r];
+        group->half_scale[1] = (int8_t)scales[(2 * g + 1) * PACKED_ROWS + r];
+        group->d = get_half(halves, 0, r);
+    }
+}
+
+/* Row r, group g of a unit of integer data. */
+static void get_group(const struct layout_info *info, const uint8_t *unit, int r, int g,
+                      struct row_group *group)
+{
+    const uint8_t *from = unit + scales_bytes(info->scales) + byte_offset(info->data, r, g * GROUP);
+    for (int i = 0; i < GROUP / 4; i++, from += LINE_BYTES) {
+        memcpy(&group->word[i], from, sizeof group->word[i]);
+        if (is_nibbles(info->data))
+            group->word[i] = group->word[i] >> g % 2 * 4 & 0x0f0f0f0fu;
+    }
+    get_scales(info->scales, unit, r, g, group);
+}
+
+/* The integer of a stored byte. */
+static int value_of(enum data data, int stored)
+{
+    if (data == DATA_S8)
+        return DOT_BIAS ? stored - DOT_BIAS : (int8_t)stored;
+    return data == DATA_S4 ? stored - 8 : stored;
+}
+
+static void unpack_group(const struct layout_info *info, const struct row_group *group, float *out)
 {
     float d = f16_to_float(group->d), m = f16_to_float(group->m);
     float scale[2] = {d, d}, offset = 0.0f;
-    if (scales == SCALES_DM) {
+    if (info->scales == SCALES_DM) {
         offset = m;
-    } else if (scales == SCALES_K) {
+    } else if (info->scales == SCALES_K) {
         scale[0] = scale[1] = d * (float)group->scale;
         offset = -(m * (float)group->min);
-    } else if (scales == SCALES_K16) {
+    } else if (info->scales == SCALES_K16) {
         scale[0] = d * (float)group->half_scale[0];
         scale[1] = d * (float)group->half_scale[1];
     }
-    for (int k = 0; k < GROUP; k++)
-        out[k] = (float)group->q[k] * scale[k / 16] + offset;
+    for (int k = 0; k < GROUP; k++) {
+        int q = value_of(info->data, (int)(group->word[k / 4] >> 8 * (k % 4) & 0xff));
+        out[k] = (float)q * scale[k / 16] + offset;
+    }
 }
 
 static float unpack_float(enum data data, const uint8_t *unit, int r, int k)
@@ -48,8 +99,8 @@ void ISA_FN(unpack_row)(const struct weight *weight, int32_t n, float *out)
             for (int k = 0; k < GROUP; k++)
                 out[k] = unpack_float(info->data, unit, r, k);
         } else {
-            ISA_FN(group_get)(layout, unit, r, g % per_unit, &group);
-            unpack_group(info->scales, &group, out);
+            get_group(info, unit, r, g % per_unit, &group);
+            unpack_group(info, &group, out);
         }
     }
 }

@@ -1,0 +1,187 @@
+/* Packing against the plain definition of the packed bytes, value by value, for every format,
+ * instruction set and odd shape; and rows unpacked again against what the format says. */
+#include "t.h"
+
+#define ISA       plain /* for the offsets alone, which are the same in every set */
+#define ISA_PLAIN 1
+#include "../../kernels/cpu/isa/layout.h"
+
+#include "../../kernels/cpu/cpuid.h"
+#include "../../plugin/base/base.h"
+#include "../../quant/q4_0.h"
+#include "../../quant/q4_1.h"
+#include "../../quant/q4_k.h"
+#include "../../quant/q5_0.h"
+#include "../../quant/q5_1.h"
+#include "../../quant/q5_k.h"
+#include "../../quant/q6_k.h"
+#include "../../quant/q8_0.h"
+
+#include <stdlib.h>
+
+#define FOR_EACH_ISA(isa)                                     \
+    for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) \
+        if (cpu_can(isa))
+
+static const struct backend *cpu(void)
+{
+    return backend_find("cpu");
+}
+
+static const enum layout layout_of[FMT_COUNT] = {
+    [FMT_f32] = LAYOUT_f32,   [FMT_f16] = LAYOUT_f16,   [FMT_bf16] = LAYOUT_bf16,
+    [FMT_q4_0] = LAYOUT_q4_0, [FMT_q4_1] = LAYOUT_q4_1, [FMT_q5_0] = LAYOUT_q8_0,
+    [FMT_q5_1] = LAYOUT_q5_1, [FMT_q8_0] = LAYOUT_q8_0, [FMT_q4_k] = LAYOUT_q4_k,
+    [FMT_q5_k] = LAYOUT_q5_k, [FMT_q6_k] = LAYOUT_q6_k,
+};
+
+/* The integer of value k of a row. */
+static int value_of(enum fmt fmt, const uint8_t *row, int k)
+{
+    switch (fmt) {
+#define VALUE(name, n) \
+    case FMT_##name:   \
+        return name##_q((const struct name *)row + k / (n), k % (n));
+        VALUE(q4_0, 32)
+        VALUE(q4_1, 32)
+        VALUE(q5_0, 32)
+        VALUE(q5_1, 32)
+        VALUE(q8_0, 32)
+        VALUE(q4_k, 256)
+        VALUE(q5_k, 256)
+        VALUE(q6_k, 256)
+#undef VALUE
+    default:
+        return 0;
+    }
+}
+
+/* Half i of array a behind at, of row r. */
+static void copy_half(uint8_t *at, int a, int r, const void *half)
+{
+    memcpy(at + (size_t)(a * PACKED_ROWS + r) * 2, half, 2);
+}
+
+/* The scales of group g of a row. */
+static void define_scales(enum fmt fmt, const uint8_t *row, int g, uint8_t *unit, int r)
+{
+    const uint8_t *block = row + (size_t)(g * GROUP / fmt_info[fmt].n * fmt_info[fmt].bytes);
+    const struct q6_k *b6 = (const struct q6_k *)block;
+    const struct q4_k *b4 = (const struct q4_k *)block; /* and q5_k, up to q */
+    int in_block = g % 8;
+    switch (layout_info[layout_of[fmt]].scales) {
+    case SCALES_D:
+        copy_half(unit, g % 2, r, block);
+        break;
+    case SCALES_DM:
+        copy_half(unit, g % 2 * 2, r, block);
+        copy_half(unit, g % 2 * 2 + 1, r, block + 2);
+        break;
+    case SCALES_K:
+        unit[in_block * 16 + r] = (uint8_t)q4_k_packed_scale(b4->packed, in_block);
+        unit[(8 + in_block) * 16 + r] = (uint8_t)q4_k_packed_min(b4->packed, in_block);
+        copy_half(unit + 256, 0, r, &b4->d);
+        copy_half(unit + 256, 1, r, &b4->dmin);
+        break;
+    case SCALES_K16:
+        unit[2 * in_block * 16 + r] = (uint8_t)b6->scale[2 * in_block];
+        unit[(2 * in_block + 1) * 16 + r] = (uint8_t)b6->scale[2 * in_block + 1];
+        copy_half(unit + 256, 0, r, &b6->d);
+        break;
+    case SCALES_NONE:
+        break;
+    }
+}
+
+/* Value k of row r into its unit, where zeros are. */
+static void define_value(enum isa isa, enum fmt fmt, const uint8_t *row, int k, uint8_t *unit,
+                         int r)
+{
+    const struct layout_info *info = &layout_info[layout_of[fmt]];
+    int in_unit = k % unit_inputs(info->scales);
+    if (info->scales == SCALES_NONE) {
+        size_t bytes = fmt == FMT_f32 ? 4 : 2;
+        memcpy(unit + float_offset(info->data, r, in_unit), row + (size_t)k * bytes, bytes);
+        return;
+    }
+    int bias = info->data == DATA_S4 ? 8 : info->data == DATA_S8 && isa >= ISA_ID_AVX512 ? 128 : 0;
+    int stored = (value_of(fmt, row, k) + bias) & 0xff;
+    bool high = (info->data == DATA_U4 || info->data == DATA_S4) && in_unit & 32;
+    uint8_t *at = unit + scales_bytes(info->scales) + byte_offset(info->data, r, in_unit);
+    *at |= (uint8_t)(high ? stored << 4 : stored);
+    if (k % GROUP == 0)
+        define_scales(fmt, row, k / GROUP, unit, r);
+}
+
+static void define(enum isa isa, const struct weight_source *source, uint8_t *out, size_t bytes)
+{
+    enum layout layout = layout_of[source->fmt];
+    const struct layout_info *info = &layout_info[layout];
+    size_t unit_size = unit_bytes(info->data, info->scales);
+    memset(out, 0, bytes);
+    for (int n = 0; n < source->N; n++)
+        for (int k = 0; k < source->K; k++)
+            define_value(isa, source->fmt,
+                         (const uint8_t *)source->data +
+                             (size_t)n * fmt_row_bytes(source->fmt, source->K),
+                         k,
+                         out + (size_t)(n / PACKED_ROWS) * tile_bytes(layout, source->K) +
+                             (size_t)(k / unit_inputs(info->scales)) * unit_size,
+                         n % PACKED_ROWS);
+}
+
+static struct device_config config_of(enum isa isa, int threads)
+{
+    return (struct device_config){.threads = threads,
+                                  .isa = (int32_t)isa,
+                                  .max_tokens = 1,
+                                  .max_rows = 1,
+                                  .max_context = 1,
+                                  .max_width = 1024,
+                                  .L = 1,
+                                  .H = 1,
+                                  .K = 1,
+                                  .dim = 2,
+                                  .kv_pages = 1};
+}
+
+/* Every bit of the source is random, also where no sane file has it so. */
+static void check_shape(enum isa isa, enum fmt fmt, int N, int K, int threads)
+{
+    struct device_config config = config_of(isa, threads);
+    size_t row = fmt_row_bytes(fmt, K), bytes = cpu()->packed_bytes(&config, fmt, N, K);
+    uint8_t *data = malloc(row * (size_t)N), *want = malloc(bytes);
+    uint8_t *got = aligned_alloc(CACHE_LINE, bytes);
+    struct device *device;
+    uint32_t state = (uint32_t)(N * 1000 + K);
+    for (size_t i = 0; i < row * (size_t)N; i++) {
+        state = state * 1664525u + 1013904223u;
+        data[i] = (uint8_t)(state >> 24);
+    }
+    const struct weight_source source = {fmt, N, K, data};
+    struct weight out = {.data = got, .bytes = bytes};
+    memset(got, 0xa5, bytes);
+    define(isa, &source, want, bytes);
+    CHECK_EQ(cpu()->open(&config, &mem_system, &device, NULL), 0);
+    CHECK_EQ(cpu()->pack(device, &source, &out, NULL), 0);
+    cpu()->close(device);
+    if (memcmp(got, want, bytes) != 0)
+        t_fail(__FILE__, __LINE__, "%s %d x %d, set %d, %d threads: packed bytes differ",
+               fmt_info[fmt].name, N, K, isa, threads);
+    CHECK(out.fmt == fmt && out.N == N && out.K == K && out.layout == (int32_t)layout_of[fmt]);
+    free(data);
+    free(want);
+    free(got);
+}
+
+TEST(pack, packed_bytes_are_what_the_layout_defines)
+{
+    static const int rows[] = {1, 2, 15, 16, 17, 31, 48, 83},
+                     columns[] = {32, 64, 96, 160, 256, 768};
+    FOR_EACH_ISA(isa)
+    for (int fmt = 0; fmt < FMT_COUNT; fmt++)
+        for (size_t i = 0; i < COUNT_OF(rows); i++)
+            for (size_t j = 0; j < COUNT_OF(columns); j++)
+                if (columns[j] % fmt_info[fmt].n == 0)
+                    check_shape(isa, (enum fmt)fmt, rows[i], columns[j], 1 + (int)(i + j) % 3);
+}
