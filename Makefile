@@ -272,10 +272,11 @@ $(VALIDATOR): $(wildcard tests/abi/validator*.c) $(wildcard tests/abi/*.h) inclu
 # Programs that time one kernel family against the ceilings of the same round.
 KERNEL_BENCH := $(addprefix $(BUILD)/tests/bench/,linear attend pool sample)
 
-$(KERNEL_BENCH): $(BUILD)/tests/bench/%: tests/bench/%.c tests/op/matrix.h $(ARCHIVE)
+$(KERNEL_BENCH): $(BUILD)/tests/bench/%: tests/bench/%.c tests/bench/probe.c tests/bench/probe.h \
+                 tests/op/matrix.h $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(CC) $(ALL_C) -Itests -I. $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(Q)$(CC) $(ALL_C) -Itests -I. $< tests/bench/probe.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 $(BUILD)/tests/bench/figures: tests/bench/figures.c $(ARCHIVE)
 	@mkdir -p $(@D)
@@ -302,18 +303,39 @@ validator: $(VALIDATOR) ## build the program that tests any libinflight.so.1
 
 # ---- Measurements
 
-$(BUILD)/bin/serve: tests/bench/serve.c include/inflight.h
+SERVE_SRC := $(addprefix tests/bench/,serve.c client.c batching.c joining.c stats.c)
+
+$(BUILD)/bin/serve: $(SERVE_SRC) $(wildcard tests/bench/*.h) include/inflight.h
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(CC) $(HOST_C) $< -o $@ -ldl -lm
+	$(Q)$(CC) $(HOST_C) $(SERVE_SRC) -o $@ -ldl -lm
+
+$(BUILD)/bin/ceilings: tests/bench/ceilings.c tests/bench/probe.c tests/bench/probe.h
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(HOST_C) $(filter %.c,$^) -o $@ -pthread
 
 bench: $(LIB) $(BUILD)/tests/bench/abi $(BUILD)/bin/serve model ## call latencies, batching
 	@echo "{version: 1, model: {path: $(notdir $(MODEL))}}" > $(BUILD)/models/bench.yaml
 	$(BUILD)/tests/bench/abi $(LIB) $(BUILD)/models/bench.yaml
-	$(BUILD)/bin/serve $(LIB) $(abspath $(MODEL)) batching 0 3
+	$(BUILD)/bin/serve $(LIB) $(abspath $(MODEL)) batching rounds=3
 
-bench-versus: $(LIB) $(BUILD)/bin/serve model ## tokens/s beside llama.cpp, rounds interleaved
-	$(PYTHON) tests/bench/versus.py $(LIB) $(MODEL) --csv $(BUILD)/versus.csv
+# BENCH_ARGS: options of versus.py, such as --quick.
+VERSUS = $(PYTHON) tests/bench/versus.py $(LIB)
+
+bench-versus: $(LIB) $(BUILD)/bin/serve $(BUILD)/bin/ceilings model ## a table beside llama.cpp, an hour
+	@$(VERSUS) $(MODEL) --csv $(BUILD)/versus.csv --plot $(BUILD)/versus.png $(BENCH_ARGS)
+
+# Random weights: speed depends on shapes and formats alone.
+SHAPES := $(addprefix $(BUILD)/models/,llama-1b.Q4_1.gguf llama-8b-2layers.Q4_1.gguf \
+            llama-1b.Q8_0.gguf llama-8b-2layers.Q8_0.gguf)
+
+$(SHAPES): $(BUILD)/models/%.gguf: tests/bench/shapes.py $(MODEL)
+	@echo "writing $@"
+	@$(PYTHON) $< $(MODEL) $@
+
+bench-shapes: $(LIB) $(BUILD)/bin/serve $(BUILD)/bin/ceilings $(SHAPES) ## the same at larger shapes
+	@$(VERSUS) --shapes $(SHAPES) --csv $(BUILD)/shapes.csv $(BENCH_ARGS)
 
 figures: figures-build ## instructions, barriers, bytes, sizes against the committed table
 	@CC=$(CC) $(PYTHON) tests/bench/figures.py $(BUILD)
@@ -344,6 +366,7 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
 .PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
-        sanitized-threads bf16 bf16-run fuzz fuzz-run lint bench bench-kernels bench-versus figures figures-build validator install clean help
+        sanitized-threads bf16 bf16-run fuzz fuzz-run lint bench bench-kernels bench-versus \
+        bench-shapes figures figures-build validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

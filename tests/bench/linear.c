@@ -6,6 +6,7 @@
  * words; only lines "NxK format" that contain one of them are measured. */
 #define _GNU_SOURCE
 #include "../op/matrix.h"
+#include "probe.h"
 
 #include "../../kernels/cpu/cpu.h"
 
@@ -14,10 +15,9 @@
 
 extern const struct backend backend_cpu;
 
-#define COLD_BYTES ((size_t)160 << 20) /* several times the last cache */
-#define ROUNDS_MAX 31
-#define M_MAX      512
-#define PROBE_DOTS 2000000
+#define ROUNDS_MAX  31
+#define M_MAX       512
+#define PROBE_CALLS 4
 
 static const struct {
     int32_t N, K;
@@ -41,37 +41,22 @@ struct bench {
 
 /* ---- Probes */
 
-typedef uint64_t u64x8 __attribute__((vector_size(64)));
-
 static int read_body(struct lane *lane, void *arg)
 {
-    struct bench *b = arg;
-    size_t share = COLD_BYTES / (size_t)lane->count / 256 * 256;
-    const u64x8 *p = (const u64x8 *)(b->cold + (size_t)lane->id * share);
-    u64x8 a = {0}, c = {0};
-    for (const u64x8 *end = p + share / 64; p < end; p += 4) {
-        a ^= p[0] ^ p[1];
-        c ^= p[2] ^ p[3];
-    }
-    a ^= c;
-    volatile uint64_t sink = a[0] ^ a[1] ^ a[2] ^ a[3] ^ a[4] ^ a[5] ^ a[6] ^ a[7];
-    (void)sink;
+    const struct bench *b = arg;
+    size_t share = PROBE_COLD_BYTES / (size_t)lane->count / 256 * 256;
+    probe_read(b->cold + (size_t)lane->id * share, share);
     return 0;
 }
 
-#define DOT(i) "vpdpbusd %%zmm30, %%zmm31, %%zmm" #i "\n\t"
-
-__attribute__((target("avx512f,avx512vnni"))) static int dot_body(struct lane *lane, void *arg)
+static int dot_body(struct lane *lane, void *arg)
 {
-    (void)lane;
-    (void)arg;
-    for (int i = 0; i < PROBE_DOTS / 16; i++)
-        __asm__ volatile(DOT(0) DOT(1) DOT(2) DOT(3) DOT(4) DOT(5) DOT(6) DOT(7) DOT(8) DOT(9)
-                             DOT(10) DOT(11) DOT(12) DOT(13) DOT(14) DOT(15)
-                         :
-                         :
-                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
-                           "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+    double *operations = arg; /* the same of every lane */
+    double sum = 0;
+    for (int i = 0; i < PROBE_CALLS; i++)
+        sum += probe_dot(PROBE_VNNI);
+    if (lane->id == 0)
+        *operations = sum * lane->count;
     return 0;
 }
 
@@ -92,15 +77,14 @@ static double seconds_of(struct bench *b, int (*body)(struct lane *lane, void *a
 
 static double read_rate(struct bench *b)
 {
-    return (double)COLD_BYTES / seconds_of(b, read_body, b) * 1e-9;
+    return (double)PROBE_COLD_BYTES / seconds_of(b, read_body, b) * 1e-9;
 }
 
 static double dot_rate(struct bench *b)
 {
-    if (!__builtin_cpu_supports("avx512vnni"))
-        return 0;
-    double operations = 128.0 * PROBE_DOTS * b->config.threads;
-    return operations / seconds_of(b, dot_body, b) * 1e-9;
+    double operations = 0;
+    double seconds = seconds_of(b, dot_body, &operations);
+    return operations / seconds * 1e-9;
 }
 
 /* ---- The operation */
@@ -217,7 +201,7 @@ static void bench_matrix(struct bench *b, size_t shape, enum fmt fmt, int argc, 
         printf("%s: not served\n", name);
     } else {
         double pack = now(b) - start;
-        b->copies = COLD_BYTES / m.weight.bytes;
+        b->copies = PROBE_COLD_BYTES / m.weight.bytes;
         b->next = 0;
         for (size_t i = 0; i < b->copies; i++)
             memcpy(b->cold + i * m.weight.bytes, m.packed, m.weight.bytes);
@@ -249,7 +233,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     printf("%s\n", backend_cpu.describe(b.device));
-    b.cold = mem_take_zeroed(&mem_system, COLD_BYTES, 64);
+    b.cold = mem_take_zeroed(&mem_system, PROBE_COLD_BYTES, 64);
     b.x = mem_take(&mem_system, sizeof(float) * M_MAX * 4096, 64);
     b.norm = mem_take(&mem_system, sizeof(float) * 4096, 64);
     b.y = mem_take_zeroed(&mem_system, sizeof(float) * M_MAX * 49152, 64);

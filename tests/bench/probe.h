@@ -1,0 +1,25 @@
+/* What a processor can do at most: reading memory, and the products that kernels are made
+ * of. Each call is the work of one thread; who times it runs it on as many as it likes. */
+#ifndef BENCH_PROBE_H
+#define BENCH_PROBE_H
+
+#include <stddef.h>
+
+/* Beyond every cache there is: several times the last one of a large desktop. */
+#define PROBE_COLD_BYTES ((size_t)160 << 20)
+
+enum probe_dot {
+    PROBE_VNNI, /* vpdpbusd, 512 bits wide */
+    PROBE_AVX2, /* vpmaddubsw, vpmaddwd, vpaddd: the same sum without VNNI */
+    PROBE_BF16, /* vdpbf16ps, 512 bits wide */
+    PROBE_DOTS
+};
+
+/* Reads all bytes once, front to back. data: on 64 bytes; bytes: a multiple of 256. */
+void probe_read(const void *data, size_t bytes);
+
+/* Products in registers for about a millisecond. Returns how many operations these were, two
+ * for a product and its sum; 0, at once, where the processor has no such instruction. */
+double probe_dot(enum probe_dot kind);
+
+#endif

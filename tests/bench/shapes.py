@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Writes GGUF files with the shapes of large models and random weights, to measure with.
+
+    tests/bench/shapes.py TOKENIZER.gguf llama-1b|llama-8b[-Nlayers].FORMAT.gguf ...
+    tests/bench/shapes.py TOKENIZER.gguf OUT.gguf --shape llama-8b --layers 4 --format Q8_0
+
+Shapes are those of Llama 3.2 1B and Llama 3 8B, the formats as llama.cpp's quantizer mixes them:
+Q4_1 with a head in Q6_K, or all Q8_0. The tokenizer is that of another file, filled up with
+unused tokens to the 128256 that the head really has.
+"""
+import argparse
+import collections
+import os
+import pathlib
+import random
+import re
+import struct
+import sys
+
+from gguf_read import FORMAT, Header
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "model"))
+from gguf_write import ALIGNMENT, F32, I32, STRING, U32, array, key, text  # noqa: E402
+
+VOCABULARY = 128256
+UNUSED = 5  # type of a token that is never there
+
+Shape = collections.namedtuple("Shape", "layers width ffn heads kv_heads head tied")
+SHAPES = {
+    "llama-1b": Shape(16, 2048, 8192, 32, 8, 64, True),
+    "llama-8b": Shape(32, 4096, 14336, 32, 8, 128, False),
+}
+NUMBER = {name: (kind, values, size) for kind, (name, values, size) in FORMAT.items()}
+POOL = 16381  # blocks that are made; a prime, so that no two rows are alike
+
+
+def block(rng, form, deviation):
+    """One block whose values are uniform with about this deviation and a mean of 0."""
+    if form == "Q8_0":
+        return struct.pack("<e", deviation / 74) + rng.randbytes(32)
+    if form == "Q4_1":
+        scale = deviation / 4.6
+        return struct.pack("<ee", scale, -7.5 * scale) + rng.randbytes(16)
+    if form == "Q6_K":
+        scales = bytes(rng.choice((30, 31, 32, 33, 34)) for _ in range(16))
+        return rng.randbytes(192) + scales + struct.pack("<e", deviation / 18.5 / 32)
+    raise ValueError(f"no random weights in {form}")
+
+
+def pool(rng, form, width):
+    return b"".join(block(rng, form, width ** -0.5) for _ in range(POOL))
+
+
+def tensors(shape, form):
+    """(name, shape with the row's length first, format), in the order of the file."""
+    head = "Q6_K" if form == "Q4_1" else form
+    width, kv = shape.width, shape.kv_heads * shape.head
+    found = [("token_embd.weight", (width, VOCABULARY), head if shape.tied else form),
+             ("output_norm.weight", (width,), "F32")]
+    if not shape.tied:
+        found.append(("output.weight", (width, VOCABULARY), head))
+    for layer in range(shape.layers):
+        for name, extent in (
+                ("attn_norm", (width,)), ("attn_q", (width, shape.heads * shape.head)),
+                ("attn_k", (width, kv)), ("attn_v", (width, kv)),
+                ("attn_output", (shape.heads * shape.head, width)), ("ffn_norm", (width,)),
+                ("ffn_gate", (width, shape.ffn)), ("ffn_up", (width, shape.ffn)),
+                ("ffn_down", (shape.ffn, width))):
+            found.append((f"blk.{layer}.{name}.weight", extent,
+                          form if len(extent) == 2 else "F32"))
+    return found
+
+
+def keys(name, shape, tokenizer):
+    """Of the model, and of the tokenizer with its list of tokens made longer."""
+    tokens = tokenizer.keys["tokenizer.ggml.tokens"]
+    kinds = tokenizer.keys["tokenizer.ggml.token_type"]
+    more = VOCABULARY - len(tokens)
+    found = [
+        key("general.architecture", STRING, "llama"), key("general.name", STRING, name),
+        key("llama.block_count", U32, shape.layers), key("llama.context_length", U32, 8192),
+        key("llama.embedding_length", U32, shape.width),
+        key("llama.feed_forward_length", U32, shape.ffn),
+        key("llama.attention.head_count", U32, shape.heads),
+        key("llama.attention.head_count_kv", U32, shape.kv_heads),
+        key("llama.attention.layer_norm_rms_epsilon", F32, 1e-5),
+        key("llama.rope.freq_base", F32, 500000.0),
+        key("llama.rope.dimension_count", U32, shape.head),
+        key("llama.vocab_size", U32, VOCABULARY),
+        array("tokenizer.ggml.tokens", STRING, tokens + [f"<unused{i}>" for i in range(more)]),
+        array("tokenizer.ggml.token_type", I32, kinds + [UNUSED] * more),
+    ]
+    given = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type")
+    return found + [raw for key_name, raw in tokenizer.raw.items()
+                    if key_name.startswith("tokenizer.") and key_name not in given]
+
+
+def size_of(extent, form):
+    values = extent[0] * (extent[1] if len(extent) > 1 else 1)
+    return values // NUMBER[form][1] * NUMBER[form][2]
+
+
+def padding(size):
+    return -size % ALIGNMENT
+
+
+def write_data(f, rng, extent, form, pools):
+    size = size_of(extent, form)
+    if form == "F32":
+        f.write(struct.pack("<f", 1.0) * extent[0])
+    else:
+        if (form, extent[0]) not in pools:
+            pools[form, extent[0]] = pool(rng, form, extent[0])
+        blocks = pools[form, extent[0]]
+        for at in range(0, size, len(blocks)):
+            f.write(blocks[:size - at])
+    f.write(bytes(padding(size)))
+
+
+def write(path, shape, form, tokenizer):
+    """Streams, since such a file need not fit in memory; a whole file or none at the end."""
+    listed = tensors(shape, form)
+    known = keys(path.stem, shape, tokenizer)
+    directory, offset = [], 0
+    for name, extent, kind in listed:
+        directory += [text(name), struct.pack(f"<I{len(extent)}QIQ", len(extent), *extent,
+                                              NUMBER[kind][0], offset)]
+        size = size_of(extent, kind)
+        offset += size + padding(size)
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(listed), len(known)) + b"".join(known + directory)
+    rng, pools = random.Random(1), {}
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as f:
+        f.write(header + bytes(padding(len(header))))
+        for _, extent, kind in listed:
+            write_data(f, rng, extent, kind, pools)
+    os.replace(part, path)
+
+
+def wish(args, path):
+    """Shape and format: as told, else from the file's name."""
+    named = re.fullmatch(r"(llama-\d+b)(?:-(\d+)layers)?\.(\w+)\.gguf", path.name)
+    name = args.shape or (named and named[1])
+    form = args.format or (named and named[3])
+    layers = args.layers or int(named and named[2] or 0)
+    if name not in SHAPES or form not in ("Q4_1", "Q8_0"):
+        sys.exit(f"{path.name}: shape one of {', '.join(SHAPES)}, format Q4_1 or Q8_0")
+    shape = SHAPES[name]
+    return shape._replace(layers=layers or shape.layers), form
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tokenizer", type=pathlib.Path)
+    parser.add_argument("out", type=pathlib.Path, nargs="+")
+    parser.add_argument("--shape", choices=SHAPES)
+    parser.add_argument("--layers", type=int)
+    parser.add_argument("--format", choices=("Q4_1", "Q8_0"))
+    args = parser.parse_args()
+    tokenizer = Header(args.tokenizer)
+    for path in args.out:
+        write(path, *wish(args, path), tokenizer)
+
+
+if __name__ == "__main__":
+    main()
