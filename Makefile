@@ -302,6 +302,11 @@ $(BUILD)/bin/serve: tests/bench/serve.c include/inflight.h
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) $(HOST_C) $< -o $@ -ldl -lm
 
+$(BUILD)/bin/start: tests/bench/start.c include/inflight.h
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(HOST_C) $< -o $@ -ldl
+
 bench: $(LIB) $(BUILD)/tests/bench/abi $(BUILD)/bin/serve model ## call latencies, batching
 	@echo "{version: 1, model: {path: $(notdir $(MODEL))}}" > $(BUILD)/models/bench.yaml
 	$(BUILD)/tests/bench/abi $(LIB) $(BUILD)/models/bench.yaml
@@ -309,6 +314,9 @@ bench: $(LIB) $(BUILD)/tests/bench/abi $(BUILD)/bin/serve model ## call latencie
 
 bench-versus: $(LIB) $(BUILD)/bin/serve model ## tokens/s beside llama.cpp, rounds interleaved
 	$(PYTHON) tests/bench/versus.py $(LIB) $(MODEL) --csv $(BUILD)/versus.csv
+
+bench-start: $(LIB) $(BUILD)/bin/start model ## dlopen to the first token beside llama.cpp
+	$(PYTHON) tests/bench/start_versus.py $(LIB) $(MODEL)
 
 # ---- The rest
 
@@ -332,6 +340,7 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
 .PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
-        sanitized-threads bf16 bf16-run fuzz fuzz-run lint bench bench-kernels bench-versus validator install clean help
+        sanitized-threads bf16 bf16-run fuzz fuzz-run lint bench bench-kernels bench-start \
+        bench-versus validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

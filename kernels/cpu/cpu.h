@@ -41,7 +41,7 @@ struct device {
     struct pool *pool;
     char description[128];
 
-    uint8_t *kv; /* (L, pages, K, page_head_bytes): see kv.h */
+    uint8_t *kv; /* (pages, L, K, block): see kv.h */
     size_t kv_bytes;
     void *linear_scratch;
     size_t linear_scratch_bytes;

@@ -1,7 +1,11 @@
 /* One KV page in memory: 16 positions of one sequence. For each layer and each key/value
  * head a page has one block, read front to back by attention:
  *
- *   pool    [layer][page][kv head] block
+ *   pool    [page][layer][kv head] block
+ *
+ * so that the first use of a page touches one place of the pool, not one for each layer: the
+ * system clears whole huge pages at first touch.
+ *
  *   block   keys | key scales (int8 only) | values | value scales (int8 only)
  *
  *   keys    bf16       [dim / 2][16 positions][2 dims]   a 64-byte line times two numbers of
@@ -47,10 +51,16 @@ static inline struct kv_layout kv_layout_of(enum kv_type type, int32_t dim)
     return layout;
 }
 
-/* The block of (layer, page, head) in a pool of pages of K heads. */
+/* Bytes of a page. */
+static inline size_t kv_page_bytes(const struct device_config *config, size_t block_bytes)
+{
+    return (size_t)config->L * (size_t)config->K * block_bytes;
+}
+
+/* The block of (layer, page, head). */
 static inline size_t kv_block(const struct device_config *config, size_t block_bytes, int32_t layer,
                               int32_t page, int32_t head)
 {
-    size_t pages = (size_t)config->kv_pages, heads = (size_t)config->K;
-    return (((size_t)layer * pages + (size_t)page) * heads + (size_t)head) * block_bytes;
+    return (size_t)page * kv_page_bytes(config, block_bytes) +
+           ((size_t)layer * (size_t)config->K + (size_t)head) * block_bytes;
 }

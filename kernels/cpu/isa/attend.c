@@ -128,7 +128,7 @@ static void prepare(struct attend *a)
     a->keys.type = (enum kv_type)config->kv_type;
     a->keys.layout = kv_layout_of(a->keys.type, op->dim);
     a->keys.dim = op->dim;
-    a->keys.stride = (size_t)config->K * a->keys.layout.bytes;
+    a->keys.stride = kv_page_bytes(config, a->keys.layout.bytes);
     a->group = op->H / op->K;
     scratch_of(a->lane->device, a->lane->id, &a->scratch);
     a->one_each = batch->T == batch->S;
