@@ -32,7 +32,7 @@ static bool grow(struct arena *arena, size_t bytes)
     size_t total = HEADER + MAX(bytes, CHUNK_BYTES - HEADER);
     if (total < bytes)
         return false;
-    struct arena_chunk *chunk = mem_take(arena->mem, total, CACHE_LINE);
+    struct arena_chunk *chunk = mem_take_zeroed(arena->mem, total, CACHE_LINE);
     if (!chunk)
         return false;
     *chunk = (struct arena_chunk){arena->last, total};
@@ -53,7 +53,6 @@ void *arena_take(struct arena *arena, size_t bytes)
     }
     char *ptr = (char *)arena->last + start;
     arena->used = start + bytes;
-    memset(ptr, 0, bytes);
     return ptr;
 }
 

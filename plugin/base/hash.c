@@ -2,17 +2,40 @@
 
 #include <string.h>
 
+static uint64_t load_8(const uint8_t *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* Fewer than 8 bytes in a word; with the length, no two texts give the same. Loads of a
+ * fixed size, which may overlap: half of all keys are this short. */
+static uint64_t load_few(const uint8_t *p, size_t len)
+{
+    uint32_t first, last;
+    if (len < 4)
+        return len == 0 ? 0 : p[0] | (uint64_t)p[len / 2] << 8 | (uint64_t)p[len - 1] << 16;
+    memcpy(&first, p, sizeof first);
+    memcpy(&last, p + len - 4, sizeof last);
+    return first | (uint64_t)last << 32;
+}
+
+static uint64_t mix(uint64_t h, uint64_t word, uint64_t seed)
+{
+    h = (h ^ word) * (0x9e3779b97f4a7c15u ^ (seed << 1));
+    return h ^ h >> 29;
+}
+
 /* Multiply and rotate, eight bytes at a time; the seed enters every round. */
 uint64_t hash_bytes(const void *ptr, size_t len, uint64_t seed)
 {
     const uint8_t *p = ptr;
     uint64_t h = 0xcbf29ce484222325u ^ seed ^ len;
-    for (; len > 0; p += MIN(len, 8u), len -= MIN(len, 8u)) {
-        uint64_t word = 0;
-        memcpy(&word, p, MIN(len, 8u));
-        h = (h ^ word) * (0x9e3779b97f4a7c15u ^ (seed << 1));
-        h ^= h >> 29;
-    }
+    for (; len >= 8; p += 8, len -= 8)
+        h = mix(h, load_8(p), seed);
+    if (len > 0)
+        h = mix(h, load_few(p, len), seed);
     h ^= h >> 32;
     h *= 0xd6e8feb86659fd93u;
     return h ^ h >> 32;

@@ -187,6 +187,25 @@ static int32_t walk_array_head(struct walk *w, struct gguf_value *value)
     return check_count(w, "elements", value->n, item_bytes);
 }
 
+/* Passes as many of n strings as lie whole in the bytes at hand, which are usually all:
+ * vocabularies are most of a header. Returns how many; the next one, if there is one, is for
+ * take_string to judge. Where string_at is given, their places are counted from w->at. */
+static uint64_t skip_strings(struct walk *w, uint64_t n, uint64_t *string_at)
+{
+    const size_t start = w->at, end = (size_t)MIN((uint64_t)w->n, GGUF_HEADER_MAX);
+    uint64_t i = 0;
+    for (size_t at = start; i < n && at <= end && end - at >= sizeof(uint64_t); i++) {
+        uint64_t len;
+        memcpy(&len, w->bytes + at, sizeof len);
+        if (len > end - at - sizeof len)
+            break;
+        if (string_at)
+            string_at[i] = at - start;
+        w->at = at += sizeof len + (size_t)len;
+    }
+    return i;
+}
+
 /* n strings in a row, whose count has been checked. */
 static int32_t walk_strings(struct walk *w, struct gguf_value *value, struct arena *arena)
 {
@@ -199,7 +218,7 @@ static int32_t walk_strings(struct walk *w, struct gguf_value *value, struct are
             return err_set(w->err, INFLIGHT_E_NOMEM, "no memory to index %" PRIu64 " strings",
                            value->n);
     }
-    for (uint64_t i = 0; i < value->n; i++) {
+    for (uint64_t i = skip_strings(w, value->n, string_at); i < value->n; i++) {
         size_t at = w->at;
         struct str string;
         int32_t rc = take_string(w, &string);

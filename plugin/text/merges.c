@@ -17,6 +17,22 @@ static bool split(struct str rule, struct str *left, struct str *right)
     return right->len > 0 && rule.len <= NAME_MAX_BYTES;
 }
 
+/* Is name the token's, and no other's? */
+static bool is_name(const struct vocab *v, int32_t id, struct str name)
+{
+    struct str text = id < v->n && v->distinct ? vocab_name(v, id) : (struct str){"", 0};
+    return text.len == name.len && memcmp(text.ptr, name.ptr, name.len) == 0;
+}
+
+/* Most files list tokens in the order of their rules: the one after the last rule's is
+ * tried first, which spares most of the look-ups. */
+static int32_t find_joined(const struct merges *m, const struct vocab *v, struct str name,
+                           uint32_t rank)
+{
+    int32_t next = rank ? m->id[rank - 1] + 1 : 0;
+    return is_name(v, next, name) ? next : vocab_find(v, name);
+}
+
 static int32_t add_rule(struct merges *m, const struct vocab *v, struct str rule, uint32_t rank,
                         struct err *err)
 {
@@ -29,7 +45,7 @@ static int32_t add_rule(struct merges *m, const struct vocab *v, struct str rule
     memcpy(joined, left.ptr, left.len);
     memcpy(joined + left.len, right.ptr, right.len);
     int32_t l = vocab_find(v, left), r = vocab_find(v, right);
-    int32_t id = vocab_find(v, (struct str){joined, left.len + right.len});
+    int32_t id = find_joined(m, v, (struct str){joined, left.len + right.len}, rank);
     if (l < 0 || r < 0 || id < 0)
         return err_set(err, INFLIGHT_E_MODEL,
                        "tokenizer.ggml.merges: rule %u, '%.*s', names a token that is not in the "

@@ -128,6 +128,7 @@ static int32_t read_names(struct vocab *v, struct arena *arena, struct err *err)
         struct str name = vocab_name(v, id);
         hash_put(&v->by_name, name.ptr, name.len, id);
     }
+    v->distinct = v->by_name.n == (size_t)v->n;
     return INFLIGHT_OK;
 }
 

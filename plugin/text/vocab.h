@@ -23,6 +23,7 @@ struct vocab {
     uint32_t *piece_at;             /* (n + 1) where each token's bytes begin in pool */
     char *pool;
     struct hash by_name;
+    bool distinct;    /* no two tokens have the same name */
     int32_t bos, eos; /* -1: none */
 };
 

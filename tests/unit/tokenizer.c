@@ -188,6 +188,29 @@ TEST(tokenizer, neither_rules_nor_whole_words_make_control_tokens)
     }
 }
 
+/* Rules are matched with the tokens that follow in the list; a name that is there twice means
+ * its first token all the same. */
+TEST(tokenizer, of_two_tokens_with_one_name_rules_make_the_first)
+{
+    static const struct text_token twice[] = {
+        {"ab", 1}, {"cd", 1}, {"xy", 1}, {"ab", 1}, {"yz", 1}};
+    static const char *const rules[] = {"c d", "x y", "a b", "y z"};
+    if (text_model_open(&model, "gpt2", "gpt-2", twice, COUNT_OF(twice), rules, COUNT_OF(rules), 0))
+        t_fail(__FILE__, __LINE__, "%s", model.err.text);
+    CHECK_TEXT(encode("abcdxyzyz", 9, 0), "256 257 258 122 260");
+    text_model_close(&model);
+    /* Each once: the order of the list is that of the rules, or is not. */
+    static const char *const backwards[] = {"y z", "x y", "c d", "a b"};
+    static const struct text_token once[] = {{"ab", 1}, {"cd", 1}, {"xy", 1}, {"yz", 1}};
+    for (int i = 0; i < 2; i++) {
+        if (text_model_open(&model, "gpt2", "gpt-2", once, COUNT_OF(once), i ? backwards : rules,
+                            COUNT_OF(rules), 0))
+            t_fail(__FILE__, __LINE__, "%s", model.err.text);
+        CHECK_TEXT(encode("abcdxyzyz", 9, 0), i ? "256 257 120 259 259" : "256 257 258 122 259");
+        text_model_close(&model);
+    }
+}
+
 TEST(tokenizer, bytes_that_are_not_utf8_are_words_of_their_own)
 {
     if (open_model("gpt-2")) {
