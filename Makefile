@@ -324,17 +324,19 @@ bench: $(LIB) $(BUILD)/tests/bench/abi $(BUILD)/bin/serve model ## call latencie
 VERSUS = $(PYTHON) tests/bench/versus.py $(LIB)
 
 bench-versus: $(LIB) $(BUILD)/bin/serve $(BUILD)/bin/ceilings model ## a table beside llama.cpp, an hour
+	@tests/deps.sh bench
 	@$(VERSUS) $(MODEL) --csv $(BUILD)/versus.csv --plot $(BUILD)/versus.png $(BENCH_ARGS)
 
 # Random weights: speed depends on shapes and formats alone.
 SHAPES := $(addprefix $(BUILD)/models/,llama-1b.Q4_1.gguf llama-8b-2layers.Q4_1.gguf \
             llama-1b.Q8_0.gguf llama-8b-2layers.Q8_0.gguf)
 
-$(SHAPES): $(BUILD)/models/%.gguf: tests/bench/shapes.py $(MODEL)
+$(SHAPES): $(BUILD)/models/%.gguf: tests/bench/shapes.py | $(MODEL)
 	@echo "writing $@"
 	@$(PYTHON) $< $(MODEL) $@
 
-bench-shapes: $(LIB) $(BUILD)/bin/serve $(BUILD)/bin/ceilings $(SHAPES) ## the same at larger shapes
+bench-shapes: $(LIB) $(BUILD)/bin/serve $(BUILD)/bin/ceilings $(SHAPES) ## the same at the shapes of 1B and 8B, 5 GB
+	@tests/deps.sh bench
 	@$(VERSUS) --shapes $(SHAPES) --csv $(BUILD)/shapes.csv $(BENCH_ARGS)
 
 figures: figures-build ## instructions, barriers, bytes, sizes against the committed table

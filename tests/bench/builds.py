@@ -11,11 +11,12 @@ import venv
 BENCH = pathlib.Path(__file__).resolve().parent
 BUILD = BENCH.parents[1] / "build"
 PACKAGE = "llama-cpp-python==0.3.36"
-NATIVE, AVX2 = "native", "avx2"
+NATIVE, AVX2, BLAS = "native", "avx2", "blas"
 CMAKE_ARGS = {
     NATIVE: "",
     AVX2: "-DGGML_NATIVE=OFF -DGGML_AVX512=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON "
           "-DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF",
+    BLAS: "-DGGML_BLAS=ON -DGGML_BLAS_VENDOR=OpenBLAS -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF",
 }
 FTYPE = {"Q8_0": 7, "Q4_K_M": 15}  # llama.cpp's numbers of whole-model formats
 
@@ -44,6 +45,19 @@ def install(build, python, packages):
         sys.exit(f"could not install {' '.join(packages)}: {log} says why")
 
 
+def check_tools(build):
+    """What compiling llama.cpp needs and pip does not bring."""
+    missing = [] if shutil.which("c++") else ["g++"]
+    if build == BLAS:
+        # With OpenMP, as llama.cpp: two kinds of threads would take each other's time.
+        missing += [] if shutil.which("pkg-config") else ["pkg-config"]
+        known = not missing and subprocess.run(["pkg-config", "--exists", "openblas"]).returncode == 0
+        missing += [] if known else ["libopenblas-openmp-dev"]
+    if missing:
+        sys.exit(f"llama.cpp ({build}) cannot be compiled without: apt-get install "
+                 f"{' '.join(missing)}")
+
+
 def python_of(build):
     """The Python that has llama.cpp compiled in this way."""
     if build == NATIVE and os.environ.get("BENCH_NO_VENV"):
@@ -60,8 +74,7 @@ def python_of(build):
         wanted["matplotlib"] = "matplotlib"
     missing = [package for module, package in wanted.items() if not has(python, module)]
     if PACKAGE in missing:
-        if not shutil.which("c++"):
-            sys.exit("llama.cpp is compiled here, and there is no C++ compiler: apt-get install g++")
+        check_tools(build)
         say(f"installing {PACKAGE} ({build}) into {folder(build).relative_to(BUILD.parent)}; "
             "it is compiled, which takes 5 to 30 minutes once")
     if missing:

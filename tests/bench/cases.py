@@ -3,7 +3,7 @@ the machine's ceilings would allow."""
 import dataclasses
 import pathlib
 
-from builds import NATIVE
+from builds import BLAS, NATIVE
 from gguf_read import Header
 
 FORMS = ("Q8_0", "Q4_K_M")
@@ -28,19 +28,23 @@ class Case:
     def context(self):
         return (self.prompt + self.generate + 127) // 128 * 128
 
-    def variations(self, threads, quick):
+    def variations(self, threads, quick, blas):
         """What llama.cpp is tried with after flash attention on and off: each changes the better
-        of these two."""
+        of these two. blas: it has been compiled with OpenBLAS as well, for 32 tokens and more."""
+        products = [{"build": BLAS}] if blas and self.build == NATIVE and self.prompt >= 32 else []
+        # On a machine with other work, waiting for a thread that does not run costs the most.
+        fewer = [{"threads": threads - 1}] if threads > 1 else []
         if quick:
-            return []
-        found = {
+            return fewer + products
+        if products and self.workload == "parallel":
+            products.append({"build": BLAS, "ubatch": 2048})
+        more = {
             "decode": [{"repack": 0}],
             "prefill": [{"repack": 0}, {"ubatch": 128}],
             "parallel": [{"ubatch": 128}, {"ubatch": 2048}],
             "start": [{"repack": 0}, {"ubatch": 32}],
         }[self.workload]
-        # On a machine with other work, waiting for a thread that does not run costs the most.
-        return found + ([{"threads": threads - 1}] if threads > 1 else [])
+        return fewer + more + products
 
 
 def of_model(model, avx2_build, quick):

@@ -106,10 +106,12 @@ int client_poll(struct client *client, inflight_event *event, int cap)
     return n;
 }
 
-static void take_done(struct client *client, struct job *job, const inflight_event *e)
+static void take_done(struct job *job, const inflight_event *e)
 {
-    if (e->status)
-        die(client, "request failed:");
+    if (e->status) {
+        fprintf(stderr, "request failed: %.*s\n", (int)e->data_len, e->data);
+        exit(EXIT_FAILURE);
+    }
     job->ttft_s = 1e-9 * (double)e->ttft_ns;
     job->total_s = 1e-9 * (double)e->total_ns;
     job->generated = (int)e->n_tokens;
@@ -127,7 +129,7 @@ double client_run(struct client *client, struct job *job, int n)
         for (int i = 0; i < k; i++) {
             if (e[i].type != INFLIGHT_EV_DONE)
                 continue;
-            take_done(client, &job[e[i].user], &e[i]);
+            take_done(&job[e[i].user], &e[i]);
             done++;
         }
     }

@@ -72,19 +72,20 @@ class Measure:
         return self.child(number, case, "inflight", "", command)
 
     def rival(self, number, case, setting):
-        command = [python_of(case.build), BENCH / "rival.py", case.model, case.workload,
-                   *case.arguments(self.threads), *(f"{k}={v}" for k, v in setting.items())]
+        given = [f"{key}={value}" for key, value in setting.items() if key != "build"]
+        command = [python_of(setting.get("build", case.build)), BENCH / "rival.py", case.model,
+                   case.workload, *case.arguments(self.threads), *given]
         return better(case, self.child(number, case, "llama.cpp", label(setting), command))
 
-    def try_settings(self, case, quick):
+    def try_settings(self, case, quick, blas):
         """The first round of llama.cpp: (value, setting), best first."""
         tried = [(self.rival(0, case, s), s) for s in ({"flash": 1}, {"flash": 0})]
         base = max(tried, key=lambda pair: pair[0])[1]
         tried += [(self.rival(0, case, s), s) for s in
-                  ({**base, **more} for more in case.variations(self.threads, quick))]
+                  ({**base, **more} for more in case.variations(self.threads, quick, blas))]
         return sorted(tried, key=lambda pair: -pair[0])
 
-    def rounds(self, cases, count, quick):
+    def rounds(self, cases, count, quick, blas):
         """Every round: the ceilings, then each case on ours and on llama.cpp. The first round
         tries all its settings, later ones those that came close to the best; all of them where
         time and memory may each have a best one."""
@@ -97,7 +98,7 @@ class Measure:
             for case in cases:
                 mine = better(case, self.ours(number, case))
                 if number == 0:
-                    tried = self.try_settings(case, quick)
+                    tried = self.try_settings(case, quick, blas)
                     enough = 0 if case.workload == "start" else CLOSE * tried[0][0]
                     most = len(tried) if case.workload == "start" else MOST
                     left[case] = [s for value, s in tried[:most] if value >= enough]

@@ -7,8 +7,8 @@ of what the machine could do in the same round.
 
 llama-cpp-python is compiled into build/bench-venv on first use (BENCH_NO_VENV=1: that of this
 Python). For each case llama.cpp may choose its settings: the first round tries flash attention
-on and off, repacked weights or not, sizes of a step, one thread less; those within 15 % of the
-best go on, and the best median counts.
+on and off, repacked weights or not, sizes of a step, one thread less, and OpenBLAS if it has been
+compiled with it; those within 15 % of the best go on, and the best median counts.
 """
 import argparse
 import os
@@ -54,6 +54,8 @@ def arguments():
     parser.add_argument("--plot", type=pathlib.Path, help="PNG of the ratios; needs --csv")
     parser.add_argument("--avx2-rival", action="store_true",
                         help="compile llama.cpp for AVX2 alone as well, once")
+    parser.add_argument("--blas-rival", action="store_true",
+                        help="compile it with OpenBLAS as well, once, and let it choose that")
     args = parser.parse_args()
     if bool(args.model) == bool(args.shapes):
         parser.error("either MODEL or --shapes")
@@ -95,13 +97,17 @@ def main():
     args = arguments()
     native = builds.python_of(builds.NATIVE)
     cases = choose(args, native)
-    made = dict.fromkeys([builds.NATIVE, *(case.build for case in cases)])
+    blas = args.blas_rival or builds.is_made(builds.BLAS)
+    if not blas:
+        builds.say("llama.cpp is without OpenBLAS here; with it (--blas-rival) its prompts are faster")
+    made = dict.fromkeys([builds.NATIVE, *(case.build for case in cases),
+                          *([builds.BLAS] if blas else [])])
     versions = {build: builds.about(builds.python_of(build)) for build in made}
     if os.getloadavg()[0] > 0.5:
         builds.say(f"load is {os.getloadavg()[0]:.1f}: others run here. llama.cpp, whose threads "
                    "spin at barriers, loses far more by that than Inflight; ratios will be too good")
     measure = measuring.Measure(args.lib, args.threads)
-    measure.rounds(cases, args.rounds, args.quick)
+    measure.rounds(cases, args.rounds, args.quick, blas)
     costs = workloads.Costs()
     table = report.rows(measure, costs, cases, bool(args.shapes))
     print(report.markdown(table))
