@@ -1,6 +1,7 @@
 /* Throughput and latency through the ABI alone: dlopen, submit, poll.
  *
  *   serve LIB MODEL decode|prefill|parallel|batching|joining [threads] [rounds] [step_ms]
+ *         [priority]
  *
  *   decode    one request: 16 tokens of prompt, 128 generated; tokens/s after the first
  *   prefill   one request of 512 tokens of prompt; prompt tokens/s until the first token
@@ -48,16 +49,20 @@ static void die(const char *what, inflight_engine *engine)
     exit(1);
 }
 
-/* At the priority of every other program, since others are measured beside it. */
-static inflight_engine *open_engine(const char *model, int threads, int sequences, int step_ms)
+struct options {
+    int threads, rounds, step_ms;
+    const char *priority; /* normal unless given: other programs are measured beside it */
+};
+
+static inflight_engine *open_engine(const char *model, const struct options *o, int sequences)
 {
     char yaml[1024];
     inflight_engine *engine;
     snprintf(yaml, sizeof yaml,
              "version: 1\nmodel: {path: \"%s\", context: 2048}\n"
-             "device: {threads: %d, priority: normal}\nkv_cache: {prefix_cache: false}\n"
+             "device: {threads: %d, priority: %s}\nkv_cache: {prefix_cache: false}\n"
              "batch: {max_sequences: %d, step_ms: %d}\n",
-             model, threads, sequences, step_ms);
+             model, o->threads, o->priority, sequences, o->step_ms);
     inflight_init_params params = {.h = {sizeof params, INFLIGHT_ABI},
                                    .config = {yaml, INFLIGHT_NTS}};
     if (api->init(&params, &engine))
@@ -427,14 +432,15 @@ int main(int argc, char **argv)
     if (argc < 4) {
         fprintf(stderr,
                 "usage: %s LIB MODEL decode|prefill|parallel|batching|joining [threads] [rounds] "
-                "[step_ms]\n",
+                "[step_ms] [priority]\n",
                 argv[0]);
         return 2;
     }
-    int threads = argc > 4 ? atoi(argv[4]) : 0;
-    int rounds = argc > 5 ? atoi(argv[5]) : 5;
-    int step_ms = argc > 6 ? atoi(argv[6]) : 25;
-    rounds = rounds < 1 ? 1 : rounds > MAX_ROUNDS ? MAX_ROUNDS : rounds;
+    struct options o = {.threads = argc > 4 ? atoi(argv[4]) : 0,
+                        .rounds = argc > 5 ? atoi(argv[5]) : 5,
+                        .step_ms = argc > 6 ? atoi(argv[6]) : 25,
+                        .priority = argc > 7 ? argv[7] : "normal"};
+    int rounds = o.rounds < 1 ? 1 : o.rounds > MAX_ROUNDS ? MAX_ROUNDS : o.rounds;
     void *object = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     if (!object) {
         fprintf(stderr, "%s\n", dlerror());
@@ -446,7 +452,7 @@ int main(int argc, char **argv)
     if (!api)
         die("no such ABI", NULL);
     bool batching = strcmp(argv[3], "batching") == 0;
-    inflight_engine *engine = open_engine(argv[2], threads, batching ? PLACES : 32, step_ms);
+    inflight_engine *engine = open_engine(argv[2], &o, batching ? PLACES : 32);
     if (batching)
         bench_batching(engine, rounds);
     else if (strcmp(argv[3], "decode") == 0)
