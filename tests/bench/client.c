@@ -34,17 +34,16 @@ void client_load(struct client *client, const char *library)
         die(client, "the library has another ABI");
 }
 
-/* At the priority of every other program, since others are measured beside it. */
 void client_open(struct client *client, const struct client_setup *s)
 {
     char yaml[2048];
     snprintf(yaml, sizeof yaml,
              "version: 1\nmodel: {path: \"%s\", context: %d}\n"
-             "device: {threads: %d, instruction_set: %s, priority: normal}\n"
+             "device: {threads: %d, instruction_set: %s, priority: %s}\n"
              "kv_cache: {prefix_cache: false, tokens: %d}\n"
              "batch: {max_sequences: %d, step_ms: %d}\n",
-             s->model, s->context, s->threads, s->instruction_set, s->context * s->sequences,
-             s->sequences, s->step_ms);
+             s->model, s->context, s->threads, s->instruction_set, s->priority,
+             s->context * s->sequences, s->sequences, s->step_ms);
     inflight_init_params params = {.h = {sizeof params, INFLIGHT_ABI},
                                    .config = {yaml, INFLIGHT_NTS}};
     if (client->api->init(&params, &client->engine))

@@ -21,6 +21,7 @@ struct client_setup {
     int sequences;               /* at once */
     int context;                 /* tokens of each */
     int step_ms;                 /* as in the configuration */
+    const char *priority;        /* too */
 };
 
 /* Prompt and answer of one request, and how it went. */

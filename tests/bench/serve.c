@@ -11,7 +11,8 @@
  *   joining   a long prompt joins answers, see joining.c
  *
  * Keys: threads (0: the engine's choice), rounds, isa, n, prompt and generate (tokens of each
- * request), context, step_ms. One request with a short answer comes before what is measured, except in
+ * request), context, step_ms, priority (normal,
+ * since other programs are measured beside it). One request with a short answer comes before what is measured, except in
  * start. What is printed is JSON, one object a line. */
 #include "batching.h"
 #include "joining.h"
@@ -44,8 +45,8 @@ static void usage(const char *program)
 {
     fprintf(stderr,
             "usage: %s LIB MODEL decode|prefill|parallel|start|batching|joining [threads=N]\n"
-            "       [rounds=N] [step_ms=N] [isa=NAME] [n=N] [prompt=TOKENS] [generate=TOKENS]\n"
-            "       [context=TOKENS]\n",
+            "       [rounds=N] [step_ms=N] [priority=NAME] [isa=NAME] [n=N] [prompt=TOKENS]\n"
+            "       [generate=TOKENS] [context=TOKENS]\n",
             program);
     exit(2);
 }
@@ -74,10 +75,12 @@ static bool take_option(struct options *o, const char *argument)
         *number[i].to = atoi(value);
         return *number[i].to >= number[i].least && *number[i].to <= number[i].most;
     }
-    if (!value_of(argument, "isa"))
-        return false;
-    o->setup.instruction_set = value_of(argument, "isa");
-    return true;
+    const char *isa = value_of(argument, "isa"), *priority = value_of(argument, "priority");
+    if (isa)
+        o->setup.instruction_set = isa;
+    if (priority)
+        o->setup.priority = priority;
+    return isa || priority;
 }
 
 static struct options parse(int argc, char **argv)
@@ -88,9 +91,17 @@ static struct options parse(int argc, char **argv)
             found = &workloads[i];
     if (!found)
         usage(argv[0]);
-    struct options o = {
-        argv[1], argv[3],       {argv[2], "auto", 0, found->sequences, found->context, 25},
-        5,       found->prompt, found->generate};
+    struct options o = {.library = argv[1],
+                        .workload = argv[3],
+                        .setup = {.model = argv[2],
+                                  .instruction_set = "auto",
+                                  .sequences = found->sequences,
+                                  .context = found->context,
+                                  .step_ms = 25,
+                                  .priority = "normal"},
+                        .rounds = 5,
+                        .prompt = found->prompt,
+                        .generate = found->generate};
     for (int i = 4; i < argc; i++)
         if (!take_option(&o, argv[i]))
             usage(argv[0]);
