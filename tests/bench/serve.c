@@ -11,8 +11,8 @@
  *   joining   a long prompt joins answers, see joining.c
  *
  * Keys: threads (0: the engine's choice), rounds, isa, n, prompt and generate (tokens of each
- * request), context, step_ms, priority (normal,
- * since other programs are measured beside it). One request with a short answer comes before what is measured, except in
+ * request), context, step_ms, priority (normal, since other programs are measured beside
+ * it). One request with a short answer comes before what is measured, except in
  * start. What is printed is JSON, one object a line. */
 #include "batching.h"
 #include "joining.h"
