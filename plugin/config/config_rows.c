@@ -31,7 +31,7 @@ const struct config_row config_rows[CONFIG_ROWS] = {
      "Where the model runs; auto takes the fastest there is", {"auto", "cpu", NULL}},
     {"device", "threads", CONFIG_INT, AT(threads), 0, 1024, "0",
      "Compute threads; 0: the physical cores that this process may use", {NULL}},
-    {"device", "priority", CONFIG_NAME, AT(priority), 0, 0, "idle",
+    {"device", "priority", CONFIG_NAME, AT(priority), 0, 0, "low",
      "How its threads share cores with others: idle gives way at once, low keeps a small share",
      {[THREAD_NORMAL] = "normal", [THREAD_LOW] = "low", [THREAD_IDLE] = "idle"}},
     {"device", "instruction_set", CONFIG_NAME, AT(isa), 0, 0, "auto",

@@ -49,7 +49,7 @@ TEST(config, a_missing_key_has_its_default)
     CHECK_TEXT(config.device, "auto");
     CHECK_EQ(config.context, 0);
     CHECK_EQ(config.threads, 0);
-    CHECK_EQ(config.priority, THREAD_IDLE);
+    CHECK_EQ(config.priority, THREAD_LOW);
     CHECK_EQ(config.isa, 0);
     CHECK_EQ(config.activations, ACT_INT8);
     CHECK_EQ(config.kv_type, KV_BF16);
@@ -81,7 +81,7 @@ TEST(config, every_key_fills_its_field)
 {
     accept("version: 1\n"
            "model: {path: /m/x, context: 4096, chat_template: 't.jinja'}\n"
-           "device: {kind: cpu, threads: 7, priority: low, instruction_set: avx512,\n"
+           "device: {kind: cpu, threads: 7, priority: idle, instruction_set: avx512,\n"
            "         activations: float}\n"
            "kv_cache: {type: int8, tokens: 5000, prefix_cache: false}\n"
            "memory: {budget: 4GiB}\n"
@@ -93,7 +93,7 @@ TEST(config, every_key_fills_its_field)
     CHECK_TEXT(config.device, "cpu");
     CHECK_EQ(config.context, 4096);
     CHECK_EQ(config.threads, 7);
-    CHECK_EQ(config.priority, THREAD_LOW);
+    CHECK_EQ(config.priority, THREAD_IDLE);
     CHECK_EQ(config.isa, 3);
     CHECK_EQ(config.activations, ACT_FLOAT);
     CHECK_EQ(config.kv_type, KV_INT8);
