@@ -5,7 +5,8 @@
 
 The file is in the page cache: every process is started once before it counts. llama.cpp is
 driven in a process of its own through llama-cpp-python's C functions; what Python takes to
-start and to import is not counted, loading the shared object is. Milliseconds, medians.
+start and to import is not counted, loading the shared object is. It also runs with one thread:
+on a busy machine its threads wait for each other. Milliseconds, medians.
 """
 import argparse
 import json
@@ -76,8 +77,9 @@ def main():
     start = ROOT / "build" / "bin" / "start"
     runs = {f"inflight {lib}": [str(start), lib, args.model, str(args.threads), args.more]
             for lib in [args.lib, *args.also]}
-    runs["llama.cpp"] = [sys.executable, "-c", RIVAL, args.model, str(args.threads),
-                         str(args.context)]
+    for threads in sorted({1, args.threads}):
+        runs[f"llama.cpp, threads: {threads}"] = [sys.executable, "-c", RIVAL, args.model,
+                                                  str(threads), str(args.context)]
     results = {name: [] for name in runs}
     for i in range(args.rounds + 1):
         for name, command in runs.items():
