@@ -24,7 +24,7 @@ struct isa_table {
     size_t (*linear_scratch_bytes)(const struct device_config *config);
     size_t (*attend_scratch_bytes)(const struct device_config *config);
 
-    /* See struct backend. pack_rows packs tiles [first, last) of 16 rows. */
+    /* See struct backend. pack_tiles packs tiles [first, last) of 16 rows. */
     size_t (*packed_bytes)(const struct device_config *config, enum fmt fmt, int32_t N, int32_t K);
     void (*pack_tiles)(const struct device_config *config, const struct weight_source *source,
                        struct weight *out, int32_t first, int32_t last);

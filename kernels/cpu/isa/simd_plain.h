@@ -300,9 +300,10 @@ SIMD void vi_store_u16(uint16_t *p, vi x)
         p[i] = (uint16_t)all[i];
 }
 
+/* Wraps, as the instructions of the others do. */
 SIMD vi vi_add(vi x, vi y)
 {
-    EACH4(vi, x.v[i] + y.v[i]);
+    EACH4(vi, (i32x4)((u32x4)x.v[i] + (u32x4)y.v[i]));
 }
 
 SIMD vi vi_and(vi x, vi y)
