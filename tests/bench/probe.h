@@ -10,7 +10,7 @@
 
 enum probe_dot {
     PROBE_VNNI, /* vpdpbusd, 512 bits wide */
-    PROBE_AVX2, /* vpmaddubsw, vpmaddwd, vpaddd: the same sum without VNNI */
+    PROBE_AVX2, /* vpmaddubsw, vpaddw: the least that such a sum takes without VNNI */
     PROBE_BF16, /* vdpbf16ps, 512 bits wide */
     PROBE_DOTS
 };
