@@ -5,8 +5,13 @@
 
 static void make(struct seq *q, int32_t *token, int32_t n_token, int32_t n_computed, int32_t n_step)
 {
-    *q = (struct seq){
-        .token = token, .n_token = n_token, .n_computed = n_computed, .n_step = n_step};
+    static struct job job[64];
+    job[n_token].scale = (float)n_token;
+    *q = (struct seq){.job = &job[n_token],
+                      .token = token,
+                      .n_token = n_token,
+                      .n_computed = n_computed,
+                      .n_step = n_step};
     for (int32_t i = 0; i < n_token; i++)
         token[i] = 1000 * n_token + i;
 }
@@ -39,6 +44,7 @@ TEST(batch, mixed_prefill_and_decode_are_laid_out_in_order)
     CHECK_EQ(b.batch.row[1], 21);
     CHECK(b.sampled[0] == &decode);
     CHECK(b.sampled[1] == &last);
+    CHECK(b.batch.scale[0] == 20 && b.batch.scale[1] == 7);
     batch_release(&b);
 }
 
