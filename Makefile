@@ -327,6 +327,9 @@ bench-versus: $(LIB) $(BUILD)/bin/serve $(BUILD)/bin/ceilings model ## a table b
 	@tests/deps.sh bench
 	@$(VERSUS) $(MODEL) --csv $(BUILD)/versus.csv --plot $(BUILD)/versus.png $(BENCH_ARGS)
 
+bench-scaling: $(LIB) $(BUILD)/bin/serve model ## threads, contexts, sequences at once
+	@$(PYTHON) tests/bench/scaling.py $(LIB) $(MODEL)
+
 # Random weights: speed depends on shapes and formats alone.
 SHAPES := $(addprefix $(BUILD)/models/,llama-1b.Q4_1.gguf llama-8b-2layers.Q4_1.gguf \
             llama-1b.Q8_0.gguf llama-8b-2layers.Q8_0.gguf)
@@ -369,6 +372,6 @@ help: ## this list
 
 .PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
         sanitized-threads bf16 bf16-run fuzz fuzz-run lint bench bench-kernels bench-versus \
-        bench-shapes figures figures-build validator install clean help
+        bench-shapes bench-scaling figures figures-build validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

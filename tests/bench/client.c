@@ -40,9 +40,9 @@ void client_open(struct client *client, const struct client_setup *s)
     snprintf(yaml, sizeof yaml,
              "version: 1\nmodel: {path: \"%s\", context: %d}\n"
              "device: {threads: %d, instruction_set: %s, priority: %s}\n"
-             "kv_cache: {prefix_cache: false, tokens: %d}\n"
+             "kv_cache: {type: %s, prefix_cache: false, tokens: %d}\n"
              "batch: {max_sequences: %d, step_ms: %d}\n",
-             s->model, s->context, s->threads, s->instruction_set, s->priority,
+             s->model, s->context, s->threads, s->instruction_set, s->priority, s->kv,
              s->context * s->sequences, s->sequences, s->step_ms);
     inflight_init_params params = {.h = {sizeof params, INFLIGHT_ABI},
                                    .config = {yaml, INFLIGHT_NTS}};

@@ -22,6 +22,7 @@ struct client_setup {
     int context;                 /* tokens of each */
     int step_ms;                 /* as in the configuration */
     const char *priority;        /* too */
+    const char *kv;              /* too: type of the KV cache */
 };
 
 /* Prompt and answer of one request, and how it went. */

@@ -11,9 +11,9 @@
  *   joining   a long prompt joins answers, see joining.c
  *
  * Keys: threads (0: the engine's choice), rounds, isa, n, prompt and generate (tokens of each
- * request), context, step_ms, priority (normal, since other programs are measured beside
- * it). One request with a short answer comes before what is measured, except in
- * start. What is printed is JSON, one object a line. */
+ * request), context, step_ms, kv, priority (normal, since other programs are measured beside
+ * it). One request with a short answer comes before what is measured, except in start. What
+ * is printed is JSON, one object a line. */
 #include "batching.h"
 #include "joining.h"
 #include "stats.h"
@@ -43,11 +43,12 @@ static const struct workload {
 
 static void usage(const char *program)
 {
-    fprintf(stderr,
-            "usage: %s LIB MODEL decode|prefill|parallel|start|batching|joining [threads=N]\n"
-            "       [rounds=N] [step_ms=N] [priority=NAME] [isa=NAME] [n=N] [prompt=TOKENS]\n"
-            "       [generate=TOKENS] [context=TOKENS]\n",
-            program);
+    fprintf(
+        stderr,
+        "usage: %s LIB MODEL decode|prefill|parallel|start|batching|joining [threads=N]\n"
+        "       [rounds=N] [step_ms=N] [priority=NAME] [isa=NAME] [kv=TYPE] [n=N] [prompt=TOKENS]\n"
+        "       [generate=TOKENS] [context=TOKENS]\n",
+        program);
     exit(2);
 }
 
@@ -75,12 +76,16 @@ static bool take_option(struct options *o, const char *argument)
         *number[i].to = atoi(value);
         return *number[i].to >= number[i].least && *number[i].to <= number[i].most;
     }
-    const char *isa = value_of(argument, "isa"), *priority = value_of(argument, "priority");
-    if (isa)
-        o->setup.instruction_set = isa;
-    if (priority)
-        o->setup.priority = priority;
-    return isa || priority;
+    struct {
+        const char *key, **to;
+    } const text[] = {
+        {"isa", &o->setup.instruction_set}, {"priority", &o->setup.priority}, {"kv", &o->setup.kv}};
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++)
+        if (value_of(argument, text[i].key)) {
+            *text[i].to = value_of(argument, text[i].key);
+            return true;
+        }
+    return false;
 }
 
 static struct options parse(int argc, char **argv)
@@ -98,7 +103,8 @@ static struct options parse(int argc, char **argv)
                                   .sequences = found->sequences,
                                   .context = found->context,
                                   .step_ms = 25,
-                                  .priority = "normal"},
+                                  .priority = "normal",
+                                  .kv = "bf16"},
                         .rounds = 5,
                         .prompt = found->prompt,
                         .generate = found->generate};
