@@ -18,6 +18,7 @@
 #define STATIC_TOKENS  8    /* up to here lanes have fixed shares of the weights */
 #define CHUNK_BLOCKS   8    /* blocks of columns and tiles of a chunk, at most */
 #define CHUNK_TILES    4
+#define TILES_ONCE     2 /* of a chunk: what stays in the first cache for all its columns */
 #define CHUNKS_OF_LANE 8 /* chunks per lane wanted, for balance */
 
 /* One panel of tokens on one lane. */
@@ -211,8 +212,10 @@ static void run_chunks(struct lane *lane, const struct pass *pass)
             return;
         int tile = (chunk - begin) / columns * rows, b = (chunk - begin) % columns * CHUNK_BLOCKS;
         int last = MIN(tile + rows, part_tiles(&product->part[p]));
-        for (int end = MIN(b + CHUNK_BLOCKS, blocks); b < end; b++)
-            run_tiles(pass, p, tile, last, b);
+        int end = MIN(b + CHUNK_BLOCKS, blocks);
+        for (; tile < last; tile += TILES_ONCE)
+            for (int c = b; c < end; c++)
+                run_tiles(pass, p, tile, MIN(tile + TILES_ONCE, last), c);
     }
 }
 
