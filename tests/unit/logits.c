@@ -9,27 +9,6 @@
 
 static struct logit_block block[MAX_V];
 
-struct item {
-    int32_t id;
-    float logit;
-};
-
-static struct item items[MAX_V];
-
-static int by_logit(const void *a, const void *b)
-{
-    const struct item *x = a, *y = b;
-    if (x->logit != y->logit)
-        return x->logit < y->logit ? 1 : -1;
-    return (x->id > y->id) - (x->id < y->id);
-}
-
-static int by_id(const void *a, const void *b)
-{
-    const struct item *x = a, *y = b;
-    return (x->id > y->id) - (x->id < y->id);
-}
-
 TEST(logits, weight_is_the_exponential)
 {
     double worst = 0;
@@ -54,7 +33,7 @@ TEST(logits, cuts_keep_what_sorting_keeps)
             fill((int32_t)V, 2, k);
             for (size_t j = 0; j < V; j++) {
                 model[j] = k % 2 ? model[j] : floorf(model[j] * 4) * 0.25f;
-                items[j] = (struct item){(int32_t)j, model[j]};
+                items[j] = (struct item){(int32_t)j, model[j], 0};
                 id[j] = (uint32_t)j;
             }
             qsort(items, V, sizeof *items, by_logit);

@@ -1,4 +1,5 @@
-/* Rows of logits to test with: normal numbers, the same every time. */
+/* Rows of logits to test with, normal numbers that are the same every time; and sorting, as
+ * the plain definition of what is done without. */
 #pragma once
 
 #include "plugin/base/rng.h"
@@ -22,4 +23,26 @@ static void fill(int32_t V, float deviation, uint64_t stream)
 {
     for (int32_t i = 0; i < V; i++)
         model[i] = deviation * normal(stream, (uint64_t)i);
+}
+
+struct item {
+    int32_t id;
+    float logit;
+    double p; /* weight, for those who draw */
+};
+
+static struct item items[MAX_V];
+
+static int by_logit(const void *a, const void *b)
+{
+    const struct item *x = a, *y = b;
+    if (x->logit != y->logit)
+        return x->logit < y->logit ? 1 : -1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct item *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
 }

@@ -46,28 +46,6 @@ static bool sample(const struct sampling *s, int32_t V, int32_t position)
 
 /* ---- The plain definition --------------------------------------------------------- */
 
-struct item {
-    int32_t id;
-    float logit;
-    double p;
-};
-
-static struct item items[MAX_V];
-
-static int by_logit(const void *a, const void *b)
-{
-    const struct item *x = a, *y = b;
-    if (x->logit != y->logit)
-        return x->logit < y->logit ? 1 : -1;
-    return (x->id > y->id) - (x->id < y->id);
-}
-
-static int by_id(const void *a, const void *b)
-{
-    const struct item *x = a, *y = b;
-    return (x->id > y->id) - (x->id < y->id);
-}
-
 static double total_of(size_t n)
 {
     double total = 0;
