@@ -234,8 +234,9 @@ static inline uint32_t key_of(float value)
     return bits ^ ((uint32_t) - (int32_t)(bits >> 31) | 0x80000000u);
 }
 
-/* Buckets of a level, 2 to the power of so many: for a few, clearing would cost most. */
-enum { BITS_FEW = 8, BITS_MANY = 11, FEW = 1024 };
+/* Buckets of a level, 2 to the power of so many, and where the bits of the highest level
+ * begin. For a few keys clearing many buckets would cost most. */
+enum { BITS_FEW = 8, TOP_FEW = 24, BITS_MANY = 11, TOP_MANY = 22, FEW = 1024 };
 
 /* The search for the key at which a target is reached by the keys from the largest on:
  * levels of buckets, over bits of the key from the highest on. What is known to be below is
@@ -249,7 +250,7 @@ struct radix {
     uint32_t key;   /* found so far: the bits above the present level */
     size_t highest; /* bucket of this level that is not empty */
     int bits;
-    double bucket[1 << BITS_MANY];
+    double *bucket; /* (1 << bits) */
 };
 
 /* Adds up the items whose key begins as the one found so far. */
@@ -318,15 +319,15 @@ static size_t keep_ties(struct radix *r)
 
 static size_t cut(const float *value, uint32_t *id, size_t n, bool weighted, double target)
 {
-    struct radix r;
-    r.value = value;
-    r.id = id;
-    r.n = n;
-    r.weighted = weighted;
-    r.target = target;
-    r.key = 0;
-    r.bits = n < FEW ? BITS_FEW : BITS_MANY;
-    for (int shift = 31 / r.bits * r.bits; shift >= 0; shift -= r.bits) {
+    double bucket[1 << BITS_MANY];
+    struct radix r = {.value = value,
+                      .id = id,
+                      .n = n,
+                      .weighted = weighted,
+                      .target = target,
+                      .bits = n < FEW ? BITS_FEW : BITS_MANY,
+                      .bucket = bucket};
+    for (int shift = n < FEW ? TOP_FEW : TOP_MANY; shift >= 0; shift -= r.bits) {
         fill_buckets(&r, shift);
         r.key |= (uint32_t)find_bucket(&r) << shift;
     }

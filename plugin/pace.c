@@ -37,6 +37,6 @@ void pace_learn(struct pace *pace, uint64_t step_ns, int32_t n_decode, int32_t n
     /* A step in time with few tokens says nothing against more. */
     if (step_ns <= aim_ns && fit < pace->tokens)
         return;
-    fit = MIN(MAX(fit, pace->tokens / 2), pace->tokens * 2.0);
+    fit = MIN(MAX(fit, pace->tokens * 0.5), pace->tokens * 2.0);
     pace->tokens = MIN(MAX((int32_t)fit, LEAST_TOKENS), pace->most);
 }
