@@ -54,7 +54,7 @@ static int dot_body(struct lane *lane, void *arg)
     double *operations = arg; /* the same of every lane */
     double sum = 0;
     for (int i = 0; i < PROBE_CALLS; i++)
-        sum += probe_dot(PROBE_VNNI);
+        sum += probe_dot(probe_has(PROBE_VNNI) ? PROBE_VNNI : PROBE_AVX2);
     if (lane->id == 0)
         *operations = sum * lane->count;
     return 0;

@@ -1,6 +1,5 @@
 #include "probe.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* As wide as every x86-64 has them: memory is slower by far than loads of this width. */
@@ -59,16 +58,20 @@ __attribute__((target("avx2"))) static void run_avx2(void)
     __asm__ volatile("vzeroupper");
 }
 
+bool probe_has(enum probe_dot kind)
+{
+    return kind == PROBE_VNNI   ? __builtin_cpu_supports("avx512vnni")
+           : kind == PROBE_AVX2 ? __builtin_cpu_supports("avx2")
+                                : __builtin_cpu_supports("avx512bf16");
+}
+
 double probe_dot(enum probe_dot kind)
 {
     static const struct {
         void (*run)(void);
         int products; /* of one instruction, or two */
     } dot[PROBE_DOTS] = {{run_vnni, 64}, {run_avx2, 32}, {run_bf16, 32}};
-    bool has = kind == PROBE_VNNI   ? __builtin_cpu_supports("avx512vnni")
-               : kind == PROBE_AVX2 ? __builtin_cpu_supports("avx2")
-                                    : __builtin_cpu_supports("avx512bf16");
-    if (!has)
+    if (!probe_has(kind))
         return 0;
     dot[kind].run();
     return 2.0 * dot[kind].products * 12 * ROUNDS;

@@ -3,6 +3,7 @@
 #ifndef BENCH_PROBE_H
 #define BENCH_PROBE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Beyond every cache there is: several times the last one of a large desktop. */
@@ -18,8 +19,11 @@ enum probe_dot {
 /* Reads all bytes once, front to back. data: on 64 bytes; bytes: a multiple of 256. */
 void probe_read(const void *data, size_t bytes);
 
+/* Whether the processor has the instruction. */
+bool probe_has(enum probe_dot kind);
+
 /* Products in registers for about a millisecond. Returns how many operations these were, two
- * for a product and its sum; 0, at once, where the processor has no such instruction. */
+ * for a product and its sum; 0, at once, where the processor has not got it. */
 double probe_dot(enum probe_dot kind);
 
 #endif

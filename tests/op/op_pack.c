@@ -30,7 +30,7 @@ static const struct backend *cpu(void)
 
 static const enum layout layout_of[FMT_COUNT] = {
     [FMT_f32] = LAYOUT_f32,   [FMT_f16] = LAYOUT_f16,   [FMT_bf16] = LAYOUT_bf16,
-    [FMT_q4_0] = LAYOUT_q4_0, [FMT_q4_1] = LAYOUT_q4_1, [FMT_q5_0] = LAYOUT_q8_0,
+    [FMT_q4_0] = LAYOUT_q4_0, [FMT_q4_1] = LAYOUT_q4_1, [FMT_q5_0] = LAYOUT_q5_0,
     [FMT_q5_1] = LAYOUT_q5_1, [FMT_q8_0] = LAYOUT_q8_0, [FMT_q4_k] = LAYOUT_q4_k,
     [FMT_q5_k] = LAYOUT_q5_k, [FMT_q6_k] = LAYOUT_q6_k,
 };
@@ -104,9 +104,9 @@ static void define_value(enum isa isa, enum fmt fmt, const uint8_t *row, int k, 
         memcpy(unit + float_offset(info->data, r, in_unit), row + (size_t)k * bytes, bytes);
         return;
     }
-    int bias = info->data == DATA_S4 ? 8 : info->data == DATA_S8 && isa >= ISA_ID_AVX512 ? 128 : 0;
+    int bias = info->data == DATA_S8 ? isa >= ISA_ID_AVX512 ? 128 : 0 : stored_bias(info->data);
     int stored = (value_of(fmt, row, k) + bias) & 0xff;
-    bool high = (info->data == DATA_U4 || info->data == DATA_S4) && in_unit & 32;
+    bool high = is_nibbles(info->data) && in_unit & 32;
     uint8_t *at = unit + scales_bytes(info->scales) + byte_offset(info->data, r, in_unit);
     *at |= (uint8_t)(high ? stored << 4 : stored);
     if (k % GROUP == 0)

@@ -3,9 +3,9 @@
  * product reads one stream, strictly forward. Rows past N and inputs past K are zero.
  *
  * Integer data comes in lines (see simd.h): 64 bytes, 4 inputs of 16 rows. A group of 32
- * inputs takes 8 lines. Of 4-bit data two groups share 8 lines: the even group in the low
- * nibbles, the odd one in the high nibbles. A unit is 64 inputs, or 256 where the format
- * has super-blocks.
+ * inputs takes 8 lines. Signed integers are stored plus stored_bias. Of 4-bit data two
+ * groups share 8 lines: the even group in the low nibbles, the odd one in the high nibbles.
+ * A unit is 64 inputs, or 256 where the format has super-blocks.
  *
  * Scales of a unit, each an array over its 16 rows:
  *   D    half d[2]                             value = d q
@@ -30,9 +30,11 @@
 
 enum data {
     DATA_U4, /* 0 .. 15 */
-    DATA_S4, /* -8 .. 7, stored plus 8 */
-    DATA_U7, /* 0 .. 127 */
-    DATA_S8, /* -128 .. 127, stored plus DOT_BIAS */
+    DATA_S4, /* -8 .. 7 */
+    DATA_U5, /* 0 .. 31, in bytes */
+    DATA_S5, /* -16 .. 15, in bytes */
+    DATA_S6, /* -32 .. 31, in bytes */
+    DATA_S8, /* -128 .. 127 */
     DATA_F32,
     DATA_F16,
     DATA_BF16,
@@ -76,7 +78,9 @@ SIMD size_t data_bytes(enum data data, int n)
     case DATA_U4:
     case DATA_S4:
         return values / 2;
-    case DATA_U7:
+    case DATA_U5:
+    case DATA_S5:
+    case DATA_S6:
     case DATA_S8:
         return values;
     case DATA_F16:
@@ -123,6 +127,22 @@ SIMD size_t tile_bytes(enum layout layout, int32_t K)
 SIMD bool is_nibbles(enum data data)
 {
     return data == DATA_U4 || data == DATA_S4;
+}
+
+/* What is added to an integer where it is stored. */
+SIMD int stored_bias(enum data data)
+{
+    return data == DATA_S4   ? 8
+           : data == DATA_S5 ? 16
+           : data == DATA_S6 ? 32
+           : data == DATA_S8 ? DOT_BIAS
+                             : 0;
+}
+
+/* Whether it is stored as a signed byte. */
+SIMD bool is_signed_byte(enum data data)
+{
+    return data == DATA_S8 && DOT_BIAS == 0;
 }
 
 /* Offset of row r, input k of a unit of integer data; of 4-bit data the byte that also

@@ -6,7 +6,7 @@
  *
  * Then the tiles: few tokens are bound by memory, so each lane streams one contiguous share
  * of the weights. Many are bound by arithmetic: lanes take chunks of a few tiles times up
- * to 128 columns, all columns of the same tiles one after the other, so that weights are
+ * to 64 columns, all columns of the same tiles one after the other, so that weights are
  * read from memory once. */
 #include "multiply.h"
 
@@ -93,6 +93,7 @@ static void run_kernel(const struct pass *pass, const struct linear_part *part,
         .layout = (enum layout)part->weight->layout,
         .width_index = ISA_FN(width_index)(pass->in.n - b * BLOCK_COLUMNS),
         .out = out,
+        .cold = b % CHUNK_BLOCKS == 0, /* later blocks of a chunk find the tiles in a cache */
     };
     int width = ISA_FN(width_at)(job.width_index);
     job.tile = (const uint8_t *)part->weight->data + (size_t)tile * job.bytes;

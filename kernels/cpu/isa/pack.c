@@ -18,7 +18,7 @@
 
 #define WORDS (GROUP / 4)
 
-_Static_assert(DOT_BIAS == 0 || DOT_BIAS == 128, "signed_bytes knows these two");
+_Static_assert(DOT_BIAS == 0 || DOT_BIAS == 128, "read_q8_0 knows these two");
 
 /* Rows of the file and the tile that they become. */
 struct tile_rows {
@@ -51,12 +51,6 @@ SIMD vi bits_of_bytes(vi words, int i, int n)
 SIMD vi bits_of_words(vi words, int i, int n)
 {
     return vi_and(vi_shr(words, i), vi_set1((int32_t)((1u << n) - 1)));
-}
-
-/* Values plus 128 as signed bytes are stored. */
-SIMD vi signed_bytes(vi words)
-{
-    return DOT_BIAS ? words : vi_xor(words, bytes(128));
 }
 
 /* Words of a block that read_<fmt> below get: its first 4, and its body. */
@@ -117,9 +111,6 @@ SIMD void read_q5_0(const vi *block, int j, struct tile_group *out)
     (void)j;
     split_nibbles(block + BODY, out->word);
     add_fifths(vi_add(vi_shr(block[0], 16), vi_shl(block[1], 16)), out->word);
-    UNROLL
-    for (int i = 0; i < WORDS; i++)
-        out->word[i] = signed_bytes(vi_add(out->word[i], bytes(128 - 16)));
     out->d = block[0];
 }
 
@@ -137,7 +128,7 @@ SIMD void read_q8_0(const vi *block, int j, struct tile_group *out)
     (void)j;
     UNROLL
     for (int i = 0; i < WORDS; i++)
-        out->word[i] = signed_bytes(vi_xor(block[BODY + i], bytes(128)));
+        out->word[i] = DOT_BIAS ? vi_xor(block[BODY + i], bytes(128)) : block[BODY + i];
     out->d = block[0];
 }
 
@@ -189,8 +180,7 @@ SIMD void read_q6_k(const vi *block, int j, struct tile_group *out)
     UNROLL
     for (int i = 0; i < WORDS; i++) {
         vi q = bits_of_bytes(low[i], j % 4 / 2 * 4, 4);
-        q = vi_add(q, vi_shl(bits_of_bytes(high[i], j % 4 * 2, 2), 4));
-        out->word[i] = signed_bytes(vi_add(q, bytes(128 - 32)));
+        out->word[i] = vi_add(q, vi_shl(bits_of_bytes(high[i], j % 4 * 2, 2), 4));
     }
     out->scale = vi_shr(scale[j / 2], j % 2 * 16);
     out->min = vi_shr(scale[j / 2], j % 2 * 16 + 8);
@@ -277,7 +267,7 @@ SIMD void put_pair(enum layout layout, uint8_t *unit, int g, const struct tile_g
 
 PACKER(q4_0, q, 1, q4_0)
 PACKER(q4_1, q, 1, q4_1)
-PACKER(q5_0, q, 1, q8_0)
+PACKER(q5_0, q, 1, q5_0)
 PACKER(q5_1, q, 1, q5_1)
 PACKER(q8_0, q, 1, q8_0)
 PACKER(q4_k, q, 8, q4_k)
@@ -325,7 +315,7 @@ static const struct {
 } packing[FMT_COUNT] = {
     [FMT_f32] = {LAYOUT_f32, pack_f32},    [FMT_f16] = {LAYOUT_f16, pack_f16},
     [FMT_bf16] = {LAYOUT_bf16, pack_bf16}, [FMT_q4_0] = {LAYOUT_q4_0, pack_q4_0},
-    [FMT_q4_1] = {LAYOUT_q4_1, pack_q4_1}, [FMT_q5_0] = {LAYOUT_q8_0, pack_q5_0},
+    [FMT_q4_1] = {LAYOUT_q4_1, pack_q4_1}, [FMT_q5_0] = {LAYOUT_q5_0, pack_q5_0},
     [FMT_q5_1] = {LAYOUT_q5_1, pack_q5_1}, [FMT_q8_0] = {LAYOUT_q8_0, pack_q8_0},
     [FMT_q4_k] = {LAYOUT_q4_k, pack_q4_k}, [FMT_q5_k] = {LAYOUT_q5_k, pack_q5_k},
     [FMT_q6_k] = {LAYOUT_q6_k, pack_q6_k},

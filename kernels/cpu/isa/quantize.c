@@ -64,7 +64,7 @@ static void write_int8(const struct column *column, size_t g, vf a, vf b)
     int32_t low = vi_sum(p), high = vi_sum(q), sum = low + high;
     float scaled = scale * (float)sum;
     int32_t bias_s4 = -8 * sum, bias_s8 = -128 * sum;
-    int32_t bias_low = -128 * low, bias_high = -128 * high;
+    int32_t bias_low = -32 * low, bias_high = -32 * high;
 
     uint8_t *record = column->int8 + g * column->width * RECORD_INT8;
     int8_t *out = (int8_t *)record + column->index * GROUP;
@@ -74,8 +74,8 @@ static void write_int8(const struct column *column, size_t g, vf a, vf b)
     put32(record, AT_SCALED_SUM, column, &scaled);
     put32(record, AT_BIAS_S4, column, &bias_s4);
     put32(record, AT_BIAS_S8, column, &bias_s8);
-    put32(record, AT_BIAS_S8_LOW, column, &bias_low);
-    put32(record, AT_BIAS_S8_HIGH, column, &bias_high);
+    put32(record, AT_BIAS_S6_LOW, column, &bias_low);
+    put32(record, AT_BIAS_S6_HIGH, column, &bias_high);
 }
 
 static void write_pairs(const struct column *column, size_t g, vf a, vf b)

@@ -6,13 +6,13 @@
  * run of records, one per group:
  *
  *   int8:  int8 q[W][32]; float scale[W], scaled_sum[W];
- *          int32 bias_s4[W], bias_s8[W], bias_s8_low[W], bias_s8_high[W]
+ *          int32 bias_s4[W], bias_s8[W], bias_s6_low[W], bias_s6_high[W]
  *   pairs: struct { bfloat16 even, odd; } x[16][W], inputs 2k and 2k + 1
  *   float: float x[32][W]
  *
  * x = scale q. scaled_sum is scale times the sum of q. The biases are -8 and -128 times
- * the sum of q over the group, its first 16 and its last 16: where a dot product of
- * unsigned stored bytes starts, to come out as that of the signed values. */
+ * the sum of q over the group, and -32 times that over its first 16 and its last 16: where a
+ * dot product of bytes as stored starts, to come out as that of the signed values. */
 #pragma once
 
 #include "layout.h"
@@ -34,8 +34,8 @@ enum {
     AT_SCALED_SUM = GROUP + 4,
     AT_BIAS_S4 = GROUP + 8,
     AT_BIAS_S8 = GROUP + 12,
-    AT_BIAS_S8_LOW = GROUP + 16,
-    AT_BIAS_S8_HIGH = GROUP + 20,
+    AT_BIAS_S6_LOW = GROUP + 16,
+    AT_BIAS_S6_HIGH = GROUP + 20,
 };
 
 struct inputs {

@@ -7,13 +7,15 @@
  *
  * Dot products: a "line" is a vi read as 64 bytes, 4 consecutive inputs of 16 output
  * rows (lane i, byte j: row i, input j); vi_broadcast4 gives 4 activations, -127 .. 127, to
- * every row. vi_dot_u7 adds to each row the sum of its 4 products, exactly, for bytes
- * 0 .. 127; vi_dot_s8 for any signed bytes, stored plus DOT_BIAS, and comes out too large by
- * DOT_BIAS times the sum of the activations. For bytes 0 .. 15, or what vi_high leaves of
- * them, sums of up to 8 lines are kept between vi_narrow_start and vi_narrow_end, in
- * whatever form is best; start, the same for both, is added. */
+ * every row. To sum the products of several lines, exactly: vi_dot_begin for the first,
+ * vi_dot_add for the others, at most DOT_LINES(most) of them if bytes are 0 .. most; then
+ * vi_dot_end, or vi_dot_end_after with the start that vi_dot_begin has had: in between the
+ * sums are in whatever form is best. Bytes are signed where so said (then one line alone),
+ * which is how signed bytes are stored if DOT_BIAS is 0; otherwise they are stored plus
+ * DOT_BIAS, and a sum comes out too large by DOT_BIAS times that of the activations. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 

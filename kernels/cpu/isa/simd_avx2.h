@@ -20,6 +20,7 @@ typedef struct {
 #define DOT_UNROLL      UNROLL
 #define DOT_BIAS        0 /* signed bytes stay as they are */
 #define HIGH_SCALE      1
+#define FETCH_AHEAD     1536 /* bytes of weights fetched ahead of their use */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6)
@@ -351,46 +352,50 @@ SIMD vi vi_broadcast4(const int8_t *a)
     return vi_set1(four);
 }
 
-/* The sums of pairs in 16 bits, which saturate: see the callers. */
-SIMD vi vi_dot_pairs(vi u, vi s)
+/* Pairs of products in 16 bits: 127 * 127 * 2 fits, or 128 of signed bytes. */
+#define DOT_LINES(most) (32767 / (2 * 127 * (most)))
+
+/* Sums as the instructions themselves: compilers take a chain of additions apart and compute
+ * all its products first, which then wait in memory. */
+SIMD __m256i add_epi16(__m256i x, __m256i y)
 {
-    return vi_of(_mm256_maddubs_epi16(u.a, s.a), _mm256_maddubs_epi16(u.b, s.b));
+    __m256i sum;
+    __asm__("vpaddw %2, %1, %0" : "=x"(sum) : "%x"(x), "x"(y));
+    return sum;
 }
 
-SIMD vi vi_add_pairs(vi sum, vi pairs)
+SIMD __m256i add_epi32(__m256i x, __m256i y)
 {
-    const __m256i one = _mm256_set1_epi16(1);
-    return vi_add(sum, vi_of(_mm256_madd_epi16(pairs.a, one), _mm256_madd_epi16(pairs.b, one)));
+    __m256i sum;
+    __asm__("vpaddd %2, %1, %0" : "=x"(sum) : "%x"(x), "x"(y));
+    return sum;
 }
 
-/* 127 * 127 * 2 fits 16 bits. */
-SIMD vi vi_dot_u7(vi sum, vi line, vi a)
-{
-    return vi_add_pairs(sum, vi_dot_pairs(line, a));
-}
-
-/* |w| * (a with the sign of w): 128 * 127 * 2 fits 16 bits too. */
-SIMD vi vi_dot_s8(vi sum, vi line, vi a)
-{
-    vi size = vi_of(_mm256_abs_epi8(line.a), _mm256_abs_epi8(line.b));
-    vi turned = vi_of(_mm256_sign_epi8(a.a, line.a), _mm256_sign_epi8(a.b, line.b));
-    return vi_add_pairs(sum, vi_dot_pairs(size, turned));
-}
-
-/* In 16 bits: 15 * 127 * 16 fits over 8 lines. */
-SIMD vi vi_narrow_start(vi start)
+/* Signed: |w| times a with the sign of w. */
+SIMD vi vi_dot_begin(vi start, vi line, vi a, bool is_signed)
 {
     (void)start;
-    return vi_zero();
+    if (is_signed) {
+        a = vi_of(_mm256_sign_epi8(a.a, line.a), _mm256_sign_epi8(a.b, line.b));
+        line = vi_of(_mm256_abs_epi8(line.a), _mm256_abs_epi8(line.b));
+    }
+    return vi_of(_mm256_maddubs_epi16(line.a, a.a), _mm256_maddubs_epi16(line.b, a.b));
 }
 
-SIMD vi vi_narrow_dot_u4(vi sum, vi line, vi a)
+SIMD vi vi_dot_add(vi sum, vi line, vi a, bool is_signed)
 {
-    vi pairs = vi_dot_pairs(line, a);
-    return vi_of(_mm256_add_epi16(sum.a, pairs.a), _mm256_add_epi16(sum.b, pairs.b));
+    vi pairs = vi_dot_begin(sum, line, a, is_signed);
+    return vi_of(add_epi16(sum.a, pairs.a), add_epi16(sum.b, pairs.b));
 }
 
-SIMD vi vi_narrow_end(vi sum, vi start)
+SIMD vi vi_dot_end(vi sum)
 {
-    return vi_add_pairs(start, sum);
+    const __m256i one = _mm256_set1_epi16(1);
+    return vi_of(_mm256_madd_epi16(sum.a, one), _mm256_madd_epi16(sum.b, one));
+}
+
+SIMD vi vi_dot_end_after(vi start, vi sum)
+{
+    vi end = vi_dot_end(sum);
+    return vi_of(add_epi32(start.a, end.a), add_epi32(start.b, end.b));
 }

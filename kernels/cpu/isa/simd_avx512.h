@@ -23,6 +23,7 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define DOT_UNROLL      UNROLL
 #define DOT_BIAS        128 /* signed bytes become unsigned ones */
 #define HIGH_SCALE      16  /* vi_high leaves nibbles times this */
+#define FETCH_AHEAD     0   /* the hardware fetches weights ahead; more slows it down */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6) X(8) X(12)
@@ -307,27 +308,25 @@ SIMD vi vi_broadcast4(const int8_t *a)
     return _mm512_set1_epi32(four);
 }
 
-SIMD vi vi_dot_u7(vi sum, vi line, vi a)
+#define DOT_LINES(most) 8
+
+SIMD vi vi_dot_add(vi sum, vi line, vi a, bool is_signed)
 {
+    (void)is_signed;
     return _mm512_dpbusd_epi32(sum, line, a);
 }
 
-SIMD vi vi_dot_s8(vi sum, vi line, vi a)
+SIMD vi vi_dot_begin(vi start, vi line, vi a, bool is_signed)
 {
-    return _mm512_dpbusd_epi32(sum, line, a);
+    return vi_dot_add(start, line, a, is_signed);
 }
 
-SIMD vi vi_narrow_start(vi start)
+SIMD vi vi_dot_end(vi sum)
 {
-    return start;
+    return sum;
 }
 
-SIMD vi vi_narrow_dot_u4(vi sum, vi line, vi a)
-{
-    return _mm512_dpbusd_epi32(sum, line, a);
-}
-
-SIMD vi vi_narrow_end(vi sum, vi start)
+SIMD vi vi_dot_end_after(vi start, vi sum)
 {
     (void)start;
     return sum;

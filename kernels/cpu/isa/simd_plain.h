@@ -27,6 +27,7 @@ typedef struct {
 #define DOT_UNROLL      /* not the lines: there is too little room for what that gains */
 #define DOT_BIAS        0
 #define HIGH_SCALE      1
+#define FETCH_AHEAD     0 /* weights are not waited for */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2)
@@ -356,6 +357,9 @@ SIMD vi vi_broadcast4(const int8_t *a)
     return vi_set1(four);
 }
 
+/* Pairs of products in 16 bits: 127 * 127 * 2 fits, or 128 of signed bytes. */
+#define DOT_LINES(most) (32767 / (2 * 127 * (most)))
+
 /* The bytes at even and at odd places, sign-extended to 16 bits. */
 SIMD i16x8 even_bytes(i32x4 x)
 {
@@ -367,37 +371,10 @@ SIMD i16x8 odd_bytes(i32x4 x)
     return (i16x8)x >> 8;
 }
 
-/* Adds the two 16-bit values in each 32-bit lane. */
-SIMD i32x4 add_pairs(i32x4 sum, i16x8 pairs)
+/* Bytes up to 127 are the same with a sign. */
+SIMD vi vi_dot_add(vi sum, vi line, vi a, bool is_signed)
 {
-    i32x4 both = (i32x4)pairs;
-    return sum + ((i32x4)((u32x4)both << 16) >> 16) + (both >> 16);
-}
-
-SIMD vi vi_dot_s8(vi sum, vi line, vi a)
-{
-    UNROLL
-    for (int i = 0; i < 4; i++) {
-        sum.v[i] = add_pairs(sum.v[i], even_bytes(line.v[i]) * even_bytes(a.v[i]));
-        sum.v[i] = add_pairs(sum.v[i], odd_bytes(line.v[i]) * odd_bytes(a.v[i]));
-    }
-    return sum;
-}
-
-SIMD vi vi_dot_u7(vi sum, vi line, vi a)
-{
-    return vi_dot_s8(sum, line, a);
-}
-
-/* In 16 bits: 15 * 127 * 16 fits over 8 lines. */
-SIMD vi vi_narrow_start(vi start)
-{
-    (void)start;
-    return vi_zero();
-}
-
-SIMD vi vi_narrow_dot_u4(vi sum, vi line, vi a)
-{
+    (void)is_signed;
     UNROLL
     for (int i = 0; i < 4; i++) {
         i16x8 even = even_bytes(line.v[i]) * even_bytes(a.v[i]);
@@ -407,10 +384,19 @@ SIMD vi vi_narrow_dot_u4(vi sum, vi line, vi a)
     return sum;
 }
 
-SIMD vi vi_narrow_end(vi sum, vi start)
+SIMD vi vi_dot_begin(vi start, vi line, vi a, bool is_signed)
 {
-    UNROLL
-    for (int i = 0; i < 4; i++)
-        start.v[i] = add_pairs(start.v[i], (i16x8)sum.v[i]);
-    return start;
+    (void)start;
+    return vi_dot_add(vi_zero(), line, a, is_signed);
+}
+
+/* Adds the two 16-bit values in each 32-bit lane. */
+SIMD vi vi_dot_end(vi sum)
+{
+    EACH4(vi, ((i32x4)((u32x4)sum.v[i] << 16) >> 16) + (sum.v[i] >> 16));
+}
+
+SIMD vi vi_dot_end_after(vi start, vi sum)
+{
+    return vi_add(start, vi_dot_end(sum));
 }

@@ -21,6 +21,7 @@ struct tile_job {
     int width_index;
     const uint8_t *inputs; /* the block's records of the kernel's kind */
     float *out;            /* (tiles, width, 16), 64-byte aligned */
+    bool cold;             /* the tiles have not been read just before */
 };
 
 typedef void tile_fn(const struct tile_job *job);
@@ -68,7 +69,7 @@ SIMD bool has_offset(enum scales scales)
 }
 
 /* Group g of the unit at p. */
-SIMD struct group_scales group_scales(enum scales scales, const uint8_t *p, int g)
+SIMD struct group_scales group_scales(enum scales scales, const uint8_t *p, size_t g)
 {
     struct group_scales s = {vf_zero(), vf_zero(), vf_zero()};
     const uint16_t *half = (const uint16_t *)p;

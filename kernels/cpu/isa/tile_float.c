@@ -119,24 +119,21 @@ static const struct tile_kernel kernels[][WIDTHS] = {
 /* Bytes of a line as 4 vectors of values, inputs 0 .. 3. */
 static void line_values(enum data data, vi line, int high, vf out[4])
 {
-    if (data == DATA_U4 || data == DATA_S4)
+    if (is_nibbles(data))
         line = vi_and(vi_shr(line, high ? 4 : 0), vi_set1(0x0f0f0f0f));
-    const int bias = data == DATA_S4 ? 8 : data == DATA_S8 ? DOT_BIAS : 0;
-    const bool sign = data == DATA_S8 && bias == 0;
     for (int j = 0; j < 4; j++) {
         vi q = vi_shl(line, 24 - 8 * j);
-        q = sign ? vi_sar(q, 24) : vi_shr(q, 24);
-        out[j] = vf_of_vi(vi_add(q, vi_set1(-bias)));
+        q = is_signed_byte(data) ? vi_sar(q, 24) : vi_shr(q, 24);
+        out[j] = vf_of_vi(vi_add(q, vi_set1(-stored_bias(data))));
     }
 }
 
 /* Group g of a unit as floats, laid out like f32. */
 static void unpack_group(const struct layout_info *info, const uint8_t *unit, int g, float *out)
 {
-    const bool nibbles = info->data == DATA_U4 || info->data == DATA_S4;
-    const struct group_scales s = group_scales(info->scales, unit, g);
+    const struct group_scales s = group_scales(info->scales, unit, (size_t)g);
     const uint8_t *line = unit + scales_bytes(info->scales);
-    line += (nibbles ? g / 2 : g) * 8 * LINE_BYTES;
+    line += (is_nibbles(info->data) ? g / 2 : g) * 8 * LINE_BYTES;
     for (int i = 0; i < 8; i++, line += LINE_BYTES) {
         vf value[4], d = info->scales == SCALES_K16 && i >= 4 ? s.d2 : s.d;
         line_values(info->data, vi_load(line), g % 2, value);

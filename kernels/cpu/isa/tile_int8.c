@@ -1,5 +1,6 @@
 /* Tiles of integers times int8 inputs: see tile.h for the order of operations. One
  * function per layout and width, all made from dot_tiles. */
+#include "../../../plugin/base/base.h"
 #include "tile.h"
 
 /* What a kernel is made for; constant wherever it is passed. */
@@ -10,172 +11,219 @@ struct kind {
     int columns;      /* done at once */
 };
 
-/* The weights of one group in each tile: 8 lines, nibbles unpacked. */
+/* One group of each tile, and the activations of some columns. */
 struct group {
-    vi line[DOT_TILES][8];
-    struct group_scales scales[DOT_TILES];
-    int high; /* the odd group of a pair */
+    const uint8_t *unit;   /* of the first tile */
+    size_t bytes;          /* from one tile to the next */
+    size_t pair;           /* of groups, in the unit */
+    bool high;             /* the odd group of the pair */
+    const int8_t *q;       /* activations of the first column */
+    const uint8_t *column; /* its place in the first of the record's arrays */
 };
 
-/* Some columns of a record, side by side: where the activations of the first are, and its
- * number in the first of the record's arrays. */
-struct columns {
-    const int8_t *q;
-    const uint8_t *number;
-};
-
-/* Group 2 * pair + high of tile i, whose unit is given. The high nibbles come out times
- * HIGH_SCALE, which is taken back, exactly, from the scale. */
-SIMD void load_group(struct kind k, struct group *g, int i, const uint8_t *unit, int pair)
+/* Line j of the group in tile i; nibbles come unpacked, the high ones times HIGH_SCALE. */
+SIMD vi group_line(struct kind k, const struct group *g, int i, int j)
 {
     const bool nibbles = is_nibbles(k.data);
-    const uint8_t *p = unit + scales_bytes(k.scales);
-    p += (nibbles ? pair : 2 * pair + g->high) * 8 * LINE_BYTES;
-    g->scales[i] = group_scales(k.scales, unit, 2 * pair + g->high);
-    if (nibbles && g->high && HIGH_SCALE != 1)
-        g->scales[i].d = vf_mul(g->scales[i].d, vf_set1(1.0f / HIGH_SCALE));
-    DOT_UNROLL
-    for (int j = 0; j < 8; j++) {
-        vi w = vi_load(p + j * LINE_BYTES);
-        g->line[i][j] = !nibbles ? w : g->high ? vi_high(w) : vi_low(w);
+    const uint8_t *p = g->unit + (size_t)i * g->bytes + scales_bytes(k.scales);
+    vi line =
+        vi_load(p + ((nibbles ? g->pair : 2 * g->pair + g->high) * 8 + (size_t)j) * LINE_BYTES);
+    return !nibbles ? line : g->high ? vi_high(line) : vi_low(line);
+}
+
+/* Of tile i; the HIGH_SCALE of its nibbles is taken back, exactly. */
+SIMD struct group_scales scales_of_group(struct kind k, const struct group *g, int i)
+{
+    struct group_scales s =
+        group_scales(k.scales, g->unit + (size_t)i * g->bytes, 2 * g->pair + g->high);
+    if (is_nibbles(k.data) && g->high && HIGH_SCALE != 1)
+        s.d = vf_mul(s.d, vf_set1(1.0f / HIGH_SCALE));
+    return s;
+}
+
+/* The number of column c in the record's array at (AT_), in every lane. */
+SIMD vf column_float(struct kind k, const struct group *g, int at, int c)
+{
+    return vf_set1(load_float(g->column + at * k.width + 4 * c));
+}
+
+/* What a sum of stored integers starts at, to come out as that of the values; at: where it
+ * is in a record (AT_), 0: nowhere, as it is 0. */
+SIMD vi column_start(struct kind k, const struct group *g, int at, int c)
+{
+    vi start = at ? vi_set1(load_int32(g->column + at * k.width + 4 * c)) : vi_zero();
+    return k.data == DATA_S5 ? vi_add(start, start) : start;
+}
+
+/* Where that is for the sum of lines from the first on. */
+SIMD int start_at(struct kind k, const struct group *g, int first)
+{
+    switch (k.data) {
+    case DATA_S4: /* the high nibbles come times HIGH_SCALE */
+        return g->high && HIGH_SCALE == 16 ? AT_BIAS_S8 : AT_BIAS_S4;
+    case DATA_S5:
+        return AT_BIAS_S4; /* twice */
+    case DATA_S6:
+        return first ? AT_BIAS_S6_HIGH : AT_BIAS_S6_LOW;
+    case DATA_S8:
+        return DOT_BIAS ? AT_BIAS_S8 : 0;
+    default:
+        return 0;
     }
 }
 
-/* The number of column c in the record's array at (AT_), in every lane; columns counts
- * from the first that is worked on. */
-SIMD vf column_float(struct kind k, const struct columns *columns, int at, int c)
+/* Lines whose products can be added before their sums are brought to their end. */
+SIMD int lines_of_run(enum data data)
 {
-    return vf_set1(load_float(columns->number + at * k.width + 4 * c));
+    switch (data) {
+    case DATA_U4:
+    case DATA_S4:
+        return DOT_LINES(15);
+    case DATA_U5:
+    case DATA_S5:
+        return DOT_LINES(31);
+    case DATA_S6:
+        return DOT_LINES(63);
+    default:
+        return DOT_LINES(128);
+    }
 }
 
-/* As above, a bias; at 0: none. */
-SIMD vi column_start(struct kind k, const struct columns *columns, int at, int c)
+/* The sums of a run, of one column: where they start and how they end. before: there are sums
+ * of an earlier run; at: where a start is otherwise (AT_). */
+SIMD vi run_start(struct kind k, const struct group *g, int at, bool before, vi sum, int c)
 {
-    return at ? vi_set1(load_int32(columns->number + at * k.width + 4 * c)) : vi_zero();
+    return before ? sum : column_start(k, g, at, c);
 }
 
-SIMD vi dot_line(enum data data, vi sum, vi line, vi a)
+SIMD vi run_end(struct kind k, const struct group *g, int at, bool before, vi sum, int c, vi part)
 {
-    if (is_nibbles(data))
-        return vi_narrow_dot_u4(sum, line, a);
-    return data == DATA_S8 ? vi_dot_s8(sum, line, a) : vi_dot_u7(sum, line, a);
+    vi start = run_start(k, g, at, before, sum, c);
+    return before || at ? vi_dot_end_after(start, part) : vi_dot_end(part);
 }
 
-/* The exact sums of 4 (K16) or 8 lines from the first on; they start at a bias (AT_). */
-SIMD void dot_lines(struct kind k, const struct group *g, int first, int bias,
-                    const struct columns *columns, vi sum[DOT_TILES][DOT_COLUMNS])
+/* The exact sums of lines [first, last). A line that is a run by itself comes to its end
+ * column by column: the registers would not hold what waits for it. */
+SIMD void dot_run(struct kind k, const struct group *g, int first, int last, int at, bool before,
+                  vi sum[DOT_TILES][DOT_COLUMNS])
 {
-    const int lines = k.scales == SCALES_K16 ? 4 : 8;
-    const int8_t *q = columns->q + 4 * first;
-    UNROLL
-    for (int c = 0; c < k.columns; c++) {
-        vi start = column_start(k, columns, bias, c);
+    const bool at_once = last - first == 1;
+    vi part[DOT_TILES][DOT_COLUMNS];
+    DOT_UNROLL
+    for (int j = first; j < last; j++) {
+        vi line[DOT_TILES];
         UNROLL
         for (int i = 0; i < k.tiles; i++)
-            sum[i][c] = is_nibbles(k.data) ? vi_narrow_start(start) : start;
-    }
-    DOT_UNROLL
-    for (int j = 0; j < lines; j++) {
+            line[i] = group_line(k, g, i, j);
         UNROLL
         for (int c = 0; c < k.columns; c++) {
-            vi a = vi_broadcast4(q + c * GROUP + 4 * j);
+            vi a = vi_broadcast4(g->q + c * GROUP + 4 * j);
             UNROLL
-            for (int i = 0; i < k.tiles; i++)
-                sum[i][c] = dot_line(k.data, sum[i][c], g->line[i][first + j], a);
+            for (int i = 0; i < k.tiles; i++) {
+                vi start = j > first ? part[i][c] : run_start(k, g, at, before, sum[i][c], c);
+                part[i][c] = j > first ? vi_dot_add(start, line[i], a, is_signed_byte(k.data))
+                                       : vi_dot_begin(start, line[i], a, is_signed_byte(k.data));
+                if (at_once)
+                    sum[i][c] = run_end(k, g, at, before, sum[i][c], c, part[i][c]);
+            }
         }
     }
-    if (!is_nibbles(k.data))
+    if (at_once)
         return;
     UNROLL
     for (int c = 0; c < k.columns; c++) {
-        vi start = column_start(k, columns, bias, c);
         UNROLL
         for (int i = 0; i < k.tiles; i++)
-            sum[i][c] = vi_narrow_end(sum[i][c], start);
+            sum[i][c] = run_end(k, g, at, before, sum[i][c], c, part[i][c]);
     }
+}
+
+/* The exact sums of 4 (K16) or 8 lines from the first on. */
+SIMD void dot_lines(struct kind k, const struct group *g, int first, vi sum[DOT_TILES][DOT_COLUMNS])
+{
+    const int last = first + (k.scales == SCALES_K16 ? 4 : 8), at = start_at(k, g, first);
+    const int run = MIN(lines_of_run(k.data), last - first);
+    UNROLL
+    for (int j = first; j < last; j += run)
+        dot_run(k, g, j, j + run, at, j > first, sum);
 }
 
 /* acc + m * scaled_sum */
-SIMD void add_offsets(struct kind k, const struct group *g, const struct columns *columns,
-                      vf acc[DOT_TILES][DOT_COLUMNS])
+SIMD void add_offsets(struct kind k, const struct group *g, vf acc[DOT_TILES][DOT_COLUMNS])
 {
     UNROLL
-    for (int c = 0; c < k.columns; c++) {
-        const vf sum = column_float(k, columns, AT_SCALED_SUM, c);
+    for (int i = 0; i < k.tiles; i++) {
+        const struct group_scales s = scales_of_group(k, g, i);
         UNROLL
-        for (int i = 0; i < k.tiles; i++)
-            acc[i][c] = vf_fma(g->scales[i].m, sum, acc[i][c]);
+        for (int c = 0; c < k.columns; c++)
+            acc[i][c] = vf_fma(s.m, column_float(k, g, AT_SCALED_SUM, c), acc[i][c]);
     }
 }
 
-/* acc + dot * (d * scale) */
-SIMD void add_group(struct kind k, const struct group *g, const struct columns *columns,
-                    vf acc[DOT_TILES][DOT_COLUMNS])
+/* acc + m * scaled_sum + dot * (d * scale) */
+SIMD void add_group(struct kind k, const struct group *g, vf acc[DOT_TILES][DOT_COLUMNS])
 {
     vi sum[DOT_TILES][DOT_COLUMNS];
-    int bias = k.data == DATA_S8 && DOT_BIAS != 0 ? AT_BIAS_S8 : 0;
-    if (k.data == DATA_S4)
-        bias = g->high && HIGH_SCALE == 16 ? AT_BIAS_S8 : AT_BIAS_S4;
-    dot_lines(k, g, 0, bias, columns, sum);
+    if (has_offset(k.scales))
+        add_offsets(k, g, acc);
+    dot_lines(k, g, 0, sum);
     UNROLL
-    for (int c = 0; c < k.columns; c++) {
-        const vf scale = column_float(k, columns, AT_SCALE, c);
+    for (int i = 0; i < k.tiles; i++) {
+        const struct group_scales s = scales_of_group(k, g, i);
         UNROLL
-        for (int i = 0; i < k.tiles; i++) {
-            vf d = vf_mul(g->scales[i].d, scale);
+        for (int c = 0; c < k.columns; c++) {
+            vf d = vf_mul(s.d, column_float(k, g, AT_SCALE, c));
             acc[i][c] = vf_fma(vf_of_vi(sum[i][c]), d, acc[i][c]);
         }
     }
 }
 
 /* acc + (upper dot * d2 + lower dot * d) * scale: the halves have scales of their own. */
-SIMD void add_halves(struct kind k, const struct group *g, const struct columns *columns,
-                     vf acc[DOT_TILES][DOT_COLUMNS])
+SIMD void add_halves(struct kind k, const struct group *g, vf acc[DOT_TILES][DOT_COLUMNS])
 {
     vi sum[DOT_TILES][DOT_COLUMNS];
     vf low[DOT_TILES][DOT_COLUMNS];
-    dot_lines(k, g, 0, DOT_BIAS != 0 ? AT_BIAS_S8_LOW : 0, columns, sum);
+    dot_lines(k, g, 0, sum);
     UNROLL
-    for (int c = 0; c < k.columns; c++) {
+    for (int i = 0; i < k.tiles; i++) {
+        const struct group_scales s = scales_of_group(k, g, i);
         UNROLL
-        for (int i = 0; i < k.tiles; i++)
-            low[i][c] = vf_mul(vf_of_vi(sum[i][c]), g->scales[i].d);
+        for (int c = 0; c < k.columns; c++)
+            low[i][c] = vf_mul(vf_of_vi(sum[i][c]), s.d);
     }
-    dot_lines(k, g, 4, DOT_BIAS != 0 ? AT_BIAS_S8_HIGH : 0, columns, sum);
+    dot_lines(k, g, 4, sum);
     UNROLL
-    for (int c = 0; c < k.columns; c++) {
-        const vf scale = column_float(k, columns, AT_SCALE, c);
+    for (int i = 0; i < k.tiles; i++) {
+        const struct group_scales s = scales_of_group(k, g, i);
         UNROLL
-        for (int i = 0; i < k.tiles; i++) {
-            vf both = vf_fma(vf_of_vi(sum[i][c]), g->scales[i].d2, low[i][c]);
-            acc[i][c] = vf_fma(both, scale, acc[i][c]);
+        for (int c = 0; c < k.columns; c++) {
+            vf both = vf_fma(vf_of_vi(sum[i][c]), s.d2, low[i][c]);
+            acc[i][c] = vf_fma(both, column_float(k, g, AT_SCALE, c), acc[i][c]);
         }
     }
 }
 
-/* Group number group of the unit, all tiles. */
-SIMD void dot_group(struct kind k, const struct tile_job *job, const uint8_t *unit, int group,
-                    struct columns columns, vf acc[DOT_TILES][DOT_COLUMNS])
+/* The lines that come FETCH_AHEAD bytes later: for each pair its share of a unit. */
+SIMD void fetch_ahead(struct kind k, const struct group *g)
 {
-    struct group g = {.high = group % 2};
-    UNROLL
-    for (int i = 0; i < k.tiles; i++)
-        load_group(k, &g, i, unit + (size_t)i * job->bytes, group / 2);
-    if (has_offset(k.scales))
-        add_offsets(k, &g, &columns, acc);
-    if (k.scales == SCALES_K16)
-        add_halves(k, &g, &columns, acc);
-    else
-        add_group(k, &g, &columns, acc);
+    const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
+    const size_t share = ROUND_UP(unit_bytes(k.data, k.scales) / pairs, LINE_BYTES);
+    const uint8_t *p = g->unit + g->pair * share + FETCH_AHEAD;
+    for (int i = 0; i < k.tiles; i++, p += g->bytes)
+        for (size_t at = 0; at < share; at += LINE_BYTES)
+            __builtin_prefetch(p + at);
 }
 
 /* k.columns columns of the block, from the first on. */
 SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
 {
-    const int groups = unit_inputs(k.scales) / GROUP, record_bytes = k.width * RECORD_INT8;
-    const uint8_t *unit = job->tile;
-    const int8_t *q = (const int8_t *)job->inputs + first * GROUP;
-    const uint8_t *number = job->inputs + 4 * first;
+    const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
+    const size_t record_bytes = (size_t)k.width * RECORD_INT8;
+    const bool cold = FETCH_AHEAD && job->cold && first == 0;
+    struct group g = {.unit = job->tile,
+                      .bytes = job->bytes,
+                      .q = (const int8_t *)job->inputs + first * GROUP,
+                      .column = job->inputs + 4 * first};
     vf acc[DOT_TILES][DOT_COLUMNS];
     UNROLL
     for (int c = 0; c < k.columns; c++) {
@@ -183,12 +231,18 @@ SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
         for (int i = 0; i < k.tiles; i++)
             acc[i][c] = vf_zero();
     }
-    for (int n = tile_units(k.scales, job->K); n > 0; n--, unit += unit_bytes(k.data, k.scales)) {
-        for (int group = 0; group < groups; group += 2) {
-            dot_group(k, job, unit, group, (struct columns){q, number}, acc);
-            q += record_bytes, number += record_bytes;
-            dot_group(k, job, unit, group + 1, (struct columns){q, number}, acc);
-            q += record_bytes, number += record_bytes;
+    for (int n = tile_units(k.scales, job->K); n > 0; n--, g.unit += unit_bytes(k.data, k.scales)) {
+        for (g.pair = 0; g.pair < pairs; g.pair++) {
+            if (cold)
+                fetch_ahead(k, &g);
+            UNROLL
+            for (int i = 0; i < 2; i++, g.q += record_bytes, g.column += record_bytes) {
+                g.high = i;
+                if (k.scales == SCALES_K16)
+                    add_halves(k, &g, acc);
+                else
+                    add_group(k, &g, acc);
+            }
         }
     }
     UNROLL

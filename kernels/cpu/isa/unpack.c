@@ -46,9 +46,7 @@ static void get_group(const struct layout_info *info, const uint8_t *unit, int r
 /* The integer of a stored byte. */
 static int value_of(enum data data, int stored)
 {
-    if (data == DATA_S8)
-        return DOT_BIAS ? stored - DOT_BIAS : (int8_t)stored;
-    return data == DATA_S4 ? stored - 8 : stored;
+    return is_signed_byte(data) ? (int8_t)stored : stored - stored_bias(data);
 }
 
 static void unpack_group(const struct layout_info *info, const struct row_group *group, float *out)
