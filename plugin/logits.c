@@ -1,5 +1,6 @@
-/* Notes of the blocks of a row, four numbers at a time, and the selection of its largest by
- * radix. A block's maximum lets a pass leave the block out. */
+/* Notes of the blocks of a row, four numbers at a time, the sum of the front of its descending
+ * order, and the selection of its largest by radix. A block's maximum lets a pass leave the
+ * block out. */
 #include "logits.h"
 
 #include <float.h>
@@ -164,15 +165,34 @@ size_t logits_argmax(const struct logits *l)
     return i;
 }
 
+/* The maxima of four blocks, and their sums. */
+static inline void load_notes(const struct logit_block *block, lanes *max, lanes *sum)
+{
+    lanes notes[2];
+    memcpy(notes, block, sizeof notes);
+    *max = __builtin_shufflevector(notes[0], notes[1], 0, 2, 4, 6);
+    *sum = __builtin_shufflevector(notes[0], notes[1], 1, 3, 5, 7);
+}
+
 double logits_sum(const struct logits *l, double *sum)
 {
-    double total = 0;
-    for (size_t b = 0; b < l->n_blocks; b++) {
+    double part[LANES] = {0};
+    size_t b = 0;
+    for (; b + LANES <= l->n_blocks; b += LANES) {
+        lanes max, of_block;
+        load_notes(l->block + b, &max, &of_block);
+        lanes weight = exp_not_positive((max - l->max) * l->scale);
+        for (size_t k = 0; k < LANES; k++) {
+            sum[b + k] = (double)of_block[k] * (double)weight[k];
+            part[k] += sum[b + k];
+        }
+    }
+    for (; b < l->n_blocks; b++) {
         float weight = logits_weight(l->block[b].max, l->max, l->scale);
         sum[b] = (double)l->block[b].sum * (double)weight;
-        total += sum[b];
+        part[0] += sum[b];
     }
-    return total;
+    return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
 /* ---- Parts of the row --------------------------------------------------------------- */
@@ -221,6 +241,132 @@ size_t logits_gather(const struct logits *l, float bound, uint32_t *id)
         }
     }
     return n;
+}
+
+/* ---- A front of the descending order ------------------------------------------------ */
+
+/* The values of a block, the last one filled up with NaN. room: (LOGIT_BLOCK). */
+static const float *block_values(const struct logits *l, size_t b, float *room)
+{
+    size_t n = block_len(l, b);
+    if (n == LOGIT_BLOCK)
+        return l->value + b * LOGIT_BLOCK;
+    memcpy(room, l->value + b * LOGIT_BLOCK, n * sizeof *room);
+    for (size_t i = n; i < LOGIT_BLOCK; i++)
+        room[i] = NAN;
+    return room;
+}
+
+_Static_assert(LOGIT_BLOCK == 32 * LANES, "a bit of four lanes for each value of a block");
+
+/* Which of a block's values are above the bound, or equal it too: bit k of lane j says it
+ * of value 4 k + j. No branch: where few of the values are found, none would be foreseen. */
+static inline lane_bits find_above(const float *value, float bound, bool equal)
+{
+    lane_bits found = {0}, bit = {1, 1, 1, 1};
+    for (size_t i = 0; i < LOGIT_BLOCK; i += LANES) {
+        lanes v = load(value + i);
+        found |= (equal ? (lane_bits)(v >= bound) : (lane_bits)(v > bound)) & bit;
+        bit += bit;
+    }
+    return found;
+}
+
+/* The same of those that are of the front. */
+static inline lane_bits find_front(const float *value, struct logits_front front, size_t b)
+{
+    size_t from = b * LOGIT_BLOCK;
+    if (front.end <= from)
+        return find_above(value, front.value, false);
+    lane_bits found = find_above(value, front.value, true), is_before = {0};
+    size_t n = front.end - from;
+    if (n >= LOGIT_BLOCK)
+        return found;
+    for (size_t j = 0; j < LANES; j++)
+        is_before[j] = (uint32_t)(((uint64_t)1 << (n + LANES - 1 - j) / LANES) - 1);
+    return (found & is_before) | find_above(value, front.value, false);
+}
+
+/* The sum of the weights that take the place of n values; there is room for a multiple of
+ * LANES. */
+static inline double weigh(const struct logits *l, float *value, size_t n)
+{
+    lanes sum = all(0);
+    for (size_t i = n; i % LANES; i++)
+        value[i] = NAN;
+    for (size_t i = 0; i < n; i += LANES) {
+        lanes v = exp_not_positive((load(value + i) - l->max) * l->scale);
+        memcpy(value + i, &v, sizeof v);
+        sum += v;
+    }
+    sum += __builtin_shufflevector(sum, sum, 2, 3, 0, 1);
+    return (double)sum[0] + (double)sum[1];
+}
+
+size_t logits_weigh_front(const struct logits *l, struct logits_front front, size_t b, uint32_t *id,
+                          float *weight)
+{
+    float room[LOGIT_BLOCK];
+    const float *value = block_values(l, b, room);
+    lane_bits found = find_front(value, front, b);
+    size_t n = 0;
+    for (size_t i = 0; i < block_len(l, b); i++) {
+        id[n] = (uint32_t)(b * LOGIT_BLOCK + i);
+        weight[n] = value[i];
+        n += found[i % LANES] >> i / LANES & 1;
+    }
+    weigh(l, weight, n);
+    return n;
+}
+
+/* What the front weighs in one block. */
+static double sum_block(const struct logits *l, struct logits_front front, size_t b)
+{
+    float room[LOGIT_BLOCK], kept[LOGIT_BLOCK];
+    const float *value = block_values(l, b, room);
+    lane_bits found = find_front(value, front, b);
+    size_t n = 0;
+    for (size_t j = 0; j < LANES; j += 2) {
+        uint64_t pair = (uint64_t)found[j + 1] << 32 | found[j];
+        for (; pair; pair &= pair - 1) {
+            size_t bit = (size_t)__builtin_ctzll(pair);
+            kept[n++] = value[bit % 32 * LANES + bit / 32 + j];
+        }
+    }
+    return weigh(l, kept, n);
+}
+
+/* Leaves out the blocks that have nothing of the front. Returns what the others weigh, which
+ * the front can at most. */
+static double drop_blocks(const struct logits *l, struct logits_front front, double *sum)
+{
+    size_t own = MIN(front.end / LOGIT_BLOCK + 1, l->n_blocks), b = 0;
+    double left = 0;
+    for (; b < own; b++) {
+        sum[b] = l->block[b].max >= front.value ? sum[b] : 0;
+        left += sum[b];
+    }
+    for (; b < l->n_blocks; b++) {
+        sum[b] = l->block[b].max > front.value ? sum[b] : 0;
+        left += sum[b];
+    }
+    return left;
+}
+
+/* Every block that is looked at lowers what the front can weigh: few of them decide mostly. */
+double logits_sum_front(const struct logits *l, struct logits_front front, double limit,
+                        double *sum)
+{
+    double most = drop_blocks(l, front, sum), exact = 0;
+    for (size_t b = 0; b < l->n_blocks && most >= limit; b++) {
+        if (sum[b] == 0)
+            continue;
+        double in_front = sum_block(l, front, b);
+        most -= sum[b] - in_front;
+        exact += in_front;
+        sum[b] = in_front;
+    }
+    return most < limit ? most : exact;
 }
 
 /* ---- The largest, by radix -------------------------------------------------------- */

@@ -2,12 +2,22 @@
  *
  *   edits     logit bias, penalties, end tokens that are barred
  *   largest   greedy ends here
- *   candidates   a bound that top-k, min-p or top-p cannot fall below leaves out almost
- *                all of the row without looking at it again
+ *
+ * With top-k or min-p then
+ *
+ *   candidates   a bound that these cannot fall below leaves out almost all of the row
+ *                without looking at it again
  *   top-k, temperature, min-p, top-p   each keeps the front of the descending order, so
  *                they give the same in any order; top-p's total is that of the others
- *   draw      in the order of ids: nothing is ever sorted
- */
+ *   draw      in the order of ids
+ *
+ * and without them, as what top-p keeps may be almost all of the row
+ *
+ *   draw      from the whole row, in the order of ids
+ *   top-p     keeps the token if those before it in the descending order weigh less than its
+ *             share of the total; otherwise the next draw is from those
+ *
+ * Nothing is ever sorted. */
 #include "sample.h"
 
 #include "logits.h"
@@ -135,24 +145,30 @@ static struct logprobs report(const struct logits *l, size_t n_top, const struct
 /* ---- Draw ------------------------------------------------------------------------- */
 
 struct draw {
-    const struct sampling *sampling;
+    const struct sample_input *in;
     float *value; /* (V) logits, then of the candidates their weights */
     uint32_t *id; /* (V) room for candidates */
     double *sum;  /* (blocks) room */
     float scale;  /* 1 / temperature */
-    double u;     /* in [0, 1) */
 };
+
+/* In [0, 1). */
+static double dice(const struct draw *d, uint32_t attempt)
+{
+    uint64_t seed = d->in->sampling->seed, position = (uint64_t)d->in->n_token;
+    return (double)rng_attempt(seed, position, d->in->choice, attempt);
+}
 
 /* The first index at which the weights up to and with it exceed the target; with
  * rounding against it the last one of any weight. id NULL: all n indices. */
-static size_t walk(const struct draw *d, const uint32_t *id, size_t n, double target)
+static size_t walk(const float *weight, const uint32_t *id, size_t n, double target)
 {
     double sum = 0;
     size_t last = 0;
     for (size_t i = 0; i < n; i++) {
         size_t at = id ? id[i] : i;
-        if (d->value[at] > 0) {
-            sum += (double)d->value[at];
+        if (weight[at] > 0) {
+            sum += (double)weight[at];
             last = at;
         }
         if (sum > target)
@@ -161,19 +177,38 @@ static size_t walk(const struct draw *d, const uint32_t *id, size_t n, double ta
     return last;
 }
 
-/* Temperature alone: the sums of blocks say in which of them the draw ends. */
-static size_t draw_from_row(const struct draw *d, const struct logits *l)
+/* The sums of blocks say in which of them the draw ends. That one weighs something: the
+ * target is below the sum of all by more than rounding can take. */
+static size_t draw_from_front(const struct draw *d, const struct logits *l,
+                              struct logits_front front, double target)
 {
-    double target = logits_sum(l, d->sum) * d->u;
+    uint32_t id[LOGIT_BLOCK];
+    float weight[LOGIT_BLOCK];
     size_t b = 0;
     while (b + 1 < l->n_blocks && d->sum[b] <= target)
         target -= d->sum[b++];
-    size_t from = b * LOGIT_BLOCK, n = MIN((size_t)LOGIT_BLOCK, l->V - from);
-    struct draw block = *d;
-    block.value += from;
-    for (size_t i = 0; i < n; i++)
-        block.value[i] = logits_weight(block.value[i], l->max, d->scale);
-    return from + walk(&block, NULL, n, target);
+    size_t n = logits_weigh_front(l, front, b, id, weight);
+    return id[walk(weight, NULL, n, target)];
+}
+
+/* Temperature, and top-p without other filters, by rejection. A draw from any front that has
+ * all of the nucleus is, if it is of the nucleus, one from the nucleus. If it is not, the
+ * front before it still has all of the nucleus, and is shorter: on average half of what was
+ * too much is gone. The largest token ends it at the latest, nothing comes before it. */
+static size_t draw_from_row(const struct draw *d, const struct logits *l)
+{
+    struct logits_front front = {-INFINITY, l->V};
+    double top_p = (double)d->in->sampling->top_p;
+    double sum = logits_sum(l, d->sum), limit = top_p * sum;
+    for (uint32_t attempt = 0;; attempt++) {
+        size_t token = draw_from_front(d, l, front, sum * dice(d, attempt));
+        if (top_p >= 1)
+            return token;
+        front = (struct logits_front){l->value[token], token};
+        sum = logits_sum_front(l, front, limit, d->sum);
+        if (!(sum >= limit && sum > 0)) /* notes without sums have to end it, too */
+            return token;
+    }
 }
 
 /* The lowest logit whose weight may be this large: slightly too low, never too high. */
@@ -197,40 +232,31 @@ static size_t keep_min_p(const struct draw *d, size_t n)
     for (size_t i = 0; i < n; i++) {
         uint32_t id = d->id[i];
         d->id[kept] = id;
-        kept += d->value[id] >= d->sampling->min_p;
+        kept += d->value[id] >= d->in->sampling->min_p;
     }
     return kept;
 }
 
-static size_t draw_from_candidates(struct draw *d, const struct logits *l)
+static size_t draw_from_candidates(const struct draw *d, const struct logits *l)
 {
-    const struct sampling *s = d->sampling;
+    const struct sampling *s = d->in->sampling;
     size_t top_k = s->top_k > 0 ? (size_t)s->top_k : l->V;
-    double total = 0;
     float bound = logits_bound(l, top_k);
-    if (s->min_p > 0) {
+    if (s->min_p > 0)
         bound = fmaxf(bound, logit_of_weight(d, l->max, (double)s->min_p));
-    } else if (top_k >= l->V) {
-        /* All tokens lighter than this weigh less together than top-p leaves out. */
-        total = logits_sum(l, d->sum);
-        double light = (1 - (double)s->top_p) * total / (double)l->V;
-        if (light > 0)
-            bound = fmaxf(bound, logit_of_weight(d, l->max, light));
-    }
     size_t n = logits_gather(l, bound, d->id);
     n = logits_cut_count(d->value, d->id, n, top_k);
     logits_weigh(l, d->id, n, d->scale);
     n = keep_min_p(d, n);
-    if (s->top_p < 1) {
-        total = total > 0 ? total : sum_weights(d, n);
-        n = logits_cut_sum(d->value, d->id, n, (double)s->top_p * total);
-    }
-    return walk(d, d->id, n, d->u * sum_weights(d, n));
+    if (s->top_p < 1)
+        n = logits_cut_sum(d->value, d->id, n, (double)s->top_p * sum_weights(d, n));
+    return walk(d->value, d->id, n, dice(d, 0) * sum_weights(d, n));
 }
 
-static bool is_filtered(const struct sampling *s, int32_t V)
+/* Whether a filter leaves few of the row however flat it is; top-p does not. */
+static bool has_candidates(const struct sampling *s, int32_t V)
 {
-    return (s->top_k > 0 && s->top_k < V) || s->top_p < 1 || s->min_p > 0;
+    return (s->top_k > 0 && s->top_k < V) || s->min_p > 0;
 }
 
 static size_t choose(const struct sample_input *in, const struct logits *l,
@@ -239,17 +265,15 @@ static size_t choose(const struct sample_input *in, const struct logits *l,
     const struct sampling *s = in->sampling;
     if (is_greedy(s) || isinf(l->max))
         return logits_argmax(l);
-    struct draw d = {s, l->value, scratch->id, scratch->sum, 1 / s->temperature, 0};
-    d.u = (double)rng_uniform(s->seed, (uint64_t)in->n_token, in->choice);
-    return is_filtered(s, in->V) ? draw_from_candidates(&d, l) : draw_from_row(&d, l);
+    struct draw d = {in, l->value, scratch->id, scratch->sum, 1 / s->temperature};
+    return has_candidates(s, in->V) ? draw_from_candidates(&d, l) : draw_from_row(&d, l);
 }
 
 /* ---- One row ---------------------------------------------------------------------- */
 
 float sample_scale(const struct sampling *s, int32_t V)
 {
-    bool top_k = s->top_k > 0 && s->top_k < V;
-    if (!is_greedy(s) && !top_k && s->min_p <= 0)
+    if (!is_greedy(s) && !has_candidates(s, V))
         return 1 / s->temperature;
     return s->logprobs >= 0 ? 1 : 0;
 }

@@ -1,8 +1,9 @@
 #include "rng.h"
 
-void rng_philox(uint64_t seed, uint64_t position, uint32_t stream, uint32_t out[4])
+static void philox(uint64_t seed, uint64_t position, uint64_t stream, uint32_t out[4])
 {
-    uint32_t c[4] = {(uint32_t)position, (uint32_t)(position >> 32), stream, 0};
+    uint32_t c[4] = {(uint32_t)position, (uint32_t)(position >> 32), (uint32_t)stream,
+                     (uint32_t)(stream >> 32)};
     uint32_t k[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     for (int round = 0; round < 10; round++) {
         uint64_t a = (uint64_t)0xD2511F53u * c[0];
@@ -18,9 +19,20 @@ void rng_philox(uint64_t seed, uint64_t position, uint32_t stream, uint32_t out[
         out[i] = c[i];
 }
 
+void rng_philox(uint64_t seed, uint64_t position, uint32_t stream, uint32_t out[4])
+{
+    philox(seed, position, stream, out);
+}
+
 float rng_uniform(uint64_t seed, uint64_t position, uint32_t stream)
 {
+    return rng_attempt(seed, position, stream, 0);
+}
+
+/* Attempts count in the word of the counter that is 0 everywhere else. */
+float rng_attempt(uint64_t seed, uint64_t position, uint32_t stream, uint32_t attempt)
+{
     uint32_t word[4];
-    rng_philox(seed, position, stream, word);
+    philox(seed, position, (uint64_t)attempt << 32 | stream, word);
     return (float)(word[0] >> 8) * 0x1p-24f;
 }

@@ -10,3 +10,6 @@ void rng_philox(uint64_t seed, uint64_t position, uint32_t stream, uint32_t out[
 
 /* Uniform in [0, 1) with 24 bits, exact in float. */
 float rng_uniform(uint64_t seed, uint64_t position, uint32_t stream);
+
+/* The same for one of several attempts at a draw; attempt 0 is rng_uniform. */
+float rng_attempt(uint64_t seed, uint64_t position, uint32_t stream, uint32_t attempt);

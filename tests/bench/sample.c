@@ -25,6 +25,8 @@ static const struct {
     {"greedy", {.temperature = 0}},
     {"temperature 0.8", {.temperature = 0.8f}},
     {"top-p 0.95", {.temperature = 0.8f, .top_p = 0.95f}},
+    {"top-p 0.5", {.temperature = 0.8f, .top_p = 0.5f}},
+    {"top-p 0.05", {.temperature = 0.8f, .top_p = 0.05f}},
     {"top-k 40, top-p 0.95", {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f}},
     {"min-p 0.05", {.temperature = 0.8f, .min_p = 0.05f}},
 };
@@ -45,9 +47,10 @@ static void fill(float *logits, int32_t V, bool peaked)
         logits[i % ROWS * V + i * 997 % V] = 20 - 0.5f * (float)(i / ROWS);
 }
 
-/* Microseconds per row of one pass over all rows. Sampling changes rows: it gets a copy. */
+/* Microseconds per row of one pass over all rows, at a position of its own: what is drawn says
+ * how much is looked at. Sampling changes rows: it gets a copy. */
 static double pass(const float *logits, float *copy, int32_t V, const struct sampling *sampling,
-                   uint64_t *scratch)
+                   int round, uint64_t *scratch)
 {
     static struct logit_block block[ROWS][VOCABULARY_MAX / LOGIT_BLOCK];
     struct sample_output output;
@@ -63,7 +66,7 @@ static double pass(const float *logits, float *copy, int32_t V, const struct sam
                                      .scale = scale,
                                      .V = V,
                                      .sampling = sampling,
-                                     .n_token = r};
+                                     .n_token = round * ROWS + r};
         sample_row(&input, scratch, &output);
     }
     return 1e-3 * (double)(clock_ns() - start) / ROWS;
@@ -85,7 +88,7 @@ int main(void)
                 sampling.top_p = sampling.top_p > 0 ? sampling.top_p : 1;
                 double us[ROUNDS];
                 for (int round = 0; round < ROUNDS; round++)
-                    us[round] = pass(logits, copy, V, &sampling, scratch);
+                    us[round] = pass(logits, copy, V, &sampling, round, scratch);
                 qsort(us, ROUNDS, sizeof *us, by_value);
                 printf("%6d logits, %-6s  %-22s %8.1f us [%.1f..%.1f]\n", V,
                        peaked ? "peaked" : "flat", modes[m].name, us[ROUNDS / 2], us[0],

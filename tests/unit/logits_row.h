@@ -41,7 +41,7 @@ static int by_logit(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-static int by_id(const void *a, const void *b)
+__attribute__((unused)) static int by_id(const void *a, const void *b)
 {
     const struct item *x = a, *y = b;
     return (x->id > y->id) - (x->id < y->id);
