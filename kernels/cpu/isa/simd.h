@@ -63,6 +63,13 @@
 #define DOT_PAIRS 0
 #endif
 
+/* The same address, of which the compiler does not know that it is: it will read anew. */
+SIMD const uint8_t *unknown(const uint8_t *p)
+{
+    __asm__ volatile("" : "+r"(p));
+    return p;
+}
+
 /* The 16 even and odd elements of 16 pairs of bfloat16. */
 SIMD vf vf_bf16_even(vi pairs)
 {

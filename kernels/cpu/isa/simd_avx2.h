@@ -134,10 +134,14 @@ SIMD vf vf_fma(vf x, vf y, vf z)
     return vf_of(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
 }
 
-/* sum + x * *factor, as vf_fma */
+/* sum + x * *factor, as vf_fma; as the instruction that adds to its register: others take one
+ * register more, which loops that fill them all have not got. */
 SIMD vf vf_add_times(vf sum, vf x, const float *factor)
 {
-    return vf_fma(x, vf_set1(*factor), sum);
+    __m256 f = _mm256_set1_ps(*factor);
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum.a) : "x"(x.a), "x"(f));
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum.b) : "x"(x.b), "x"(f));
+    return sum;
 }
 
 /* y where x is NaN */

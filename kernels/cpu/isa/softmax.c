@@ -21,26 +21,23 @@ struct tile {
 #define COLUMNS(rows) (4 * (rows) <= TILE_VECTORS ? 4 : 2 * (rows) <= TILE_VECTORS ? 2 : 1)
 #define COLUMNS_MAX   4
 
+/* 16 numbers of row i of a block's keys or values, whose rows have so many numbers; bf16
+ * keeps rows 2n and 2n + 1 in pairs. A line of pairs is loaded anew for each of its rows:
+ * kept, it would take a register from the sums. */
+SIMD vf row_at(enum kv_type type, const uint8_t *at, int width, int i)
+{
+    if (type == KV_INT8)
+        return vf_of_vi(vi_load_s8((const int8_t *)at + i * width));
+    if (type == KV_F32)
+        return vf_load((const float *)(const void *)at + i * width);
+    vi line = vi_load(unknown(at + (i & ~1) * width * 2));
+    return i % 2 ? vf_bf16_odd(line) : vf_bf16_even(line);
+}
+
 /* Where the numbers of dims i and i + 1 are, i even, in a block. */
 SIMD const uint8_t *key_at(enum kv_type type, const uint8_t *block, int i)
 {
     return block + i * PAGE_TOKENS * (int)kv_type_bytes(type);
-}
-
-/* 16 positions of two dims. */
-SIMD void key_pair(enum kv_type type, const uint8_t *at, vf *even, vf *odd)
-{
-    if (type == KV_BF16) {
-        vi line = vi_load(at);
-        *even = vf_bf16_even(line);
-        *odd = vf_bf16_odd(line);
-    } else if (type == KV_INT8) {
-        *even = vf_of_vi(vi_load_s8((const int8_t *)at));
-        *odd = vf_of_vi(vi_load_s8((const int8_t *)at + PAGE_TOKENS));
-    } else {
-        *even = vf_load((const float *)(const void *)at);
-        *odd = vf_load((const float *)(const void *)at + PAGE_TOKENS);
-    }
 }
 
 /* Where run c of 16 dims of positions j and j + 1 is, j even, in a block. */
@@ -49,22 +46,6 @@ SIMD const uint8_t *value_at(enum kv_type type, const struct kv_layout *layout,
 {
     int run = type == KV_BF16 ? c * 2 * LANES : c * LANES;
     return block + layout->v + (j * layout->width + run) * (int)kv_type_bytes(type);
-}
-
-/* 16 dims of two positions. */
-SIMD void value_pair(enum kv_type type, const uint8_t *at, int width, vf *even, vf *odd)
-{
-    if (type == KV_BF16) {
-        vi line = vi_load(at);
-        *even = vf_bf16_even(line);
-        *odd = vf_bf16_odd(line);
-    } else if (type == KV_INT8) {
-        *even = vf_of_vi(vi_load_s8((const int8_t *)at));
-        *odd = vf_of_vi(vi_load_s8((const int8_t *)at + width));
-    } else {
-        *even = vf_load((const float *)(const void *)at);
-        *odd = vf_load((const float *)(const void *)at + width);
-    }
 }
 
 /* A few rows wait for memory, and pages are too short for the hardware to see a stream: the
@@ -86,16 +67,16 @@ SIMD void score_pages(const struct tile *tile, enum kv_type type, int rows, int 
     for (int i = 0; i < tile->keys->dim; i += 2) {
         UNROLL
         for (int c = 0; c < columns; c++) {
-            vf even, odd;
+            const uint8_t *at = key_at(type, block[c], i);
             if (rows <= FETCH_ROWS)
                 __builtin_prefetch(key_at(type, next[c], i));
-            key_pair(type, key_at(type, block[c], i), &even, &odd);
             UNROLL
-            for (int r = 0; r < rows; r++)
-                sum[r][c] = vf_add_times(sum[r][c], even, q + r * KV_DIM_MAX + i);
-            UNROLL
-            for (int r = 0; r < rows; r++)
-                sum[r][c] = vf_add_times(sum[r][c], odd, q + r * KV_DIM_MAX + i + 1);
+            for (int half = 0; half < 2; half++) {
+                vf key = row_at(type, at, PAGE_TOKENS, half);
+                UNROLL
+                for (int r = 0; r < rows; r++)
+                    sum[r][c] = vf_add_times(sum[r][c], key, q + r * KV_DIM_MAX + i + half);
+            }
         }
     }
     float *scores = tile->weights + first * PAGE_TOKENS;
@@ -130,17 +111,16 @@ SIMD void add_values(const struct tile *tile, enum kv_type type, int rows, int c
         for (int j = 0; j < n; j += 2) {
             UNROLL
             for (int c = 0; c < columns; c++) {
-                vf even, odd;
+                const uint8_t *at = value_at(type, layout, block, j, c0 + c);
                 if (rows <= FETCH_ROWS)
                     __builtin_prefetch(value_at(type, layout, next, j, c0 + c));
-                value_pair(type, value_at(type, layout, block, j, c0 + c), layout->width, &even,
-                           &odd);
                 UNROLL
-                for (int r = 0; r < rows; r++)
-                    sum[r][c] = vf_add_times(sum[r][c], even, weights + r * SPLIT + j);
-                UNROLL
-                for (int r = 0; r < rows; r++)
-                    sum[r][c] = vf_add_times(sum[r][c], odd, weights + r * SPLIT + j + 1);
+                for (int half = 0; half < 2; half++) {
+                    vf value = row_at(type, at, layout->width, half);
+                    UNROLL
+                    for (int r = 0; r < rows; r++)
+                        sum[r][c] = vf_add_times(sum[r][c], value, weights + r * SPLIT + j + half);
+                }
             }
         }
     }
@@ -162,12 +142,11 @@ SIMD void add_last_values(const struct tile *tile, enum kv_type type, int r, int
     int first = tile->n_all - (tile->n_pages - 1) * PAGE_TOKENS;
     for (int c = 0; c < layout->width / LANES; c++) {
         float *out = tile->out + (size_t)r * tile->out_stride + c * LANES;
-        vf sum = vf_load(out), even, odd;
+        vf sum = vf_load(out);
         for (int j = first; j < n; j += 2) {
-            value_pair(type, value_at(type, layout, block, j, c), layout->width, &even, &odd);
-            sum = vf_add_times(sum, even, weights + j);
-            if (j + 1 < n)
-                sum = vf_add_times(sum, odd, weights + j + 1);
+            const uint8_t *at = value_at(type, layout, block, j, c);
+            for (int half = 0; half < MIN(2, n - j); half++)
+                sum = vf_add_times(sum, row_at(type, at, layout->width, half), weights + j + half);
         }
         vf_store(out, sum);
     }
