@@ -46,11 +46,6 @@ struct column {
     size_t index, width;           /* its place in the block */
 };
 
-static void put32(uint8_t *record, size_t at, const struct column *column, const void *value)
-{
-    memcpy(record + at * column->width + 4 * column->index, value, 4);
-}
-
 /* Scales the largest magnitude to 127 and rounds to nearest. NaN becomes -127 times a
  * scale that the finite values of the group set. */
 static void write_int8(const struct column *column, size_t g, vf a, vf b)
@@ -62,20 +57,20 @@ static void write_int8(const struct column *column, size_t g, vf a, vf b)
     vi p = vi_round(vf_min(vf_max(vf_mul(a, inverse), least), most));
     vi q = vi_round(vf_min(vf_max(vf_mul(b, inverse), least), most));
     int32_t low = vi_sum(p), high = vi_sum(q), sum = low + high;
-    float scaled = scale * (float)sum;
-    int32_t bias_s4 = -8 * sum, bias_s8 = -128 * sum;
-    int32_t bias_low = -32 * low, bias_high = -32 * high;
-
     uint8_t *record = column->int8 + g * column->width * RECORD_INT8;
     int8_t *out = (int8_t *)record + column->index * GROUP;
+    struct column_numbers *number =
+        (struct column_numbers *)(void *)(record + column->width * GROUP);
     vi_store_s8(out, p);
     vi_store_s8(out + LANES, q);
-    put32(record, AT_SCALE, column, &scale);
-    put32(record, AT_SCALED_SUM, column, &scaled);
-    put32(record, AT_BIAS_S4, column, &bias_s4);
-    put32(record, AT_BIAS_S8, column, &bias_s8);
-    put32(record, AT_BIAS_S6_LOW, column, &bias_low);
-    put32(record, AT_BIAS_S6_HIGH, column, &bias_high);
+    number[column->index] = (struct column_numbers){
+        .scale = scale,
+        .scaled_sum = scale * (float)sum,
+        .bias_s4 = -8 * sum,
+        .bias_s8 = -128 * sum,
+        .bias_s6_low = -32 * low,
+        .bias_s6_high = -32 * high,
+    };
 }
 
 static void write_pairs(const struct column *column, size_t g, vf a, vf b)

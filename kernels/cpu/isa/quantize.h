@@ -5,14 +5,11 @@
  * kernels exist for; columns past the last token are zero. A block of width W is a
  * run of records, one per group:
  *
- *   int8:  int8 q[W][32]; float scale[W], scaled_sum[W];
- *          int32 bias_s4[W], bias_s8[W], bias_s6_low[W], bias_s6_high[W]
+ *   int8:  int8 q[W][32]; struct column_numbers number[W]
  *   pairs: struct { bfloat16 even, odd; } x[16][W], inputs 2k and 2k + 1
  *   float: float x[32][W]
  *
- * x = scale q. scaled_sum is scale times the sum of q. The biases are -8 and -128 times
- * the sum of q over the group, and -32 times that over its first 16 and its last 16: where a
- * dot product of bytes as stored starts, to come out as that of the signed values. */
+ * x = scale q. */
 #pragma once
 
 #include "layout.h"
@@ -25,17 +22,19 @@ enum { INPUTS_INT8 = 1, INPUTS_PAIRS = 2, INPUTS_FLOAT = 4 };
 
 #define INPUTS_ALL (INPUTS_INT8 | (DOT_PAIRS ? INPUTS_PAIRS : 0) | INPUTS_FLOAT)
 
-/* Bytes of a column of one group. */
-enum { RECORD_INT8 = GROUP + 6 * 4, RECORD_PAIRS = GROUP * 2, RECORD_FLOAT = GROUP * 4 };
+/* Of a column of an int8 record. The biases are where a dot product of bytes as stored starts,
+ * to come out as that of the signed values: minus the stored_bias of 4, 6 and 8 bits times the
+ * sum of q, over the group or over its first and last 16. */
+struct column_numbers {
+    float scale, scaled_sum; /* scale times the sum of q */
+    int32_t bias_s4, bias_s8, bias_s6_low, bias_s6_high;
+};
 
-/* Offsets of the arrays in an int8 record, in units of its width. */
+/* Bytes of a column of one group. */
 enum {
-    AT_SCALE = GROUP,
-    AT_SCALED_SUM = GROUP + 4,
-    AT_BIAS_S4 = GROUP + 8,
-    AT_BIAS_S8 = GROUP + 12,
-    AT_BIAS_S6_LOW = GROUP + 16,
-    AT_BIAS_S6_HIGH = GROUP + 20,
+    RECORD_INT8 = GROUP + (int)sizeof(struct column_numbers),
+    RECORD_PAIRS = GROUP * 2,
+    RECORD_FLOAT = GROUP * 4
 };
 
 struct inputs {

@@ -44,13 +44,6 @@ extern const struct tile_kernel ISA_FN(pair_kernels)[WIDTHS];
 /* For float inputs; any layout. */
 struct tile_kernel TILE_FN(float_kernel)(enum layout layout, int width_index);
 
-SIMD float load_float(const uint8_t *p)
-{
-    float x;
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
 SIMD int32_t load_int32(const uint8_t *p)
 {
     int32_t x;

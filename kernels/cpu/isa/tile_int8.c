@@ -17,9 +17,21 @@ struct group {
     size_t bytes;          /* from one tile to the next */
     size_t pair;           /* of groups, in the unit */
     bool high;             /* the odd group of the pair */
-    const int8_t *q;       /* activations of the first column */
-    const uint8_t *column; /* its place in the first of the record's arrays */
+    const uint8_t *record; /* of the inputs */
+    int column;            /* of the record, the first */
 };
+
+/* The activations of column c that meet line j, and its numbers. */
+SIMD const int8_t *column_inputs(const struct group *g, int c, int j)
+{
+    return (const int8_t *)g->record + (g->column + c) * GROUP + 4 * j;
+}
+
+SIMD const struct column_numbers *numbers_of(struct kind k, const struct group *g, int c)
+{
+    return (const struct column_numbers *)(const void *)(g->record + k.width * GROUP) + g->column +
+           c;
+}
 
 /* Line j of the group in tile i; nibbles come unpacked, the high ones times HIGH_SCALE. */
 SIMD vi group_line(struct kind k, const struct group *g, int i, int j)
@@ -41,34 +53,28 @@ SIMD struct group_scales scales_of_group(struct kind k, const struct group *g, i
     return s;
 }
 
-/* The number of column c in the record's array at (AT_), in every lane. */
-SIMD vf column_float(struct kind k, const struct group *g, int at, int c)
+/* Whether a sum of stored integers starts at something, to come out as that of the values. */
+SIMD bool has_start(struct kind k)
 {
-    return vf_set1(load_float(g->column + at * k.width + 4 * c));
+    return k.data == DATA_S4 || k.data == DATA_S5 || k.data == DATA_S6 ||
+           (k.data == DATA_S8 && DOT_BIAS);
 }
 
-/* What a sum of stored integers starts at, to come out as that of the values; at: where it
- * is in a record (AT_), 0: nowhere, as it is 0. */
-SIMD vi column_start(struct kind k, const struct group *g, int at, int c)
+/* What that is for column c, of lines from the first on. */
+SIMD vi column_start(struct kind k, const struct group *g, int first, int c)
 {
-    vi start = at ? vi_set1(load_int32(g->column + at * k.width + 4 * c)) : vi_zero();
-    return k.data == DATA_S5 ? vi_add(start, start) : start;
-}
-
-/* Where that is for the sum of lines from the first on. */
-SIMD int start_at(struct kind k, const struct group *g, int first)
-{
+    const struct column_numbers *n = numbers_of(k, g, c);
     switch (k.data) {
     case DATA_S4: /* the high nibbles come times HIGH_SCALE */
-        return g->high && HIGH_SCALE == 16 ? AT_BIAS_S8 : AT_BIAS_S4;
+        return vi_set1(g->high && HIGH_SCALE == 16 ? n->bias_s8 : n->bias_s4);
     case DATA_S5:
-        return AT_BIAS_S4; /* twice */
+        return vi_add(vi_set1(n->bias_s4), vi_set1(n->bias_s4));
     case DATA_S6:
-        return first ? AT_BIAS_S6_HIGH : AT_BIAS_S6_LOW;
+        return vi_set1(first ? n->bias_s6_high : n->bias_s6_low);
     case DATA_S8:
-        return DOT_BIAS ? AT_BIAS_S8 : 0;
+        return DOT_BIAS ? vi_set1(n->bias_s8) : vi_zero();
     default:
-        return 0;
+        return vi_zero();
     }
 }
 
@@ -89,42 +95,49 @@ SIMD int lines_of_run(enum data data)
     }
 }
 
-/* The sums of a run, of one column: where they start and how they end. before: there are sums
- * of an earlier run; at: where a start is otherwise (AT_). */
-SIMD vi run_start(struct kind k, const struct group *g, int at, bool before, vi sum, int c)
+/* Lines that are summed in one go: a run. before: there are sums of an earlier run already. */
+struct run {
+    int first, last;
+    bool before;
+};
+
+/* The sums of a run, of one column: where they start and how they end. */
+SIMD vi run_start(struct kind k, const struct group *g, struct run run, vi sum, int c)
 {
-    return before ? sum : column_start(k, g, at, c);
+    return run.before ? sum : column_start(k, g, run.first, c);
 }
 
-SIMD vi run_end(struct kind k, const struct group *g, int at, bool before, vi sum, int c, vi part)
+SIMD vi run_end(struct kind k, const struct group *g, struct run run, vi sum, int c, vi part)
 {
-    vi start = run_start(k, g, at, before, sum, c);
-    return before || at ? vi_dot_end_after(start, part) : vi_dot_end(part);
+    if (!run.before && !has_start(k))
+        return vi_dot_end(part);
+    return vi_dot_end_after(run_start(k, g, run, sum, c), part);
 }
 
-/* The exact sums of lines [first, last). A line that is a run by itself comes to its end
- * column by column: the registers would not hold what waits for it. */
-SIMD void dot_run(struct kind k, const struct group *g, int first, int last, int at, bool before,
+/* The exact sums of a run. A line that is one by itself comes to its end column by column:
+ * the registers would not hold what waits for it. */
+SIMD void dot_run(struct kind k, const struct group *g, struct run run,
                   vi sum[DOT_TILES][DOT_COLUMNS])
 {
-    const bool at_once = last - first == 1;
+    const bool at_once = run.last - run.first == 1;
     vi part[DOT_TILES][DOT_COLUMNS];
     DOT_UNROLL
-    for (int j = first; j < last; j++) {
+    for (int j = run.first; j < run.last; j++) {
         vi line[DOT_TILES];
         UNROLL
         for (int i = 0; i < k.tiles; i++)
             line[i] = group_line(k, g, i, j);
         UNROLL
         for (int c = 0; c < k.columns; c++) {
-            vi a = vi_broadcast4(g->q + c * GROUP + 4 * j);
+            vi a = vi_broadcast4(column_inputs(g, c, j));
             UNROLL
             for (int i = 0; i < k.tiles; i++) {
-                vi start = j > first ? part[i][c] : run_start(k, g, at, before, sum[i][c], c);
-                part[i][c] = j > first ? vi_dot_add(start, line[i], a, is_signed_byte(k.data))
-                                       : vi_dot_begin(start, line[i], a, is_signed_byte(k.data));
+                vi start = j > run.first ? part[i][c] : run_start(k, g, run, sum[i][c], c);
+                part[i][c] = j > run.first
+                                 ? vi_dot_add(start, line[i], a, is_signed_byte(k.data))
+                                 : vi_dot_begin(start, line[i], a, is_signed_byte(k.data));
                 if (at_once)
-                    sum[i][c] = run_end(k, g, at, before, sum[i][c], c, part[i][c]);
+                    sum[i][c] = run_end(k, g, run, sum[i][c], c, part[i][c]);
             }
         }
     }
@@ -134,18 +147,18 @@ SIMD void dot_run(struct kind k, const struct group *g, int first, int last, int
     for (int c = 0; c < k.columns; c++) {
         UNROLL
         for (int i = 0; i < k.tiles; i++)
-            sum[i][c] = run_end(k, g, at, before, sum[i][c], c, part[i][c]);
+            sum[i][c] = run_end(k, g, run, sum[i][c], c, part[i][c]);
     }
 }
 
 /* The exact sums of 4 (K16) or 8 lines from the first on. */
 SIMD void dot_lines(struct kind k, const struct group *g, int first, vi sum[DOT_TILES][DOT_COLUMNS])
 {
-    const int last = first + (k.scales == SCALES_K16 ? 4 : 8), at = start_at(k, g, first);
-    const int run = MIN(lines_of_run(k.data), last - first);
+    const int last = first + (k.scales == SCALES_K16 ? 4 : 8);
+    const int n = MIN(lines_of_run(k.data), last - first);
     UNROLL
-    for (int j = first; j < last; j += run)
-        dot_run(k, g, j, j + run, at, j > first, sum);
+    for (int j = first; j < last; j += n)
+        dot_run(k, g, (struct run){j, j + n, j > first}, sum);
 }
 
 /* acc + m * scaled_sum */
@@ -156,7 +169,7 @@ SIMD void add_offsets(struct kind k, const struct group *g, vf acc[DOT_TILES][DO
         const struct group_scales s = scales_of_group(k, g, i);
         UNROLL
         for (int c = 0; c < k.columns; c++)
-            acc[i][c] = vf_fma(s.m, column_float(k, g, AT_SCALED_SUM, c), acc[i][c]);
+            acc[i][c] = vf_fma(s.m, vf_set1(numbers_of(k, g, c)->scaled_sum), acc[i][c]);
     }
 }
 
@@ -172,7 +185,7 @@ SIMD void add_group(struct kind k, const struct group *g, vf acc[DOT_TILES][DOT_
         const struct group_scales s = scales_of_group(k, g, i);
         UNROLL
         for (int c = 0; c < k.columns; c++) {
-            vf d = vf_mul(s.d, column_float(k, g, AT_SCALE, c));
+            vf d = vf_mul(s.d, vf_set1(numbers_of(k, g, c)->scale));
             acc[i][c] = vf_fma(vf_of_vi(sum[i][c]), d, acc[i][c]);
         }
     }
@@ -198,7 +211,7 @@ SIMD void add_halves(struct kind k, const struct group *g, vf acc[DOT_TILES][DOT
         UNROLL
         for (int c = 0; c < k.columns; c++) {
             vf both = vf_fma(vf_of_vi(sum[i][c]), s.d2, low[i][c]);
-            acc[i][c] = vf_fma(both, column_float(k, g, AT_SCALE, c), acc[i][c]);
+            acc[i][c] = vf_fma(both, vf_set1(numbers_of(k, g, c)->scale), acc[i][c]);
         }
     }
 }
@@ -218,12 +231,9 @@ SIMD void fetch_ahead(struct kind k, const struct group *g)
 SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
 {
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
-    const size_t record_bytes = (size_t)k.width * RECORD_INT8;
     const bool cold = FETCH_AHEAD && job->cold && first == 0;
-    struct group g = {.unit = job->tile,
-                      .bytes = job->bytes,
-                      .q = (const int8_t *)job->inputs + first * GROUP,
-                      .column = job->inputs + 4 * first};
+    struct group g = {
+        .unit = job->tile, .bytes = job->bytes, .record = job->inputs, .column = first};
     vf acc[DOT_TILES][DOT_COLUMNS];
     UNROLL
     for (int c = 0; c < k.columns; c++) {
@@ -236,7 +246,7 @@ SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
             if (cold)
                 fetch_ahead(k, &g);
             UNROLL
-            for (int i = 0; i < 2; i++, g.q += record_bytes, g.column += record_bytes) {
+            for (int i = 0; i < 2; i++, g.record += k.width * RECORD_INT8) {
                 g.high = i;
                 if (k.scales == SCALES_K16)
                     add_halves(k, &g, acc);
