@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "../../kernels/cpu/cpuid.h"
 #include "../../plugin/base/thread.h"
+#include "probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,9 +41,9 @@ struct work {
     struct op_attend op;
     struct batch batch;
     int layers;
-    const char *probe;      /* (PROBE_BYTES) */
-    int piece;              /* to be read next */
-    uint64_t probe_sum[64]; /* kept so that the reads are made */
+    const char *probe; /* (PROBE_BYTES) */
+    int piece;         /* to be read next */
+    double probe_fmas; /* operations of all lanes */
     int (*body)(struct lane *lane, void *arg);
     double ns[64]; /* each lane's time of a run */
 };
@@ -58,50 +59,24 @@ static int attend_layers(struct lane *lane, void *arg)
     return 0;
 }
 
-typedef uint64_t u64x8 __attribute__((vector_size(64)));
-typedef float f32x16 __attribute__((vector_size(64)));
-
 /* Reads a piece in order, each lane its part, the way weights are read. */
-__attribute__((target("avx512f"))) static int read_probe(struct lane *lane, void *arg)
+static int read_probe(struct lane *lane, void *arg)
 {
     struct work *w = arg;
     int first, last;
     size_t bytes = PROBE_BYTES / PROBE_PIECES;
     lane_share(lane, (int)(bytes / 256), &first, &last);
-    const u64x8 *p = (const u64x8 *)(const void *)(w->probe + (size_t)w->piece * bytes);
-    u64x8 a = {0}, b = a, c = a, d = a;
-    for (int i = 4 * first; i < 4 * last; i += 4) {
-        a ^= p[i];
-        b ^= p[i + 1];
-        c ^= p[i + 2];
-        d ^= p[i + 3];
-    }
-    a ^= b ^ c ^ d;
-    w->probe_sum[lane->id % 64] = a[0] ^ a[1] ^ a[2] ^ a[3] ^ a[4] ^ a[5] ^ a[6] ^ a[7];
+    probe_read(w->probe + (size_t)w->piece * bytes + 256 * (size_t)first,
+               256 * (size_t)(last - first));
     return 0;
 }
 
-#define PROBE_FMAS   200000
-#define PROBE_CHAINS 12
-
-/* Independent chains, as many as keep both units busy. */
-__attribute__((target("avx512f"))) static int fma_probe(struct lane *lane, void *arg)
+static int fma_probe(struct lane *lane, void *arg)
 {
     struct work *w = arg;
-    f32x16 x[PROBE_CHAINS], m = {0}, s = {0};
-    m += 0.999f;
-    s += 0.001f;
-#pragma GCC unroll 12
-    for (int c = 0; c < PROBE_CHAINS; c++)
-        x[c] = s * (float)c;
-    for (int i = 0; i < PROBE_FMAS; i++)
-#pragma GCC unroll 12
-        for (int c = 0; c < PROBE_CHAINS; c++)
-            __asm__("vfmadd213ps %2, %1, %0" : "+v"(x[c]) : "v"(m), "v"(s));
-#pragma GCC unroll 12
-    for (int c = 1; c < PROBE_CHAINS; c++)
-        x[0] += x[c];
-    w->probe_sum[lane->id % 64] = (uint64_t)x[0][0];
+    double work = probe_dot(probe_has(PROBE_FMA512) ? PROBE_FMA512 : PROBE_FMA256);
+    if (lane->id == 0)
+        w->probe_fmas = work * lane->count;
     return 0;
 }
 
@@ -189,7 +164,7 @@ static void measure(struct work *w, const struct bench *bench, const struct devi
     }
     layer /= w->layers;
     double peak_read = (double)PROBE_BYTES / PROBE_PIECES / read;
-    double peak_fma = PROBE_CHAINS * 16.0 * 2 * PROBE_FMAS * config->threads / fma;
+    double peak_fma = w->probe_fmas / fma;
     double gbs = bytes_of(w, (double)bytes.kv_token / config->L) / layer;
     double gflops = flops_of(w) / layer;
     printf("%-20s %-5s %9.1f us/layer  %6.1f GB/s (%3.0f %% of %5.1f)  %6.1f GFLOPS (%3.0f %% of "

@@ -3,7 +3,7 @@
  *   ceilings [threads] [repetitions]
  *
  * read_gbs: memory of which every thread reads a part of its own; vnni_gops, avx2_gops,
- * bf16_gops: see probe.h, null where the processor has none. Each is the median of the
+ * bf16_gops, fma512_gops, fma256_gops: see probe.h, null where the processor has none. Each is the median of the
  * repetitions, which take turns. */
 #include "probe.h"
 
@@ -78,7 +78,8 @@ static int by_value(const void *a, const void *b)
 
 static void print(struct run *run)
 {
-    static const char *const name[PROBES] = {"read_gbs", "vnni_gops", "avx2_gops", "bf16_gops"};
+    static const char *const name[PROBES] = {"read_gbs",  "vnni_gops",   "avx2_gops",
+                                             "bf16_gops", "fma512_gops", "fma256_gops"};
     printf("{\"threads\": %d", run->threads);
     for (int which = 0; which < PROBES; which++) {
         double *rate = run->rate[which];

@@ -29,8 +29,10 @@ void probe_read(const void *data, size_t bytes)
     "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
         "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
 
-#define VNNI(i) "vpdpbusd %%zmm14, %%zmm15, %%zmm" #i "\n\t"
-#define BF16(i) "vdpbf16ps %%zmm14, %%zmm15, %%zmm" #i "\n\t"
+#define VNNI(i)   "vpdpbusd %%zmm14, %%zmm15, %%zmm" #i "\n\t"
+#define BF16(i)   "vdpbf16ps %%zmm14, %%zmm15, %%zmm" #i "\n\t"
+#define FMA512(i) "vfmadd231ps %%zmm14, %%zmm15, %%zmm" #i "\n\t"
+#define FMA256(i) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #i "\n\t"
 #define AVX2(i)                                \
     "vpmaddubsw %%ymm14, %%ymm15, %%ymm12\n\t" \
     "vpaddw %%ymm12, %%ymm" #i ", %%ymm" #i "\n\t"
@@ -51,6 +53,22 @@ __attribute__((target("avx512f"))) static void run_bf16(void)
     __asm__ volatile("vzeroupper");
 }
 
+__attribute__((target("avx512f"))) static void run_fma512(void)
+{
+    __asm__ volatile("vzeroall" : : : CLOBBERS);
+    for (int i = 0; i < ROUNDS; i++)
+        __asm__ volatile(TWELVE(FMA512) : : : CLOBBERS);
+    __asm__ volatile("vzeroupper");
+}
+
+__attribute__((target("fma"))) static void run_fma256(void)
+{
+    __asm__ volatile("vzeroall" : : : CLOBBERS);
+    for (int i = 0; i < ROUNDS; i++)
+        __asm__ volatile(TWELVE(FMA256) : : : CLOBBERS);
+    __asm__ volatile("vzeroupper");
+}
+
 __attribute__((target("avx2"))) static void run_avx2(void)
 {
     for (int i = 0; i < ROUNDS; i++)
@@ -60,9 +78,20 @@ __attribute__((target("avx2"))) static void run_avx2(void)
 
 bool probe_has(enum probe_dot kind)
 {
-    return kind == PROBE_VNNI   ? __builtin_cpu_supports("avx512vnni")
-           : kind == PROBE_AVX2 ? __builtin_cpu_supports("avx2")
-                                : __builtin_cpu_supports("avx512bf16");
+    switch (kind) {
+    case PROBE_VNNI:
+        return __builtin_cpu_supports("avx512vnni");
+    case PROBE_AVX2:
+        return __builtin_cpu_supports("avx2");
+    case PROBE_BF16:
+        return __builtin_cpu_supports("avx512bf16");
+    case PROBE_FMA512:
+        return __builtin_cpu_supports("avx512f");
+    case PROBE_FMA256:
+        return __builtin_cpu_supports("fma");
+    default:
+        return false;
+    }
 }
 
 double probe_dot(enum probe_dot kind)
@@ -70,7 +99,8 @@ double probe_dot(enum probe_dot kind)
     static const struct {
         void (*run)(void);
         int products; /* of one instruction, or two */
-    } dot[PROBE_DOTS] = {{run_vnni, 64}, {run_avx2, 32}, {run_bf16, 32}};
+    } dot[PROBE_DOTS] = {
+        {run_vnni, 64}, {run_avx2, 32}, {run_bf16, 32}, {run_fma512, 16}, {run_fma256, 8}};
     if (!probe_has(kind))
         return 0;
     dot[kind].run();

@@ -10,9 +10,11 @@
 #define PROBE_COLD_BYTES ((size_t)160 << 20)
 
 enum probe_dot {
-    PROBE_VNNI, /* vpdpbusd, 512 bits wide */
-    PROBE_AVX2, /* vpmaddubsw, vpaddw: the least that such a sum takes without VNNI */
-    PROBE_BF16, /* vdpbf16ps, 512 bits wide */
+    PROBE_VNNI,   /* vpdpbusd, 512 bits wide */
+    PROBE_AVX2,   /* vpmaddubsw, vpaddw: the least that such a sum takes without VNNI */
+    PROBE_BF16,   /* vdpbf16ps, 512 bits wide */
+    PROBE_FMA512, /* vfmadd231ps, 512 and 256 bits wide */
+    PROBE_FMA256,
     PROBE_DOTS
 };
 

@@ -134,13 +134,16 @@ SIMD vf vf_fma(vf x, vf y, vf z)
     return vf_of(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
 }
 
-/* sum + x * *factor, as vf_fma; as the instruction that adds to its register: others take one
- * register more, which loops that fill them all have not got. */
+/* sum + x * *factor, as vf_fma. These are the instructions that take the fewest registers:
+ * left to choose, compilers take some that loops full of sums have not got. */
 SIMD vf vf_add_times(vf sum, vf x, const float *factor)
 {
-    __m256 f = _mm256_set1_ps(*factor);
-    __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum.a) : "x"(x.a), "x"(f));
-    __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum.b) : "x"(x.b), "x"(f));
+    __m256 f;
+    __asm__("vbroadcastss %5, %2\n\t"
+            "vfmadd231ps %2, %3, %0\n\t"
+            "vfmadd231ps %2, %4, %1"
+            : "+x"(sum.a), "+x"(sum.b), "=&x"(f)
+            : "x"(x.a), "x"(x.b), "m"(*factor));
     return sum;
 }
 
