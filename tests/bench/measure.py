@@ -8,8 +8,9 @@ import sys
 
 from builds import BENCH, BUILD, python_of, say
 
-# Settings of llama.cpp that go on after the first round: those this close to its best.
-CLOSE, MOST = 0.85, 3
+# Settings of llama.cpp that go on after the first round, of each build: those this close to
+# its best.
+CLOSE, MOST = 0.85, 2
 
 
 @dataclasses.dataclass
@@ -18,6 +19,7 @@ class Run:
     round: int
     case: object  # None: the ceilings
     engine: str
+    build: str  # of llama.cpp
     setting: str
     metrics: dict
     load: float
@@ -25,7 +27,7 @@ class Run:
 
 
 def label(setting):
-    return " ".join(f"{key}={value}" for key, value in setting.items())
+    return " ".join(f"{key}={value}" for key, value in setting.items() if key != "build")
 
 
 def processor_time():
@@ -39,12 +41,32 @@ def better(case, metrics):
     return 1 / metrics["first_token_s"] if case.workload == "start" else metrics["tokens_s"]
 
 
+def build_of(case, setting):
+    return setting.get("build", case.build)
+
+
+def by_build(case, tried):
+    """Of (value, setting), best first."""
+    found = {}
+    for value, setting in sorted(tried, key=lambda pair: -pair[0]):
+        found.setdefault(build_of(case, setting), []).append((value, setting))
+    return found
+
+
+def close_to_best(case, tried):
+    """The settings that later rounds are worth."""
+    if case.workload == "start":
+        return [setting for _, setting in tried]
+    return [setting for of_build in by_build(case, tried).values()
+            for value, setting in of_build[:MOST] if value >= CLOSE * of_build[0][0]]
+
+
 class Measure:
     def __init__(self, library, threads):
         self.library, self.threads = library, threads
         self.runs = []
 
-    def child(self, number, case, engine, setting, command):
+    def child(self, number, case, engine, build, setting, command):
         load, (stolen, total) = os.getloadavg()[0], processor_time()
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
         if done.returncode:
@@ -57,38 +79,39 @@ class Measure:
         metrics = {key: row[key] for key in keys if key in row}
         if "median" in row:
             metrics["tokens_s"] = row["median"]
-        self.runs.append(Run(number, case, engine, setting, metrics, load,
+        self.runs.append(Run(number, case, engine, build, setting, metrics, load,
                              100 * (after - stolen) / max(total_after - total, 1)))
         return metrics
 
     def ceilings(self, number):
-        return self.child(number, None, "ceilings", "", [BUILD / "bin" / "ceilings", self.threads])
+        command = [BUILD / "bin" / "ceilings", self.threads]
+        return self.child(number, None, "ceilings", "", "", command)
 
     def ours(self, number, case):
         command = [BUILD / "bin" / "serve", self.library, case.model, case.workload,
                    *case.arguments(self.threads), f"isa={case.isa}"]
         if case.workload != "start":
             command.append("rounds=1")
-        return self.child(number, case, "inflight", "", command)
+        return self.child(number, case, "inflight", "", "", command)
 
     def rival(self, number, case, setting):
         given = [f"{key}={value}" for key, value in setting.items() if key != "build"]
-        command = [python_of(setting.get("build", case.build)), BENCH / "rival.py", case.model,
-                   case.workload, *case.arguments(self.threads), *given]
-        return better(case, self.child(number, case, "llama.cpp", label(setting), command))
+        build = build_of(case, setting)
+        command = [python_of(build), BENCH / "rival.py", case.model, case.workload,
+                   *case.arguments(self.threads), *given]
+        return better(case, self.child(number, case, "llama.cpp", build, label(setting), command))
 
     def try_settings(self, case, quick, blas):
-        """The first round of llama.cpp: (value, setting), best first."""
+        """The first round of llama.cpp: (value, setting)."""
         tried = [(self.rival(0, case, s), s) for s in ({"flash": 1}, {"flash": 0})]
         base = max(tried, key=lambda pair: pair[0])[1]
-        tried += [(self.rival(0, case, s), s) for s in
-                  ({**base, **more} for more in case.variations(self.threads, quick, blas))]
-        return sorted(tried, key=lambda pair: -pair[0])
+        return tried + [(self.rival(0, case, s), s) for s in
+                        ({**base, **more} for more in case.variations(self.threads, quick, blas))]
 
     def rounds(self, cases, count, quick, blas):
         """Every round: the ceilings, then each case on ours and on llama.cpp. The first round
-        tries all its settings, later ones those that came close to the best; all of them where
-        time and memory may each have a best one."""
+        tries all its settings, later ones those that came close to the best of their build; all
+        of them where time and memory may each have a best one."""
         left = {}
         for number in range(count):
             probes = self.ceilings(number)
@@ -99,28 +122,32 @@ class Measure:
                 mine = better(case, self.ours(number, case))
                 if number == 0:
                     tried = self.try_settings(case, quick, blas)
-                    enough = 0 if case.workload == "start" else CLOSE * tried[0][0]
-                    most = len(tried) if case.workload == "start" else MOST
-                    left[case] = [s for value, s in tried[:most] if value >= enough]
+                    left[case] = close_to_best(case, tried)
                 else:
                     tried = [(self.rival(number, case, s), s) for s in left[case]]
-                say(f"  {case.name:24} {mine / max(value for value, _ in tried):6.2f} x the best "
-                    f"of {len(tried)} settings of llama.cpp")
+                ratios = (f"{mine / max(value for value, _ in of_build):6.2f} x {build}"
+                          for build, of_build in by_build(case, tried).items())
+                say(f"  {case.name:24} {', '.join(ratios)}; {len(tried)} settings of llama.cpp")
 
-    def series(self, case, engine, key):
+    def series(self, case, engine, key, build=""):
         """Values by setting, in the order of rounds."""
         found = {}
         for run in self.runs:
-            if run.case == case and run.engine == engine:
+            if (run.case, run.engine, run.build) == (case, engine, build):
                 found.setdefault(run.setting, []).append((run.round, run.metrics[key]))
         return found
 
     def probes(self):
         return {run.round: run.metrics for run in self.runs if run.engine == "ceilings"}
 
-    def best(self, case, key, larger):
+    def builds(self, case):
+        """Those of llama.cpp that ran the case, its own first."""
+        return list(dict.fromkeys(run.build for run in self.runs
+                                  if run.case == case and run.engine == "llama.cpp"))
+
+    def best(self, case, key, larger, build):
         """llama.cpp's values with the setting of the best median, of those in every round."""
-        found = self.series(case, "llama.cpp", key)
+        found = self.series(case, "llama.cpp", key, build)
         most = max(len(values) for values in found.values())
         sign = 1 if larger else -1
         setting = max((s for s in found if len(found[s]) == most),

@@ -3,21 +3,30 @@ import csv
 import dataclasses
 import statistics
 
+from builds import BLAS, NATIVE
+
+
+@dataclasses.dataclass
+class Rival:
+    """A build of llama.cpp with the best of its settings."""
+    values: list
+    setting: str
+    of: float = 0  # fraction of the ceiling, 0: there is none
+
 
 @dataclasses.dataclass
 class Row:
     workload: str
     unit: str
     ours: list
-    rival: list
-    setting: str
+    own: Rival  # as pip installs it, or for fewer instructions where ours is restricted
+    blas: Rival  # compiled with OpenBLAS; None: was not measured
     larger: bool  # is better
-    ours_of: float = 0  # fraction of the ceiling, 0: there is none
-    rival_of: float = 0
+    ours_of: float = 0
 
-    def ratio(self):
+    def ratio(self, rival):
         """How many times better ours is, of the medians."""
-        ratio = statistics.median(self.ours) / statistics.median(self.rival)
+        ratio = statistics.median(self.ours) / statistics.median(rival.values)
         return ratio if self.larger else 1 / ratio
 
 
@@ -30,14 +39,19 @@ def fraction(case, values, probes, costs):
 
 def row(measure, costs, case, key, unit, name, factor=1.0, larger=True):
     mine = measure.series(case, "inflight", key)[""]
-    setting, theirs = measure.best(case, key, larger)
-    if case.isa == "avx2" and case.build != "avx2":
-        setting += ", and AVX-512"
     probes = measure.probes()
-    rate = key == "tokens_s"
-    return Row(name, unit, [v * factor for _, v in mine], [v * factor for _, v in theirs], setting,
-               larger, fraction(case, mine, probes, costs) if rate else 0,
-               fraction(case, theirs, probes, costs) if rate else 0)
+
+    def of(values):
+        return fraction(case, values, probes, costs) if key == "tokens_s" else 0
+
+    rivals = {}
+    for build in measure.builds(case):
+        setting, values = measure.best(case, key, larger, build)
+        if case.isa == "avx2" and build == NATIVE:
+            setting += ", and AVX-512"
+        rivals[build] = Rival([v * factor for _, v in values], setting, of(values))
+    return Row(name, unit, [v * factor for _, v in mine], rivals[case.build], rivals.get(BLAS),
+               larger, of(mine))
 
 
 def rows(measure, costs, cases, shapes):
@@ -67,12 +81,15 @@ def percent(x):
 
 
 def markdown(table):
-    lines = ["| workload | unit | Inflight | llama.cpp | ratio | of the ceiling | llama.cpp's | "
-             "its settings |", "|---|---|---|---|---|---|---|---|"]
+    head = ["workload", "unit", "Inflight", "of the ceiling", "llama.cpp", "of the ceiling",
+            "ratio", "its settings", "with OpenBLAS", "ratio", "its settings"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for r in table:
-        lines.append(f"| {r.workload} | {r.unit} | {spread(r.ours)} | {spread(r.rival)} | "
-                     f"{r.ratio():.2f} | {percent(r.ours_of)} | {percent(r.rival_of)} | "
-                     f"{r.setting} |")
+        cells = [r.workload, r.unit, spread(r.ours), percent(r.ours_of), spread(r.own.values),
+                 percent(r.own.of), f"{r.ratio(r.own):.2f}", r.own.setting]
+        cells += ([spread(r.blas.values), f"{r.ratio(r.blas):.2f}", r.blas.setting] if r.blas
+                  else ["-"] * 3)
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -100,23 +117,30 @@ def conditions(measure, versions, costs, cases):
 def write_csv(path, table):
     with open(path, "w", newline="") as f:
         out = csv.writer(f)
-        out.writerow(["workload", "unit", "ours", "ours_min", "ours_max", "llama_cpp",
-                      "llama_cpp_min", "llama_cpp_max", "ratio", "ours_of_ceiling",
-                      "llama_cpp_of_ceiling", "llama_cpp_settings"])
+        names = [name + part for name in ("ours", "llama_cpp", "openblas")
+                 for part in ("", "_min", "_max", "_of_ceiling")]
+        out.writerow(["workload", "unit", *names, "ratio", "ratio_openblas", "settings",
+                      "settings_openblas"])
         for r in table:
-            out.writerow([r.workload, r.unit, *(round(f(v), 3) for v in (r.ours, r.rival)
-                                                for f in (statistics.median, min, max)),
-                          round(r.ratio(), 3), round(r.ours_of, 3), round(r.rival_of, 3),
-                          r.setting])
+            rivals = [r.own, r.blas] if r.blas else [r.own]
+            figures = [f(values) for values, of in
+                       ((r.ours, r.ours_of), *((v.values, v.of) for v in rivals))
+                       for f in (statistics.median, min, max, lambda _, of=of: of)]
+            figures += [""] * (len(names) - len(figures))
+            ratios = [r.ratio(v) for v in rivals] + [""] * (2 - len(rivals))
+            out.writerow([r.workload, r.unit, *(round(x, 3) if x != "" else x
+                                                for x in figures + ratios),
+                          r.own.setting, r.blas.setting if r.blas else ""])
 
 
 def write_runs(path, measure):
     """Every process there was, with the load before it and the steal during it."""
     with open(path, "w", newline="") as f:
         out = csv.writer(f)
-        out.writerow(["round", "workload", "engine", "settings", "metric", "value", "load",
+        out.writerow(["round", "workload", "engine", "build", "settings", "metric", "value", "load",
                       "steal_percent"])
         for r in measure.runs:
             for key, value in r.metrics.items():
                 out.writerow([r.round + 1, r.case.name if r.case else "ceilings", r.engine,
-                              r.setting, key, value, round(r.load, 2), round(r.steal, 2)])
+                              r.build, r.setting, key, value, round(r.load, 2),
+                              round(r.steal, 2)])

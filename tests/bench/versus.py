@@ -7,8 +7,9 @@ of what the machine could do in the same round.
 
 llama-cpp-python is compiled into build/bench-venv on first use (BENCH_NO_VENV=1: that of this
 Python). For each case llama.cpp may choose its settings: the first round tries flash attention
-on and off, repacked weights or not, sizes of a step, one thread less, and OpenBLAS if it has been
-compiled with it; those within 15 % of the best go on, and the best median counts.
+on and off, repacked weights or not, sizes of a step, one thread less; those within 15 % of the
+best go on, and the best median counts. Compiled with OpenBLAS, if it has been, it stands in
+columns of its own.
 """
 import argparse
 import os
@@ -55,7 +56,7 @@ def arguments():
     parser.add_argument("--avx2-rival", action="store_true",
                         help="compile llama.cpp for AVX2 alone as well, once")
     parser.add_argument("--blas-rival", action="store_true",
-                        help="compile it with OpenBLAS as well, once, and let it choose that")
+                        help="compile it with OpenBLAS as well, once")
     args = parser.parse_args()
     if bool(args.model) == bool(args.shapes):
         parser.error("either MODEL or --shapes")
