@@ -83,22 +83,35 @@ static struct tile_kernel find_kernel(const struct pass *pass, const struct line
     }
 }
 
-/* Tiles [tile, tile + n) of a part, times block b, into out. n is 1 or kernel->tiles. */
-static void run_kernel(const struct pass *pass, const struct linear_part *part,
-                       const struct tile_kernel *kernel, int tile, int n, int b, float *out)
+/* A part at work on one block. */
+struct side {
+    struct tile_kernel kernel;
+    struct tile_job job;
+    _Alignas(LINE_BYTES) float out[TILE_FLOATS];
+};
+
+static void open_side(struct side *side, const struct pass *pass, const struct linear_part *part,
+                      int b)
 {
-    struct tile_job job = {
+    int index = ISA_FN(width_index)(pass->in.n - b * BLOCK_COLUMNS);
+    int width = ISA_FN(width_at)(index);
+    side->kernel = find_kernel(pass, part, index);
+    side->job = (struct tile_job){
         .bytes = part_tile_bytes(part),
         .K = part->weight->K,
         .layout = (enum layout)part->weight->layout,
-        .width_index = ISA_FN(width_index)(pass->in.n - b * BLOCK_COLUMNS),
-        .out = out,
+        .width_index = index,
+        .inputs = block_of(&pass->in, part_inputs(part, pass->float_inputs), b, width),
+        .out = side->out,
         .cold = b % CHUNK_BLOCKS == 0, /* later blocks of a chunk find the tiles in a cache */
     };
-    int width = ISA_FN(width_at)(job.width_index);
-    job.tile = (const uint8_t *)part->weight->data + (size_t)tile * job.bytes;
-    job.inputs = block_of(&pass->in, part_inputs(part, pass->float_inputs), b, width);
-    (n == 1 ? kernel->one : kernel->many)(&job);
+}
+
+/* Tiles [tile, tile + n) of the part: one, or as many as its kernel takes. */
+static void run_side(struct side *side, const struct linear_part *part, int tile, int n)
+{
+    side->job.tile = (const uint8_t *)part->weight->data + (size_t)tile * side->job.bytes;
+    (n == 1 ? side->kernel.one : side->kernel.many)(&side->job);
 }
 
 static vf load_rows(const float *p, int rows)
@@ -143,23 +156,22 @@ static void finish_tile(const struct pass *pass, const struct linear_part *part,
 /* Tiles [first, last) of part p times block b. */
 static void run_tiles(const struct pass *pass, int p, int first, int last, int b)
 {
-    _Alignas(LINE_BYTES) float out[2][TILE_FLOATS];
     const struct linear_part *part = &pass->product->part[p];
     const bool gated = pass->product->epilogue == EPILOGUE_GLU_SILU;
-    int index = ISA_FN(width_index)(pass->in.n - b * BLOCK_COLUMNS);
-    size_t tile_floats = (size_t)ISA_FN(width_at)(index) * PACKED_ROWS;
-    struct tile_kernel kernel = find_kernel(pass, part, index), other = kernel;
+    struct side side, gate;
+    open_side(&side, pass, part, b);
     if (gated)
-        other = find_kernel(pass, part + 1, index);
-    int step = kernel.tiles == other.tiles ? kernel.tiles : 1;
+        open_side(&gate, pass, part + 1, b);
+    int step = !gated || gate.kernel.tiles == side.kernel.tiles ? side.kernel.tiles : 1;
+    size_t tile_floats = (size_t)ISA_FN(width_at)(side.job.width_index) * PACKED_ROWS;
     for (int tile = first, n; tile < last; tile += n) {
         n = last - tile < step ? 1 : step;
-        run_kernel(pass, part, &kernel, tile, n, b, out[0]);
+        run_side(&side, part, tile, n);
         if (gated)
-            run_kernel(pass, part + 1, &other, tile, n, b, out[1]);
+            run_side(&gate, part + 1, tile, n);
         for (int i = 0; i < n; i++)
-            finish_tile(pass, part, tile + i, b, out[0] + (size_t)i * tile_floats,
-                        gated ? out[1] + (size_t)i * tile_floats : NULL);
+            finish_tile(pass, part, tile + i, b, side.out + (size_t)i * tile_floats,
+                        gated ? gate.out + (size_t)i * tile_floats : NULL);
     }
 }
 
