@@ -3,8 +3,8 @@
  *   ceilings [threads] [repetitions]
  *
  * read_gbs: memory of which every thread reads a part of its own; vnni_gops, avx2_gops,
- * bf16_gops, fma512_gops, fma256_gops: see probe.h, null where the processor has none. Each is the median of the
- * repetitions, which take turns. */
+ * bf16_gops, fma512_gops, fma256_gops: see probe.h, null where the processor has none. Each is
+ * the median of the repetitions, which take turns. */
 #include "probe.h"
 
 #include <pthread.h>
