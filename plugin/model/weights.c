@@ -2,6 +2,7 @@
 
 #include "rope.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -235,12 +236,48 @@ static int32_t load_item(const struct weight_item *item, const struct weights_so
     return INFLIGHT_OK;
 }
 
+/* Where memory is slow to come, as in virtual machines, it comes to all lanes at once, piece by
+ * piece: while they pack, one lane would get the next large page and the others wait for it. */
+#define TOUCH_BYTES  4096               /* at most a page */
+#define TOUCH_PIECE  ((size_t)2 << 20)  /* at least a large one */
+#define TOUCH_WINDOW ((size_t)64 << 20) /* at once, so that loading can be stopped */
+
+struct touch {
+    volatile char *memory;
+    size_t bytes;
+    _Atomic size_t taken;
+};
+
+static int touch_body(struct lane *lane, void *arg)
+{
+    struct touch *touch = arg;
+    (void)lane;
+    for (size_t at; (at = atomic_fetch_add(&touch->taken, TOUCH_PIECE)) < touch->bytes;)
+        for (size_t end = MIN(at + TOUCH_PIECE, touch->bytes); at < end; at += TOUCH_BYTES)
+            touch->memory[at] = 0;
+    return 0;
+}
+
+/* The memory from *touched on, at least up to the end of the item. */
+static void touch_for(const struct weights *w, const struct weight_item *item,
+                      const struct weights_source *source, size_t *touched)
+{
+    while (*touched < item->offset + item->bytes) {
+        struct touch touch = {.memory = (char *)w->memory + *touched,
+                              .bytes = MIN(TOUCH_WINDOW, w->bytes - *touched)};
+        source->backend->run(source->device, touch_body, &touch);
+        *touched += touch.bytes;
+    }
+}
+
 static int32_t load_items(struct weights *w, const struct weights_source *source,
                           struct buf *scratch, struct err *err)
 {
     uint64_t done = 0;
+    size_t touched = 0;
     for (int32_t i = 0; i < w->n_item; i++) {
         const struct weight_item *item = &w->item[i];
+        touch_for(w, item, source, &touched);
         if (!item->tensor) {
             memcpy(*(float **)item->target, source->freq, item->bytes);
             continue;

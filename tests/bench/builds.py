@@ -11,11 +11,13 @@ import venv
 BENCH = pathlib.Path(__file__).resolve().parent
 BUILD = BENCH.parents[1] / "build"
 PACKAGE = "llama-cpp-python==0.3.36"
-NATIVE, AVX2, BLAS = "native", "avx2", "blas"
+NATIVE, AVX2, PLAIN, BLAS = "native", "avx2", "plain", "blas"
 CMAKE_ARGS = {
     NATIVE: "",
     AVX2: "-DGGML_NATIVE=OFF -DGGML_AVX512=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON "
           "-DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF",
+    PLAIN: "-DGGML_NATIVE=OFF -DGGML_SSE42=OFF -DGGML_AVX=OFF -DGGML_AVX2=OFF -DGGML_BMI2=OFF "
+           "-DGGML_FMA=OFF -DGGML_F16C=OFF -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF",
     BLAS: "-DGGML_BLAS=ON -DGGML_BLAS_VENDOR=OpenBLAS -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF",
 }
 FTYPE = {"Q8_0": 7, "Q4_K_M": 15}  # llama.cpp's numbers of whole-model formats

@@ -47,9 +47,9 @@ class Case:
         return fewer + more + products
 
 
-def of_model(model, avx2_build, quick):
-    """The cases of make bench-versus. avx2_build: llama.cpp to compare our AVX2 kernels with,
-    None: they are not measured apart."""
+def of_model(model, isa_builds, quick):
+    """The cases of make bench-versus. isa_builds: the llama.cpp to compare our kernels of an
+    instruction set with, of those that are measured apart."""
     length = 256 if quick else 512
     decode = {"workload": "decode", "generate": 32 if quick else 128}
     prefill = {"workload": "prefill", "prompt": length, "generate": 1}
@@ -59,10 +59,10 @@ def of_model(model, avx2_build, quick):
     for form in FORMS:
         cases += [Case(f"decode, {form}", model, form=form, **decode),
                   Case(f"prefill {length}, {form}", model, form=form, **prefill)]
-    if avx2_build:
-        kind = {"isa": "avx2", "build": avx2_build}
-        cases += [Case("decode, AVX2", model, **kind, **decode),
-                  Case(f"prefill {length}, AVX2", model, **kind, **prefill)]
+    for isa, build in isa_builds.items():
+        kind = {"isa": isa, "build": build}
+        cases += [Case(f"decode, {isa}", model, **kind, **decode),
+                  Case(f"prefill {length}, {isa}", model, **kind, **prefill)]
     return cases + [Case("start", model, "start", generate=decode["generate"])]
 
 
@@ -103,7 +103,8 @@ class Costs:
         """Tokens/s if every step took as long as reading the weights once, or as its products of
         8 bits, whichever is longer; None where there is no such ceiling."""
         size, layers, head, _ = self.of(case.model)
-        dot = probes["avx2_gops"] if case.isa == "avx2" else probes["vnni_gops"] or probes["avx2_gops"]
+        dot = {"avx2": probes["avx2_gops"], "plain": None}.get(
+            case.isa, probes["vnni_gops"] or probes["avx2_gops"])
         if not dot or case.workload == "start":
             return None
 

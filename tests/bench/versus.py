@@ -55,6 +55,8 @@ def arguments():
     parser.add_argument("--plot", type=pathlib.Path, help="PNG of the ratios; needs --csv")
     parser.add_argument("--avx2-rival", action="store_true",
                         help="compile llama.cpp for AVX2 alone as well, once")
+    parser.add_argument("--plain-rival", action="store_true",
+                        help="compile it for plain x86-64 as well, once")
     parser.add_argument("--blas-rival", action="store_true",
                         help="compile it with OpenBLAS as well, once")
     args = parser.parse_args()
@@ -74,8 +76,13 @@ def choose(args, python):
     if args.shapes:
         found = workloads.of_shapes(args.shapes, args.quick)
     else:
-        avx2 = builds.AVX2 if args.avx2_rival or builds.is_made(builds.AVX2) else builds.NATIVE
-        found = workloads.of_model(args.model, avx2 if has_avx512() else None, args.quick)
+        made = {}
+        if has_avx512():
+            wanted = args.avx2_rival or builds.is_made(builds.AVX2)
+            made["avx2"] = builds.AVX2 if wanted else builds.NATIVE
+        if args.plain_rival or builds.is_made(builds.PLAIN):
+            made["plain"] = builds.PLAIN
+        found = workloads.of_model(args.model, made, args.quick)
     found = [case for case in found if args.only.lower() in case.name.lower()]
     if not found:
         sys.exit(f"no case has {args.only} in its name")
