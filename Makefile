@@ -15,7 +15,7 @@ Q       := $(if $(V),,@)
 WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
 CFLAGS  ?= -O2 -g
 BASE    := -std=c11 -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off \
-           -fno-strict-aliasing -DINFLIGHT_BUILD $(if $(BF16),-DBF16_BY_FMA) -DINFLIGHT_VERSION='"$(VERSION)"'
+           -fno-strict-aliasing -DINFLIGHT_BUILD -DINFLIGHT_VERSION='"$(VERSION)"'
 OLD     := $(if $(SAN),,-include plugin/base/glibc.h)
 # Sanitizers: kernels that are not copied for each shape, see simd.h.
 ALL_C   := $(BASE) $(OLD) $(WARN) $(CFLAGS) $(SAN) $(if $(SAN),-DONE_COPY)
@@ -35,15 +35,23 @@ ISA_avx2   := -DISA=avx2 -DISA_AVX2=1 -mavx2 -mfma -mf16c
 ISA_avx512 := -DISA=avx512 -DISA_AVX512=1 -mavx512f -mavx512bw -mavx512vl -mavx512dq \
               -mavx512vnni -mfma -mf16c
 
-# BF16=fma: what the BF16 instruction means in place of it, to test its kernels without.
 ISA_avx512bf16 := $(subst AVX512,AVX512BF16,$(subst =avx512 ,=avx512bf16 ,$(ISA_avx512))) \
-                  $(if $(BF16),,-mavx512bf16)
+                  -mavx512bf16
+
+# EMULATE: flags for what this processor has, in place of a set's own; what it lacks is done
+# by what it means, see emulate.h. To test the kernels of sets without such a processor.
+# Not copied for each shape: there a compiler takes minutes over it.
+ifneq ($(EMULATE),)
+EMULATED := $(EMULATE) -DONE_COPY -Wno-psabi -include tests/op/emulate.h
+$(foreach i,$(filter-out plain,$(ISAS)),$(eval ISA_$(i) := $(filter -D%,$(ISA_$(i))) $(EMULATED)))
+endif
 
 # These are shared with avx512.
 TILES_avx512bf16 := kernels/cpu/isa/tile_int8.c kernels/cpu/isa/tile_float.c
 
 SRC     := $(sort $(wildcard plugin/*.c plugin/*/*.c plugin/*/*/*.c quant/*.c kernels/*.c \
                              kernels/cpu/*.c))
+SRC     := $(if $(EMULATE),$(SRC:kernels/cpu/cpuid.c=tests/op/emulate.c),$(SRC))
 ISA_SRC := $(sort $(wildcard kernels/cpu/isa/*.c))
 # What takes longest to compile comes first.
 OBJ     := $(foreach i,$(ISAS),$(patsubst %.c,$(BUILD)/obj/%.$(i).o, \
@@ -214,13 +222,15 @@ sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(LIB) $(VALIDATOR) $(TINY) $(FAMILIES) $(LO
 sanitized-threads: $(TSAN_TESTS) $(LIB) $(VALIDATOR) $(TINY)
 	@BUILD=$(BUILD) tests/run.sh $(TSAN_TESTS) $(SAN_VALIDATOR)
 
-bf16: ## run the tests of the BF16 kernels on a processor with AVX-512 but without BF16
-	@mkdir -p $(BUILD)/models $(BUILD)-bf16 && ln -sfn $(abspath $(BUILD))/models $(BUILD)-bf16/models
-	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-bf16 BF16=fma bf16-run
+emulated: ## run the kernels' tests with every instruction set, what this processor lacks emulated
+	@tests/deps.sh emulated
+	@mkdir -p $(BUILD)/models $(BUILD)-emulated
+	@ln -sfn $(abspath $(BUILD))/models $(BUILD)-emulated/models
+	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-emulated EMULATE=-march=native emulated-run
 
-BF16_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(OP_SRC) tests/model/families.c)
-bf16-run: $(BF16_TESTS) $(FAMILIES)
-	@BUILD=$(BUILD) tests/run.sh $(BF16_TESTS)
+EMULATED_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(OP_SRC) tests/model/families.c)
+emulated-run: $(EMULATED_TESTS) $(FAMILIES)
+	@BUILD=$(BUILD) tests/run.sh $(EMULATED_TESTS)
 
 CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/abi/imports.sh $(LIB)" \
           "tests/abi/abidiff.sh $(LIB)" tests/abi/layout_bindings.py tests/lint.sh \
@@ -236,7 +246,7 @@ check-run:
 
 check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE)
 
-check-long: check bf16 asan tsan fuzz figures-build ## check, sanitizers, fuzzing, figures, the validator on the test model
+check-long: check emulated asan tsan fuzz figures-build ## check, sanitizers, fuzzing, figures, the validator on the test model
 	@BUILD=$(BUILD) CC=$(CC) tests/run.sh "tests/bench/figures.py $(BUILD)" "$(VALIDATOR) --cycles 100 $(LIB) --model $(MODEL)"
 
 # Coverage-guided, with clang's libFuzzer; new inputs, and those that fail, stay under $(BUILD).
@@ -365,13 +375,13 @@ install: $(LIB) ## install library, header and host bindings under PREFIX
 	install -m 644 $(wildcard hostapi/*.*) $(DESTDIR)$(PREFIX)/share/inflight/hostapi/
 
 clean: ## remove everything built
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-emulated
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
 .PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
-        sanitized-threads bf16 bf16-run fuzz fuzz-run lint bench bench-kernels bench-versus \
+        sanitized-threads emulated emulated-run fuzz fuzz-run lint bench bench-kernels bench-versus \
         bench-shapes bench-scaling figures figures-build validator install clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing, or says how: tests/deps.sh build|demo|check|lint|figures|fuzz|bench
+# Installs what is missing, or says how: tests/deps.sh build|demo|check|emulated|lint|figures|fuzz|bench
 # As root through apt; otherwise prints the one command to run and fails. When nothing is
 # missing it takes a few hundredths of a second, since make demo and make check begin with it.
 set -euo pipefail
@@ -10,11 +10,12 @@ build) ;;
 demo)  want+=(python3 python3-pip) ;;
 check) want+=(python3 python3-pip binutils abigail-tools g++ clang-format-14 locales luajit
               mono-mcs mono-runtime) ;;
+emulated) want+=(python3 libsimde-dev) ;;
 bench) want+=(python3 python3-pip python3-venv g++) ;;
 lint)  want+=(clang-14 clang-format-14 clang-tidy-14 cppcheck) ;;
 figures) want+=(python3 valgrind) ;;
 fuzz)  want+=(clang libclang-rt-14-dev) ;;
-*)     echo "usage: $0 build|demo|check|lint|figures|fuzz|bench" >&2; exit 2 ;;
+*)     echo "usage: $0 build|demo|check|emulated|lint|figures|fuzz|bench" >&2; exit 2 ;;
 esac
 
 on_path() {
@@ -26,6 +27,10 @@ linkable() {
     [[ $("${CC:-gcc}" -print-file-name="$1" 2>/dev/null) == /* ]]
 }
 
+included() {
+    "${CC:-gcc}" -fsyntax-only -x c -include "$1" /dev/null 2>/dev/null
+}
+
 # What the package is wanted for, from wherever it came.
 have() {
     case "$1" in
@@ -35,6 +40,7 @@ have() {
     libpcre2-dev)    linkable libpcre2-8.a ;;
     libutf8proc-dev) linkable libutf8proc.a ;;
     libclang-rt-14-dev) CC=clang linkable libclang_rt.fuzzer-x86_64.a ;;
+    libsimde-dev)    included simde/x86/avx512/dpbf16.h ;;
     python3-pip)     python3 -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("pip"))' 2>/dev/null ;;
     python3-venv)    python3 -c 'import ensurepip' 2>/dev/null ;;
     binutils)        on_path readelf ;;

@@ -47,10 +47,8 @@ enum isa cpu_best(void)
     if ((states & STATE_ZMM) != STATE_ZMM || (ebx & EBX7_FOR_AVX512) != EBX7_FOR_AVX512 ||
         !(ecx & ECX7_AVX512VNNI))
         return ISA_ID_AVX2;
-#ifndef BF16_BY_FMA
     if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) || !(eax & EAX71_AVX512BF16))
         return ISA_ID_AVX512;
-#endif
     return ISA_ID_AVX512BF16;
 }
 

@@ -19,7 +19,7 @@ static const struct {
     const char *name, *grain; /* of the file; of its row in families.json */
 } formats[] = {{"f32", "fine"}, {"f16", "coarse"}, {"bf16", "coarse"}, {"q8_0", "coarse"}};
 
-static const char *const isa_names[ISA_COUNT] = {"", "plain", "avx2", "avx512"};
+static const char *const isa_names[ISA_COUNT] = {"", "plain", "avx2", "avx512", "avx512bf16"};
 
 /* What is known of one family with the weights of one format. */
 struct known {
@@ -109,7 +109,7 @@ static void for_each(void (*what)(const struct known *known, int32_t isa))
 
 static void check_error(const struct known *known, int32_t isa, double error, double bound)
 {
-    printf("  %-12s %-4s %-6s error %.1e\n", known->family, known->format, isa_names[isa], error);
+    printf("  %-12s %-4s %-10s error %.1e\n", known->family, known->format, isa_names[isa], error);
     if (!(error < bound))
         t_fail(__FILE__, __LINE__, "%s %s %s: error %.2e, bound %.0e", known->family, known->format,
                isa_names[isa], error, bound);

@@ -184,12 +184,20 @@ TEST(backend, an_instruction_set_the_machine_lacks_is_named)
 
 TEST(backend, describes_itself)
 {
-    struct device_config config = small();
-    struct device *device;
-    config.isa = ISA_ID_PLAIN;
-    CHECK_EQ(cpu()->open(&config, &mem_system, &device, NULL), 0);
-    CHECK_TEXT(cpu()->describe(device), "cpu plain, 2 threads");
-    cpu()->close(device);
+    static const char *const name[ISA_COUNT] = {"", "plain", "avx2", "avx512-vnni",
+                                                "avx512-vnni-bf16"};
+    for (int isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) {
+        if (!cpu_can((enum isa)isa))
+            continue;
+        struct device_config config = small();
+        struct device *device;
+        char text[64];
+        config.isa = isa;
+        snprintf(text, sizeof text, "cpu %s, 2 threads", name[isa]);
+        CHECK_EQ(cpu()->open(&config, &mem_system, &device, NULL), 0);
+        CHECK_TEXT(cpu()->describe(device), text);
+        cpu()->close(device);
+    }
 }
 
 static int count_lanes(struct lane *lane, void *arg)

@@ -82,17 +82,11 @@ SIMD vf vf_bf16_odd(vi pairs)
 }
 
 #if DOT_PAIRS
-/* sum + a.odd b.odd, rounded, + a.even b.even, rounded: products are exact. The instruction
- * also takes subnormal numbers for zero. Without it, what it means: to test its kernels on
- * other processors. */
+/* sum + a.odd b.odd, rounded, + a.even b.even, rounded: products are exact. Subnormal
+ * numbers are taken for zero. */
 SIMD vf vf_dot_pairs(vf sum, vi a, vi b)
 {
-#if defined(__AVX512BF16__)
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-#else
-    sum = vf_fma(vf_bf16_odd(a), vf_bf16_odd(b), sum);
-    return vf_fma(vf_bf16_even(a), vf_bf16_even(b), sum);
-#endif
 }
 #endif
 

@@ -138,6 +138,7 @@ SIMD vf vf_fma(vf x, vf y, vf z)
  * left to choose, compilers take some that loops full of sums have not got. */
 SIMD vf vf_add_times(vf sum, vf x, const float *factor)
 {
+#if defined(__FMA__)
     __m256 f;
     __asm__("vbroadcastss %5, %2\n\t"
             "vfmadd231ps %2, %3, %0\n\t"
@@ -145,6 +146,9 @@ SIMD vf vf_add_times(vf sum, vf x, const float *factor)
             : "+x"(sum.a), "+x"(sum.b), "=&x"(f)
             : "x"(x.a), "x"(x.b), "m"(*factor));
     return sum;
+#else /* where intrinsics are emulated */
+    return vf_fma(x, vf_set1(*factor), sum);
+#endif
 }
 
 /* y where x is NaN */
@@ -364,6 +368,7 @@ SIMD vi vi_broadcast4(const int8_t *a)
 
 /* Sums as the instructions themselves: compilers take a chain of additions apart and compute
  * all its products first, which then wait in memory. */
+#if defined(__AVX2__)
 SIMD __m256i add_epi16(__m256i x, __m256i y)
 {
     __m256i sum;
@@ -377,6 +382,10 @@ SIMD __m256i add_epi32(__m256i x, __m256i y)
     __asm__("vpaddd %2, %1, %0" : "=x"(sum) : "%x"(x), "x"(y));
     return sum;
 }
+#else /* where intrinsics are emulated */
+#define add_epi16 _mm256_add_epi16
+#define add_epi32 _mm256_add_epi32
+#endif
 
 /* Signed: |w| times a with the sign of w. */
 SIMD vi vi_dot_begin(vi start, vi line, vi a, bool is_signed)

@@ -115,8 +115,12 @@ SIMD vf vf_fma(vf a, vf b, vf c)
  * it takes no register. */
 SIMD vf vf_add_times(vf sum, vf x, const float *factor)
 {
+#if defined(__AVX512F__)
     __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(x), "m"(*factor));
     return sum;
+#else /* where intrinsics are emulated */
+    return vf_fma(x, vf_set1(*factor), sum);
+#endif
 }
 
 /* b where a is NaN */
