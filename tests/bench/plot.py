@@ -33,7 +33,7 @@ def main():
     thin = [(i - 0.36, float(row["ratio_openblas"])) for i, row in enumerate(rows)
             if row["ratio_openblas"]]
     if thin:
-        bars = axes.barh(*zip(*thin), height=0.2, color=THIN, label="over OpenBLAS in it")
+        bars = axes.barh(*zip(*thin), height=0.2, color=THIN, label="the same, llama.cpp with OpenBLAS")
         axes.bar_label(bars, [f"{r:.2f}" for _, r in thin], padding=4, fontsize=8)
         axes.legend(frameon=False)
     axes.axvline(1, color=LINE, linewidth=1.2, linestyle=(0, (4, 3)))
