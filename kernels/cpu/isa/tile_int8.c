@@ -123,9 +123,9 @@ SIMD void dot_run(struct kind k, const struct group *g, struct run run,
     vi part[DOT_TILES][DOT_COLUMNS];
     DOT_UNROLL
     for (int j = run.first; j < run.last; j++) {
-        vi line[DOT_TILES];
+        vi line[DOT_TILES] = {group_line(k, g, 0, j)};
         UNROLL
-        for (int i = 0; i < k.tiles; i++)
+        for (int i = 1; i < k.tiles; i++)
             line[i] = group_line(k, g, i, j);
         UNROLL
         for (int c = 0; c < k.columns; c++) {
