@@ -125,7 +125,7 @@ SIMD void dot_run(struct kind k, const struct group *g, struct run run,
     for (int j = run.first; j < run.last; j++) {
         vi line[DOT_TILES] = {group_line(k, g, 0, j)};
         UNROLL
-        for (int i = 1; i < k.tiles; i++)
+        for (int i = 1; i < MIN(k.tiles, DOT_TILES); i++)
             line[i] = group_line(k, g, i, j);
         UNROLL
         for (int c = 0; c < k.columns; c++) {
@@ -220,6 +220,7 @@ SIMD void add_halves(struct kind k, const struct group *g, vf acc[DOT_TILES][DOT
 SIMD void fetch_ahead(struct kind k, const struct group *g)
 {
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
+    /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): a unit of integers has a pair */
     const size_t share = ROUND_UP(unit_bytes(k.data, k.scales) / pairs, LINE_BYTES);
     const uint8_t *p = g->unit + g->pair * share + FETCH_AHEAD;
     for (int i = 0; i < k.tiles; i++, p += g->bytes)
