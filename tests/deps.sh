@@ -27,6 +27,7 @@ linkable() {
     [[ $("${CC:-gcc}" -print-file-name="$1" 2>/dev/null) == /* ]]
 }
 
+# A header that the compiler finds.
 included() {
     "${CC:-gcc}" -fsyntax-only -x c -include "$1" /dev/null 2>/dev/null
 }

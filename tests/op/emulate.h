@@ -1,7 +1,7 @@
 /* Comes before the kernels of an instruction set in a build with EMULATE (see the Makefile):
  * intrinsics that the processor lacks become what they mean. SIMDe has that for most; here
- * is what its version 0.7.4 lacks of what the kernels use, or has with another rounding.
- * One that neither has does not compile. A lane i is 4 bytes, the first one is lane 0. */
+ * is what its version 0.7.4 lacks of what the kernels use, or has with another rounding
+ * (later versions have more). One that neither has does not compile. A lane is 4 bytes. */
 #pragma once
 
 #include <immintrin.h> /* first: SIMDe then takes these types for its own */
@@ -69,7 +69,8 @@ MEANING void meaning_mask_storeu(void *p, __mmask16 k, __m512 a)
         }
 }
 
-/* Each lane is one of the 4 of its quarter: lane j mod 4 is the one that bits 2j of which say. */
+/* Each lane becomes one of the 4 of its quarter, the i-th of them the one that the i-th pair
+ * of bits says. */
 MEANING __m512 meaning_permute(__m512 a, int which)
 {
     lanes_f32 r;
@@ -115,7 +116,13 @@ MEANING float meaning_reduce_max(__m512 a)
     return most;
 }
 
+#undef _mm512_maskz_loadu_ps
+#undef _mm512_mask_storeu_ps
 #undef _mm512_permute_ps
+#undef _mm512_cvtph_ps
+#undef _mm512_cvtps_epi32
+#undef _mm512_reduce_add_epi32
+#undef _mm512_reduce_max_ps
 #define _mm512_maskz_loadu_ps   meaning_maskz_loadu
 #define _mm512_mask_storeu_ps   meaning_mask_storeu
 #define _mm512_permute_ps       meaning_permute
@@ -123,6 +130,13 @@ MEANING float meaning_reduce_max(__m512 a)
 #define _mm512_cvtps_epi32      meaning_cvtps_epi32
 #define _mm512_reduce_add_epi32 meaning_reduce_add
 #define _mm512_reduce_max_ps    meaning_reduce_max
+
+#undef _mm512_cvtepi8_epi32
+#undef _mm512_cvtepu8_epi32
+#undef _mm512_cvtepu16_epi32
+#undef _mm512_cvtepi32_epi8
+#undef _mm512_cvtepi32_epi16
+#undef _mm512_cvtepi32_ps
 
 /* Numbers to numbers of another type: bytes and words grow with the sign or zeros, lanes
  * lose their upper bits, integers become the nearest float, ties to even. */
