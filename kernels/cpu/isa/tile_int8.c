@@ -57,7 +57,7 @@ SIMD struct group_scales scales_of_group(struct kind k, const struct group *g, i
 SIMD bool has_start(struct kind k)
 {
     return k.data == DATA_S4 || k.data == DATA_S5 || k.data == DATA_S6 ||
-           (k.data == DATA_S8 && DOT_BIAS);
+           (k.data == DATA_S8 && DOT_BIAS != 0);
 }
 
 /* What that is for column c, of lines from the first on. */
@@ -232,7 +232,7 @@ SIMD void fetch_ahead(struct kind k, const struct group *g)
 SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
 {
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
-    const bool cold = FETCH_AHEAD && job->cold && first == 0;
+    const bool cold = FETCH_AHEAD != 0 && job->cold && first == 0;
     struct group g = {
         .unit = job->tile, .bytes = job->bytes, .record = job->inputs, .column = first};
     vf acc[DOT_TILES][DOT_COLUMNS];
