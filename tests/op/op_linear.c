@@ -264,6 +264,41 @@ TEST(linear, gives_what_the_definition_says_in_every_format)
         }
 }
 
+/* Every value of a matrix from the same byte, scales as ever; no minima in super-blocks, which
+ * would take away most of the sums that are looked at. */
+static void fill_matrix(struct matrix *m, uint8_t byte)
+{
+    uint8_t *data = (uint8_t *)(uintptr_t)m->source.data;
+    size_t row = fmt_row_bytes(m->source.fmt, m->source.K), bytes = row * (size_t)m->source.N;
+    memset(data, byte, bytes);
+    for (size_t i = 0; i < bytes; i += (size_t)fmt_info[m->source.fmt].bytes) {
+        tame_block(m->source.fmt, data + i);
+        if (m->source.fmt == FMT_q4_k || m->source.fmt == FMT_q5_k)
+            put_half(data + i + 2, 0);
+    }
+    for (int32_t n = 0; n < m->source.N; n++)
+        fmt_decode_row(m->source.fmt, data + (size_t)n * row, m->source.K,
+                       m->value + (size_t)n * (size_t)m->source.K);
+}
+
+/* Where sums of products are kept in 16 bits they reach what these can hold. */
+TEST(linear, the_largest_products_do_not_overflow)
+{
+    static const uint8_t bytes[] = {0x00, 0xff, 0x80, 0x7f};
+    for (int fmt = FMT_q4_0; fmt < FMT_COUNT; fmt++)
+        for (size_t i = 0; i < COUNT_OF(bytes); i++) {
+            struct problem p = {.epilogue = EPILOGUE_STORE, .n_part = 1};
+            problem_init(&p, (enum fmt[]){(enum fmt)fmt}, (int[]){32}, 256);
+            fill_matrix(&p.matrix[0], bytes[i]);
+            /* One size in a group, so that all of it is rounded to 127, and others in others:
+             * sums of equal floats are rounded to one side. */
+            for (int k = 0; k < T_MAX * p.K; k++)
+                p.x[k] = (k / p.K % 2 ? -1.0f : 1.0f) * (1.0f + 0.1f * (float)(k / 32 % 7));
+            check_problem(&p);
+            problem_release(&p);
+        }
+}
+
 TEST(linear, gates_in_every_format)
 {
     static float yes;

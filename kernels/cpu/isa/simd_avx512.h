@@ -23,7 +23,7 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define DOT_UNROLL      UNROLL
 #define DOT_BIAS        128 /* signed bytes become unsigned ones */
 #define HIGH_SCALE      16  /* vi_high leaves nibbles times this */
-#define FETCH_AHEAD     0   /* the hardware fetches weights ahead; more slows it down */
+#define FETCH_AHEAD     0   /* the hardware does it: more was slower on Zen 4 */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6) X(8) X(12)
