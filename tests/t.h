@@ -19,7 +19,8 @@ struct t_test {
 void t_register(struct t_test *test);
 void t_fail(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Marks the running test as skipped, with the reason; return from it afterwards. */
+/* Marks the running test as skipped, with the reason (copied); return from it
+ * afterwards. */
 void t_skip(const char *reason);
 
 #define TEST(suite_name, test_name)                                                            \

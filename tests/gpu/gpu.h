@@ -1,0 +1,72 @@
+/* What the stand-in libcuda.so.1 has beside CUDA's own functions, for tests: counts of what
+ * was asked of it, faults, and failures on demand. Tests that open the library find these by
+ * name (dlsym). All are thread safe and none needs cuInit.
+ *
+ * Environment: GPU_CC, GPU_SEED, GPU_SPLIT, GPU_THREADS, GPU_MEMORY, GPU_COUNTERS, GPU_FAIL.
+ * Read once, by the first call that needs them.
+ *
+ * GPU_SEED=0 (or unset): queued work is done as late as it can be, when a call waits for it.
+ * Otherwise the seed chooses, at each point, among all streams that could go on. Either way
+ * nothing is done between calls: a program that waits for a host function of a stream, or for a
+ * word in pinned memory, must call the driver in its loop (cuStreamQuery). Host functions run on
+ * the thread that waits, and no other thread can call the driver meanwhile. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define GPU_EXPORT __attribute__((visibility("default")))
+#else
+#define GPU_EXPORT
+#endif
+
+/* Since the last reset, but for what is said to be now. */
+struct gpu_counts {
+    uint64_t launches; /* by cuLaunchKernel, in a capture too */
+    uint64_t syncs;    /* calls that made the host wait for the device: cu*Synchronize, cuMemcpyX */
+    uint64_t allocations, frees; /* of device memory */
+    uint64_t host_allocations;   /* of pinned memory, registered too */
+    uint64_t copies_to_device, copies_to_host, copies_on_device;
+    uint64_t bytes_to_device, bytes_to_host, bytes_on_device;
+    uint64_t sets;
+    uint64_t captures, graph_launches;
+    uint64_t kernels;       /* executed, by a launch or by a graph */
+    uint64_t uninitialised; /* copies to the host of bytes that nobody wrote */
+    uint64_t faults;
+    uint64_t leaks;    /* living allocations of contexts that were destroyed */
+    uint64_t contexts; /* living, now */
+    uint64_t living;   /* allocations of device and pinned memory in them, now */
+};
+
+GPU_EXPORT void gpu_counts(struct gpu_counts *out);
+GPU_EXPORT void gpu_counts_reset(void); /* forgets the last fault too */
+
+/* Makes calls fail: "launch:10,alloc:3", the tenth launch and the third allocation from now.
+ *   alloc   device memory   2 (out of memory)
+ *   host    pinned memory   2
+ *   launch  a kernel        719, and every call of the context from then on
+ *   copy    a copy or set   700, likewise
+ *   sync    cu*Synchronize  719, likewise: a kernel that failed on its way
+ *   graph   cuGraphLaunch   719, likewise
+ *   capture cuStreamEndCapture 901
+ *   module  loading one     209
+ *   lost    any call        999, and all that follow
+ * NULL or "": nothing fails any more, and a lost device is back. False: not understood. */
+GPU_EXPORT bool gpu_fail(const char *what);
+
+/* The last fault of a kernel: its enum fault_kind, and its text in text (may be NULL). 0: none. */
+GPU_EXPORT int gpu_last_fault(char *text, size_t bytes);
+
+/* What a kernel cost so far, with GPU_COUNTERS=1. Units: counters.h. */
+struct gpu_kernel_counts {
+    uint64_t launches, warp_instructions, lane_instructions;
+    uint64_t global_bytes_read, global_bytes_written;
+    uint64_t sectors_read, sectors_written;
+    uint64_t shared_requests, wavefronts;
+    uint64_t mma, divergent;
+};
+
+/* False: no such kernel was launched, or nothing is counted. */
+GPU_EXPORT bool gpu_kernel_counts(const char *name, struct gpu_kernel_counts *out);
