@@ -19,6 +19,21 @@ BASE    := -std=c11 -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off 
 OLD     := $(if $(SAN),,-include plugin/base/glibc.h)
 # Sanitizers: kernels that are not copied for each shape, see simd.h.
 ALL_C   := $(BASE) $(OLD) $(WARN) $(CFLAGS) $(SAN) $(if $(SAN),-DONE_COPY)
+
+# The CUDA back end is built where nvcc of CUDA 13 or later is; CUDA= leaves it out. The driver
+# is not linked: the plugin looks for it when it loads a model.
+ifeq ($(origin NVCC),undefined)
+NVCC       := $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda*/bin/nvcc))
+endif
+CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+ifeq ($(origin CUDA),undefined)
+CUDA       := $(shell grep -lsE 'define CUDA_VERSION 1[3-9]' $(CUDA_HOME)/include/cuda.h)
+endif
+CUDA_ARCHS ?= 80 89 90 120
+# How the kernels are embedded: none, or what nvcc's --compress-mode takes.
+CUDA_PACK  ?= none
+CUDA_C     := $(if $(CUDA),-DINFLIGHT_CUDA -isystem $(CUDA_HOME)/include)
+ALL_C      += $(if $(CUDA),-DINFLIGHT_CUDA)
 HARDEN  := -Wl,-z,defs,-z,now,-z,relro,-z,noexecstack -Wl,--exclude-libs,ALL
 STATIC  := -Wl,-Bstatic -lyaml -ljansson -lpcre2-8 -lutf8proc -Wl,-Bdynamic
 LIBS    := -lm -pthread
@@ -50,12 +65,17 @@ endif
 TILES_avx512bf16 := kernels/cpu/isa/tile_int8.c kernels/cpu/isa/tile_float.c
 
 SRC     := $(sort $(wildcard plugin/*.c plugin/*/*.c plugin/*/*/*.c quant/*.c kernels/*.c \
-                             kernels/cpu/*.c))
+                             kernels/cpu/*.c $(if $(CUDA),kernels/cuda/*.c)))
 SRC     := $(if $(EMULATE),$(SRC:kernels/cpu/cpuid.c=tests/op/emulate.c),$(SRC))
 ISA_SRC := $(sort $(wildcard kernels/cpu/isa/*.c))
 # What takes longest to compile comes first.
 OBJ     := $(foreach i,$(ISAS),$(patsubst %.c,$(BUILD)/obj/%.$(i).o, \
              $(filter-out $(TILES_$(i)),$(ISA_SRC)))) $(SRC:%.c=$(BUILD)/obj/%.o)
+
+# Every file of kernels is an image of all architectures, SASS and PTX, and a module.
+FATBINS := $(if $(CUDA),$(patsubst kernels/cuda/%.cu,$(BUILD)/cuda/%.fatbin, \
+             $(sort $(wildcard kernels/cuda/*.cu))))
+OBJ     += $(if $(CUDA),$(BUILD)/cuda/images.o)
 
 LIB      := $(BUILD)/libinflight.so.1
 ARCHIVE  := $(BUILD)/libinflight.a
@@ -68,9 +88,10 @@ EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%, \
               $(filter-out $(EXAMPLE_PARTS),$(wildcard examples/*.c)))
 
 all: $(LIB) ## build the plugin
-	@command -v nvcc >/dev/null || ls /usr/local/cuda*/bin/nvcc >/dev/null 2>&1 \
-	    && echo "nvcc is here; this version has the CPU back end only" \
-	    || echo "no nvcc: CPU back end only"
+	@echo "$(if $(CUDA),back ends: CUDA for $(CUDA_ARCHS:%=sm_%) and CPU,no nvcc of CUDA 13: CPU back end only)"
+
+release: ## build it for more cards, kernels compressed, in $(BUILD)-release
+	+@$(MAKE) --no-print-directory BUILD=$(BUILD)-release CUDA_ARCHS="80 86 89 90 120" CUDA_PACK=size
 
 # ---- The plugin
 
@@ -78,6 +99,31 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) $(ALL_C) -MMD -MP -c $< -o $@
+
+$(BUILD)/obj/kernels/cuda/%.o: ALL_C += $(CUDA_C)
+
+# What ptxas says of registers and memory stays beside the image, for tests/gpu/static.sh.
+NVCC_C = -std=c++17 -O3 --compress-mode=$(CUDA_PACK) -Xptxas -v -DINFLIGHT_CUDA \
+         $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=[sm_$(a),compute_$(a)])
+
+$(BUILD)/cuda/%.fatbin: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  NVCC  $<")
+	$(Q)$(NVCC) $(NVCC_C) -MMD -MP -MF $@.d -fatbin $< -o $@ >$(@:fatbin=log) 2>&1 || \
+	    { cat $(@:fatbin=log); exit 1; }
+
+# The images and a table of them, cuda_images of kernels/cuda/device.h.
+$(BUILD)/cuda/images.S: $(FATBINS)
+	@mkdir -p $(@D)
+	@{ echo '.section .note.GNU-stack,"",%progbits'; echo '.section .cuda_images,"a"'; \
+	   for f in $(basename $(notdir $(FATBINS))); do \
+	       printf '.balign 64\nimage_%s: .incbin "%s.fatbin"\n' $$f $(BUILD)/cuda/$$f; done; \
+	   printf '.section .data.rel.ro,"aw"\n.balign 8\n.globl cuda_images\n.hidden cuda_images\n'; \
+	   echo 'cuda_images:'; \
+	   for f in $(basename $(notdir $(FATBINS))); do echo ".quad image_$$f"; done; echo '.quad 0'; } >$@
+
+$(BUILD)/cuda/images.o: $(BUILD)/cuda/images.S
+	$(Q)$(CC) -c $< -o $@
 
 define ISA_RULE
 $(BUILD)/obj/kernels/cpu/isa/%.$(1).o: kernels/cpu/isa/%.c
@@ -129,17 +175,21 @@ demo: ## set up everything and run several conversations at once on a real model
 	    >$(BUILD)/demo.log 2>&1 || { cat $(BUILD)/demo.log; exit 1; }
 	@$(BUILD)/examples/demo -l $(LIB) -m $(MODEL)
 
+# ---- The simulated GPU: a CUDA driver for tests, which runs the kernels' PTX.
+
+include tests/gpu/gpu.mk
+
 # ---- Tests. Each file of tests/unit, and op_*.c, and the model tests, is a program.
 
 UNIT_SRC  := $(sort $(wildcard tests/unit/*.c))
 OP_SRC    := $(sort $(wildcard tests/op/op_*.c))
 MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tests/model/greedy.c \
              tests/model/invariance.c tests/model/barriers.c tests/model/memory.c tests/model/families.c \
-             tests/model/tokenizer_families.c
+             tests/model/tokenizer_families.c tests/model/cuda.c tests/model/cuda_graph.c
 MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
 LOCALE    := $(BUILD)/locale/de_DE.UTF-8
-TEST_C     = $(CC) $(ALL_C) -Itests -I. -MMD -MP -MF $@.d
+TEST_C     = $(CC) $(ALL_C) $(CUDA_C) -Itests -I. -MMD -MP -MF $@.d
 
 # The engine's own tests run on a made-up model.
 $(BUILD)/tests/unit/engin%: tests/unit/engin%.c tests/t.c $(wildcard tests/fake*.[ch]) $(ARCHIVE)
@@ -182,15 +232,19 @@ golden: $(BUILD)/tests/model/plan ## write the golden plans anew
 	INFLIGHT_GOLDEN=1 $<
 
 # Each fuzz target over its committed corpus; the driver stands in for libFuzzer.
-FUZZ     := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
+FUZZ     := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c $(if $(CUDA),,tests/fuzz/ptx.c), \
+              $(wildcard tests/fuzz/*.c)))
 FUZZ_BIN := $(FUZZ:%=$(BUILD)/fuzz/%)
 FUZZ_SECONDS ?= 120
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(CC) $(ALL_C) -Wno-missing-prototypes -Itests -I. $< tests/fuzz/replay.c -o $@ $(ARCHIVE) \
-	    $(STATIC) $(LIBS)
+	$(Q)$(CC) $(ALL_C) -Wno-missing-prototypes -Itests -I. $< tests/fuzz/replay.c -o $@ \
+	    $(filter %.o,$^) $(ARCHIVE) $(STATIC) $(LIBS)
+
+# The one that is not of the plugin: the simulated GPU's reader of PTX.
+$(BUILD)/fuzz/ptx $(BUILD)/fuzzer/ptx: $(GPU_OBJ)
 
 # The same under the sanitizers. What computes minutes with the test model is left out, one
 # of the validator's tests runs it in their place.
@@ -202,16 +256,19 @@ SAN_VALIDATOR := "$(VALIDATOR) --cycles 100 $(LIB) --model $(TINY)"
 comma  := ,
 MEMORY := address$(comma)undefined$(comma)float-cast-overflow
 
-# Objects compiled with a sanitizer live in a build folder of their own, the models do not.
-SANITIZE = mkdir -p $(BUILD)/models $(BUILD)-$(1) && \
+# Objects compiled with a sanitizer live in a build folder of their own, the models and the
+# kernels of cards do not.
+SHARED_FOLDERS = mkdir -p $(BUILD)/models $(BUILD)/cuda $(BUILD)-$(1) && \
     ln -sfn $(abspath $(BUILD))/models $(BUILD)-$(1)/models && \
+    ln -sfn $(abspath $(BUILD))/cuda $(BUILD)-$(1)/cuda
+SANITIZE = $(call SHARED_FOLDERS,$(1)) && \
     $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-$(1) SAN="-fsanitize=$(2)" \
         CFLAGS="-O1 -g -fno-omit-frame-pointer -Wno-format-truncation" $(3)
 
-asan: ## build and run the tests and fuzz corpora under ASan and UBSan
+asan: $(FATBINS) ## build and run the tests and fuzz corpora under ASan and UBSan
 	+@$(call SANITIZE,asan,$(MEMORY) -fno-sanitize-recover=undefined,sanitized)
 
-tsan: ## build and run the tests with threads under TSan
+tsan: $(FATBINS) ## build and run the tests with threads under TSan
 	+@$(call SANITIZE,tsan,thread,sanitized-threads)
 
 sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(LIB) $(VALIDATOR) $(TINY) $(FAMILIES) $(LOCALE) model
@@ -222,10 +279,9 @@ sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(LIB) $(VALIDATOR) $(TINY) $(FAMILIES) $(LO
 sanitized-threads: $(TSAN_TESTS) $(LIB) $(VALIDATOR) $(TINY)
 	@BUILD=$(BUILD) tests/run.sh $(TSAN_TESTS) $(SAN_VALIDATOR)
 
-emulated: ## run the kernels' tests with every instruction set, what this processor lacks emulated
+emulated: $(FATBINS) ## run the kernels' tests with every instruction set, what this processor lacks emulated
 	@tests/deps.sh emulated
-	@mkdir -p $(BUILD)/models $(BUILD)-emulated
-	@ln -sfn $(abspath $(BUILD))/models $(BUILD)-emulated/models
+	@$(call SHARED_FOLDERS,emulated)
 	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-emulated EMULATE=-march=native emulated-run
 
 EMULATED_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(OP_SRC) tests/model/families.c)
@@ -242,12 +298,40 @@ check: ## set up and run every test; the last line is "N passed, N failed"
 	@$(MAKE) --no-print-directory check-run
 
 check-run:
-	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(TESTS) $(CHECKS)
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(HOST_TESTS) $(CHECKS) $(GPU_CHECKS)
 
-check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE)
+check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE) \
+             $(if $(CUDA),$(GPU_CUDA) $(GPU_TESTS))
 
 check-long: check emulated asan tsan fuzz figures-build ## check, sanitizers, fuzzing, figures, the validator on the test model
-	@BUILD=$(BUILD) CC=$(CC) tests/run.sh "tests/bench/figures.py $(BUILD)" "$(VALIDATOR) --cycles 100 $(LIB) --model $(MODEL)"
+	@BUILD=$(BUILD) CC=$(CC) tests/run.sh "tests/bench/figures.py $(BUILD)" \
+	    "$(VALIDATOR) --cycles 100 $(LIB) --model $(MODEL)" $(GPU_LONG)
+
+# Tests of the CUDA back end: on the simulated GPU, one run for each capability that kernels
+# or the PTX they are compiled to differ by; check-gpu runs the same programs on a card.
+CUDA_TESTS := $(filter $(BUILD)/tests/op/op_cuda_% $(BUILD)/tests/model/cuda%,$(TESTS))
+HOST_TESTS := $(filter-out $(CUDA_TESTS),$(TESTS))
+OP_CUDA    := $(filter $(BUILD)/tests/op/%,$(CUDA_TESTS))
+CAPABILITIES := 8.0 8.9 9.0 12.0
+on_gpu      = $(foreach c,$(1),$(foreach t,$(2),"tests/gpu/on.sh $(c) $(t)"))
+GPU_CHECKS := $(if $(CUDA),"tests/gpu/static.sh $(BUILD)/cuda" $(GPU_TESTS) \
+                $(call on_gpu,$(CAPABILITIES),$(OP_CUDA)) $(call on_gpu,8.0,$(BUILD)/tests/unit/backends) \
+                $(call on_gpu,8.0,$(BUILD)/tests/model/cuda_graph) \
+                "tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits chunks" \
+                "tests/gpu/on.sh 8.9 $(BUILD)/tests/model/families" \
+                "env TEST_MODEL=$(TINY) tests/gpu/on.sh 12.0 $(BUILD)/tests/model/invariance")
+# Lanes that part at random take several times as long. A real driver stays in the process, and
+# so does this one where its own books would grow with every load.
+SPLIT      := env GPU_SPLIT=1 GPU_SEED=1 tests/gpu/on.sh 8.0
+GPU_LONG   := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda greedy" tests/gpu/mutants.py \
+                "$(SPLIT) $(BUILD)/tests/op/op_cuda_linear" "$(SPLIT) $(BUILD)/tests/op/op_cuda_head" \
+                "$(SPLIT) $(BUILD)/tests/op/op_cuda_attend definition" \
+                "env LD_PRELOAD=$(GPU_CUDA) tests/gpu/on.sh 9.0 $(VALIDATOR) $(LIB) --model $(TINY)")
+REAL       := $(if $(shell ldconfig -p 2>/dev/null | grep libcuda.so.1),real,9.0)
+
+check-gpu: $(if $(CUDA),$(GPU_CUDA)) $(CUDA_TESTS) $(BUILD)/tests/unit/backends $(TINY) model ## the CUDA back end's tests on the machine's card, or on the simulated one
+	@echo "device: $(if $(filter real,$(REAL)),this machine's card,simulated)"
+	@BUILD=$(BUILD) tests/run.sh $(call on_gpu,$(REAL),$(CUDA_TESTS) $(BUILD)/tests/unit/backends)
 
 # Coverage-guided, with clang's libFuzzer; new inputs, and those that fail, stay under $(BUILD).
 FUZZER := $(FUZZ:%=$(BUILD)/fuzzer/%)
@@ -255,15 +339,16 @@ FUZZER_RUN = $(BUILD)/fuzzer/$(1) -max_total_time=$(FUZZ_SECONDS) -timeout=10 -r
     -print_final_stats=1 $(patsubst %,-dict=%,$(wildcard tests/fuzz/$(1).dict)) \
     -artifact_prefix=$(BUILD)/found/$(1)- $(BUILD)/found/$(1) tests/fuzz/corpus/$(1)
 
-fuzz: ## run each fuzz target for FUZZ_SECONDS (clang)
+fuzz: $(FATBINS) ## run each fuzz target for FUZZ_SECONDS (clang)
 	@tests/deps.sh fuzz
+	@$(call SHARED_FOLDERS,fuzz)
 	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)-fuzz CC=clang CFLAGS="-O1 -g" \
 	    SAN="-fsanitize=fuzzer-no-link,$(MEMORY) -fno-sanitize-recover=undefined" fuzz-run
 
 $(BUILD)/fuzzer/%: tests/fuzz/%.c $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(CC) $(ALL_C) -fsanitize=fuzzer -Itests -I. $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(Q)$(CC) $(ALL_C) -fsanitize=fuzzer -Itests -I. $< -o $@ $(filter %.o,$^) $(ARCHIVE) $(STATIC) $(LIBS)
 
 fuzz-run: $(FUZZER)
 	@mkdir -p $(FUZZ:%=$(BUILD)/found/%)
@@ -375,13 +460,13 @@ install: $(LIB) ## install library, header and host bindings under PREFIX
 	install -m 644 $(wildcard hostapi/*.*) $(DESTDIR)$(PREFIX)/share/inflight/hostapi/
 
 clean: ## remove everything built
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-emulated
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-emulated $(BUILD)-release
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
-.PHONY: all examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
+.PHONY: all release examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
         sanitized-threads emulated emulated-run fuzz fuzz-run lint bench bench-kernels bench-versus \
-        bench-shapes bench-scaling figures figures-build validator install clean help
+        bench-shapes bench-scaling figures figures-build validator install clean help check-gpu
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

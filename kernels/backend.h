@@ -45,6 +45,7 @@ struct device_bytes {
     uint64_t kv;        /* the whole pool */
     uint64_t kv_token;  /* of one position, all layers, rounded up */
     uint64_t workspace; /* scratch of all lanes */
+    uint64_t available; /* of the device's memory at this moment; UINT64_MAX: not asked */
 };
 
 /* The rows of one matrix as they stand in a file: n_rows rows of K values. */
@@ -57,6 +58,13 @@ struct weight_source {
 struct backend {
     const char *name;
 
+    /* Memory of the device is host memory: what operations write is read in place. */
+    bool is_host;
+
+    /* INFLIGHT_OK if there is a device of this kind that this build can use, otherwise why not,
+     * in a sentence for people ("no CUDA driver: ..."). */
+    int32_t (*probe)(struct err *err);
+
     /* Fills bytes and returns 0, or fails if the configuration cannot be served. */
     int32_t (*measure)(const struct device_config *config, struct device_bytes *bytes,
                        struct err *err);
@@ -66,8 +74,20 @@ struct backend {
                     struct device **device, struct err *err);
     void (*close)(struct device *device);
 
-    /* A sentence for people: "cpu avx512-vnni, 2 threads". Lives as long as the device. */
+    /* A sentence for people: "cpu avx512-vnni, 2 threads", and once the device has failed, with
+     * what. Lives as long as the device. */
     const char *(*describe)(const struct device *device);
+
+    /* Memory of the device for weights and activations, 64-byte aligned, content undefined;
+     * NULL: there is none left. */
+    void *(*take)(struct device *device, size_t bytes);
+    void (*give)(struct device *device, void *memory, size_t bytes);
+    /* Host memory that read fills fastest, 64-byte aligned; NULL: there is none left. */
+    void *(*take_host)(struct device *device, size_t bytes);
+    void (*give_host)(struct device *device, void *memory, size_t bytes);
+    /* Copies between host and device memory and waits for it. Outside run. */
+    int32_t (*write)(struct device *device, void *to, const void *from, size_t bytes);
+    int32_t (*read)(struct device *device, void *to, const void *from, size_t bytes);
 
     /* Bytes of a packed matrix, a multiple of 64; 0 if the format is not served. */
     size_t (*packed_bytes)(const struct device_config *config, enum fmt fmt, int32_t N, int32_t K);

@@ -8,7 +8,8 @@
 
 static void fail_picks(struct engine *e, int32_t status, const char *what, int rc)
 {
-    engine_log(e, 0, "%s failed with %d, %d sequences are lost", what, rc, e->sched.n_pick);
+    engine_log(e, 0, "%s failed with %d, %d sequences are lost: %s", what, rc, e->sched.n_pick,
+               model_backend(e->model)->describe(model_device(e->model)));
     for (int32_t i = 0; i < e->sched.n_pick; i++)
         job_fail(e->sched.pick[i]->job, status, "%s failed with code %d", what, rc);
     e->batch.batch.R = 0;

@@ -12,12 +12,13 @@ static int32_t most_rows(const struct config *c)
     return MIN(c->max_sequences, c->max_step_tokens);
 }
 
-static void model_params_of(const struct engine *e, uint64_t budget, struct model_params *params)
+static void model_params_of(struct engine *e, uint64_t budget, struct model_params *params)
 {
     const struct config *c = &e->config;
     *params = (struct model_params){.path = c->model_path,
                                     .chat_template = c->chat_template,
                                     .device = c->device,
+                                    .fallback = &e->fallback,
                                     .io = e->host.io,
                                     .mem = &e->host.mem,
                                     .context = c->context,
@@ -163,17 +164,29 @@ static int32_t take_pools(struct engine *e, struct err *err)
     return rc;
 }
 
-static int32_t load(struct engine *e, struct err *err)
+/* Again, with the next device, if one turns out at loading not to be what it promised. */
+static int32_t open_and_load(struct engine *e, struct err *err)
 {
     struct progress progress = {.e = e};
-    int32_t rc = open_model(e, err);
-    if (rc)
-        return rc;
-    publish_texts(e);
-    if (e->host.plan_only)
-        return INFLIGHT_OK;
-    rc = model_load(e->model, report_progress, &progress, err);
-    return rc ? rc : take_pools(e, err);
+    int32_t rc;
+    do {
+        model_close(e->model);
+        e->model = NULL;
+        rc = open_model(e, err);
+        if (rc)
+            return rc;
+        publish_texts(e);
+        if (e->host.plan_only)
+            return INFLIGHT_OK;
+        rc = model_load(e->model, report_progress, &progress, err);
+    } while (rc && model_pass_over(e->model, &e->fallback, err));
+    return rc;
+}
+
+static int32_t load(struct engine *e, struct err *err)
+{
+    int32_t rc = open_and_load(e, err);
+    return rc || e->host.plan_only ? rc : take_pools(e, err);
 }
 
 static void say_ready(struct engine *e, uint64_t load_ns)
@@ -186,6 +199,11 @@ static void say_ready(struct engine *e, uint64_t load_ns)
     buf_init(&json, &e->host.mem);
     buf_put_text(&json, "{\"device\":");
     buf_put_json(&json, device, strlen(device));
+    if (*e->fallback.text) {
+        engine_log(e, 2, "device.kind auto: %s", e->fallback.text);
+        buf_put_text(&json, ",\"fallback\":");
+        buf_put_json(&json, e->fallback.text, strlen(e->fallback.text));
+    }
     buf_put_text(&json, ",\"model\":");
     buf_put_json(&json, name, strlen(name));
     buf_format(&json, ",\"context\":%d,\"threads\":%d,\"weights_bytes\":%llu,", e->context,

@@ -35,6 +35,7 @@ struct engine {
 
     /* Of the engine thread from here on. */
     struct model *model;
+    struct fallback fallback; /* devices that "auto" could not use */
     struct kv kv;
     struct prefix prefix;
     struct sched sched;

@@ -10,12 +10,15 @@ for tool in cppcheck clang-tidy-14; do
 done
 JOBS=$(nproc)
 # One instruction set stands for all: the files of kernels/cpu/isa are the same C for each.
+CUDA_HOME=${CUDA_HOME:-/usr/local/cuda}
 FLAGS="-D_GNU_SOURCE -DINFLIGHT_BUILD -DISA=plain -DISA_PLAIN=1 -I. -Iinclude -Ihostapi -Itests"
 if [ $# -gt 0 ]; then
     FILES=("$@")
 else
     FILES=(plugin/*.c plugin/*/*.c plugin/*/*/*.c quant/*.c kernels/*.c kernels/cpu/*.c
            kernels/cpu/isa/*.c hostapi/*.c examples/*.c tests/abi/validator*.c)
+    # These stand on NVIDIA's cuda.h.
+    [ -e "$CUDA_HOME/include/cuda.h" ] && FILES+=(kernels/cuda/*.c)
 fi
 found=$(mktemp) || exit 2
 trap 'rm -f "$found"' EXIT
@@ -41,11 +44,11 @@ tidy() {
     plugin/text/*) known="-include plugin/text/jinja/jinja_run.h $known" ;;
     esac
     # shellcheck disable=SC2086
-    clang-tidy-14 --quiet "$1" -- -std=c11 $FLAGS -DINFLIGHT_VERSION='""' -Wno-macro-redefined \
+    clang-tidy-14 --quiet "$1" -- -std=c11 $FLAGS -isystem "$CUDA_HOME/include" -DINFLIGHT_VERSION='""' -Wno-macro-redefined \
         $known 2>/dev/null | sed -nE "s|^$PWD/||; s/^([^ ]+:[0-9]+):[0-9]+: (warning|error): /\1: /p"
 }
 export -f tidy
-export FLAGS
+export FLAGS CUDA_HOME
 
 {
     cppcheck_all

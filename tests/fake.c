@@ -143,6 +143,14 @@ void model_close(struct model *m)
     mem_give(&mem, m, sizeof *m);
 }
 
+bool model_pass_over(const struct model *m, struct fallback *fallback, struct err *err)
+{
+    (void)m;
+    (void)fallback;
+    (void)err;
+    return false;
+}
+
 int32_t model_load(struct model *m, model_progress *progress, void *user, struct err *err)
 {
     for (uint64_t i = 0; i < 4; i++)

@@ -28,7 +28,7 @@ for test in "$@"; do
         p=$((status == 0)) f=$((status != 0)) s=0
     fi
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    printf '%-44.44s %5d passed %3d failed %3d skipped %4ds\n' "${test#"${BUILD:-build}"/}" "$p" "$f" "$s" "$seconds"
+    printf '%-44.44s %5d passed %3d failed %3d skipped %4ds\n' "${test//"${BUILD:-build}"\//}" "$p" "$f" "$s" "$seconds"
     if [ "$f" -ne 0 ] || [ -n "${V:-}" ]; then
         printf '%s\n' "$output" | grep -v '^ok  ' | tail -n 60 | sed 's/^/    /'
     fi

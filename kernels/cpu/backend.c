@@ -4,15 +4,10 @@
 #include "kv.h"
 #include "pool.h"
 
+#include "../config.h"
+
 #include <stdio.h>
 #include <string.h>
-
-/* Bounds that keep every product below in 64 bits. */
-#define LAYERS_MAX 4096
-#define HEADS_MAX  4096
-#define PAGES_MAX  (1 << 27)
-#define STEP_MAX   (1 << 20) /* tokens, rows */
-#define WIDTH_MAX  (1 << 24)
 
 static const struct isa_table *const tables[ISA_COUNT] = {[ISA_ID_PLAIN] = &isa_plain,
                                                           [ISA_ID_AVX2] = &isa_avx2,
@@ -35,48 +30,6 @@ static int32_t find_table(const struct device_config *config, const struct isa_t
     return INFLIGHT_OK;
 }
 
-static int32_t check_range(const char *name, int32_t value, int32_t least, int32_t most,
-                           struct err *err)
-{
-    if (value >= least && value <= most)
-        return INFLIGHT_OK;
-    return err_set(err, INFLIGHT_E_ARG, "%s is %d, expected %d to %d", name, value, least, most);
-}
-
-static int32_t check_config(const struct device_config *config, struct err *err)
-{
-    const struct {
-        const char *name;
-        int32_t value, least, most;
-    } fields[] = {
-        {"threads", config->threads, 1, POOL_LANES_MAX},
-        {"activations", config->activations, ACT_INT8, ACT_FLOAT},
-        {"max_tokens", config->max_tokens, 1, STEP_MAX},
-        {"max_rows", config->max_rows, 1, STEP_MAX},
-        {"max_context", config->max_context, 1, INT32_MAX},
-        {"max_width", config->max_width, 1, WIDTH_MAX},
-        {"layers", config->L, 1, LAYERS_MAX},
-        {"query heads", config->H, 1, HEADS_MAX},
-        {"key/value heads", config->K, 1, HEADS_MAX},
-        {"head width", config->dim, 2, KV_DIM_MAX},
-        {"KV type", config->kv_type, KV_BF16, KV_F32},
-        {"KV pages", config->kv_pages, 1, PAGES_MAX},
-    };
-    for (size_t i = 0; i < COUNT_OF(fields); i++) {
-        int32_t rc =
-            check_range(fields[i].name, fields[i].value, fields[i].least, fields[i].most, err);
-        if (rc)
-            return rc;
-    }
-    if (config->dim % 2)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "head width %d is odd", config->dim);
-    if (config->H % config->K)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED,
-                       "%d query heads cannot share %d key/value heads evenly", config->H,
-                       config->K);
-    return INFLIGHT_OK;
-}
-
 /* Bytes of one page, all layers and heads. */
 static uint64_t page_bytes(const struct device_config *config)
 {
@@ -84,23 +37,25 @@ static uint64_t page_bytes(const struct device_config *config)
     return (uint64_t)kv_page_blocks(config) * layout.bytes;
 }
 
+static int32_t cpu_probe(struct err *err)
+{
+    (void)err;
+    return INFLIGHT_OK;
+}
+
 static int32_t cpu_measure(const struct device_config *config, struct device_bytes *bytes,
                            struct err *err)
 {
     *bytes = (struct device_bytes){0};
-    int32_t rc = check_config(config, err);
-    if (rc)
-        return rc;
+    int32_t rc = device_config_check(config, KV_DIM_MAX, err);
     const struct isa_table *isa;
-    rc = find_table(config, &isa, err);
+    if (!rc)
+        rc = find_table(config, &isa, err);
+    if (!rc)
+        rc = device_config_pool(config, page_bytes(config), bytes, err);
     if (rc)
         return rc;
-    uint64_t page = page_bytes(config);
-    if (page > SIZE_MAX / 2 / (uint64_t)config->kv_pages)
-        return err_set(err, INFLIGHT_E_NOMEM, "%d KV pages of %llu bytes are more than memory",
-                       config->kv_pages, (unsigned long long)page);
-    bytes->kv = page * (uint64_t)config->kv_pages;
-    bytes->kv_token = (page + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    bytes->available = UINT64_MAX;
     bytes->workspace = sizeof(struct device) + pool_bytes(config->threads) +
                        isa->linear_scratch_bytes(config) +
                        (uint64_t)config->threads * isa->attend_scratch_bytes(config);
@@ -183,6 +138,24 @@ static int32_t cpu_open(const struct device_config *config, const struct mem *me
 static const char *cpu_describe(const struct device *device)
 {
     return device->description;
+}
+
+static void *cpu_take(struct device *device, size_t bytes)
+{
+    return mem_take(device->mem, bytes, CACHE_LINE);
+}
+
+static void cpu_give(struct device *device, void *memory, size_t bytes)
+{
+    mem_give(device->mem, memory, bytes);
+}
+
+/* Both ways: all memory is the host's. */
+static int32_t cpu_copy(struct device *device, void *to, const void *from, size_t bytes)
+{
+    (void)device;
+    memcpy(to, from, bytes);
+    return INFLIGHT_OK;
 }
 
 /* The sizes are the same in every instruction set; which one it will be is not asked here,
@@ -281,10 +254,18 @@ static void cpu_discard(struct device *device, bool pages)
 extern const struct backend backend_cpu;
 const struct backend backend_cpu = {
     .name = "cpu",
+    .is_host = true,
+    .probe = cpu_probe,
     .measure = cpu_measure,
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
+    .take = cpu_take,
+    .give = cpu_give,
+    .take_host = cpu_take,
+    .give_host = cpu_give,
+    .write = cpu_copy,
+    .read = cpu_copy,
     .packed_bytes = cpu_packed_bytes,
     .pack = cpu_pack,
     .run = cpu_run,

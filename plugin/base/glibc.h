@@ -15,7 +15,9 @@
 
 __asm__(".symver dladdr, dladdr@GLIBC_2.2.5\n"
         ".symver dlclose, dlclose@GLIBC_2.2.5\n"
+        ".symver dlerror, dlerror@GLIBC_2.2.5\n"
         ".symver dlopen, dlopen@GLIBC_2.2.5\n"
+        ".symver dlsym, dlsym@GLIBC_2.2.5\n"
         ".symver pthread_condattr_setclock, pthread_condattr_setclock@GLIBC_2.3.3\n"
         ".symver pthread_create, pthread_create@GLIBC_2.2.5\n"
         ".symver pthread_join, pthread_join@GLIBC_2.2.5\n"

@@ -18,7 +18,7 @@ struct config {
     const char *model_path;    /* in the folder of the YAML's name, or as given if absolute */
     const char *chat_template; /* the same; a Jinja file that replaces the model's own, or NULL */
     int32_t context;           /* most positions of a sequence; 0: the model's own limit */
-    const char *device;        /* "auto", "cpu" */
+    const char *device;        /* "auto", "cuda", "cpu" */
     int32_t threads;           /* 0: the physical cores this process may use */
     int32_t priority;          /* enum thread_priority of base/thread.h */
     int32_t isa;         /* 0 auto; index in the order plain, avx2, avx512, avx512_bf16 from 1 */

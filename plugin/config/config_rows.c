@@ -28,7 +28,7 @@ const struct config_row config_rows[CONFIG_ROWS] = {
      "Jinja file that replaces the model's own chat template, relative to this file", {NULL}},
 
     {"device", "kind", CONFIG_WORD, AT(device), 0, 0, "auto",
-     "Where the model runs; auto takes the fastest there is", {"auto", "cpu", NULL}},
+     "Where the model runs; auto takes the fastest there is", {"auto", "cuda", "cpu", NULL}},
     {"device", "threads", CONFIG_INT, AT(threads), 0, 1024, "0",
      "Compute threads; 0: the physical cores that this process may use", {NULL}},
     {"device", "priority", CONFIG_NAME, AT(priority), 0, 0, "low",

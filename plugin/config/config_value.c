@@ -192,7 +192,7 @@ void config_value_put(const struct config *config, const struct config_row *row,
     }
 }
 
-/* "auto or cpu", "error, warning, info or debug" */
+/* "auto, cuda or cpu", "error, warning, info or debug" */
 static void put_names(const struct config_row *row, struct buf *out)
 {
     for (size_t i = 0; row->names[i]; i++) {

@@ -21,5 +21,5 @@ bool config_value_set(struct config *config, const struct config_row *row,
 /* The value of the row's field as YAML text; nothing if it has none. */
 void config_value_put(const struct config *config, const struct config_row *row, struct buf *out);
 
-/* What the row takes: "an integer from 1 to 1024", "auto or cpu". */
+/* What the row takes: "an integer from 1 to 1024", "auto, cuda or cpu". */
 void config_value_expected(const struct config_row *row, struct buf *out);

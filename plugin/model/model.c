@@ -19,11 +19,16 @@ struct model {
     struct chat *chat;
     const struct backend *backend;
     struct device *device;
+    int32_t next; /* index of the back end after this in the list; 0: it was asked for by name */
     struct device_config config;
+    uint64_t available; /* bytes of the device that were free */
     int32_t context;
     struct weights weights;
     struct plan_buffers buffers;
-    void *activations; /* (buffers.bytes) */
+    void *activations; /* (buffers.bytes) of the device */
+    void *copy;        /* (copy_bytes) of the host; NULL: the device's memory is the host's */
+    float *logits;     /* what is read: in the activations or in the copy */
+    struct logit_block *block;
     struct plan plan;
     struct memory_plan memory;
 };
@@ -33,7 +38,7 @@ static int32_t pages_of(int64_t tokens)
     return (int32_t)((tokens + PAGE_TOKENS - 1) / PAGE_TOKENS);
 }
 
-/* ---- Opening: everything that can be known from the header */
+/* ---- What the header says */
 
 static int32_t open_chat(struct model *m, const struct model_params *p, struct err *err)
 {
@@ -77,15 +82,6 @@ static int32_t read_rope_factors(struct model *m, struct err *err)
     return data ? rope_apply_factors(&m->h, factor, err) : err->code;
 }
 
-static int32_t choose_backend(struct model *m, const struct model_params *p, struct err *err)
-{
-    bool automatic = strcmp(p->device, "auto") == 0;
-    m->backend = automatic ? backends[0] : backend_find(p->device);
-    if (!m->backend)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "this build has no device \"%s\"", p->device);
-    return INFLIGHT_OK;
-}
-
 static void configure_device(struct model *m, const struct model_params *p)
 {
     m->context = p->context && p->context < m->h.context ? p->context : m->h.context;
@@ -108,6 +104,12 @@ static void configure_device(struct model *m, const struct model_params *p)
     };
 }
 
+/* Of the logits and notes, for a device whose memory the host cannot read in place. */
+static uint64_t copy_bytes(const struct model *m)
+{
+    return m->backend->is_host ? 0 : m->buffers.logits_bytes;
+}
+
 static int32_t measure(struct model *m, struct err *err)
 {
     struct device_bytes bytes;
@@ -119,51 +121,115 @@ static int32_t measure(struct model *m, struct err *err)
         .kv_token = bytes.kv_token,
         .activations = m->buffers.bytes - m->buffers.logits_bytes,
         .workspace = bytes.workspace,
-        .logits = m->buffers.logits_bytes,
+        .logits = m->buffers.logits_bytes + copy_bytes(m),
     };
     m->memory.total = m->memory.weights + m->memory.kv + m->memory.activations +
                       m->memory.workspace + m->memory.logits;
+    m->available = bytes.available;
     return INFLIGHT_OK;
 }
 
-/* An automatic pool shrinks to fit the budget, down to one context; anything more is
+/* Most bytes in all: the budget, or what the device has free. */
+static uint64_t limit_of(const struct model *m, const struct model_params *p)
+{
+    uint64_t copy = copy_bytes(m);
+    uint64_t device = m->available > UINT64_MAX - copy ? UINT64_MAX : m->available + copy;
+    return p->memory_budget ? MIN(p->memory_budget, device) : device;
+}
+
+/* An automatic pool shrinks to fit the limit, down to one context; anything more is
  * the user's to decide. */
-static int32_t fit_budget(struct model *m, const struct model_params *p, struct err *err)
+static int32_t fit(struct model *m, const struct model_params *p, struct err *err)
 {
     char need[BYTES_TEXT], have[BYTES_TEXT], kv[BYTES_TEXT];
     if (measure(m, err))
         return err->code;
-    if (!p->memory_budget || m->memory.total <= p->memory_budget)
+    uint64_t limit = limit_of(m, p);
+    if (m->memory.total <= limit)
         return INFLIGHT_OK;
     uint64_t fixed = m->memory.total - m->memory.kv;
     uint64_t page = m->memory.kv / (uint64_t)m->config.kv_pages;
     int32_t least = pages_of(m->context) + 1;
-    if (!p->kv_tokens && fixed + page * (uint64_t)least <= p->memory_budget) {
-        m->config.kv_pages = (int32_t)((p->memory_budget - fixed) / page);
+    if (!p->kv_tokens && fixed + page * (uint64_t)least <= limit) {
+        m->config.kv_pages = (int32_t)((limit - fixed) / page);
         return measure(m, err);
     }
-    return err_set(err, INFLIGHT_E_NOMEM,
-                   "the model needs %s (%s of it for %d cached positions), the budget is %s",
-                   bytes_text(m->memory.total, need), bytes_text(m->memory.kv, kv),
-                   m->config.kv_pages * PAGE_TOKENS, bytes_text(p->memory_budget, have));
+    return err_set(
+        err, INFLIGHT_E_NOMEM, "the model needs %s (%s of it for %d cached positions), the %s %s",
+        bytes_text(m->memory.total, need), bytes_text(m->memory.kv, kv),
+        m->config.kv_pages * PAGE_TOKENS,
+        limit == p->memory_budget ? "budget is" : "device has free", bytes_text(limit, have));
 }
 
-/* What the header says, once it has been read. */
+/* ---- Which back end */
+
+/* Whether it is there, serves the model, and has the memory; takes nothing. */
+static int32_t try_backend(struct model *m, const struct backend *backend,
+                           const struct model_params *p, struct err *err)
+{
+    m->backend = backend;
+    configure_device(m, p);
+    if (backend->probe(err) || weights_measure(&m->weights, backend, &m->config, err))
+        return err->code;
+    return fit(m, p, err);
+}
+
+static void pass_over(struct fallback *f, int32_t next, struct err *err)
+{
+    size_t len = strlen(f->text);
+    (void)snprintf(f->text + len, sizeof f->text - len, "%s%s: %s", len ? "; " : "",
+                   backends[next - 1]->name, err->text);
+    f->n = next;
+    *err = (struct err){0};
+}
+
+static int32_t choose_automatically(struct model *m, const struct model_params *p, struct err *err)
+{
+    struct fallback own = {0}, *f = p->fallback ? p->fallback : &own;
+    for (;;) {
+        m->next = f->n + 1;
+        if (!try_backend(m, backends[f->n], p, err))
+            return INFLIGHT_OK;
+        if (!backends[m->next])
+            return err->code;
+        pass_over(f, m->next, err);
+    }
+}
+
+static int32_t choose_backend(struct model *m, const struct model_params *p, struct err *err)
+{
+    if (strcmp(p->device, "auto") == 0)
+        return choose_automatically(m, p, err);
+    const struct backend *backend = backend_find(p->device);
+    if (!backend)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "this build has no device \"%s\"", p->device);
+    return try_backend(m, backend, p, err) ? err_prefix(err, "device %s", p->device) : INFLIGHT_OK;
+}
+
+/* What another device may not lack. */
+bool model_pass_over(const struct model *m, struct fallback *fallback, struct err *err)
+{
+    bool elsewhere = err->code == INFLIGHT_E_NOMEM || err->code == INFLIGHT_E_DEVICE ||
+                     err->code == INFLIGHT_E_UNSUPPORTED;
+    if (!m->next || !backends[m->next] || !elsewhere)
+        return false;
+    pass_over(fallback, m->next, err);
+    return true;
+}
+
+/* ---- Opening and closing */
+
 static int32_t open_contents(struct model *m, const struct model_params *p, struct err *err)
 {
     m->arch = arch_find(m->h.arch);
     if (!m->arch)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "architecture \"%s\" is not served", m->h.arch);
     if (tokenizer_open(&m->tokenizer, &m->gguf, &m->arena, err) || open_chat(m, p, err) ||
-        choose_backend(m, p, err) ||
         weights_open(&m->weights, &m->gguf, m->arch, &m->h, &m->arena, err) ||
         plan_reserve(&m->plan, m->h.L, &m->arena, err))
         return err->code;
-    configure_device(m, p);
     plan_measure(&m->buffers, &m->h, p->max_tokens, p->max_rows);
-    if (weights_measure(&m->weights, m->backend, &m->config, err))
-        return err->code;
-    return fit_budget(m, p, err);
+    return choose_backend(m, p, err);
 }
 
 static int32_t open_header(struct model *m, const struct model_params *p, struct err *err)
@@ -196,11 +262,13 @@ void model_close(struct model *m)
     if (!m)
         return;
     const struct mem *mem = m->mem;
+    if (m->copy)
+        m->backend->give_host(m->device, m->copy, copy_bytes(m));
+    weights_release(&m->weights);
+    if (m->activations)
+        m->backend->give(m->device, m->activations, m->buffers.bytes);
     if (m->device)
         m->backend->close(m->device);
-    if (m->activations)
-        mem_give(mem, m->activations, m->buffers.bytes);
-    weights_release(&m->weights);
     chat_close(m->chat);
     tokenizer_close(m->tokenizer);
     file_close(&m->file);
@@ -221,16 +289,39 @@ static int on_weights(void *user, uint64_t done, uint64_t total)
     return l->progress ? l->progress(l->user, "weights", done, total) : 0;
 }
 
-int32_t model_load(struct model *m, model_progress *progress, void *user, struct err *err)
+static int32_t take_activations(struct model *m, struct err *err)
 {
     char text[BYTES_TEXT];
-    struct loading loading = {progress, user};
-    if (m->backend->open(&m->config, m->mem, &m->device, err))
-        return err->code;
-    m->activations = mem_take_zeroed(m->mem, m->buffers.bytes, CACHE_LINE);
+    m->activations = m->backend->take(m->device, m->buffers.bytes);
     if (!m->activations)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %s of activations",
                        bytes_text(m->buffers.bytes, text));
+    if (m->backend->is_host)
+        return INFLIGHT_OK;
+    m->copy = m->backend->take_host(m->device, copy_bytes(m));
+    if (!m->copy)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for a copy of %s of logits",
+                       bytes_text(copy_bytes(m), text));
+    return INFLIGHT_OK;
+}
+
+/* The copy is laid out as the original. */
+static void place_logits(struct model *m)
+{
+    char *copy = m->copy;
+    m->logits = m->plan.logits;
+    m->block = m->plan.block;
+    if (copy) {
+        m->logits = (float *)(void *)copy;
+        m->block = (struct logit_block *)(void *)(copy + (m->buffers.block - m->buffers.logits));
+    }
+}
+
+int32_t model_load(struct model *m, model_progress *progress, void *user, struct err *err)
+{
+    struct loading loading = {progress, user};
+    if (m->backend->open(&m->config, m->mem, &m->device, err) || take_activations(m, err))
+        return err->code;
     struct weights_source source = {&m->file,  m->backend, m->device,
                                     m->h.freq, on_weights, &loading};
     if (weights_load(&m->weights, &source, m->mem, err))
@@ -238,29 +329,40 @@ int32_t model_load(struct model *m, model_progress *progress, void *user, struct
     file_close(&m->file);
     struct plan_source plan = {m->arch, &m->h, &m->weights, &m->buffers, m->activations};
     plan_compile(&m->plan, &plan);
+    place_logits(m);
     return INFLIGHT_OK;
 }
 
 /* ---- Running and reading */
 
+static int read_rows(struct model *m, int32_t R)
+{
+    size_t logits = (size_t)R * (size_t)m->h.V * sizeof *m->logits;
+    size_t blocks = (size_t)R * (size_t)logit_blocks(m->h.V) * sizeof *m->block;
+    int rc = m->backend->read(m->device, m->logits, m->plan.logits, logits);
+    return rc ? rc : m->backend->read(m->device, m->block, m->plan.block, blocks);
+}
+
 int model_forward(struct model *m, const struct batch *batch)
 {
-    return decoder_run(&m->plan, m->backend, m->device, batch);
+    int rc = decoder_run(&m->plan, m->backend, m->device, batch);
+    return rc || !m->copy || !batch->R ? rc : read_rows(m, batch->R);
 }
 
 float *model_logits(struct model *m, int32_t r)
 {
-    return m->plan.logits + (size_t)r * (size_t)m->h.V;
+    return m->logits + (size_t)r * (size_t)m->h.V;
 }
 
 struct logit_block *model_blocks(struct model *m, int32_t r)
 {
-    return m->plan.block + (size_t)r * (size_t)logit_blocks(m->h.V);
+    return m->block + (size_t)r * (size_t)logit_blocks(m->h.V);
 }
 
 void model_discard(struct model *m, bool pages)
 {
-    mem_discard(m->activations, m->buffers.bytes);
+    if (m->backend->is_host)
+        mem_discard(m->activations, m->buffers.bytes);
     m->backend->discard(m->device, pages);
 }
 

@@ -11,10 +11,17 @@
 
 struct model;
 
+/* What "auto" has passed over in the course of one loading, and why. All zero before it. */
+struct fallback {
+    int32_t n;      /* back ends of the list that are not tried again */
+    char text[400]; /* "cuda: no CUDA driver: ..."; empty: nothing */
+};
+
 struct model_params {
     const char *path;
     const char *chat_template; /* a file that replaces the model's own, or NULL */
     const char *device;        /* "auto" or a back end's name */
+    struct fallback *fallback; /* read and added to by "auto"; or NULL: all are tried */
     const inflight_io *io;     /* or NULL */
     const struct mem *mem;     /* outlives the model */
     int32_t context;           /* 0: the model's own */
@@ -31,13 +38,14 @@ struct memory_plan {
     uint64_t kv_token;    /* per position */
     uint64_t activations; /* buffers between operations */
     uint64_t workspace;   /* scratch of the lanes */
-    uint64_t logits;
+    uint64_t logits;      /* twice, if the device's memory is not the host's */
     uint64_t total;
 };
 
 /* Reads headers, tokenizer and template; checks every tensor; measures. Takes no
- * memory in proportion to the weights. Over the budget: INFLIGHT_E_NOMEM with both
- * numbers (an automatic kv_tokens shrinks first, down to one context). */
+ * memory in proportion to the weights. Over the budget, or over what the device has free:
+ * INFLIGHT_E_NOMEM with both numbers (an automatic kv_tokens shrinks first, down to one
+ * context). "auto" is the first back end that is there, serves the model and fits. */
 int32_t model_open(struct model **out, const struct model_params *params, struct err *err);
 void model_close(struct model *m); /* NULL is allowed */
 
@@ -47,8 +55,12 @@ typedef int model_progress(void *user, const char *stage, uint64_t done, uint64_
 /* Opens the device and packs the weights on all its lanes. */
 int32_t model_load(struct model *m, model_progress *progress, void *user, struct err *err);
 
+/* model_load has failed with err. If "auto" may try another device, that goes into fallback,
+ * err is cleared and the model is to be closed and opened again. */
+bool model_pass_over(const struct model *m, struct fallback *fallback, struct err *err);
+
 /* One forward pass. Afterwards model_logits(m, r) is row r of the batch, and model_blocks
- * the notes of it. */
+ * the notes of it, in host memory. */
 int model_forward(struct model *m, const struct batch *batch);
 float *model_logits(struct model *m, int32_t r);              /* (V) */
 struct logit_block *model_blocks(struct model *m, int32_t r); /* (logit_blocks(V)) */

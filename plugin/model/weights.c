@@ -217,17 +217,38 @@ void weights_place(struct weights *w, void *memory)
         w->head = w->embed;
 }
 
+/* Host memory on the way to the device. */
+struct scratch {
+    struct buf file;   /* for file_view */
+    struct buf vector; /* floats, for a device whose memory is not the host's */
+};
+
+static int32_t load_vector(const struct weight_item *item, const void *data,
+                           const struct weights_source *source, struct scratch *scratch,
+                           struct err *err)
+{
+    const struct backend *backend = source->backend;
+    float *target = *(float **)item->target, *to = target;
+    if (!backend->is_host)
+        to = (float *)(void *)buf_room(&scratch->vector, item->bytes);
+    if (!to)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory to decode tensor %s", item->name);
+    fmt_decode_row(item->tensor->fmt, data, item->tensor->dim[0], to);
+    if (to != target && backend->write(source->device, target, to, item->bytes))
+        return err_set(err, INFLIGHT_E_DEVICE, "tensor %s cannot be written to the device",
+                       item->name);
+    return INFLIGHT_OK;
+}
+
 static int32_t load_item(const struct weight_item *item, const struct weights_source *source,
-                         struct buf *scratch, struct err *err)
+                         struct scratch *scratch, struct err *err)
 {
     const struct gguf_tensor *t = item->tensor;
-    const void *data = file_view(source->file, t->offset, t->bytes, scratch, err);
+    const void *data = file_view(source->file, t->offset, t->bytes, &scratch->file, err);
     if (!data)
         return err->code;
-    if (item->kind == VECTOR) {
-        fmt_decode_row(t->fmt, data, t->dim[0], *(float **)item->target);
-        return INFLIGHT_OK;
-    }
+    if (item->kind == VECTOR)
+        return load_vector(item, data, source, scratch, err);
     struct weight_source rows = {t->fmt, (int32_t)t->dim[1], (int32_t)t->dim[0], data};
     if (source->backend->pack(source->device, &rows, item->target, err))
         return err_prefix(err, "tensor %s", item->name);
@@ -236,8 +257,8 @@ static int32_t load_item(const struct weight_item *item, const struct weights_so
     return INFLIGHT_OK;
 }
 
-/* Where memory is slow to come, as in virtual machines, it comes to all lanes at once, piece by
- * piece: while they pack, one lane would get the next large page and the others wait for it. */
+/* Where host memory is slow to come, as in virtual machines, it comes to all lanes at once, piece
+ * by piece: while they pack, one lane would get the next large page and the others wait for it. */
 #define TOUCH_BYTES  4096               /* at most a page */
 #define TOUCH_PIECE  ((size_t)2 << 20)  /* at least a large one */
 #define TOUCH_WINDOW ((size_t)64 << 20) /* at once, so that loading can be stopped */
@@ -262,7 +283,7 @@ static int touch_body(struct lane *lane, void *arg)
 static void touch_for(const struct weights *w, const struct weight_item *item,
                       const struct weights_source *source, size_t *touched)
 {
-    while (*touched < item->offset + item->bytes) {
+    while (source->backend->is_host && *touched < item->offset + item->bytes) {
         struct touch touch = {.memory = (char *)w->memory + *touched,
                               .bytes = MIN(TOUCH_WINDOW, w->bytes - *touched)};
         source->backend->run(source->device, touch_body, &touch);
@@ -271,7 +292,7 @@ static void touch_for(const struct weights *w, const struct weight_item *item,
 }
 
 static int32_t load_items(struct weights *w, const struct weights_source *source,
-                          struct buf *scratch, struct err *err)
+                          struct scratch *scratch, struct err *err)
 {
     uint64_t done = 0;
     size_t touched = 0;
@@ -279,7 +300,10 @@ static int32_t load_items(struct weights *w, const struct weights_source *source
         const struct weight_item *item = &w->item[i];
         touch_for(w, item, source, &touched);
         if (!item->tensor) {
-            memcpy(*(float **)item->target, source->freq, item->bytes);
+            void *to = *(void **)item->target;
+            if (source->backend->write(source->device, to, source->freq, item->bytes))
+                return err_set(err, INFLIGHT_E_DEVICE, "%s cannot be written to the device",
+                               item->name);
             continue;
         }
         if (source->progress && source->progress(source->user, done, w->file_bytes))
@@ -295,16 +319,19 @@ int32_t weights_load(struct weights *w, const struct weights_source *source, con
                      struct err *err)
 {
     char text[BYTES_TEXT];
-    struct buf scratch;
-    w->mem = mem;
-    w->memory = mem_take(mem, w->bytes, CACHE_LINE);
+    struct scratch scratch;
+    w->backend = source->backend;
+    w->device = source->device;
+    w->memory = source->backend->take(source->device, w->bytes);
     if (!w->memory)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %s of weights",
                        bytes_text(w->bytes, text));
     weights_place(w, w->memory);
-    buf_init(&scratch, mem);
+    buf_init(&scratch.file, mem);
+    buf_init(&scratch.vector, mem);
     int32_t rc = load_items(w, source, &scratch, err);
-    buf_release(&scratch);
+    buf_release(&scratch.file);
+    buf_release(&scratch.vector);
     if (!rc && w->tied)
         w->head = w->embed;
     return rc;
@@ -313,7 +340,7 @@ int32_t weights_load(struct weights *w, const struct weights_source *source, con
 void weights_release(struct weights *w)
 {
     if (w->memory)
-        mem_give(w->mem, w->memory, w->bytes);
+        w->backend->give(w->device, w->memory, w->bytes);
     w->memory = NULL;
 }
 

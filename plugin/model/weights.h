@@ -29,8 +29,9 @@ struct weights {
     uint64_t bytes;      /* all packed matrices and vectors */
     uint64_t file_bytes; /* of the same tensors in the file, for progress */
     int32_t max_width;   /* largest K of any matrix */
-    void *memory;        /* owned, (bytes) after load */
-    const struct mem *mem;
+    void *memory;        /* owned, (bytes) of the device after load */
+    const struct backend *backend;
+    struct device *device; /* borrowed: open until release */
 };
 
 /* Finds every tensor, checks type and shape against h, measures; a tensor of the file that
@@ -41,7 +42,8 @@ int32_t weights_open(struct weights *w, const struct gguf *g, const struct arch 
 int32_t weights_measure(struct weights *w, const struct backend *backend,
                         const struct device_config *config, struct err *err);
 
-/* Points every matrix and vector at its place in memory, which is not touched. */
+/* Points every matrix and vector at its place in memory, which is not touched: it is the
+ * device's, or need not exist. */
 void weights_place(struct weights *w, void *memory);
 
 /* Progress while loading; non-zero stops. */
@@ -56,9 +58,11 @@ struct weights_source {
     void *user;
 };
 
-/* Takes w->bytes from mem and packs everything on the device's lanes. */
+/* Takes w->bytes from the device and packs everything on its lanes; what is in between is
+ * from mem. */
 int32_t weights_load(struct weights *w, const struct weights_source *source, const struct mem *mem,
                      struct err *err);
+/* Before the device is closed. */
 void weights_release(struct weights *w);
 
 /* The file's name of a struct weight or a placed vector ("blk.3.attn_q.weight"), for

@@ -1,5 +1,6 @@
 #include "direct.h"
 
+#include "device.h"
 #include "t.h"
 
 static struct model *open_params(const struct model_params *params)
@@ -26,7 +27,7 @@ static struct model_params common_params(const char *path, int32_t activations, 
 {
     return (struct model_params){
         .path = path,
-        .device = "auto",
+        .device = test_device(),
         .mem = &mem_system,
         .context = DIRECT_CONTEXT,
         .activations = activations,
@@ -41,6 +42,14 @@ struct model *direct_open(int32_t activations, int32_t kv_type, int32_t threads)
 {
     struct model_params params = common_params(TEST_MODEL, activations, kv_type);
     params.threads = threads;
+    return open_params(&params);
+}
+
+struct model *direct_open_on(const char *device, int32_t activations, int32_t kv_type)
+{
+    struct model_params params = common_params(TEST_MODEL, activations, kv_type);
+    params.device = device;
+    params.threads = 2;
     return open_params(&params);
 }
 

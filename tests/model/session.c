@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include "device.h"
 #include "t.h"
 
 #include "plugin/base/hash.h"
@@ -7,15 +8,15 @@
 
 #include <stdlib.h>
 
-static const char yaml[] = "version: 1\nmodel: {path: " TEST_MODEL ", context: 2048}\n";
-
 bool session_prepare(struct session *s)
 {
     struct err err = {0};
+    const char *path = test_model(TEST_MODEL);
+    char yaml[256];
     *s = (struct session){0};
-    FILE *f = fopen(TEST_MODEL, "rb");
+    FILE *f = fopen(path, "rb");
     if (!f) {
-        t_skip("no " TEST_MODEL ": make model");
+        t_skip("no model: make check-build");
         return false;
     }
     fclose(f);
@@ -23,11 +24,13 @@ bool session_prepare(struct session *s)
     s->mem = mem_system;
     s->mem.taken = &s->taken;
     arena_init(&s->arena, &s->mem);
-    struct str text = {yaml, sizeof yaml - 1};
+    int len = snprintf(yaml, sizeof yaml, "version: 1\nmodel: {path: %s, context: 2048}\n", path);
+    struct str text = {yaml, (size_t)len};
     if (config_parse(&s->config, text, NULL, &s->arena, &err)) {
         t_fail(__FILE__, __LINE__, "%s", err.text);
         return false;
     }
+    s->config.device = test_device();
     return true;
 }
 

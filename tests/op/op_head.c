@@ -117,7 +117,7 @@ static void check_notes(const struct results *got, int r, enum isa isa)
         for (int i = first; i < last && scale[r] > 0 && max > -INFINITY; i++)
             if (!isnan(logit[i]))
                 sum += exp(((double)logit[i] - (double)max) * (double)scale[r]);
-        if (block->max != max || fabs((double)block->sum - sum) > 1e-6 * sum + 1e-30)
+        if (block->max != max || !(fabs((double)block->sum - sum) <= 1e-6 * sum + 1e-30))
             t_fail(__FILE__, __LINE__, "isa %d: block %d of row %d: max %g, sum %g, want %g, %g",
                    (int)isa, b, r, (double)block->max, (double)block->sum, (double)max, sum);
     }

@@ -1,0 +1,125 @@
+/* A lane's part of a tile of weights (layout.h): loaded, turned into operands of mma, and into
+ * scales. All integers are exact in bfloat16, whose 8 bits of significand hold -256 .. 256. */
+#pragma once
+
+#include "layout.h"
+#include "mma.cuh"
+
+template <int L> struct tile {
+    uint4 row[2]; /* of rows lane / 4 and lane / 4 + 8 */
+    uint32_t record[2][layout_words(L) ? layout_words(L) : 1];
+};
+
+/* The numbers of tile i of a strip. */
+template <int L>
+static __device__ __forceinline__ void load_numbers(tile<L> &out, const uint8_t *strip, int i)
+{
+    const uint8_t *data = strip + (size_t)i * TILE_BYTES + (threadIdx.x & 31) * 16;
+    out.row[0] = load_stream(data);
+    out.row[1] = load_stream(data + 512);
+}
+
+/* The records of tile i of a strip of n. */
+template <int L>
+static __device__ __forceinline__ void load_records(tile<L> &out, const uint8_t *strip, int n,
+                                                    int i)
+{
+    constexpr int words = layout_words(L);
+    if constexpr (words > 0) {
+        const uint32_t *record = (const uint32_t *)(strip + (size_t)n * TILE_BYTES) +
+                                 (i * STRIP_ROWS + ((threadIdx.x & 31) >> 2)) * words;
+#pragma unroll
+        for (int r = 0; r < 2; r++, record += 8 * words) {
+            if constexpr (words == 4) {
+                uint4 v = __ldg((const uint4 *)record);
+                out.record[r][0] = v.x, out.record[r][1] = v.y;
+                out.record[r][2] = v.z, out.record[r][3] = v.w;
+            } else if constexpr (words == 2) {
+                uint2 v = __ldg((const uint2 *)record);
+                out.record[r][0] = v.x, out.record[r][1] = v.y;
+            } else {
+#pragma unroll
+                for (int w = 0; w < words; w++)
+                    out.record[r][w] = __ldg(record + w);
+            }
+        }
+    }
+}
+
+static __device__ __forceinline__ uint32_t word_of(const uint4 &v, int i)
+{
+    return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
+/* Two int8 in bits 0 .. 7 and 16 .. 23. Their lower 7 bits after 128 = 0x4300 make 128 .. 255;
+ * from that 128 is taken, or 256 = 0x4380 if the sign is set. */
+static __device__ __forceinline__ uint32_t pair_of_int8(uint32_t q)
+{
+    return add_bf16x2(and_or(q, 0x007f007f, 0x43004300), and_or(q, 0x00800080, 0xc300c300));
+}
+
+/* Two int4 in bits 0 .. 3 and 16 .. 19: after 128 they make 128 .. 143. */
+template <int L> static __device__ __forceinline__ uint32_t pair_of_int4(uint32_t q)
+{
+    return add_bf16x2(and_or(q, 0x000f000f, 0x43004300),
+                      L == LAYOUT_INT4_D ? 0xc308c308 : 0xc300c300);
+}
+
+/* Operand A of both steps of chunk c of the tile: a[4 s ..] as mma_bf16 wants it. Here and below
+ * c is a constant once loops are unrolled. */
+template <int L>
+static __device__ __forceinline__ void operands(const tile<L> &in, int c, uint32_t (&a)[8])
+{
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        if constexpr (L == LAYOUT_BF16) {
+            a[r] = in.row[r].x, a[r + 2] = in.row[r].y;
+            a[r + 4] = in.row[r].z, a[r + 6] = in.row[r].w;
+        } else if constexpr (layout_tile_width(L) == 64) {
+            uint32_t first = word_of(in.row[r], 2 * c);
+            uint32_t second = word_of(in.row[r], 2 * c + 1);
+            a[r] = pair_of_int8(first), a[r + 2] = pair_of_int8(first >> 8);
+            a[r + 4] = pair_of_int8(second), a[r + 6] = pair_of_int8(second >> 8);
+        } else {
+            uint32_t q = word_of(in.row[r], c);
+            a[r] = pair_of_int4<L>(q), a[r + 2] = pair_of_int4<L>(q >> 4);
+            a[r + 4] = pair_of_int4<L>(q >> 8), a[r + 6] = pair_of_int4<L>(q >> 12);
+        }
+    }
+}
+
+/* value = scale * number + min. */
+struct scales {
+    float scale[2]; /* of the lower and the upper 16 values of the chunk */
+    float min;
+};
+
+static __device__ __forceinline__ float byte_of(uint32_t word, int i)
+{
+    return (float)(word >> (8 * i) & 0xff);
+}
+
+/* Of chunk c of row lane / 4 + 8 r. Products of a half and an integer of 8 bits are exact. */
+template <int L> static __device__ __forceinline__ scales scales_of(const tile<L> &in, int c, int r)
+{
+    const auto &record = in.record[r];
+    scales s = {{1, 1}, 0};
+    if constexpr (L == LAYOUT_BF16) {
+        return s;
+    } else if constexpr (L == LAYOUT_INT4_D || L == LAYOUT_INT8_D) {
+        s.scale[0] = half_of(record[c / 2], c % 2);
+    } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {
+        s.scale[0] = half_of(record[c], 0);
+        s.min = half_of(record[c], 1);
+    } else if constexpr (L == LAYOUT_INT4_K || L == LAYOUT_INT8_K) {
+        s.scale[0] = half_of(record[0], 0) * byte_of(record[1 + c / 2], c % 2 * 2);
+        s.min = -half_of(record[0], 1) * byte_of(record[1 + c / 2], c % 2 * 2 + 1);
+    } else {
+        float d = half_of(record[0], 0);
+        s.scale[0] = d * (float)(int8_t)(record[1] >> (c * 16));
+        s.scale[1] = d * (float)(int8_t)(record[1] >> (c * 16 + 8));
+        return s;
+    }
+    s.scale[1] = s.scale[0];
+    return s;
+}

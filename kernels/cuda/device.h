@@ -1,0 +1,56 @@
+/* What the back end's own files share beyond cuda.h: contexts, memory, opening. */
+#pragma once
+
+#include "cuda.h"
+
+/* Every entry of the back end runs between these two: the context is current on the calling
+ * thread, which may be any, and afterwards what the host had current is current again. False:
+ * the driver refused, and there is nothing to leave. */
+bool cuda_enter(const struct device *device);
+void cuda_leave(const struct device *device);
+
+/* Device 0 of a driver: number, capability, sizes and the description. */
+int32_t cuda_find_device(const struct driver *driver, struct device *device, struct err *err);
+
+/* Bytes of device 0 that are free for whoever asks first. Makes a context for the question if
+ * the process has none. */
+int32_t cuda_free_bytes(uint64_t *bytes, struct err *err);
+
+/* Everything but the checks of a configuration. */
+int32_t cuda_open_device(const struct device_config *config, const struct mem *mem,
+                         struct device **device, struct err *err);
+void cuda_close_device(struct device *device); /* NULL is allowed */
+
+/* The oldest cards whose instructions the kernels are written for. */
+#define CAPABILITY_LEAST 80
+
+/* Queues a kernel at once. args is copied. */
+CUresult cuda_queue(struct device *device, enum kernel kernel, const struct grid *grid, void *args);
+
+/* Waits for the stream. An error here is of the context: nothing will work in it again. */
+int cuda_wait(struct device *device);
+
+/* memory.c. Between enter and leave; zero bytes give 0 and NULL. */
+int32_t cuda_alloc(struct device *device, uint64_t bytes, const char *what, CUdeviceptr *out,
+                   struct err *err);
+void cuda_free(struct device *device, CUdeviceptr *memory);
+int32_t cuda_alloc_pinned(struct device *device, size_t bytes, const char *what, void **out,
+                          struct err *err);
+void cuda_free_pinned(struct device *device, void **memory);
+
+/* memory.c, upload.c: as in struct backend. */
+void *cuda_take(struct device *device, size_t bytes);
+void cuda_give(struct device *device, void *memory, size_t bytes);
+void *cuda_take_host(struct device *device, size_t bytes);
+void cuda_give_host(struct device *device, void *memory, size_t bytes);
+int32_t cuda_write(struct device *device, void *to, const void *from, size_t bytes);
+int32_t cuda_read(struct device *device, void *to, const void *from, size_t bytes);
+int32_t cuda_upload(struct device *device, const struct weight_source *source, struct weight *out,
+                    struct err *err);
+
+/* Gives back what uploads took; between enter and leave. */
+void cuda_close_upload(struct device *device);
+
+/* The kernels, one image of all architectures for each .cu file, that make embeds;
+ * NULL-terminated. */
+extern const void *const cuda_images[];

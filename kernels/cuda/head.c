@@ -1,0 +1,39 @@
+#include "head.h"
+
+#include "cuda.h"
+#include "product.h"
+
+static int launch_notes(struct device *device, const struct op_head *op, int32_t R)
+{
+    struct head_args args = {.logits = op->logits,
+                             .scale = device->step.view.scale,
+                             .block = op->block,
+                             .V = op->V,
+                             .n_blocks = logit_blocks(op->V)};
+    struct grid grid = {
+        .x = (uint32_t)(args.n_blocks + 7) / 8, .y = (uint32_t)R, .z = 1, .threads = 8 * WARP};
+    return cuda_launch(device, KERNEL_head_notes, grid, &args);
+}
+
+int cuda_head(struct lane *lane, const struct op_head *op, const struct batch *batch)
+{
+    struct device *device = lane->device;
+    if (batch->R == 0)
+        return 0;
+    int rc = step_upload(device, batch);
+    if (rc)
+        return rc;
+    const struct product_input input = {
+        .x = op->x, .row = device->step.view.row, .norm = op->norm, .eps = op->eps};
+    struct product_args args = {
+        .y = op->logits,
+        .T = batch->R,
+        .K = op->D,
+        .ldy = op->V,
+        .epilogue = EPILOGUE_STORE,
+        .n_part = 1,
+        .part = {{.weight = op->weight->data, .layout = op->weight->layout, .N = op->weight->N}},
+    };
+    rc = product_launch(device, &input, &args);
+    return rc ? rc : launch_notes(device, op, batch->R);
+}

@@ -1,0 +1,17 @@
+/* The operation head: prepare.h gathers rows, product.h gives logits, head_notes their notes.
+ *
+ *   block[r][b].max = largest of logits[r][128 b ..], NaN left out, -inf if there is none
+ *   block[r][b].sum = sum of e^((logit - max) * scale[r]), if scale[r] > 0 and max > -inf
+ *
+ * Work: a warp for each block of 128 logits, in a fixed order. Bytes: 4 R V read, from L2 where
+ * it holds the logits. Target: 80 of 100 of that bandwidth; never measured. */
+#pragma once
+
+#include "../batch.h"
+
+struct head_args {
+    const float *logits;       /* (R, V) */
+    const float *scale;        /* (R) */
+    struct logit_block *block; /* (R, logit_blocks(V)) */
+    int32_t V, n_blocks;
+};

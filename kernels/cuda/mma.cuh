@@ -1,0 +1,78 @@
+/* The PTX instructions that CUDA C has no name for. PTX ISA 9.0; all from sm_80 on. */
+#pragma once
+
+#include <stdint.h>
+
+/* d += a b: a (16, 16), b (16, 8) bfloat16, d (16, 8) float (9.7.14.5.8). With g = lane / 4 and
+ * t = lane % 4: a[0], a[1] rows g and g + 8 of columns 2t, 2t + 1, a[2], a[3] of columns 2t + 8,
+ * 2t + 9; b0, b1 those rows of column g; d[0], d[1] row g, d[2], d[3] row g + 8 of columns 2t,
+ * 2t + 1. Not volatile: it has no effect but d. */
+static __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t *a, uint32_t b0,
+                                                uint32_t b1)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* 16 bytes from global to shared memory, past the registers and L1 (9.7.9.25.3.1). */
+static __device__ __forceinline__ void copy_async(void *shared, const void *global)
+{
+    uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+}
+
+static __device__ __forceinline__ void copy_commit(void)
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* Until all but the last n groups of this thread are there. */
+template <int n> static __device__ __forceinline__ void copy_wait(void)
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
+}
+
+/* Weights pass once: they need no place in L1. */
+static __device__ __forceinline__ uint4 load_stream(const void *p)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p));
+    return v;
+}
+
+/* (a & mask) | bits. */
+static __device__ __forceinline__ uint32_t and_or(uint32_t a, uint32_t mask, uint32_t bits)
+{
+    uint32_t r;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(a), "r"(mask), "r"(bits));
+    return r;
+}
+
+/* a + b of two bfloat16 each: a sum of its own is sm_90, a product with 1 before it sm_80. */
+static __device__ __forceinline__ uint32_t add_bf16x2(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(0x3f803f80), "r"(b));
+    return r;
+}
+
+/* To nearest, ties to even; low in the lower half. */
+static __device__ __forceinline__ uint32_t pack_bf16x2(float low, float high)
+{
+    uint32_t r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+
+/* The half in the lower or upper 16 bits. */
+static __device__ __forceinline__ float half_of(uint32_t word, int upper)
+{
+    float f;
+    uint16_t bits = (uint16_t)(upper ? word >> 16 : word);
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
+    return f;
+}

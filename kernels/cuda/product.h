@@ -1,0 +1,64 @@
+/* What the kernels of products take, skinny.cu and tile.cu alike.
+ *
+ *   y[t][column + n] = epilogue(sum over k of x[t][k] * w[n][k])
+ *
+ * for up to three matrices that share x. The sum is that of the file's own values: products of
+ * exact integers are summed in float over a group of one scale, then multiplied by it and added
+ * to the sum of the slice; x is bfloat16. Slices and their order are those of layout.h, and an
+ * output depends on its own row and token alone: both kernels give the same bits. */
+#pragma once
+
+#include "layout.h"
+
+#include "../ops.h"
+
+struct product_part {
+    const uint8_t *weight; /* packed, layout.h */
+    const float *bias;     /* (N) or NULL */
+    int32_t layout;        /* enum layout */
+    int32_t N, column;
+    int32_t first_block; /* blocks of rows of the parts before it */
+};
+
+struct product_args {
+    const void *x;     /* (rows, padded) bfloat16, prepare.h */
+    const float *sums; /* (padded / 32, rows) */
+    float *y;          /* (T, ldy) */
+    int32_t T;
+    int32_t rows;   /* T rounded up to what the kernel reads; those from T on are zeros */
+    int32_t K;      /* columns of the matrices */
+    int32_t padded; /* K rounded up to WIDTH_STEP */
+    int32_t ldy;
+    int32_t epilogue; /* enum epilogue */
+    int32_t n_part;   /* EPILOGUE_GLU_SILU: 2, of one N */
+    struct product_part part[3];
+};
+
+#ifndef __CUDACC__
+struct device;
+
+/* What becomes of x first: prepare.h. */
+struct product_input {
+    const float *x;
+    const int32_t *row;
+    const float *norm;
+    float eps;
+};
+
+/* Prepares the input in the device's scratch and queues the product; args: all but what the
+ * scratch and the kernel say. linear.c */
+int product_launch(struct device *device, const struct product_input *input,
+                   struct product_args *args);
+
+/* Sets first_block for blocks of some rows; the number of blocks of all parts. */
+static inline uint32_t product_blocks(struct product_args *args, int32_t rows)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < args->n_part; i++) {
+        args->part[i].first_block = n;
+        if (args->epilogue != EPILOGUE_GLU_SILU || i == 0)
+            n += (args->part[i].N + rows - 1) / rows;
+    }
+    return (uint32_t)n;
+}
+#endif

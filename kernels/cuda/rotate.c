@@ -1,0 +1,15 @@
+#include "rotate.h"
+
+#include "cuda.h"
+
+#define WARPS 8 /* of a block */
+
+int rotate_launch(struct device *device, struct rotate_args *args, int32_t T)
+{
+    uint32_t heads = (uint32_t)(args->H + 2 * args->K);
+    struct grid grid = {
+        .x = (uint32_t)T, .y = (heads + WARPS - 1) / WARPS, .z = 1, .threads = WARPS * WARP};
+    enum kernel kernel =
+        device->config.kv_type == KV_INT8 ? KERNEL_rotate_int8 : KERNEL_rotate_bf16;
+    return cuda_launch(device, kernel, grid, args);
+}

@@ -1,0 +1,194 @@
+/* The engine's arrays and pointers become flat arrays, back to back in pinned memory, so that
+ * a step costs one copy whatever its shape. */
+#include "attend.h"
+#include "device.h"
+
+#include <string.h>
+
+#define ALIGNMENT ((size_t)64)
+
+/* Page numbers that always have room. Beyond, room is for as many sequences as rows at full
+ * length: the engine has no more sequences than rows, and full length for every token would
+ * be gigabytes. */
+#define PAGES_LEAST (1 << 18)
+
+static uint64_t array_bytes(uint64_t n)
+{
+    return ROUND_UP(n * sizeof(int32_t), (uint64_t)ALIGNMENT);
+}
+
+static uint64_t pages_of(int64_t positions)
+{
+    return (uint64_t)((positions + PAGE_TOKENS - 1) / PAGE_TOKENS);
+}
+
+uint64_t step_bytes(const struct device_config *config)
+{
+    uint64_t T = (uint64_t)config->max_tokens, R = (uint64_t)config->max_rows;
+    uint64_t page = pages_of(config->max_context);
+    uint64_t pages = MIN(T * page, MAX(R * page, (uint64_t)PAGES_LEAST));
+    return 5 * array_bytes(T) + array_bytes(T + 1) + array_bytes(pages) + 2 * array_bytes(R);
+}
+
+/* Where the next array goes in the pinned memory; at runs on past its end. */
+struct cursor {
+    struct step *step;
+    size_t at;
+};
+
+static void *next(struct cursor *c, size_t n)
+{
+    char *array = (char *)c->step->host + MIN(c->at, c->step->bytes);
+    c->at += array_bytes(n);
+    return array;
+}
+
+/* The same place in the device's copy. */
+static const void *on_device(const struct step *step, const void *array)
+{
+    size_t at = (size_t)((const char *)array - (const char *)step->host);
+    return (const void *)(uintptr_t)(step->data + at);
+}
+
+static void fill_tokens(const struct batch *batch, int32_t *sequence, int32_t *slot)
+{
+    for (int32_t s = 0; s < batch->S; s++) {
+        const struct batch_seq *seq = &batch->seq[s];
+        for (int32_t t = seq->first; t < seq->first + seq->n; t++) {
+            int32_t position = batch->position[t];
+            sequence[t] = s;
+            slot[t] = seq->page[position / PAGE_TOKENS] * PAGE_TOKENS + position % PAGE_TOKENS;
+        }
+    }
+}
+
+static void fill_sequences(const struct batch *batch, int32_t *first, int32_t *length)
+{
+    for (int32_t s = 0; s < batch->S; s++) {
+        first[s] = batch->seq[s].first;
+        length[s] = batch->seq[s].position + batch->seq[s].n;
+    }
+    first[batch->S] = batch->T;
+}
+
+/* Rows of one width; what a shorter sequence leaves of its row is zeros, that every byte which
+ * is copied has a value. */
+static void fill_pages(const struct batch *batch, int32_t max_pages, int32_t *page)
+{
+    for (int32_t s = 0; s < batch->S; s++) {
+        const struct batch_seq *seq = &batch->seq[s];
+        size_t n = pages_of(seq->position + seq->n);
+        int32_t *row = page + (size_t)s * (size_t)max_pages;
+        if (n)
+            memcpy(row, seq->page, n * sizeof *row);
+        memset(row + n, 0, ((size_t)max_pages - n) * sizeof *row);
+    }
+}
+
+static void fill_rows(const struct batch *batch, int32_t *row, float *scale)
+{
+    size_t R = (size_t)batch->R;
+    if (R)
+        memcpy(row, batch->row, R * sizeof *row);
+    if (R && batch->scale)
+        memcpy(scale, batch->scale, R * sizeof *scale);
+    else
+        memset(scale, 0, R * sizeof *scale);
+}
+
+static int32_t longest(const struct batch *batch)
+{
+    uint64_t most = 0;
+    for (int32_t s = 0; s < batch->S; s++)
+        most = MAX(most, pages_of(batch->seq[s].position + batch->seq[s].n));
+    return (int32_t)most;
+}
+
+/* The arrays in the pinned memory, in the order of struct step_view. */
+struct arrays {
+    int32_t *token, *position, *sequence, *slot, *first, *length, *page, *row;
+    float *scale;
+};
+
+/* Bytes of all, which may be more than there are. */
+static size_t place(struct step *step, struct arrays *a)
+{
+    struct cursor c = {step, 0};
+    size_t T = (size_t)step->view.T, S = (size_t)step->view.S, R = (size_t)step->view.R;
+    a->token = next(&c, T);
+    a->position = next(&c, T);
+    a->sequence = next(&c, T);
+    a->slot = next(&c, T);
+    a->first = next(&c, S + 1);
+    a->length = next(&c, S);
+    a->page = next(&c, S * (size_t)step->view.max_pages);
+    a->row = next(&c, R);
+    a->scale = next(&c, R);
+    return c.at;
+}
+
+static void view(struct step *step, const struct arrays *a)
+{
+    step->view.token = on_device(step, a->token);
+    step->view.position = on_device(step, a->position);
+    step->view.sequence = on_device(step, a->sequence);
+    step->view.slot = on_device(step, a->slot);
+    step->view.first = on_device(step, a->first);
+    step->view.length = on_device(step, a->length);
+    step->view.page = on_device(step, a->page);
+    step->view.row = on_device(step, a->row);
+    step->view.scale = on_device(step, a->scale);
+}
+
+/* Bytes of the arrays, 0 if they do not fit; max_pages: the longest sequence's, or more. */
+static size_t fill(struct step *step, const struct batch *batch, int32_t max_pages)
+{
+    struct arrays a;
+    size_t T = (size_t)batch->T;
+    step->view =
+        (struct step_view){.T = batch->T, .S = batch->S, .R = batch->R, .max_pages = max_pages};
+    size_t bytes = place(step, &a);
+    if (bytes > step->bytes)
+        return 0;
+    view(step, &a);
+    memcpy(a.token, batch->token, T * sizeof *a.token);
+    memcpy(a.position, batch->position, T * sizeof *a.position);
+    fill_tokens(batch, a.sequence, a.slot);
+    fill_sequences(batch, a.first, a.length);
+    fill_pages(batch, step->view.max_pages, a.page);
+    fill_rows(batch, a.row, a.scale);
+    return bytes;
+}
+
+/* With room for contexts to grow in a step that is recorded, if there is: sizes and addresses stay
+ * what they are for long. */
+static size_t fill_roomy(struct device *device, const struct batch *batch)
+{
+    const int32_t pages = longest(batch), most = (int32_t)pages_of(device->config.max_context);
+    int32_t roomy = graph_round(device, pages, SPLIT_POSITIONS / PAGE_TOKENS, most);
+    size_t bytes = fill(&device->step, batch, roomy);
+    return bytes || roomy == pages ? bytes : fill(&device->step, batch, pages);
+}
+
+int step_upload(struct device *device, const struct batch *batch)
+{
+    struct step *step = &device->step;
+    if (step->of == batch)
+        return 0;
+    /* The copy of another batch of this run may still read the pinned arrays. */
+    if (step->of && (graph_end(device, false) || cuda_wait(device)))
+        return INFLIGHT_E_DEVICE;
+    graph_begin(device, batch);
+    size_t bytes = fill_roomy(device, batch);
+    if (!bytes)
+        return INFLIGHT_E_ARG;
+    CUresult result =
+        device->driver->cuMemcpyHtoDAsync(step->data, step->host, bytes, device->stream);
+    device->queued = true;
+    if (result) {
+        device->failed = device->failed ? device->failed : result;
+        return INFLIGHT_E_DEVICE;
+    }
+    step->of = batch;
+    return 0;
+}

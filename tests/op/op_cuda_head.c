@@ -1,0 +1,212 @@
+/* The operations head and embed on CUDA against their definitions; both read one packed table. */
+#include "on_cuda.h"
+#include "ref.h"
+
+#include <math.h>
+
+#ifdef INFLIGHT_CUDA
+
+enum { T = 13, V = 301, BLOCKS = 3, D = 256, DIM = 96 };
+
+/* op_cuda_linear.c: inputs are rounded to bfloat16, and weights may be. */
+#define ROUNDED (2 * 0x1p-8 / 1.7320508)
+
+static const int32_t token[T] = {0, 100, 99, 1, 16, 15, 17, 50, 50, 33, 300, 95, 2};
+static const int32_t position[T] = {0, 1, 2, 3, 1000000, 999999, 7, 8, 9, 65536, 11, 12, 131071};
+static const int32_t row[] = {0, 3, 4, 11, 12};
+static const float scale[] = {1, 0, 0.5f, 3, 0};
+static const struct batch_seq seq[T]; /* no tokens: there is no attention */
+
+static const struct device_config config = {.threads = 1,
+                                            .max_tokens = T,
+                                            .max_rows = T,
+                                            .max_context = 64,
+                                            .max_width = D,
+                                            .L = 1,
+                                            .H = 1,
+                                            .K = 1,
+                                            .dim = 64,
+                                            .kv_type = KV_BF16,
+                                            .kv_pages = 1};
+
+struct call {
+    struct op_embed embed;
+    struct op_head head;
+    struct batch batch;
+};
+
+static int call_body(struct lane *lane, void *arg)
+{
+    struct call *call = arg;
+    int rc = backend_cuda.embed(lane, &call->embed, &call->batch);
+    return rc ? rc : backend_cuda.head(lane, &call->head, &call->batch);
+}
+
+struct results {
+    float x[T * D], rotary[T * DIM], logits[T * V];
+    struct logit_block block[T * BLOCKS];
+};
+
+static float freq[DIM / 2], norm[D];
+
+static struct batch all_rows(void)
+{
+    return (struct batch){.T = T,
+                          .R = COUNT_OF(row),
+                          .token = token,
+                          .position = position,
+                          .seq = seq,
+                          .row = row,
+                          .scale = scale};
+}
+
+/* False if there is no device. What is not computed is as out has it. */
+static bool compute(const struct matrix *table, struct batch batch, struct results *out)
+{
+    struct device *device = cuda_device(&config);
+    if (!device)
+        return false;
+    struct weight weight = cuda_matrix(device, &config, table);
+    struct results *on = cuda_array(device, out, sizeof *out);
+    float *f = cuda_array(device, freq, sizeof freq), *n = cuda_array(device, norm, sizeof norm);
+    struct call call = {.batch = batch};
+    call.embed = (struct op_embed){on->x, &weight, on->rotary, f, 1.25f, D, DIM};
+    call.head = (struct op_head){on->x, n, on->logits, on->block, &weight, 1e-5f, D, V};
+    CHECK_EQ(backend_cuda.run(device, call_body, &call), 0);
+    CHECK_EQ(backend_cuda.read(device, out, on, sizeof *out), 0);
+    cuda_drop(device, weight.data, weight.bytes);
+    cuda_drop(device, on, sizeof *out);
+    cuda_drop(device, f, sizeof freq);
+    cuda_drop(device, n, sizeof norm);
+    backend_cuda.close(device);
+    return true;
+}
+
+static void define(const struct matrix *table, double *x, double *rotary, double *logits)
+{
+    struct batch batch = all_rows();
+    struct ref_embed embed = {x, table->value, rotary, freq, 1.25, D, DIM};
+    struct ref_head head = {x, norm, logits, table->value, 1e-5, D, V};
+    ref_embed(&embed, &batch);
+    ref_head(&head, &batch);
+}
+
+static double error(const float *y, const double *want, size_t n)
+{
+    double off = 0, size = 0;
+    for (size_t i = 0; i < n; i++) {
+        off += ((double)y[i] - want[i]) * ((double)y[i] - want[i]);
+        size += want[i] * want[i];
+    }
+    return sqrt(off / size);
+}
+
+/* The notes of row r against the logits that they are of. */
+static void check_notes(const struct results *got, int r)
+{
+    const float *logit = got->logits + r * V;
+    for (int b = 0; b < BLOCKS; b++) {
+        const struct logit_block *block = &got->block[r * BLOCKS + b];
+        int first = b * LOGIT_BLOCK, last = MIN(first + LOGIT_BLOCK, V);
+        float max = -INFINITY;
+        double sum = 0;
+        for (int i = first; i < last; i++)
+            max = fmaxf(logit[i], max);
+        for (int i = first; i < last && scale[r] > 0 && max > -INFINITY; i++)
+            if (!isnan(logit[i]))
+                sum += exp(((double)logit[i] - (double)max) * (double)scale[r]);
+        if (block->max != max || !(fabs((double)block->sum - sum) <= 1e-6 * sum + 1e-30))
+            t_fail(__FILE__, __LINE__, "block %d of row %d: max %g, sum %g, want %g, %g", b, r,
+                   (double)block->max, (double)block->sum, (double)max, sum);
+    }
+}
+
+static void check_table(struct matrix *table)
+{
+    static struct results got;
+    static double x[T * D], rotary[T * DIM], logits[T * V];
+    if (!compute(table, all_rows(), &got))
+        return;
+    round_matrix(table);
+    define(table, x, rotary, logits);
+    for (int i = 0; i < T * D; i++)
+        if ((double)got.x[i] != x[i]) {
+            t_fail(__FILE__, __LINE__, "%s: embedding %d is %.9g, want %.9g",
+                   fmt_info[table->source.fmt].name, i, (double)got.x[i], x[i]);
+            break;
+        }
+    CHECK_NEAR(error(got.rotary, rotary, T * DIM), 0, 1e-7);
+    double off = error(got.logits, logits, COUNT_OF(row) * V);
+    if (!(off < ROUNDED))
+        t_fail(__FILE__, __LINE__, "%s: logits off by %g", fmt_info[table->source.fmt].name, off);
+    for (int r = 0; r < (int)COUNT_OF(row); r++)
+        check_notes(&got, r);
+}
+
+static void set_parameters(void)
+{
+    for (int i = 0; i < DIM / 2; i++)
+        freq[i] = powf(10000.0f, -2.0f * (float)i / DIM);
+    for (int i = 0; i < D; i++)
+        norm[i] = 1.0f + 0.5f * random_float();
+}
+
+TEST(cuda_head, and_embed_give_what_their_definitions_say)
+{
+    set_parameters();
+    for (int fmt = 0; fmt < FMT_COUNT; fmt++) {
+        struct matrix table;
+        matrix_init(&table, (enum fmt)fmt, V, D);
+        check_table(&table);
+        matrix_release(&table);
+    }
+}
+
+TEST(cuda_head, logits_do_not_depend_on_the_other_rows)
+{
+    static struct results all, some;
+    struct matrix table;
+    set_parameters();
+    matrix_init(&table, FMT_q8_0, V, D);
+    struct batch batch = all_rows();
+    bool ran = compute(&table, batch, &all);
+    batch.row = row + 2;
+    batch.scale = scale + 2;
+    batch.R = 1;
+    if (ran && compute(&table, batch, &some)) {
+        CHECK(memcmp(some.logits, all.logits + 2 * V, V * sizeof(float)) == 0);
+        CHECK(memcmp(some.block, all.block + 2 * BLOCKS, BLOCKS * sizeof *all.block) == 0);
+        batch.R = 0;
+        some.logits[0] = 42;
+        CHECK(compute(&table, batch, &some));
+        CHECK(some.logits[0] == 42);
+    }
+    matrix_release(&table);
+}
+
+/* A weight that is infinite or no number makes such a logit. */
+TEST(cuda_head, notes_leave_out_what_is_no_number)
+{
+    static struct results got;
+    struct matrix table;
+    set_parameters();
+    matrix_init(&table, FMT_f32, V, D);
+    float *w = (float *)(void *)(uintptr_t)table.source.data;
+    for (int i = 128; i < 256; i++)
+        w[i * D] = NAN;
+    w[3 * D] = NAN;
+    w[260 * D] = NAN;
+    if (compute(&table, all_rows(), &got)) {
+        CHECK(isnan(got.logits[3 + V]) && isnan(got.logits[260 + V]));
+        CHECK(got.block[1].max == -INFINITY && got.block[1].sum == 0);
+        for (int r = 0; r < (int)COUNT_OF(row); r++)
+            check_notes(&got, r);
+    }
+    matrix_release(&table);
+}
+#else
+TEST(cuda_head, is_built)
+{
+    t_skip("built without CUDA");
+}
+#endif
