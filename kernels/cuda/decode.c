@@ -61,7 +61,7 @@ static int launch(struct device *device, struct attend_args *args, const struct 
     int rc = cuda_launch(device, (enum kernel)(KERNEL_decode_bf16_64 + variant), grid, args);
     if (rc || run->splits == 1)
         return rc;
-    uint32_t warps = (uint32_t)run->rows * ((uint32_t)args->width + 31) / 32;
+    uint32_t warps = (uint32_t)run->rows * (((uint32_t)args->width + WARP - 1) / WARP);
     grid = (struct grid){
         .x = (uint32_t)run->n,
         .y = (uint32_t)args->K,

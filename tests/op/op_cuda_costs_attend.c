@@ -168,7 +168,7 @@ static struct traffic merge_design(const struct shape *s)
     const int64_t splits = attend_splits(length(s)), y = rows * s->dim * 4;
     struct traffic t = {0};
     add_read(&t, heads * warps * splits * WARP * (4 + 8), heads * warps * splits * (4 + 1));
-    add_broadcasts(&t, heads * ROUND_UP(rows * (s->dim + 31) / 32, 8) * 3);
+    add_broadcasts(&t, heads * ROUND_UP(rows * ((s->dim + WARP - 1) / WARP), 8) * 3);
     add_written(&t, heads * y, heads * y / SECTOR);
     return t;
 }
