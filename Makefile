@@ -251,6 +251,7 @@ $(BUILD)/fuzz/ptx $(BUILD)/fuzzer/ptx: $(GPU_OBJ)
 SAN_TESTS := $(filter-out $(addprefix $(BUILD)/tests/model/,logits greedy invariance),$(TESTS))
 TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool board queue doorbell ring ring_threads stream engine \
                 engine_host engine_faults engine_pages) $(BUILD)/tests/op/op_backend
+SAN_GPU   := $(if $(CUDA),$(GPU_CUDA) $(GPU_TESTS))
 SAN_VALIDATOR := "$(VALIDATOR) --cycles 100 $(LIB) --model $(TINY)"
 
 comma  := ,
@@ -271,10 +272,11 @@ asan: $(FATBINS) ## build and run the tests and fuzz corpora under ASan and UBSa
 tsan: $(FATBINS) ## build and run the tests with threads under TSan
 	+@$(call SANITIZE,tsan,thread,sanitized-threads)
 
-sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(LIB) $(VALIDATOR) $(TINY) $(FAMILIES) $(LOCALE) model
-	@BUILD=$(BUILD) tests/run.sh $(SAN_TESTS) $(SAN_VALIDATOR) \
+sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(LIB) $(VALIDATOR) $(TINY) $(FAMILIES) $(LOCALE) model $(SAN_GPU)
+	@BUILD=$(BUILD) tests/run.sh $(filter-out $(CUDA_TESTS),$(SAN_TESTS)) $(SAN_VALIDATOR) \
 	    "$(VALIDATOR) --only submit-before-ready $(LIB) --model $(MODEL)" \
-	    $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
+	    $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)") \
+	    $(if $(CUDA),$(GPU_TESTS) $(call on_gpu,8.0,$(filter %_device %_head %_graph,$(CUDA_TESTS))))
 
 sanitized-threads: $(TSAN_TESTS) $(LIB) $(VALIDATOR) $(TINY)
 	@BUILD=$(BUILD) tests/run.sh $(TSAN_TESTS) $(SAN_VALIDATOR)
@@ -320,13 +322,12 @@ GPU_CHECKS := $(if $(CUDA),"tests/gpu/static.sh $(BUILD)/cuda" $(GPU_TESTS) \
                 "tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits chunks" \
                 "tests/gpu/on.sh 8.9 $(BUILD)/tests/model/families" \
                 "env TEST_MODEL=$(TINY) tests/gpu/on.sh 12.0 $(BUILD)/tests/model/invariance")
-# Lanes that part at random take several times as long. A real driver stays in the process, and
-# so does this one where its own books would grow with every load.
+# Lanes that part at random take several times as long.
 SPLIT      := env GPU_SPLIT=1 GPU_SEED=1 tests/gpu/on.sh 8.0
 GPU_LONG   := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda greedy" tests/gpu/mutants.py \
                 "$(SPLIT) $(BUILD)/tests/op/op_cuda_linear" "$(SPLIT) $(BUILD)/tests/op/op_cuda_head" \
                 "$(SPLIT) $(BUILD)/tests/op/op_cuda_attend definition" \
-                "env LD_PRELOAD=$(GPU_CUDA) tests/gpu/on.sh 9.0 $(VALIDATOR) $(LIB) --model $(TINY)")
+                "tests/gpu/on.sh 9.0 $(VALIDATOR) $(LIB) --model $(TINY)")
 REAL       := $(if $(shell ldconfig -p 2>/dev/null | grep libcuda.so.1),real,9.0)
 
 check-gpu: $(if $(CUDA),$(GPU_CUDA)) $(CUDA_TESTS) $(BUILD)/tests/unit/backends $(TINY) model ## the CUDA back end's tests on the machine's card, or on the simulated one

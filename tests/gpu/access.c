@@ -139,7 +139,7 @@ static void lanes_apart(struct warp *w, const struct ptx_instr *in, uint32_t mas
                         enum access_space space, const uint64_t *address, uint32_t bytes,
                         enum access_kind kind, uint64_t *host)
 {
-    struct place place[WARP_LANES];
+    struct place place[WARP_LANES] = {0}; /* of the lanes that take part */
     for (uint32_t left = mask; left; left &= left - 1) {
         int l = __builtin_ctz(left);
         place[l] = access_place(space, address[l]);

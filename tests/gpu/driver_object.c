@@ -91,6 +91,10 @@ void *object_handle(const struct object *object)
 
 void objects_end(void)
 {
+    /* What was made later may hold what was made before. */
+    for (size_t i = n_table; i-- > 0;)
+        if (table[i])
+            object_retire(table[i]);
     free(table);
     table = NULL;
     n_table = table_capacity = 0;

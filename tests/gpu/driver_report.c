@@ -127,8 +127,11 @@ static void print(void)
         print_row(row);
 }
 
+/* Where the process ends, other threads may still call: what runs is waited for, and what comes
+ * then waits for ever. */
 __attribute__((destructor)) static void end(void)
 {
+    driver_lock();
     if (driver.settings.count) {
         collect();
         print();
@@ -138,4 +141,5 @@ __attribute__((destructor)) static void end(void)
         free(rows);
     }
     objects_end();
+    memory_end();
 }

@@ -14,8 +14,8 @@
 #define GUARD   ((size_t)4096) /* before and behind, inaccessible */
 #define PAGE    ((size_t)4096)
 #define ALIGN   ((size_t)512)
-#define WRITTEN 1                 /* of a shadow byte */
-#define RECORDS ((size_t)1 << 15) /* taken at once: too many for the heap to keep among others */
+#define WRITTEN 1     /* of a shadow byte */
+#define RECORDS 32768 /* taken at once: too many for the heap to keep among others */
 
 struct allocation {
     uint64_t base; /* the device pointer */
@@ -27,8 +27,15 @@ struct allocation {
     bool freed;
 };
 
+struct records {
+    struct records *next;
+    size_t n;
+    struct allocation record[RECORDS];
+};
+
 static struct {
     pthread_mutex_t lock;
+    struct records *records;
     struct allocation **allocation; /* (n) by base */
     size_t n, room;
     uint64_t total, used;
@@ -70,7 +77,7 @@ static struct allocation *near(uint64_t address)
 static bool insert(struct allocation *a)
 {
     if (table.n == table.room) {
-        size_t room = table.room ? 2 * table.room : RECORDS;
+        size_t room = table.room ? 2 * table.room : (size_t)RECORDS;
         struct allocation **grown = realloc(table.allocation, room * sizeof *grown);
         if (!grown)
             return false;
@@ -85,20 +92,20 @@ static bool insert(struct allocation *a)
     return true;
 }
 
-/* Records stay for good, so they lie apart from what the heap gives and takes. */
+/* Records stay as long as the library, so they lie apart from what the heap gives and takes. */
 static struct allocation *new_record(void)
 {
-    static struct allocation *chunk;
-    static size_t left;
-    if (!left) {
-        size_t bytes = RECORDS * sizeof *chunk;
-        void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct records *chunk = table.records;
+    if (!chunk || chunk->n == RECORDS) {
+        void *map =
+            mmap(NULL, sizeof *chunk, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (map == MAP_FAILED)
             return NULL;
         chunk = map;
-        left = RECORDS;
+        chunk->next = table.records;
+        table.records = chunk;
     }
-    return &chunk[--left];
+    return &chunk->record[chunk->n++];
 }
 
 /* Data begins GUARD behind the start, plus what keeps its end within a few bytes of the guard. */
@@ -125,6 +132,17 @@ static struct allocation *map_allocation(size_t bytes, uint32_t context)
 static void unmap_allocation(struct allocation *a)
 {
     (void)munmap(a->map, a->map_bytes);
+}
+
+void memory_end(void)
+{
+    for (size_t i = 0; i < table.n; i++)
+        (void)munmap(table.allocation[i]->map, table.allocation[i]->map_bytes);
+    free(table.allocation);
+    for (struct records *chunk = table.records, *next; chunk; chunk = next) {
+        next = chunk->next;
+        (void)munmap(chunk, sizeof *chunk);
+    }
 }
 
 uint64_t memory_take(size_t bytes, uint32_t context)

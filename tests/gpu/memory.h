@@ -8,6 +8,9 @@
 /* The device as the process sees it. total caps what can be taken (bytes, incl. nothing else). */
 void memory_init(uint64_t total);
 
+/* When the library leaves the process: nothing stays, not even addresses. */
+void memory_end(void);
+
 /* Device memory, 512-byte aligned, owned by a context; 0 if the total would be passed. */
 uint64_t memory_take(size_t bytes, uint32_t context);
 /* False: not the start of a living allocation of the context. Its bytes stay poisoned so that
