@@ -1,6 +1,7 @@
-/* The one device, as a card of the faked compute capability describes itself. Sources: CUDA C++
- * Programming Guide 13.0, table "Technical Specifications per Compute Capability" for limits;
- * the cards' data sheets for the rest: A100 40 GB, RTX 4090, H100 SXM, RTX 5090. */
+/* The one device, as a card of the faked compute capability describes itself. Limits are those
+ * of CUDA's table "Technical Specifications per Compute Capability"; the rest (multiprocessors,
+ * clocks, caches) is as commonly quoted for A100 40 GB, RTX 4090, H100 SXM and RTX 5090, and was
+ * not read off a card. */
 #include "driver.h"
 
 #include <stdio.h>
