@@ -119,8 +119,8 @@ uint64_t attend_scratch_bytes(const struct device_config *config); /* attend.c *
 uint64_t kv_page_bytes(const struct device_config *config);        /* attend.c */
 /* What a configuration must be for attention: widths, KV types. */
 int32_t attend_check(const struct device_config *config, struct err *err);
-/* Shared memory limits of the kernels of linear.c and attend.c; once, at open. */
-int32_t linear_open(struct device *device, struct err *err);
+/* Shared memory limits of the kernels of attend.c; once, at open. Those of linear.c take no more
+ * than every card gives without being asked. */
 int32_t attend_open(struct device *device, struct err *err);
 
 #define OP(name, doc) \

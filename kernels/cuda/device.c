@@ -190,7 +190,7 @@ static int32_t alloc_memory(struct device *device, struct err *err)
 static int32_t fill_device(struct device *device, struct err *err)
 {
     if (open_stream(device, err) || load_modules(device, err) || find_kernels(device, err) ||
-        alloc_memory(device, err) || graph_open(device, err) || linear_open(device, err))
+        alloc_memory(device, err) || graph_open(device, err))
         return err->code;
     return attend_open(device, err);
 }

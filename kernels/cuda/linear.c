@@ -26,14 +26,6 @@ uint64_t linear_scratch_bytes(const struct device_config *config)
     return rows_bytes(rows, padded) + sums_bytes(rows, padded);
 }
 
-/* No kernel takes more shared memory than every card gives without being asked. */
-int32_t linear_open(struct device *device, struct err *err)
-{
-    (void)device;
-    (void)err;
-    return INFLIGHT_OK;
-}
-
 /* Up to 32 tokens the weights are what is waited for, which skinny spreads over all of the card;
  * beyond it tile reads activations less often, if its larger blocks keep the card busy. */
 static bool wants_tile(const struct device *device, const struct product_args *args)

@@ -72,14 +72,14 @@ static uint32_t members(const struct warp *w, const struct ptx_instr *in, uint32
 {
     if (in->form.flow != FLOW_SYNC)
         return w->live;
-    int k = in->form.detail[3] ? (int)in->form.detail[3] - 1 : in->n_slot - 1;
+    int k = in->n_slot - 1;
     return in->slot[k] == PTX_NONE ? mask : slot32(w, in, k)[__builtin_ctz(mask)];
 }
 
 /* The lanes of mask that name the same members as its first. */
 static uint32_t alike(const struct warp *w, const struct ptx_instr *in, uint32_t mask)
 {
-    int k = in->form.detail[3] ? (int)in->form.detail[3] - 1 : in->n_slot - 1;
+    int k = in->n_slot - 1;
     if (in->form.flow != FLOW_SYNC || in->slot[k] == PTX_NONE)
         return mask;
     const uint32_t *named = slot32(w, in, k);

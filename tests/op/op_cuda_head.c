@@ -1,5 +1,6 @@
 /* The operations head and embed on CUDA against their definitions; both read one packed table. */
 #include "on_cuda.h"
+#include "notes.h"
 #include "ref.h"
 
 #include <math.h>
@@ -107,17 +108,10 @@ static void check_notes(const struct results *got, int r)
     const float *logit = got->logits + r * V;
     for (int b = 0; b < BLOCKS; b++) {
         const struct logit_block *block = &got->block[r * BLOCKS + b];
-        int first = b * LOGIT_BLOCK, last = MIN(first + LOGIT_BLOCK, V);
-        float max = -INFINITY;
-        double sum = 0;
-        for (int i = first; i < last; i++)
-            max = fmaxf(logit[i], max);
-        for (int i = first; i < last && scale[r] > 0 && max > -INFINITY; i++)
-            if (!isnan(logit[i]))
-                sum += exp(((double)logit[i] - (double)max) * (double)scale[r]);
-        if (block->max != max || !(fabs((double)block->sum - sum) <= 1e-6 * sum + 1e-30))
+        const struct notes want = notes_of(logit, V, scale[r], b);
+        if (!notes_agree(block, &want))
             t_fail(__FILE__, __LINE__, "block %d of row %d: max %g, sum %g, want %g, %g", b, r,
-                   (double)block->max, (double)block->sum, (double)max, sum);
+                   (double)block->max, (double)block->sum, (double)want.max, want.sum);
     }
 }
 

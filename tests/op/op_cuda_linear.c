@@ -1,15 +1,12 @@
 /* The operation linear on CUDA against its definition, and its promise: the same bits for a
  * token whatever the number of tokens and its place among them, and so whichever kernel ran. */
 #include "on_cuda.h"
+#include "problem.h"
 #include "ref.h"
 
 #include <math.h>
 
 #ifdef INFLIGHT_CUDA
-
-#define T_MAX     130
-#define K_MAX     1280
-#define PARTS_MAX 3
 
 /* Sums in float of up to K_MAX products, each kind of which the CPU's float kernels meet too. */
 #define EXACT 2e-6
@@ -30,51 +27,6 @@ static const struct device_config config = {.threads = 1,
                                             .dim = 64,
                                             .kv_type = KV_BF16,
                                             .kv_pages = 1};
-
-/* What is computed. */
-struct problem {
-    enum epilogue epilogue;
-    int n_part, K, ldy;
-    struct matrix matrix[PARTS_MAX];
-    float *bias[PARTS_MAX]; /* or NULL */
-    int column[PARTS_MAX];
-    float norm[K_MAX];
-    bool normed;
-    float *x, *before; /* (T_MAX, K), (T_MAX, ldy): y before the operation */
-};
-
-static void problem_init(struct problem *p, const enum fmt *fmt, const int *N, int K)
-{
-    p->K = K;
-    p->ldy = 3;
-    for (int i = 0; i < p->n_part; i++) {
-        matrix_init(&p->matrix[i], fmt[i], N[i], K);
-        p->column[i] = p->ldy;
-        p->ldy += p->epilogue == EPILOGUE_GLU_SILU && i == 1 ? 0 : N[i] + 1;
-        if (p->bias[i]) {
-            p->bias[i] = malloc((size_t)N[i] * sizeof(float));
-            for (int j = 0; j < N[i]; j++)
-                p->bias[i][j] = random_float();
-        }
-    }
-    p->x = malloc(T_MAX * (size_t)K * sizeof *p->x);
-    random_inputs(p->x, T_MAX * (size_t)K);
-    for (int k = 0; k < K; k++)
-        p->norm[k] = 1.0f + 0.5f * random_float();
-    p->before = malloc(T_MAX * (size_t)p->ldy * sizeof *p->before);
-    for (int i = 0; i < T_MAX * p->ldy; i++)
-        p->before[i] = random_float();
-}
-
-static void problem_release(struct problem *p)
-{
-    for (int i = 0; i < p->n_part; i++) {
-        matrix_release(&p->matrix[i]);
-        free(p->bias[i]);
-    }
-    free(p->x);
-    free(p->before);
-}
 
 /* A problem in the device's memory. */
 struct copy {
