@@ -8,6 +8,7 @@
 #include "batch.h"
 #include "weight.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum op {
@@ -28,11 +29,27 @@ struct op_embed {
     int32_t D, dim;
 };
 
-enum epilogue {
-    EPILOGUE_STORE,    /* y = x W^T + b */
-    EPILOGUE_ADD,      /* y += x W^T + b */
-    EPILOGUE_GLU_SILU, /* y = silu(x part[0]^T) * (x part[1]^T); two parts of one width */
+enum norm {
+    NORM_RMS,   /* x / sqrt(mean(x^2) + eps) * w: Zhang and Sennrich 2019 */
+    NORM_LAYER, /* (x - mean(x)) / sqrt(var(x) + eps) * w + b: Ba, Kiros and Hinton 2016 */
 };
+
+/* gelu(x) = x P(X <= x) for a standard normal X, Hendrycks and Gimpel 2016; gelu_tanh is their
+ * approximation x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). */
+enum epilogue {
+    EPILOGUE_STORE,     /* y = x W^T + b */
+    EPILOGUE_ADD,       /* y += x W^T + b */
+    EPILOGUE_GELU,      /* y = gelu(x W^T + b): Falcon, MPT */
+    EPILOGUE_GELU_TANH, /* y = gelu_tanh(x W^T + b): GPT-2, GPT-J, BLOOM, Phi */
+    /* Two parts of one width, y = f(x part[0]^T) * (x part[1]^T): */
+    EPILOGUE_GLU_SILU, /* f(x) = x / (1 + e^-x): Llama */
+    EPILOGUE_GLU_GELU, /* f = gelu_tanh: Gemma */
+};
+
+static inline bool epilogue_is_gated(int32_t epilogue)
+{
+    return epilogue == EPILOGUE_GLU_SILU || epilogue == EPILOGUE_GLU_GELU;
+}
 
 /* One matrix of a linear step: its outputs go to columns [column, column + N) of y. */
 struct linear_part {
@@ -43,9 +60,11 @@ struct linear_part {
 
 /* y = epilogue(norm(x) W^T + bias) over up to three matrices that share x. */
 struct op_linear {
-    const float *x;    /* (T, D) */
-    float *y;          /* (T, ldy); EPILOGUE_ADD: may not be x */
-    const float *norm; /* (D) RMSNorm weight applied to x first, or NULL */
+    const float *x;         /* (T, D) */
+    float *y;               /* (T, ldy); EPILOGUE_ADD: may not be x */
+    const float *norm;      /* (D) weight of a norm applied to x first, or NULL: none is */
+    const float *norm_bias; /* (D) of NORM_LAYER, or NULL */
+    int32_t norm_kind;      /* enum norm */
     float eps;
     int32_t D, ldy;
     int32_t n_part;
@@ -53,34 +72,52 @@ struct op_linear {
     struct linear_part part[3];
 };
 
+/* Of the columns that turn, dim: */
 enum rope_kind {
     ROPE_INTERLEAVED, /* pairs (2i, 2i + 1): GPT-J, Llama as GGUF files store it */
     ROPE_HALF,        /* pairs (i, i + dim/2): GPT-NeoX, Qwen, Hugging Face Llama */
 };
 
 /* Attention of one layer. Rotates q and k, appends k and v of the step's tokens to
- * their pages, then attends each query to all keys up to its own position. The
- * order of every sum is fixed by position alone. */
+ * their pages, then attends each query to keys up to its own position. The order of every
+ * sum is fixed by position alone. Zero in what stands after rope means "as in Llama".
+ *
+ *   s[j] = q k[j] scale, then cap tanh(s[j] / cap), then + slopes[h] (j - position)
+ *   y = sum of e^s[j] v[j] / (sum of e^s[j] + e^sinks[h]),  position - window < j <= position */
 struct op_attend {
     float *qkv;          /* (T, (H + 2K) * dim): q heads, k heads, v heads; overwritten */
     float *y;            /* (T, H * dim) */
-    const float *rotary; /* (T, 2, dim/2), or NULL: no rotation in this layer */
+    const float *rotary; /* (T, 2, rotary_dim/2), or NULL: no rotation in this layer */
     const float *q_norm; /* (dim) RMSNorm of each query head before rotation, or NULL */
     const float *k_norm; /* (dim) */
     float eps;
     float scale; /* of q k^T */
     int32_t layer, H, K, dim;
-    int32_t rope; /* enum rope_kind */
+    int32_t rope;        /* enum rope_kind */
+    int32_t rotary_dim;  /* the first columns of a head, which turn, an even number; 0: all. GPT-J,
+                            GPT-NeoX, Phi */
+    int32_t window;      /* positions that a query sees, its own is the last; 0: all. Mistral 7B */
+    float cap;           /* of scores; 0: none. Gemma 2 */
+    const float *slopes; /* (H) or NULL: no bias by distance. ALiBi, Press et al. 2021 */
+    const float *sinks;  /* (H) logits that take weight and give nothing, or NULL. gpt-oss */
 };
+
+/* Columns of a head that turn. */
+static inline int32_t attend_rotary_dim(const struct op_attend *op)
+{
+    return op->rotary_dim ? op->rotary_dim : op->dim;
+}
 
 /* logits[r] = norm(x[row[r]]) W^T for the rows of the batch that are sampled, and what
  * their blocks are like. */
 struct op_head {
     const float *x;              /* (T, D) */
-    const float *norm;           /* (D) */
+    const float *norm;           /* (D), as in op_linear */
+    const float *norm_bias;      /* (D) or NULL */
     float *logits;               /* (R, V) */
     struct logit_block *block;   /* (R, logit_blocks(V)) */
     const struct weight *weight; /* (V, D) */
+    int32_t norm_kind;           /* enum norm */
     float eps;
     int32_t D, V;
 };

@@ -29,11 +29,16 @@ static void dump_embed(const struct op_embed *op, const struct plan_source *s, s
 
 static void dump_linear(const struct op_linear *op, const struct plan_source *s, struct buf *out)
 {
-    static const char *const sign[] = {"=", "+=", "= silu *"};
-    bool glu = op->epilogue == EPILOGUE_GLU_SILU;
+    static const char *const sign[] = {
+        [EPILOGUE_STORE] = "=",           [EPILOGUE_ADD] = "+=",
+        [EPILOGUE_GELU] = "= gelu",       [EPILOGUE_GELU_TANH] = "= gelu tanh",
+        [EPILOGUE_GLU_SILU] = "= silu *", [EPILOGUE_GLU_GELU] = "= gelu tanh *",
+    };
+    bool glu = epilogue_is_gated(op->epilogue);
     buf_format(out, "%s (T %d) %s ", buffer_name(s, op->y, glu), op->ldy, sign[op->epilogue]);
     if (op->norm)
-        buf_format(out, "norm(x, %s)", weights_name(s->w, op->norm));
+        buf_format(out, "%s(x, %s)", op->norm_kind == NORM_LAYER ? "layer norm" : "norm",
+                   weights_name(s->w, op->norm));
     else
         buf_put_text(out, buffer_name(s, op->x, op->D == s->h->F));
     for (int32_t i = 0; i < op->n_part; i++) {

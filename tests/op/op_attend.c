@@ -8,7 +8,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define SEQS_MAX 4
+#define SEQS_MAX  4
+#define HEADS_MAX 32
 
 extern const struct backend backend_cpu;
 
@@ -18,9 +19,12 @@ struct problem {
     int length[SEQS_MAX];
     enum rope_kind rope;
     bool normed, unrotated;
+    int rotary_dim, window; /* 0: dim; 0: all */
+    float cap;
+    bool biased, sunk;      /* slopes, sinks */
     float *qkv[SEQS_MAX];   /* (length, (H + 2K) * dim) */
     double *want[SEQS_MAX]; /* (length, H * dim) */
-    float norm[2][256];
+    float norm[2][256], slope[HEADS_MAX], sink[HEADS_MAX];
 };
 
 /* One way to compute it. */
@@ -57,16 +61,19 @@ static int width(const struct problem *p)
     return (p->H + 2 * p->K) * p->dim;
 }
 
-static float angle(const struct problem *p, int position, int i)
+/* Columns that turn, and numbers of a token's rotary row. */
+static int turned(const struct problem *p)
 {
-    return (float)position * powf(10000.0f, -2.0f * (float)i / (float)p->dim);
+    return p->rotary_dim ? p->rotary_dim : p->dim;
 }
 
 static void rotary_row(const struct problem *p, int position, float *row)
 {
-    for (int i = 0; i < p->dim / 2; i++) {
-        row[i] = cosf(angle(p, position, i));
-        row[p->dim / 2 + i] = sinf(angle(p, position, i));
+    int half = turned(p) / 2;
+    for (int i = 0; i < half; i++) {
+        float angle = (float)position * powf(10000.0f, -(float)i / (float)half);
+        row[i] = cosf(angle);
+        row[half + i] = sinf(angle);
     }
 }
 
@@ -81,7 +88,7 @@ static void solve(struct problem *p, int s)
 {
     size_t n = (size_t)p->length[s];
     double *qkv = malloc(n * (size_t)width(p) * sizeof *qkv);
-    double *rotary = malloc(n * (size_t)p->dim * sizeof *rotary);
+    double *rotary = malloc(n * (size_t)turned(p) * sizeof *rotary);
     double *k = malloc(n * (size_t)(p->K * p->dim) * sizeof *k);
     double *v = malloc(n * (size_t)(p->K * p->dim) * sizeof *v);
     float row[256];
@@ -89,8 +96,8 @@ static void solve(struct problem *p, int s)
         qkv[i] = (double)p->qkv[s][i];
     for (size_t t = 0; t < n; t++) {
         rotary_row(p, (int)t, row);
-        for (int i = 0; i < p->dim; i++)
-            rotary[t * (size_t)p->dim + (size_t)i] = (double)row[i];
+        for (int i = 0; i < turned(p); i++)
+            rotary[t * (size_t)turned(p) + (size_t)i] = (double)row[i];
     }
     struct batch_seq seq = {.n = p->length[s]};
     struct batch batch = {.T = p->length[s], .S = 1, .seq = &seq};
@@ -105,6 +112,11 @@ static void solve(struct problem *p, int s)
                             .K = p->K,
                             .dim = p->dim,
                             .rope = p->rope,
+                            .rotary_dim = p->rotary_dim,
+                            .window = p->window,
+                            .cap = (double)p->cap,
+                            .slopes = p->biased ? p->slope : NULL,
+                            .sinks = p->sunk ? p->sink : NULL,
                             .k = &k,
                             .v = &v};
     ref_attend(&op, &batch);
@@ -123,6 +135,10 @@ static void problem_init(struct problem *p)
     for (int i = 0; i < p->dim; i++) {
         p->norm[0][i] = 1.0f + random_float() * 0.5f;
         p->norm[1][i] = 1.0f + random_float() * 0.5f;
+    }
+    for (int h = 0; h < p->H; h++) { /* as ALiBi has them; as large as the largest score */
+        p->slope[h] = powf(2.0f, -8.0f * (float)(h + 1) / (float)p->H);
+        p->sink[h] = 2.0f * random_float();
     }
     for (int s = 0; s < p->n_seqs; s++)
         solve(p, s);
@@ -223,12 +239,12 @@ static void step(struct work *w, const int n[SEQS_MAX])
         }
     float *qkv = malloc((size_t)batch.T * row * sizeof *qkv);
     float *y = malloc((size_t)batch.T * out * sizeof *y);
-    float *rotary = malloc((size_t)(batch.T * p->dim) * sizeof *rotary);
+    float *rotary = malloc((size_t)(batch.T * turned(p)) * sizeof *rotary);
     for (int s = 0, t = 0; s < p->n_seqs; t += n[s], s++) {
         memcpy(qkv + (size_t)t * row, p->qkv[s] + (size_t)w->done[s] * row,
                (size_t)n[s] * row * sizeof *qkv);
         for (int i = 0; i < n[s]; i++)
-            rotary_row(p, w->done[s] + i, rotary + (t + i) * p->dim);
+            rotary_row(p, w->done[s] + i, rotary + (t + i) * turned(p));
     }
     struct op_attend op = {.qkv = qkv,
                            .y = y,
@@ -241,7 +257,12 @@ static void step(struct work *w, const int n[SEQS_MAX])
                            .H = p->H,
                            .K = p->K,
                            .dim = p->dim,
-                           .rope = (int32_t)p->rope};
+                           .rope = (int32_t)p->rope,
+                           .rotary_dim = p->rotary_dim,
+                           .window = p->window,
+                           .cap = p->cap,
+                           .slopes = p->biased ? p->slope : NULL,
+                           .sinks = p->sunk ? p->sink : NULL};
     struct call call = {&op, &batch};
     CHECK_EQ(backend_cpu.run(w->device, attend_body, &call), 0);
     for (int s = 0, t = 0; s < p->n_seqs; t += n[s], s++) {
@@ -295,10 +316,12 @@ static void check_error(const struct work *w, const struct way *way)
     for (int s = 0; s < p->n_seqs; s++)
         if (!(error(w, s) < bound[way->type]))
             t_fail(__FILE__, __LINE__,
-                   "isa %d %s, dim %d, heads %d/%d, rope %d, norm %d, unrotated %d, chunk %d: "
+                   "isa %d %s, dim %d, heads %d/%d, rope %d of %d, norm %d, unrotated %d, "
+                   "window %d, cap %g, slopes %d, sinks %d, chunk %d: "
                    "error %g",
-                   way->isa, type_name[way->type], p->dim, p->H, p->K, p->rope, p->normed,
-                   p->unrotated, way->chunk, error(w, s));
+                   way->isa, type_name[way->type], p->dim, p->H, p->K, p->rope, turned(p),
+                   p->normed, p->unrotated, p->window, (double)p->cap, p->biased, p->sunk,
+                   way->chunk, error(w, s));
 }
 
 /* Both ways must give the same bits. */
@@ -414,4 +437,42 @@ TEST(attend, cutting_a_long_context_between_lanes_does_not_change_a_bit)
             check_same(&p, &whole, &decode);
         }
     problem_release(&p);
+}
+
+/* What other families have, each alone and all at once; windows that begin within a page, at a
+ * split and in one before the last. */
+static const struct problem variants[] = {
+    {.window = 1},
+    {.window = 37},
+    {.window = 256},
+    {.window = 300, .sunk = true},
+    {.cap = 2},
+    {.biased = true},
+    {.sunk = true},
+    {.rotary_dim = 32},
+    {.rotary_dim = 10, .rope = ROPE_HALF},
+    {.rotary_dim = 24, .rope = ROPE_HALF, .window = 100, .cap = 3, .biased = true, .sunk = true},
+};
+
+TEST(attend, variants_give_what_the_definition_says_in_all_ways)
+{
+    for (size_t v = 0; v < COUNT_OF(variants); v++) {
+        struct problem p = variants[v];
+        p.H = heads[v % COUNT_OF(heads)][0];
+        p.K = heads[v % COUNT_OF(heads)][1];
+        p.dim = v % 2 ? 80 : 64;
+        p.normed = v % 3 == 0;
+        p.n_seqs = 2;
+        p.length[0] = 600;
+        p.length[1] = 45;
+        problem_init(&p);
+        FOR_EACH_ISA(isa)
+        for (int type = KV_BF16; type <= KV_F32; type++)
+            for (int threads = 1; threads <= 3; threads++) {
+                struct way whole = {isa, (enum kv_type)type, 1, p.length[0]};
+                struct way mixed = {isa, (enum kv_type)type, threads, threads % 2 ? 0 : 1};
+                check_same(&p, &whole, &mixed);
+            }
+        problem_release(&p);
+    }
 }

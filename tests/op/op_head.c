@@ -79,8 +79,14 @@ static void compute(struct matrix *table, enum isa isa, int activations, struct 
     CHECK(matrix_pack(table, &backend_cpu, device, &config));
     struct call call = {.batch = batch};
     call.embed = (struct op_embed){out->x, &table->weight, out->rotary, freq, 1.25f, D, DIM};
-    call.head =
-        (struct op_head){out->x, norm, out->logits, out->block, &table->weight, 1e-5f, D, V};
+    call.head = (struct op_head){.x = out->x,
+                                 .norm = norm,
+                                 .logits = out->logits,
+                                 .block = out->block,
+                                 .weight = &table->weight,
+                                 .eps = 1e-5f,
+                                 .D = D,
+                                 .V = V};
     CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
     backend_cpu.close(device);
 }
@@ -89,7 +95,13 @@ static void define(const struct matrix *table, double *x, double *rotary, double
 {
     struct batch batch = all_rows();
     struct ref_embed embed = {x, table->value, rotary, freq, 1.25, D, DIM};
-    struct ref_head head = {x, norm, logits, table->value, 1e-5, D, V};
+    struct ref_head head = {.x = x,
+                            .norm = norm,
+                            .logits = logits,
+                            .weight = table->value,
+                            .eps = 1e-5,
+                            .D = D,
+                            .V = V};
     ref_embed(&embed, &batch);
     ref_head(&head, &batch);
 }

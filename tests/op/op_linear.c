@@ -54,6 +54,8 @@ static void compute(struct problem *p, struct device *device, int first, int T, 
     call.op = (struct op_linear){.x = p->x + first * p->K,
                                  .y = y,
                                  .norm = p->normed ? p->norm : NULL,
+                                 .norm_bias = p->norm_biased ? p->norm_bias : NULL,
+                                 .norm_kind = (int32_t)p->norm_kind,
                                  .eps = 1e-5f,
                                  .D = p->K,
                                  .ldy = p->ldy,
@@ -110,6 +112,8 @@ static void define(const struct problem *p, rounding *round, double *y)
     struct ref_linear op = {.x = x,
                             .y = y,
                             .norm = p->normed ? p->norm : NULL,
+                            .norm_bias = p->norm_biased ? p->norm_bias : NULL,
+                            .norm_kind = p->norm_kind,
                             .eps = 1e-5,
                             .D = p->K,
                             .ldy = p->ldy,
@@ -290,6 +294,43 @@ TEST(linear, parts_may_differ_in_format)
     free(want);
     free(y);
     problem_release(&p);
+}
+
+static void check_one(struct problem p, enum fmt fmt, int K)
+{
+    problem_init(&p, (enum fmt[]){fmt, fmt}, (int[]){37, 37}, K);
+    for (int i = 0; i < T_MAX * K && p.normed; i++)
+        p.x[i] += 3; /* a mean that matters */
+    check_problem(&p);
+    problem_release(&p);
+}
+
+TEST(linear, layers_are_normalized_with_and_without_a_bias)
+{
+    for (int i = 0; i < 2; i++) {
+        struct problem p = {.epilogue = EPILOGUE_STORE,
+                            .n_part = 1,
+                            .normed = true,
+                            .norm_kind = NORM_LAYER,
+                            .norm_biased = i == 1};
+        check_one(p, FMT_f32, 576);
+        check_one(p, FMT_q8_0, 96);
+        check_one(p, FMT_q4_k, 768);
+    }
+}
+
+TEST(linear, every_activation_is_that_of_its_definition)
+{
+    static const enum epilogue kinds[] = {EPILOGUE_GELU, EPILOGUE_GELU_TANH, EPILOGUE_GLU_GELU};
+    static float yes;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct problem p = {.epilogue = kinds[i],
+                            .n_part = epilogue_is_gated((int32_t)kinds[i]) ? 2 : 1};
+        p.bias[0] = p.n_part == 1 ? &yes : NULL;
+        check_one(p, FMT_f32, 96);
+        check_one(p, FMT_q4_0, 256);
+        check_one(p, FMT_bf16, 576);
+    }
 }
 
 /* Norm then product is the product of the normalized tokens: same bits. */

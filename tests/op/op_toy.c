@@ -103,8 +103,13 @@ static void step_init(struct step *step, const struct toy *toy, int position, in
         step->row[i] = i;
     }
     step->seq = (struct batch_seq){0, n, position, page};
-    step->batch =
-        (struct batch){n, 1, n, toy->token + position, step->position, &step->seq, step->row, NULL};
+    step->batch = (struct batch){.T = n,
+                                 .S = 1,
+                                 .R = n,
+                                 .token = toy->token + position,
+                                 .position = step->position,
+                                 .seq = &step->seq,
+                                 .row = step->row};
 }
 
 static void ref_layer(const struct toy *toy, int layer, double *x, double *rotary,
@@ -115,18 +120,19 @@ static void ref_layer(const struct toy *toy, int layer, double *x, double *rotar
     double *k = keys, *v = values;
     float *const *w = toy->rows[layer];
     const float *bias = toy->bias;
-    ref_linear(&(struct ref_linear){x,
-                                    qkv,
-                                    toy->norm[2 * layer],
-                                    (double)eps,
-                                    D,
-                                    QKV,
-                                    3,
-                                    EPILOGUE_STORE,
-                                    {{w[W_Q], bias, H * DIM, 0},
-                                     {w[W_K], bias + H * DIM, K * DIM, H * DIM},
-                                     {w[W_V], bias + (H + K) * DIM, K * DIM, (H + K) * DIM}}},
-               batch);
+    ref_linear(
+        &(struct ref_linear){.x = x,
+                             .y = qkv,
+                             .norm = toy->norm[2 * layer],
+                             .eps = (double)eps,
+                             .D = D,
+                             .ldy = QKV,
+                             .n_part = 3,
+                             .epilogue = EPILOGUE_STORE,
+                             .part = {{w[W_Q], bias, H * DIM, 0},
+                                      {w[W_K], bias + H * DIM, K * DIM, H * DIM},
+                                      {w[W_V], bias + (H + K) * DIM, K * DIM, (H + K) * DIM}}},
+        batch);
     ref_attend(&(struct ref_attend){.qkv = qkv,
                                     .y = y,
                                     .rotary = rotary,
@@ -138,22 +144,36 @@ static void ref_layer(const struct toy *toy, int layer, double *x, double *rotar
                                     .k = &k,
                                     .v = &v},
                batch);
-    ref_linear(
-        &(struct ref_linear){y, x, NULL, 0, H * DIM, D, 1, EPILOGUE_ADD, {{w[W_O], NULL, D, 0}}},
-        batch);
-    ref_linear(&(struct ref_linear){x,
-                                    h,
-                                    toy->norm[2 * layer + 1],
-                                    (double)eps,
-                                    D,
-                                    F,
-                                    2,
-                                    EPILOGUE_GLU_SILU,
-                                    {{w[W_GATE], NULL, F, 0}, {w[W_UP], NULL, F, 0}}},
+    ref_linear(&(struct ref_linear){.x = y,
+                                    .y = x,
+                                    .norm = NULL,
+                                    .eps = 0,
+                                    .D = H * DIM,
+                                    .ldy = D,
+                                    .n_part = 1,
+                                    .epilogue = EPILOGUE_ADD,
+                                    .part = {{w[W_O], NULL, D, 0}}},
                batch);
-    ref_linear(
-        &(struct ref_linear){h, x, NULL, 0, F, D, 1, EPILOGUE_ADD, {{w[W_DOWN], NULL, D, 0}}},
-        batch);
+    ref_linear(&(struct ref_linear){.x = x,
+                                    .y = h,
+                                    .norm = toy->norm[2 * layer + 1],
+                                    .eps = (double)eps,
+                                    .D = D,
+                                    .ldy = F,
+                                    .n_part = 2,
+                                    .epilogue = EPILOGUE_GLU_SILU,
+                                    .part = {{w[W_GATE], NULL, F, 0}, {w[W_UP], NULL, F, 0}}},
+               batch);
+    ref_linear(&(struct ref_linear){.x = h,
+                                    .y = x,
+                                    .norm = NULL,
+                                    .eps = 0,
+                                    .D = F,
+                                    .ldy = D,
+                                    .n_part = 1,
+                                    .epilogue = EPILOGUE_ADD,
+                                    .part = {{w[W_DOWN], NULL, D, 0}}},
+               batch);
 }
 
 /* Logits of all positions, (LENGTH, V). */
@@ -166,9 +186,14 @@ static void ref_toy(const struct toy *toy, double *logits)
               &step.batch);
     for (int layer = 0; layer < L; layer++)
         ref_layer(toy, layer, x, rotary, &step.batch);
-    ref_head(
-        &(struct ref_head){x, toy->norm[2 * L], logits, toy->rows[0][W_TABLE], (double)eps, D, V},
-        &step.batch);
+    ref_head(&(struct ref_head){.x = x,
+                                .norm = toy->norm[2 * L],
+                                .logits = logits,
+                                .weight = toy->rows[0][W_TABLE],
+                                .eps = (double)eps,
+                                .D = D,
+                                .V = V},
+             &step.batch);
 }
 
 /* The same on a device. */
@@ -188,19 +213,20 @@ static int run_layer(struct run *run, struct lane *lane, int layer)
     const struct weight *w = run->weight[layer];
     const struct backend *backend = run->backend;
     const float *bias = run->toy->bias;
-    int rc = backend->linear(lane,
-                             &(struct op_linear){run->x,
-                                                 run->qkv,
-                                                 run->toy->norm[2 * layer],
-                                                 eps,
-                                                 D,
-                                                 QKV,
-                                                 3,
-                                                 EPILOGUE_STORE,
-                                                 {{&w[W_Q], bias, 0},
-                                                  {&w[W_K], bias + H * DIM, H * DIM},
-                                                  {&w[W_V], bias + (H + K) * DIM, (H + K) * DIM}}},
-                             run->batch);
+    int rc = backend->linear(
+        lane,
+        &(struct op_linear){.x = run->x,
+                            .y = run->qkv,
+                            .norm = run->toy->norm[2 * layer],
+                            .eps = eps,
+                            .D = D,
+                            .ldy = QKV,
+                            .n_part = 3,
+                            .epilogue = EPILOGUE_STORE,
+                            .part = {{&w[W_Q], bias, 0},
+                                     {&w[W_K], bias + H * DIM, H * DIM},
+                                     {&w[W_V], bias + (H + K) * DIM, (H + K) * DIM}}},
+        run->batch);
     rc = rc ? rc
             : backend->attend(lane,
                               &(struct op_attend){.qkv = run->qkv,
@@ -214,29 +240,42 @@ static int run_layer(struct run *run, struct lane *lane, int layer)
                                                   .rope = ROPE_INTERLEAVED},
                               run->batch);
     rc = rc ? rc
+            : backend->linear(lane,
+                              &(struct op_linear){.x = run->y,
+                                                  .y = run->x,
+                                                  .norm = NULL,
+                                                  .eps = 0,
+                                                  .D = H * DIM,
+                                                  .ldy = D,
+                                                  .n_part = 1,
+                                                  .epilogue = EPILOGUE_ADD,
+                                                  .part = {{&w[W_O], NULL, 0}}},
+                              run->batch);
+    rc = rc ? rc
             : backend->linear(
                   lane,
-                  &(struct op_linear){
-                      run->y, run->x, NULL, 0, H * DIM, D, 1, EPILOGUE_ADD, {{&w[W_O], NULL, 0}}},
+                  &(struct op_linear){.x = run->x,
+                                      .y = run->h,
+                                      .norm = run->toy->norm[2 * layer + 1],
+                                      .eps = eps,
+                                      .D = D,
+                                      .ldy = F,
+                                      .n_part = 2,
+                                      .epilogue = EPILOGUE_GLU_SILU,
+                                      .part = {{&w[W_GATE], NULL, 0}, {&w[W_UP], NULL, 0}}},
                   run->batch);
-    rc = rc ? rc
-            : backend->linear(lane,
-                              &(struct op_linear){run->x,
-                                                  run->h,
-                                                  run->toy->norm[2 * layer + 1],
-                                                  eps,
-                                                  D,
-                                                  F,
-                                                  2,
-                                                  EPILOGUE_GLU_SILU,
-                                                  {{&w[W_GATE], NULL, 0}, {&w[W_UP], NULL, 0}}},
-                              run->batch);
     return rc ? rc
-              : backend->linear(
-                    lane,
-                    &(struct op_linear){
-                        run->h, run->x, NULL, 0, F, D, 1, EPILOGUE_ADD, {{&w[W_DOWN], NULL, 0}}},
-                    run->batch);
+              : backend->linear(lane,
+                                &(struct op_linear){.x = run->h,
+                                                    .y = run->x,
+                                                    .norm = NULL,
+                                                    .eps = 0,
+                                                    .D = F,
+                                                    .ldy = D,
+                                                    .n_part = 1,
+                                                    .epilogue = EPILOGUE_ADD,
+                                                    .part = {{&w[W_DOWN], NULL, 0}}},
+                                run->batch);
 }
 
 static int run_body(struct lane *lane, void *arg)
@@ -250,9 +289,14 @@ static int run_body(struct lane *lane, void *arg)
         rc = run_layer(run, lane, layer);
     return rc ? rc
               : run->backend->head(lane,
-                                   &(struct op_head){run->x, run->toy->norm[2 * L], run->logits,
-                                                     run->block, &run->weight[0][W_TABLE], eps, D,
-                                                     V},
+                                   &(struct op_head){.x = run->x,
+                                                     .norm = run->toy->norm[2 * L],
+                                                     .logits = run->logits,
+                                                     .block = run->block,
+                                                     .weight = &run->weight[0][W_TABLE],
+                                                     .eps = eps,
+                                                     .D = D,
+                                                     .V = V},
                                    run->batch);
 }
 

@@ -6,7 +6,7 @@
 #include "matrix.h"
 
 #define T_MAX     130
-#define K_MAX     1280
+#define K_MAX     30720
 #define PARTS_MAX 3
 
 /* What is computed. */
@@ -16,8 +16,10 @@ struct problem {
     struct matrix matrix[PARTS_MAX];
     float *bias[PARTS_MAX]; /* or NULL */
     int column[PARTS_MAX];
-    float norm[K_MAX];
+    float norm[K_MAX], norm_bias[K_MAX];
     bool normed;
+    enum norm norm_kind;
+    bool norm_biased;
     float *x, *before; /* (T_MAX, K), (T_MAX, ldy): y before the operation */
 };
 
@@ -28,7 +30,7 @@ static inline void problem_init(struct problem *p, const enum fmt *fmt, const in
     for (int i = 0; i < p->n_part; i++) {
         matrix_init(&p->matrix[i], fmt[i], N[i], K);
         p->column[i] = p->ldy;
-        p->ldy += p->epilogue == EPILOGUE_GLU_SILU && i == 1 ? 0 : N[i] + 1;
+        p->ldy += epilogue_is_gated((int32_t)p->epilogue) && i == 1 ? 0 : N[i] + 1;
         if (p->bias[i]) {
             p->bias[i] = malloc((size_t)N[i] * sizeof(float));
             for (int j = 0; j < N[i]; j++)
@@ -38,8 +40,10 @@ static inline void problem_init(struct problem *p, const enum fmt *fmt, const in
     p->x = malloc(T_MAX * (size_t)K * sizeof *p->x);
     random_inputs(p->x, T_MAX * (size_t)K);
     memset(p->x + 2 * K, 0, (size_t)MIN(K, 32) * sizeof *p->x); /* a group of zeros */
-    for (int k = 0; k < K; k++)
+    for (int k = 0; k < K; k++) {
         p->norm[k] = 1.0f + 0.5f * random_float();
+        p->norm_bias[k] = random_float();
+    }
     p->before = malloc(T_MAX * (size_t)p->ldy * sizeof *p->before);
     for (int i = 0; i < T_MAX * p->ldy; i++)
         p->before[i] = random_float();

@@ -14,6 +14,35 @@ static void norm(double *out, const double *x, const float *weight, double eps, 
         out[i] = weight ? x[i] * factor * (double)weight[i] : x[i];
 }
 
+/* out = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias. */
+static void layer_norm(double *out, const double *x, const float *weight, const float *bias,
+                       double eps, int n)
+{
+    double mean = 0, variance = 0;
+    for (int i = 0; i < n; i++)
+        mean += x[i] / n;
+    for (int i = 0; i < n; i++)
+        variance += (x[i] - mean) * (x[i] - mean) / n;
+    for (int i = 0; i < n; i++)
+        out[i] =
+            (x[i] - mean) / sqrt(variance + eps) * (double)weight[i] + (bias ? (double)bias[i] : 0);
+}
+
+static double gelu(double x)
+{
+    return x / 2 * erfc(-x / sqrt(2));
+}
+
+static double gelu_tanh(double x)
+{
+    return x / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+}
+
+static double silu(double x)
+{
+    return x / (1 + exp(-x));
+}
+
 static double dot(const double *x, const float *row, int n)
 {
     double sum = 0;
@@ -47,17 +76,23 @@ static double part_output(const struct ref_linear *op, int part, const double *x
 /* One token; x is normalized already. */
 static void linear_token(const struct ref_linear *op, const double *x, double *y)
 {
-    if (op->epilogue == EPILOGUE_GLU_SILU) {
+    if (epilogue_is_gated(op->epilogue)) {
         for (int i = 0; i < op->part[0].N; i++) {
             double gate = part_output(op, 0, x, i);
-            y[op->part[0].column + i] = gate / (1 + exp(-gate)) * part_output(op, 1, x, i);
+            y[op->part[0].column + i] =
+                (op->epilogue == EPILOGUE_GLU_SILU ? silu(gate) : gelu_tanh(gate)) *
+                part_output(op, 1, x, i);
         }
         return;
     }
     for (int p = 0; p < op->n_part; p++)
         for (int i = 0; i < op->part[p].N; i++) {
             double *to = &y[op->part[p].column + i];
-            *to = (op->epilogue == EPILOGUE_ADD ? *to : 0) + part_output(op, p, x, i);
+            double value = part_output(op, p, x, i);
+            *to = op->epilogue == EPILOGUE_ADD         ? *to + value
+                  : op->epilogue == EPILOGUE_GELU      ? gelu(value)
+                  : op->epilogue == EPILOGUE_GELU_TANH ? gelu_tanh(value)
+                                                       : value;
         }
 }
 
@@ -65,7 +100,10 @@ void ref_linear(const struct ref_linear *op, const struct batch *batch)
 {
     double *x = malloc((size_t)op->D * sizeof *x);
     for (int t = 0; t < batch->T; t++) {
-        norm(x, op->x + t * op->D, op->norm, op->eps, op->D);
+        if (op->norm_kind == NORM_LAYER && op->norm)
+            layer_norm(x, op->x + t * op->D, op->norm, op->norm_bias, op->eps, op->D);
+        else
+            norm(x, op->x + t * op->D, op->norm, op->eps, op->D);
         linear_token(op, x, op->y + t * op->ldy);
     }
     free(x);
@@ -75,7 +113,11 @@ void ref_head(const struct ref_head *op, const struct batch *batch)
 {
     double *x = malloc((size_t)op->D * sizeof *x);
     for (int r = 0; r < batch->R; r++) {
-        norm(x, op->x + batch->row[r] * op->D, op->norm, op->eps, op->D);
+        const double *row = op->x + batch->row[r] * op->D;
+        if (op->norm_kind == NORM_LAYER)
+            layer_norm(x, row, op->norm, op->norm_bias, op->eps, op->D);
+        else
+            norm(x, row, op->norm, op->eps, op->D);
         for (int i = 0; i < op->V; i++)
             op->logits[(size_t)r * (size_t)op->V + (size_t)i] =
                 dot(x, op->weight + (size_t)i * (size_t)op->D, op->D);
@@ -83,11 +125,16 @@ void ref_head(const struct ref_head *op, const struct batch *batch)
     free(x);
 }
 
+static int ref_rotary_dim(const struct ref_attend *op)
+{
+    return op->rotary_dim ? op->rotary_dim : op->dim;
+}
+
 /* out = the head x, normalized and rotated by the angles of its token, if there are any. */
 static void rotate(double *out, const double *x, const float *weight, const double *rotary,
                    const struct ref_attend *op)
 {
-    int half = op->dim / 2;
+    int half = ref_rotary_dim(op) / 2;
     norm(out, x, weight, op->eps, op->dim);
     for (int i = 0; rotary && i < half; i++) {
         int a = op->rope == ROPE_HALF ? i : 2 * i;
@@ -98,24 +145,34 @@ static void rotate(double *out, const double *x, const float *weight, const doub
     }
 }
 
-/* y = softmax(q k^T * scale) v over the first n positions; k and v at stride. */
-static void attend_head(const struct ref_attend *op, const double *q, const double *k,
-                        const double *v, double *y, int n)
+static double score(const struct ref_attend *op, const double *q, const double *k, int h,
+                    int distance)
 {
-    int stride = op->K * op->dim;
+    double s = 0;
+    for (int i = 0; i < op->dim; i++)
+        s += q[i] * k[i] * op->scale;
+    s = op->cap > 0 ? op->cap * tanh(s / op->cap) : s;
+    return op->slopes ? s - (double)op->slopes[h] * distance : s;
+}
+
+/* y = softmax(scores) v of head h over the last positions of n that it sees, with a weight for its
+ * sink that goes nowhere; k and v at stride. */
+static void attend_head(const struct ref_attend *op, const double *q, const double *k,
+                        const double *v, double *y, int n, int h)
+{
+    int stride = op->K * op->dim, first = op->window && n > op->window ? n - op->window : 0;
     double *p = malloc((size_t)n * sizeof *p);
-    double most = -INFINITY, sum = 0;
-    for (int j = 0; j < n; j++) {
-        p[j] = 0;
-        for (int i = 0; i < op->dim; i++)
-            p[j] += q[i] * k[j * stride + i] * op->scale;
+    double most = op->sinks ? (double)op->sinks[h] : -INFINITY, sum = 0;
+    for (int j = first; j < n; j++) {
+        p[j] = score(op, q, k + j * stride, h, n - 1 - j);
         most = p[j] > most ? p[j] : most;
     }
-    for (int j = 0; j < n; j++)
+    for (int j = first; j < n; j++)
         sum += p[j] = exp(p[j] - most);
+    sum += op->sinks ? exp((double)op->sinks[h] - most) : 0;
     for (int i = 0; i < op->dim; i++) {
         y[i] = 0;
-        for (int j = 0; j < n; j++)
+        for (int j = first; j < n; j++)
             y[i] += p[j] / sum * v[j * stride + i];
     }
     free(p);
@@ -126,7 +183,7 @@ static void attend_token(const struct ref_attend *op, int s, int t, int position
 {
     int dim = op->dim, width = op->K * dim;
     const double *q = op->qkv + t * (op->H + 2 * op->K) * dim;
-    const double *rotary = op->rotary ? op->rotary + t * dim : NULL;
+    const double *rotary = op->rotary ? op->rotary + t * ref_rotary_dim(op) : NULL;
     for (int h = 0; h < op->K; h++) {
         const double *k = q + (op->H + h) * dim, *v = k + width;
         rotate(op->k[s] + position * width + h * dim, k, op->k_norm, rotary, op);
@@ -138,7 +195,7 @@ static void attend_token(const struct ref_attend *op, int s, int t, int position
         int kv = h / (op->H / op->K) * dim;
         rotate(rotated, q + h * dim, op->q_norm, rotary, op);
         attend_head(op, rotated, op->k[s] + kv, op->v[s] + kv, op->y + (t * op->H + h) * dim,
-                    position + 1);
+                    position + 1, h);
     }
     free(rotated);
 }

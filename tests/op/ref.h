@@ -22,9 +22,10 @@ struct ref_part {
 };
 
 struct ref_linear {
-    const double *x;   /* (T, D) */
-    double *y;         /* (T, ldy) */
-    const float *norm; /* (D) or NULL */
+    const double *x;               /* (T, D) */
+    double *y;                     /* (T, ldy) */
+    const float *norm, *norm_bias; /* (D) or NULL */
+    enum norm norm_kind;
     double eps;
     int D, ldy, n_part;
     enum epilogue epilogue;
@@ -34,17 +35,22 @@ struct ref_linear {
 struct ref_attend {
     const double *qkv;            /* (T, (H + 2K) * dim) */
     double *y;                    /* (T, H * dim) */
-    const double *rotary;         /* (T, 2, dim/2) or NULL */
+    const double *rotary;         /* (T, 2, rotary_dim/2) or NULL */
     const float *q_norm, *k_norm; /* (dim) or NULL */
     double eps, scale;
     int H, K, dim;
     enum rope_kind rope;
+    int rotary_dim, window;      /* 0: dim; 0: all */
+    double cap;                  /* 0: none */
+    const float *slopes, *sinks; /* (H) or NULL */
     double **k, **v; /* of each sequence of the batch: (positions, K, dim), appended to */
 };
 
 struct ref_head {
-    const double *x;     /* (T, D) */
-    const float *norm;   /* (D) */
+    const double *x;        /* (T, D) */
+    const float *norm;      /* (D) */
+    const float *norm_bias; /* (D) or NULL */
+    enum norm norm_kind;
     double *logits;      /* (R, V) */
     const float *weight; /* (V, D) */
     double eps;

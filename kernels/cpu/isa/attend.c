@@ -45,6 +45,12 @@ static int splits_of(int positions)
     return (int)(((int64_t)positions + SPLIT - 1) / SPLIT);
 }
 
+/* The first that a token at `position` sees something of. */
+static int first_split(const struct attend *a, int position)
+{
+    return first_seen(position, a->op->window) / SPLIT;
+}
+
 /* The next array of bytes, or NULL while only measuring. */
 static void *place(uint8_t *base, size_t *used, size_t bytes)
 {
@@ -155,9 +161,11 @@ static const float *head_of(const struct op_attend *op, int t, int head)
 
 static struct rotary rotary_of(const struct op_attend *op, int t, float scale)
 {
-    return (struct rotary){.angles = op->rotary ? op->rotary + (size_t)t * (size_t)op->dim : NULL,
+    size_t turned = (size_t)attend_rotary_dim(op);
+    return (struct rotary){.angles = op->rotary ? op->rotary + (size_t)t * turned : NULL,
                            .kind = (enum rope_kind)op->rope,
                            .dim = op->dim,
+                           .turned = (int)turned,
                            .eps = op->eps,
                            .scale = scale};
 }
@@ -206,15 +214,29 @@ static struct attend_rows load_rows(struct attend *a, const struct batch_seq *se
                                 .q = a->scratch.q,
                                 .n = (last - first) * a->group,
                                 .group = a->group,
-                                .position = seq->position + first};
+                                .position = seq->position + first,
+                                .window = op->window,
+                                .cap = op->cap,
+                                .slopes = op->slopes ? op->slopes + head * a->group : NULL};
+}
+
+/* 1 / sum, with what the sink adds to it: both as weights behind the larger of the two. */
+static vf sink_factor(float sink, float largest, float sum)
+{
+    float most = MAX(largest, sink);
+    vf weight = vf_exp(vf_set1(largest - most)), lost = vf_exp(vf_set1(sink - most));
+    return vf_div(weight, vf_fma(vf_set1(sum), weight, lost));
 }
 
 /* y of one query head of token t. */
 static void write_head(const struct attend *a, int t, int head, const float *partial)
 {
     const struct op_attend *op = a->op;
+    const float *extra = partial + a->keys.layout.width;
     float *y = op->y + ((size_t)t * (size_t)op->H + (size_t)head) * (size_t)op->dim;
-    vf factor = vf_set1(1.0f / partial[a->keys.layout.width + PARTIAL_SUM]);
+    vf factor = vf_set1(1.0f / extra[PARTIAL_SUM]);
+    if (op->sinks)
+        factor = sink_factor(op->sinks[head], extra[PARTIAL_MAX], extra[PARTIAL_SUM]);
     for (int i = 0; i < op->dim; i += LANES)
         vf_store_first(y + i, vf_mul(vf_load(partial + i), factor), MIN(op->dim - i, LANES));
 }
@@ -228,8 +250,9 @@ static void attend_unit(struct attend *a, const struct item *item, int head)
     if (a->one_each)
         append_token(a, seq, 0, head);
     struct attend_rows rows = load_rows(a, seq, head, item->first, last);
-    ISA_FN(attend_split)(&rows, 0, a->scratch.weights, a->scratch.state);
-    for (int split = 1; split < splits_of(seq->position + last); split++) {
+    int split = first_split(a, seq->position + item->first);
+    ISA_FN(attend_split)(&rows, split, a->scratch.weights, a->scratch.state);
+    while (++split < splits_of(seq->position + last)) {
         ISA_FN(attend_split)(&rows, split, a->scratch.weights, a->scratch.next);
         for (int r = 0; r < rows.n; r++) {
             float *into = a->scratch.state + (size_t)r * stride;
@@ -279,10 +302,11 @@ static void attend_units(struct attend *a)
 static void merge_unit(struct attend *a, const struct batch_seq *seq, int unit, int splits)
 {
     float *state = a->scratch.state;
+    int first = first_split(a, seq->position);
     size_t row = partial_stride(&a->keys.layout) * sizeof *state;
     for (int head = 0; head < a->group; head++) {
-        memcpy(state, partial_at(a, unit, 0, head), row);
-        for (int split = 1; split < splits; split++)
+        memcpy(state, partial_at(a, unit, first, head), row);
+        for (int split = first + 1; split < splits; split++)
             ISA_FN(merge_partial)(&a->keys.layout, state, partial_at(a, unit, split, head));
         write_head(a, seq->first, unit % a->op->K * a->group + head, state);
     }
@@ -300,7 +324,7 @@ static void attend_piece(struct attend *a, int s, int head, int split)
     struct attend_rows rows = load_rows(a, seq, head, 0, 1);
     ISA_FN(attend_split)(&rows, split, a->scratch.weights, a->scratch.next);
     memcpy(partial_at(a, unit, split, 0), a->scratch.next, (size_t)a->group * row);
-    if (lane_is_last(a->lane, unit, splits))
+    if (lane_is_last(a->lane, unit, splits - first_split(a, seq->position)))
         merge_unit(a, seq, unit, splits);
 }
 
@@ -308,9 +332,11 @@ static void attend_pieces(struct attend *a)
 {
     int heads = a->op->K, s = 0, passed = 0; /* pieces of the sequences before s */
     for (;;) {
-        int piece = lane_take(a->lane) - passed;
+        int piece = lane_take(a->lane) - passed, first = 0;
         for (; s < a->batch->S; s++) {
-            int pieces = splits_of(a->batch->seq[s].position + 1) * heads;
+            int position = a->batch->seq[s].position;
+            first = first_split(a, position);
+            int pieces = (splits_of(position + 1) - first) * heads;
             if (piece < pieces)
                 break;
             piece -= pieces;
@@ -318,7 +344,7 @@ static void attend_pieces(struct attend *a)
         }
         if (s == a->batch->S)
             return;
-        attend_piece(a, s, piece % heads, piece / heads);
+        attend_piece(a, s, piece % heads, first + piece / heads);
     }
 }
 

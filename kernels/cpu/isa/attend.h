@@ -34,9 +34,12 @@ struct attend_keys {
  * by token. All tokens lie in one page, so all rows see the same splits and pages. */
 struct attend_rows {
     struct attend_keys keys;
-    const float *q; /* (rows, KV_DIM_MAX) rotated and scaled; readable up to ROWS_UP(rows) */
-    int n, group;   /* rows, and how many of them share a position */
-    int position;   /* of the first row */
+    const float *q;      /* (rows, KV_DIM_MAX) rotated and scaled; readable up to ROWS_UP(rows) */
+    int n, group;        /* rows, and how many of them share a position */
+    int position;        /* of the first row */
+    int window;          /* positions that a row sees; 0: all */
+    float cap;           /* of scores, or 0 */
+    const float *slopes; /* (group) or NULL */
 };
 
 /* Rows are worked on in tiles, the last of which may be filled up with unused rows. */
@@ -52,11 +55,17 @@ static inline size_t partial_stride(const struct kv_layout *layout)
     return (size_t)layout->width + PARTIAL_EXTRA;
 }
 
+/* The first position that a row at `position` sees. */
+static inline int first_seen(int position, int window)
+{
+    return window && position >= window ? position - window + 1 : 0;
+}
+
 /* out = x normalized by weight (NULL: as it is), rotated, times scale; (dim). May not be x. */
 struct rotary {
-    const float *angles; /* (2, dim/2) cos, sin of one token; NULL: no rotation */
+    const float *angles; /* (2, turned/2) cos, sin of one token; NULL: no rotation */
     enum rope_kind kind;
-    int dim;
+    int dim, turned; /* the first columns of a head turn */
     float eps, scale;
 };
 void ISA_FN(rotate)(const struct rotary *rotary, const float *x, const float *weight, float *out);
@@ -68,5 +77,5 @@ void ISA_FN(append)(const struct attend_keys *keys, int position, const float *k
  * is scratch, (TILE_ROWS, SPLIT). */
 void ISA_FN(attend_split)(const struct attend_rows *rows, int split, float *weights, float *out);
 
-/* into = into followed by next. */
+/* into = into followed by next. One of a row that saw no position changes nothing. */
 void ISA_FN(merge_partial)(const struct kv_layout *layout, float *into, const float *next);

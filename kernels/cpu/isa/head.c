@@ -53,6 +53,8 @@ int ISA_FN(head)(struct lane *lane, const struct op_head *op, const struct batch
         .in = {.x = op->x,
                .row = batch->row,
                .norm = op->norm,
+               .norm_bias = op->norm_bias,
+               .norm_kind = (enum norm)op->norm_kind,
                .eps = op->eps,
                .n = batch->R,
                .K = op->D},

@@ -4,7 +4,13 @@
 int ISA_FN(linear)(struct lane *lane, const struct op_linear *op, const struct batch *batch)
 {
     struct product product = {
-        .in = {.x = op->x, .norm = op->norm, .eps = op->eps, .n = batch->T, .K = op->D},
+        .in = {.x = op->x,
+               .norm = op->norm,
+               .norm_bias = op->norm_bias,
+               .norm_kind = (enum norm)op->norm_kind,
+               .eps = op->eps,
+               .n = batch->T,
+               .K = op->D},
         .y = op->y,
         .ldy = (size_t)op->ldy,
         .epilogue = (enum epilogue)op->epilogue,

@@ -53,14 +53,14 @@ static size_t part_tile_bytes(const struct linear_part *part)
 /* Parts that are split; with a gate, part 1 goes along with part 0. */
 static int split_parts(const struct product *product)
 {
-    return product->epilogue == EPILOGUE_GLU_SILU ? 1 : product->n_part;
+    return epilogue_is_gated(product->epilogue) ? 1 : product->n_part;
 }
 
 /* Bytes of weights behind one tile of a split part. */
 static size_t split_bytes(const struct product *product, int p)
 {
     size_t bytes = part_tile_bytes(&product->part[p]);
-    if (product->epilogue == EPILOGUE_GLU_SILU)
+    if (epilogue_is_gated(product->epilogue))
         bytes += part_tile_bytes(&product->part[1]);
     return bytes;
 }
@@ -143,12 +143,27 @@ static void finish_tile(const struct pass *pass, const struct linear_part *part,
     float *y = product->y + (size_t)(pass->first + token) * product->ldy + part->column + row;
     for (int c = 0; c < n; c++, y += product->ldy, out += PACKED_ROWS) {
         vf x = with_bias(out, part, row, rows);
-        if (second) {
-            x = vf_mul(vf_silu(x), with_bias(second, part + 1, row, rows));
-            second += PACKED_ROWS;
-        } else if (product->epilogue == EPILOGUE_ADD) {
+        switch (product->epilogue) {
+        case EPILOGUE_STORE:
+            break;
+        case EPILOGUE_ADD:
             x = vf_add(load_rows(y, rows), x);
+            break;
+        case EPILOGUE_GELU:
+            x = vf_gelu(x);
+            break;
+        case EPILOGUE_GELU_TANH:
+            x = vf_gelu_tanh(x);
+            break;
+        case EPILOGUE_GLU_SILU:
+            x = vf_mul(vf_silu(x), with_bias(second, part + 1, row, rows));
+            break;
+        case EPILOGUE_GLU_GELU:
+            x = vf_mul(vf_gelu_tanh(x), with_bias(second, part + 1, row, rows));
+            break;
         }
+        if (second)
+            second += PACKED_ROWS;
         store_rows(y, x, rows);
     }
 }
@@ -157,7 +172,7 @@ static void finish_tile(const struct pass *pass, const struct linear_part *part,
 static void run_tiles(const struct pass *pass, int p, int first, int last, int b)
 {
     const struct linear_part *part = &pass->product->part[p];
-    const bool gated = pass->product->epilogue == EPILOGUE_GLU_SILU;
+    const bool gated = epilogue_is_gated(pass->product->epilogue);
     struct side side, gate;
     open_side(&side, pass, part, b);
     if (gated)

@@ -30,7 +30,7 @@ int ISA_FN(columns_of)(int n)
 }
 
 /* 1 / sqrt(mean of squares + eps); the sum in 16 partial sums. */
-static float norm_factor(const float *x, int32_t K, float eps)
+static float rms_factor(const float *x, int32_t K, float eps)
 {
     vf sum = vf_zero();
     for (int32_t k = 0; k < K; k += LANES) {
@@ -38,6 +38,50 @@ static float norm_factor(const float *x, int32_t K, float eps)
         sum = vf_fma(v, v, sum);
     }
     return 1.0f / sqrtf(vf_sum(sum) / (float)K + eps);
+}
+
+static float mean_of(const float *x, int32_t K)
+{
+    vf sum = vf_zero();
+    for (int32_t k = 0; k < K; k += LANES)
+        sum = vf_add(sum, vf_load(x + k));
+    return vf_sum(sum) / (float)K;
+}
+
+/* 1 / sqrt(variance + eps), of differences: squares of a large mean would hide it. */
+static float layer_factor(const float *x, int32_t K, float mean, float eps)
+{
+    vf sum = vf_zero();
+    for (int32_t k = 0; k < K; k += LANES) {
+        vf v = vf_sub(vf_load(x + k), vf_set1(mean));
+        sum = vf_fma(v, v, sum);
+    }
+    return 1.0f / sqrtf(vf_sum(sum) / (float)K + eps);
+}
+
+/* What becomes of each value of a token but its weight and bias: (x - mean) * factor. */
+struct standard {
+    float mean, factor;
+};
+
+static struct standard standard_of(const struct inputs *in, const float *x)
+{
+    if (!in->norm)
+        return (struct standard){0, 1};
+    if (in->norm_kind == NORM_RMS)
+        return (struct standard){0, rms_factor(x, in->K, in->eps)};
+    float mean = mean_of(x, in->K);
+    return (struct standard){mean, layer_factor(x, in->K, mean, in->eps)};
+}
+
+/* LANES values from k on. */
+static vf normalize(const struct inputs *in, const struct standard *s, size_t k, vf x)
+{
+    vf weight = vf_load(in->norm + k), factor = vf_set1(s->factor);
+    if (in->norm_kind == NORM_RMS)
+        return vf_mul(vf_mul(x, factor), weight);
+    x = vf_mul(vf_mul(vf_sub(x, vf_set1(s->mean)), factor), weight);
+    return in->norm_bias ? vf_add(x, vf_load(in->norm_bias + k)) : x;
 }
 
 /* One column being written. */
@@ -96,7 +140,7 @@ static void write_whole(const struct column *column, size_t g, vf a, vf b)
 /* x NULL: a column of zeros. */
 static void write_column(const struct inputs *in, const struct column *column, const float *x)
 {
-    vf factor = vf_set1(x && in->norm ? norm_factor(x, in->K, in->eps) : 1.0f);
+    struct standard standard = x ? standard_of(in, x) : (struct standard){0, 1};
     size_t filled = x ? (size_t)in->K / GROUP : 0, groups = groups_of(in->K);
     for (size_t g = 0; g < groups; g++) {
         vf a = vf_zero(), b = a;
@@ -105,8 +149,8 @@ static void write_column(const struct inputs *in, const struct column *column, c
             b = vf_load(x + g * GROUP + LANES);
         }
         if (g < filled && in->norm) {
-            a = vf_mul(vf_mul(a, factor), vf_load(in->norm + g * GROUP));
-            b = vf_mul(vf_mul(b, factor), vf_load(in->norm + g * GROUP + LANES));
+            a = normalize(in, &standard, g * GROUP, a);
+            b = normalize(in, &standard, g * GROUP + LANES, b);
         }
         if (in->kinds & INPUTS_INT8)
             write_int8(column, g, a, b);

@@ -14,6 +14,8 @@
 
 #include "layout.h"
 
+#include "../../ops.h"
+
 #define BLOCK_COLUMNS 8
 #define WIDTHS        6 /* widths of a block that kernels exist for */
 
@@ -38,9 +40,11 @@ enum {
 };
 
 struct inputs {
-    const float *x;     /* (any, K) */
-    const int32_t *row; /* (n) rows of x, or NULL: the first n */
-    const float *norm;  /* (K) RMSNorm weight, or NULL */
+    const float *x;         /* (any, K) */
+    const int32_t *row;     /* (n) rows of x, or NULL: the first n */
+    const float *norm;      /* (K) weight, or NULL: no norm */
+    const float *norm_bias; /* (K) of NORM_LAYER, or NULL */
+    enum norm norm_kind;
     float eps;
     int32_t n, K;   /* tokens; inputs, a multiple of 32 */
     unsigned kinds; /* which are wanted */

@@ -70,10 +70,10 @@ void ISA_FN(rotate)(const struct rotary *rotary, const float *x, const float *we
         normalize(x, weight, rotary->eps, rotary->dim, normalized);
         x = normalized;
     }
-    if (!rotary->angles)
-        scale_only(rotary->scale, x, out, rotary->dim);
-    else if (rotary->kind == ROPE_HALF)
-        rotate_half(rotary->angles, rotary->scale, x, out, rotary->dim / 2);
-    else
-        rotate_interleaved(rotary->angles, rotary->scale, x, out, rotary->dim / 2);
+    int turned = rotary->angles ? rotary->turned : 0;
+    if (turned && rotary->kind == ROPE_HALF)
+        rotate_half(rotary->angles, rotary->scale, x, out, turned / 2);
+    else if (turned)
+        rotate_interleaved(rotary->angles, rotary->scale, x, out, turned / 2);
+    scale_only(rotary->scale, x + turned, out + turned, rotary->dim - turned);
 }

@@ -116,6 +116,29 @@ SIMD vf vf_silu(vf x)
     return vf_div(x, vf_add(vf_set1(1.0f), vf_exp(vf_sub(vf_zero(), x))));
 }
 
+/* x / 2 (1 + tanh(u)) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3). */
+SIMD vf vf_gelu_tanh(vf x)
+{
+    const float two_root = -1.59576912f; /* -2 sqrt(2 / pi) */
+    vf cubic = vf_fma(vf_mul(x, x), vf_set1(0.044715f * two_root), vf_set1(two_root));
+    return vf_div(x, vf_add(vf_set1(1.0f), vf_exp(vf_mul(x, cubic))));
+}
+
+/* x P(X <= x) with the complementary error function as in Abramowitz and Stegun 7.1.26, wrong by
+ * 1.5e-7 at most: for z = |x| / sqrt(2), P(X > |x|) = t (a + t (b + ...)) e^-z^2 / 2. */
+SIMD vf vf_gelu(vf x)
+{
+    vf z = vf_mul(vf_abs(x), vf_set1(0.707106781f));
+    vf t = vf_div(vf_set1(1.0f), vf_fma(z, vf_set1(0.3275911f), vf_set1(1.0f)));
+    vf p = vf_set1(0.5f * 1.061405429f);
+    p = vf_fma(p, t, vf_set1(0.5f * -1.453152027f));
+    p = vf_fma(p, t, vf_set1(0.5f * 1.421413741f));
+    p = vf_fma(p, t, vf_set1(0.5f * -0.284496736f));
+    p = vf_fma(p, t, vf_set1(0.5f * 0.254829592f));
+    vf beyond = vf_mul(vf_mul(p, t), vf_exp(vf_sub(vf_zero(), vf_mul(z, z))));
+    return vf_mul(x, vf_less(x, vf_zero(), beyond, vf_sub(vf_set1(1.0f), beyond)));
+}
+
 /* Nearest bfloat16, ties to even; not for NaN. */
 SIMD void vf_store_bf16(uint16_t *out, vf x)
 {

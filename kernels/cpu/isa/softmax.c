@@ -9,11 +9,11 @@
 struct tile {
     const struct attend_keys *keys;
     const uint8_t *block[SPLIT_PAGES]; /* filled up to the end with pages that exist */
-    int n_pages;
-    const float *q; /* (rows, KV_DIM_MAX) */
-    float *weights; /* (rows, SPLIT), scores at first */
-    int n_all;      /* positions that every row sees, an even number */
-    float *out;     /* (rows, out_stride) */
+    int first_page, n_pages;           /* that a row sees: [first_page, n_pages) */
+    const float *q;                    /* (rows, KV_DIM_MAX) */
+    float *weights;                    /* (rows, SPLIT), scores at first */
+    int n_all;                         /* positions that every row sees, an even number */
+    float *out;                        /* (rows, out_stride) */
     size_t out_stride;
 };
 
@@ -102,7 +102,7 @@ SIMD void add_values(const struct tile *tile, enum kv_type type, int rows, int c
         UNROLL
     for (int c = 0; c < columns; c++)
         sum[r][c] = vf_zero();
-    for (int first = 0; first < tile->n_all; first += PAGE_TOKENS) {
+    for (int first = tile->first_page * PAGE_TOKENS; first < tile->n_all; first += PAGE_TOKENS) {
         int page = first / PAGE_TOKENS;
         const uint8_t *block = tile->block[page];
         const uint8_t *next = tile->block[MIN(page + 1, SPLIT_PAGES - 1)];
@@ -154,7 +154,8 @@ SIMD void add_last_values(const struct tile *tile, enum kv_type type, int r, int
 
 COPIED void score_rows(const struct tile *tile, enum kv_type type, int rows)
 {
-    for (int p = 0; p < tile->n_pages; p += COLUMNS(rows))
+    for (int p = tile->first_page / COLUMNS(rows) * COLUMNS(rows); p < tile->n_pages;
+         p += COLUMNS(rows))
         score_pages(tile, type, rows, COLUMNS(rows), p);
 }
 
@@ -200,19 +201,32 @@ static const struct {
 #undef TILE_ENTRY
 };
 
-/* Scores of one row become weights e^(score - largest), zero from count on. Fills the two
- * numbers after the partial's values. */
-static void weigh(float *scores, int count, float *extra)
+/* The first n of a page's numbers become x. */
+static void fill_first(float *page, int n, vf x)
 {
-    int pages = (count + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    vf_store(page, vf_first(x, vf_load(page), n));
+}
+
+/* Scores of one row become weights e^(score - largest), zero outside [first, count), from page
+ * first_page on. Fills the two numbers after the partial's values. */
+static void weigh(float *scores, int first_page, int first, int count, float *extra)
+{
+    int pages = (count + PAGE_TOKENS - 1) / PAGE_TOKENS, from = first / PAGE_TOKENS;
     float *last = scores + (pages - 1) * PAGE_TOKENS;
     vf most = vf_set1(-FLT_MAX), sum = vf_zero();
+    for (int p = first_page; p < MIN(from, SPLIT_PAGES); p++)
+        vf_store(scores + p * PAGE_TOKENS, vf_zero());
+    extra[PARTIAL_MAX] = -FLT_MAX;
+    extra[PARTIAL_SUM] = 0;
+    if (first >= count)
+        return;
     vf_store(last, vf_first(vf_load(last), most, count - (pages - 1) * PAGE_TOKENS));
-    for (int p = 0; p < pages; p++)
+    fill_first(scores + from * PAGE_TOKENS, first % PAGE_TOKENS, most);
+    for (int p = from; p < pages; p++)
         most = vf_max(vf_load(scores + p * PAGE_TOKENS), most);
     extra[PARTIAL_MAX] = vf_largest(most);
     most = vf_set1(extra[PARTIAL_MAX]);
-    for (int p = 0; p < pages; p++) {
+    for (int p = from; p < pages; p++) {
         vf weight = vf_exp(vf_sub(vf_load(scores + p * PAGE_TOKENS), most));
         vf_store(scores + p * PAGE_TOKENS, weight);
         sum = vf_add(sum, weight);
@@ -220,10 +234,36 @@ static void weigh(float *scores, int count, float *extra)
     extra[PARTIAL_SUM] = vf_sum(sum);
 }
 
+/* cap tanh(s / cap) = cap - 2 cap / (1 + e^(2 s / cap)) */
+static vf capped(vf s, float cap)
+{
+    vf e = vf_exp(vf_mul(s, vf_set1(2 / cap)));
+    return vf_sub(vf_set1(cap), vf_div(vf_set1(2 * cap), vf_add(vf_set1(1.0f), e)));
+}
+
+/* What becomes of the scores of tile row r, row `row` of all, before they are weighed. */
+static void adjust(const struct attend_rows *rows, const struct tile *tile, int split, int r,
+                   int row)
+{
+    static const float count[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    float slope = rows->slopes ? rows->slopes[row % rows->group] : 0;
+    int position = rows->position + row / rows->group;
+    for (int p = tile->first_page; p < tile->n_pages; p++) {
+        float *at = tile->weights + r * SPLIT + p * PAGE_TOKENS;
+        int distance = split * SPLIT + p * PAGE_TOKENS - position;
+        vf s = vf_load(at);
+        if (rows->cap > 0)
+            s = capped(s, rows->cap);
+        if (rows->slopes)
+            s = vf_fma(vf_set1(slope), vf_add(vf_load(count), vf_set1((float)distance)), s);
+        vf_store(at, s);
+    }
+}
+
 /* The scale of a value multiplies its weight. */
 static void scale_weights(const struct tile *tile, int r)
 {
-    for (int p = 0; p < tile->n_pages; p++) {
+    for (int p = tile->first_page; p < tile->n_pages; p++) {
         float *weights = tile->weights + r * SPLIT + p * PAGE_TOKENS;
         const uint8_t *scale = tile->block[p] + tile->keys->layout.v_scale;
         vf_store(weights, vf_mul(vf_load(weights), vf_load((const float *)(const void *)scale)));
@@ -236,6 +276,12 @@ static int row_count(const struct attend_rows *rows, int split, int r)
     return MIN(rows->position + r / rows->group + 1 - split * SPLIT, SPLIT);
 }
 
+/* The first of them; count or beyond: there is none. */
+static int row_first(const struct attend_rows *rows, int split, int r)
+{
+    return MAX(first_seen(rows->position + r / rows->group, rows->window) - split * SPLIT, 0);
+}
+
 static void attend_tile(const struct attend_rows *rows, int split, int r0, int n, struct tile *tile)
 {
     size_t i = 0;
@@ -244,7 +290,10 @@ static void attend_tile(const struct attend_rows *rows, int split, int r0, int n
     tiles[i].score(tile);
     for (int r = 0; r < n; r++) {
         float *extra = tile->out + (size_t)r * tile->out_stride + rows->keys.layout.width;
-        weigh(tile->weights + r * SPLIT, row_count(rows, split, r0 + r), extra);
+        if (rows->cap > 0 || rows->slopes)
+            adjust(rows, tile, split, r, r0 + r);
+        weigh(tile->weights + r * SPLIT, tile->first_page, row_first(rows, split, r0 + r),
+              row_count(rows, split, r0 + r), extra);
         if (rows->keys.type == KV_INT8)
             scale_weights(tile, r);
     }
@@ -267,6 +316,7 @@ void ISA_FN(attend_split)(const struct attend_rows *rows, int split, float *weig
 {
     struct tile tile = {.keys = &rows->keys, .weights = weights};
     int last_count = row_count(rows, split, rows->n - 1);
+    tile.first_page = row_first(rows, split, 0) / PAGE_TOKENS;
     tile.n_pages = (last_count + PAGE_TOKENS - 1) / PAGE_TOKENS;
     for (int p = 0; p < SPLIT_PAGES; p++)
         tile.block[p] =
@@ -283,6 +333,12 @@ void ISA_FN(merge_partial)(const struct kv_layout *layout, float *into, const fl
 {
     float *extra = into + layout->width;
     const float *next_extra = next + layout->width;
+    if (next_extra[PARTIAL_SUM] <= 0)
+        return;
+    if (extra[PARTIAL_SUM] <= 0) {
+        memcpy(into, next, ((size_t)layout->width + PARTIAL_SUM + 1) * sizeof *into);
+        return;
+    }
     float most = MAX(extra[PARTIAL_MAX], next_extra[PARTIAL_MAX]);
     vf old = vf_exp(vf_set1(extra[PARTIAL_MAX] - most));
     vf new = vf_exp(vf_set1(next_extra[PARTIAL_MAX] - most));
