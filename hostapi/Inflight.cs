@@ -63,7 +63,7 @@ namespace InflightLLM
     public sealed unsafe class Engine : IDisposable
     {
         public const int Chat = 0, Prompt = 1, Busy = -6;
-        public const int EvLoad = 1, EvReady = 2, EvText = 3, EvDone = 5, EvLog = 7;
+        public const int EvLoad = 1, EvReady = 2, EvText = 3, EvDone = 5, EvLog = 7, EvDevice = 8;
         const string Library = "inflight"; // libinflight.so
         const uint Abi = 0x10000, QueryError = 1;
 

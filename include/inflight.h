@@ -87,7 +87,10 @@ enum {
     INFLIGHT_EV_LOGPROBS = 4, /* data: JSON object of one token, OpenAI's field names */
     INFLIGHT_EV_DONE = 5,     /* status, finish, counts, times; data: error sentence or empty */
     INFLIGHT_EV_BUDGET = 6,   /* a control took effect: status, done = value now in force */
-    INFLIGHT_EV_LOG = 7       /* data: one line; status: level. Only without a log hook */
+    INFLIGHT_EV_LOG = 7,      /* data: one line; status: level. Only without a log hook */
+    INFLIGHT_EV_DEVICE = 8    /* the device was lost. Status 0: the model is on the next one of
+                               * device.kind auto, data as in READY; otherwise every request is
+                               * answered with the status, data: a sentence */
 };
 
 /* Event flags. */

@@ -55,6 +55,9 @@ struct weight_source {
     const void *data; /* fmt_row_bytes(fmt, K) per row */
 };
 
+/* Steps that may be launched and not settled. */
+#define STEPS_AHEAD 2
+
 struct backend {
     const char *name;
 
@@ -78,6 +81,9 @@ struct backend {
      * what. Lives as long as the device. */
     const char *(*describe)(const struct device *device);
 
+    /* Whether no step will ever work on it again; NULL: that cannot happen. */
+    bool (*is_lost)(const struct device *device);
+
     /* Memory of the device for weights and activations, 64-byte aligned, content undefined;
      * NULL: there is none left. */
     void *(*take)(struct device *device, size_t bytes);
@@ -100,6 +106,15 @@ struct backend {
     /* body(lane, arg) on every active lane; returns when all have returned, with the
      * first non-zero result. One caller at a time (the engine thread). */
     int (*run)(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg);
+
+    /* For a device that computes while the host prepares the next step; NULL: there is run alone.
+     * launch queues what run would do and the choice of the rows' tokens, and returns; what the
+     * batch points to may change afterwards. settle waits for the oldest step that was launched,
+     * gives the tokens of its rows (R; -1: no finite logit) and returns what run would have. At
+     * most STEPS_AHEAD are under way; run, read, write and close are called when none is. */
+    int (*launch)(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg);
+    int (*settle)(struct device *device, int32_t *token);
+
     int (*lane_id)(const struct lane *lane);
     int (*lane_count)(const struct lane *lane);
     /* Waits for all lanes; what was written before is seen after. */

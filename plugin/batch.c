@@ -6,8 +6,8 @@
 /* Of the one block; pointers first, so that all arrays are aligned. */
 uint64_t batch_bytes(int32_t max_tokens, int32_t max_sequences)
 {
-    return (uint64_t)max_sequences *
-               (sizeof(struct seq *) + sizeof(struct batch_seq) + sizeof(float) + sizeof(int32_t)) +
+    return (uint64_t)max_sequences * (2 * sizeof(struct seq *) + sizeof(struct batch_seq) +
+                                      sizeof(float) + sizeof(int32_t)) +
            (uint64_t)max_tokens * 2 * sizeof(int32_t);
 }
 
@@ -19,7 +19,8 @@ int32_t batch_init(struct batch_space *b, const struct mem *mem, int32_t max_tok
     b->sampled = mem_take_zeroed(mem, bytes, CACHE_LINE);
     if (!b->sampled)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for steps of %d tokens", max_tokens);
-    b->seq = (struct batch_seq *)(void *)(b->sampled + max_sequences);
+    b->picked = b->sampled + max_sequences;
+    b->seq = (struct batch_seq *)(void *)(b->picked + max_sequences);
     b->scale = (float *)(void *)(b->seq + max_sequences);
     b->row = (int32_t *)(void *)(b->scale + max_sequences);
     b->token = b->row + max_sequences;
@@ -42,8 +43,11 @@ void batch_release(struct batch_space *b)
 void batch_build(struct batch_space *b, struct seq *const *pick, int32_t n)
 {
     int32_t T = 0, R = 0;
+    b->n_decode = 0;
     for (int32_t i = 0; i < n; i++) {
         struct seq *q = pick[i];
+        b->picked[i] = q;
+        b->n_decode += seq_left(q) == 1;
         b->seq[i] = (struct batch_seq){T, q->n_step, q->n_computed, q->page};
         memcpy(b->token + T, q->token + q->n_computed, (size_t)q->n_step * sizeof(int32_t));
         for (int32_t k = 0; k < q->n_step; k++)
@@ -58,4 +62,15 @@ void batch_build(struct batch_space *b, struct seq *const *pick, int32_t n)
     b->batch.T = T;
     b->batch.S = n;
     b->batch.R = R;
+    b->batch.choice = NULL;
+}
+
+void batch_forget(struct batch_space *b, const struct job *job)
+{
+    for (int32_t r = 0; r < b->batch.R; r++)
+        if (b->sampled[r] && b->sampled[r]->job == job)
+            b->sampled[r] = NULL;
+    for (int32_t i = 0; i < b->batch.S; i++)
+        if (b->picked[i] && b->picked[i]->job == job)
+            b->picked[i] = NULL;
 }

@@ -77,6 +77,8 @@ void control_apply(struct engine *e)
 {
     struct board_control control[BOARD_CONTROLS];
     int32_t n = board_take_controls(e->board, control);
+    if (n)
+        step_settle(e);
     for (int32_t i = 0; i < n; i++) {
         if (e->failed.code)
             ring_budget(e->ring, INFLIGHT_E_STATE, 0);

@@ -52,7 +52,7 @@ static void send_or_park(struct emit *e, struct seq *seq)
     if (seq->job->request->overflow == INFLIGHT_OVERFLOW_FAIL)
         job_fail(seq->job, INFLIGHT_E_OVERFLOW,
                  "the host did not poll and the request's stream buffer is full");
-    else if (seq->state != SEQ_DRAINING)
+    else if (seq->state != SEQ_DRAINING && seq->state != SEQ_PARKED_HOST)
         sched_hold(e->sched, seq);
 }
 
@@ -83,7 +83,7 @@ static bool append_text(struct seq *seq, int32_t token, uint32_t *finish)
     enum detok_result result = detok_push(&seq->detok, token, &seq->text);
     if (result == DETOK_STOP)
         *finish = INFLIGHT_FINISH_STOP;
-    else if (result == DETOK_GO && seq->n_token == seq->limit)
+    else if (result == DETOK_GO && seq_n_known(seq) == seq->limit)
         *finish = INFLIGHT_FINISH_LENGTH;
     if (result == DETOK_GO && *finish != INFLIGHT_FINISH_NONE)
         result = detok_flush(&seq->detok, &seq->text);
@@ -94,7 +94,8 @@ void emit_token(struct emit *e, struct seq *seq, const struct sample_output *out
                 uint64_t now_ns)
 {
     struct job *job = seq->job;
-    seq->token[seq->n_token++] = output->token;
+    seq_learn(seq, output->token);
+    sched_learned(e->sched, seq);
     seq->n_unsent++;
     job->n_generated++;
     if (!job->first_ns)

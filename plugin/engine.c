@@ -6,63 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static void fail_picks(struct engine *e, int32_t status, const char *what, int rc)
-{
-    engine_log(e, 0, "%s failed with %d, %d sequences are lost: %s", what, rc, e->sched.n_pick,
-               model_backend(e->model)->describe(model_device(e->model)));
-    for (int32_t i = 0; i < e->sched.n_pick; i++)
-        job_fail(e->sched.pick[i]->job, status, "%s failed with code %d", what, rc);
-    e->batch.batch.R = 0;
-}
-
 static void schedule(struct engine *e)
 {
     e->sched.n_pick = e->sched.n_tokens = 0;
     if (!e->paused && !e->failed.code) {
         e->sched.beside = e->pace.tokens;
         sched_pick(&e->sched);
-    }
-}
-
-static void forward(struct engine *e)
-{
-    if (e->sched.n_pick == 0)
-        return;
-    int rc = model_forward(e->model, &e->batch.batch);
-    e->counts.steps++;
-    e->counts.batch_rows += (uint64_t)e->sched.n_pick;
-    if (rc)
-        fail_picks(e, INFLIGHT_E_DEVICE, "the forward pass", rc);
-    else
-        sched_advance(&e->sched);
-}
-
-static void sample(struct engine *e)
-{
-    for (int32_t r = 0; r < e->batch.batch.R && e->tap; r++) {
-        const struct seq *q = e->batch.sampled[r];
-        e->tap(e->tap_user, q->job->request->id, q->choice, q->n_token - 1,
-               model_logits(e->model, r), e->rows.V);
-    }
-    int rc = rows_sample(&e->rows, &e->batch);
-    if (rc)
-        fail_picks(e, INFLIGHT_E_DEVICE, "sampling", rc);
-}
-
-/* Detokenizes and emits: what each new token means for its sequence. */
-static void emit(struct engine *e)
-{
-    uint64_t now_ns = e->batch.batch.R ? clock_ns() : 0;
-    for (int32_t r = 0; r < e->batch.batch.R; r++) {
-        struct seq *q = e->batch.sampled[r];
-        if (q->job->over)
-            continue;
-        if (e->rows.ok[r])
-            emit_token(&e->emit, q, &e->rows.output[r], now_ns);
-        else
-            job_fail(q->job, INFLIGHT_E_INTERNAL, "the model gave no finite logit at position %d",
-                     q->n_token - 1);
-        e->counts.generated += e->rows.ok[r];
     }
 }
 
@@ -139,6 +88,7 @@ static uint32_t retire(struct engine *e, bool last)
             continue;
         }
         emit_done(&e->emit, job, now_ns);
+        step_forget(e, job);
         job_release(job);
     }
     e->n_live = n_left;
@@ -146,25 +96,30 @@ static uint32_t retire(struct engine *e, bool last)
 }
 
 /* The counters are published before any DONE: whoever has seen one finds it counted. */
-static void finish_turn(struct engine *e)
+static void finish_turn(struct engine *e, bool stepped)
 {
-    bool stepped = e->sched.n_pick > 0;
-    if (stepped) {
-        const struct sched *s = &e->sched;
-        uint64_t step_ns = clock_ns() - e->now_ns;
-        e->counts.step_ns += step_ns;
-        pace_learn(&e->pace, step_ns, s->n_decode, s->n_tokens - s->n_decode);
-    }
     withdraw(e);
     publish(e);
     uint32_t n_retired = retire(e, false);
     e->idle = !stepped && n_retired == 0 && queue_waiting(e->queue) == 0;
 }
 
+/* What was begun on the device that is lost ends with it; what waits in the queue goes on. */
+static void recover(struct engine *e)
+{
+    step_settle(e);
+    for (uint32_t i = 0; i < e->n_live; i++)
+        job_fail(&e->job[e->live[i]], INFLIGHT_E_DEVICE, "the device was lost");
+    withdraw(e);
+    load_elsewhere(e);
+    e->idle = false;
+}
+
 /* Every request that was ever accepted has its DONE when this returns. */
 static void shut_down(struct engine *e)
 {
     queue_shut(e->queue, INFLIGHT_E_SHUTDOWN);
+    step_settle(e);
     if (!e->failed.code)
         (void)err_set(&e->failed, INFLIGHT_E_SHUTDOWN, "the engine is being freed");
     do {
@@ -183,13 +138,11 @@ static void *engine_main(void *arg)
     publish(e);
     while (begin_turn(e)) {
         control_apply(e);
-        admit_requests(e);                                      /* queue -> sequences */
-        schedule(e);                                            /* sequences, pages -> picks */
-        batch_build(&e->batch, e->sched.pick, e->sched.n_pick); /* picks -> flat arrays */
-        forward(e);                                             /* plan, batch -> logits */
-        sample(e);                                              /* logits -> tokens */
-        emit(e);                                                /* tokens -> text -> events */
-        finish_turn(e);                                         /* ended -> DONE */
+        admit_requests(e);           /* queue -> sequences */
+        schedule(e);                 /* sequences, pages -> picks */
+        finish_turn(e, step_run(e)); /* picks -> tokens -> events; ended -> DONE */
+        if (e->is_lost)
+            recover(e);
     }
     shut_down(e);
     return NULL;

@@ -3,14 +3,17 @@
  * | stage      | file                        | reads -> writes                | thread     |
  * |------------|-----------------------------|--------------------------------|------------|
  * | submit     | abi.c -> queue.c            | host request -> queue          | any host   |
- * | admit      | engine.c -> seq.c           | queue -> sequences             | engine     |
+ * | admit      | admit.c -> seq.c            | queue -> sequences             | engine     |
  * | schedule   | sched.c (+ kv.c, prefix.c)  | sequences, pages -> picks      | engine     |
  * | batch      | batch.c                     | picks -> flat arrays           | engine     |
- * | forward    | model/decoder.c -> kernels/ | plan, batch -> logits          | all lanes  |
- * | sample     | sample.c                    | logits -> tokens               | all lanes  |
+ * | forward    | step.c -> model/decoder.c   | plan, batch -> logits          | all lanes  |
+ * | sample     | rows.c -> sample.c          | logits -> tokens               | all lanes  |
  * | detokenize | detok.c                     | tokens -> bytes                | engine     |
  * | emit       | emit.c -> ring.c            | sequence -> events             | engine     |
  * | poll       | abi.c -> ring.c             | events -> host                 | host       |
+ *
+ * On a device that computes by itself the next step is launched before the tokens of one are
+ * known; forward and sample are one there (choices.c), see step.c.
  */
 #pragma once
 

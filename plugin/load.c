@@ -41,6 +41,12 @@ static int32_t count_ends(const struct engine *e)
     return n;
 }
 
+/* Steps whose arrays are needed at once. */
+static uint32_t n_batches(const struct engine *e)
+{
+    return model_launches(e->model) ? STEPS_AHEAD : 1;
+}
+
 /* Bytes of the engine beside what the model's plan counts: those taken up to here (queue,
  * ring, tokenizer, chat template) and those of the loop's tables. What a request takes
  * while it lives comes on top. */
@@ -48,10 +54,12 @@ static uint64_t own_bytes(const struct engine *e)
 {
     const struct config *c = &e->config;
     int32_t n_pages = model_kv_pages(e->model), n_rows = most_rows(c);
+    int32_t V = model_hparams(e->model)->V;
     return mem_taken(&e->host.mem) + kv_bytes(n_pages) + prefix_bytes(n_pages) +
            sched_bytes(n_rows) + (uint64_t)count_ends(e) * sizeof *e->end +
-           batch_bytes(c->max_step_tokens, n_rows) +
-           rows_bytes(model_hparams(e->model)->V, n_rows, e->threads);
+           n_batches(e) * batch_bytes(c->max_step_tokens, n_rows) +
+           rows_bytes(V, n_rows, e->threads) +
+           (model_launches(e->model) ? choices_bytes(V, n_rows) : 0);
 }
 
 /* The budget is for everything. What the loop takes depends on the model, so the model is
@@ -153,8 +161,10 @@ static int32_t take_pools(struct engine *e, struct err *err)
         rc = prefix_init(&e->prefix, &e->kv, mem, c->prefix_cache, err);
     if (!rc)
         rc = sched_init(&e->sched, &config, err);
-    if (!rc)
-        rc = batch_init(&e->batch, mem, c->max_step_tokens, most_rows(c), err);
+    for (uint32_t i = 0; i < n_batches(e) && !rc; i++)
+        rc = batch_init(&e->batch[i], mem, c->max_step_tokens, most_rows(c), err);
+    if (!rc && model_launches(e->model))
+        rc = choices_init(&e->choices, mem, model_hparams(e->model)->V, most_rows(c), err);
     if (!rc)
         rc = rows_init(&e->rows, mem, e->model, most_rows(c), e->threads, err);
     if (!rc)
@@ -189,7 +199,30 @@ static int32_t load(struct engine *e, struct err *err)
     return rc || e->host.plan_only ? rc : take_pools(e, err);
 }
 
-static void say_ready(struct engine *e, uint64_t load_ns)
+static void release_tables(struct engine *e)
+{
+    rows_release(&e->rows);
+    choices_release(&e->choices);
+    for (int i = 0; i < STEPS_AHEAD; i++)
+        batch_release(&e->batch[i]);
+    sched_release(&e->sched);
+    prefix_release(&e->prefix);
+    kv_release(&e->kv);
+    mem_give(&e->host.mem, e->end, (size_t)e->n_end * sizeof *e->end);
+    e->end = NULL;
+    e->n_end = 0;
+}
+
+static void release_model(struct engine *e)
+{
+    release_tables(e);
+    model_close(e->model);
+    e->model = NULL;
+}
+
+/* What READY and DEVICE say of a model that serves. */
+static void say(struct engine *e, void (*ring_say)(struct ring *, int32_t, struct str),
+                uint64_t load_ns)
 {
     const struct model *m = e->model;
     const char *device = e->host.plan_only ? model_backend(m)->name
@@ -211,17 +244,17 @@ static void say_ready(struct engine *e, uint64_t load_ns)
     buf_format(&json, "\"kv_tokens\":%lld,\"load_ms\":%llu}",
                (long long)model_kv_pages(m) * PAGE_TOKENS,
                (unsigned long long)(load_ns / 1000000u));
-    ring_ready(e->ring, INFLIGHT_OK, (struct str){json.ptr, json.failed ? 0 : json.len});
+    ring_say(e->ring, INFLIGHT_OK, (struct str){json.ptr, json.failed ? 0 : json.len});
     buf_release(&json);
 }
 
-void load_run(struct engine *e)
+static void run(struct engine *e, void (*ring_say)(struct ring *, int32_t, struct str))
 {
     uint64_t start_ns = clock_ns();
     if (load(e, &e->failed)) {
         engine_log(e, 0, "loading failed: %s", e->failed.text);
-        load_release(e);
-        ring_ready(e->ring, e->failed.code, (struct str){e->failed.text, strlen(e->failed.text)});
+        release_model(e);
+        ring_say(e->ring, e->failed.code, (struct str){e->failed.text, strlen(e->failed.text)});
         return;
     }
     e->context = e->host.plan_only ? model_context(e->model) : e->context;
@@ -230,19 +263,39 @@ void load_run(struct engine *e)
                       "the engine was opened to plan only: no model is loaded");
     else
         atomic_store(&e->ready, e->model); /* before the host can know */
-    say_ready(e, clock_ns() - start_ns);
+    say(e, ring_say, clock_ns() - start_ns);
+}
+
+void load_run(struct engine *e)
+{
+    run(e, ring_ready);
+}
+
+/* Hosts may be asking the old model's tokenizer at this moment: it stays until the end. */
+void load_elsewhere(struct engine *e)
+{
+    struct err err = {0};
+    (void)err_set(&err, INFLIGHT_E_DEVICE, "the device was lost: %s",
+                  model_backend(e->model)->describe(model_device(e->model)));
+    e->is_lost = false;
+    if (e->n_lost == MODELS_LOST || !model_pass_over(e->model, &e->fallback, &err)) {
+        e->failed = err;
+        ring_device(e->ring, err.code, (struct str){err.text, strlen(err.text)});
+        return;
+    }
+    release_tables(e);
+    model_unload(e->model);
+    e->lost[e->n_lost++] = e->model;
+    e->model = NULL;
+    run(e, ring_device);
+    if (e->model && e->active_threads != e->threads)
+        model_backend(e->model)->set_threads(model_device(e->model), e->active_threads);
 }
 
 void load_release(struct engine *e)
 {
-    rows_release(&e->rows);
-    batch_release(&e->batch);
-    sched_release(&e->sched);
-    prefix_release(&e->prefix);
-    kv_release(&e->kv);
-    mem_give(&e->host.mem, e->end, (size_t)e->n_end * sizeof *e->end);
-    e->end = NULL;
-    e->n_end = 0;
-    model_close(e->model);
-    e->model = NULL;
+    release_model(e);
+    for (int32_t i = 0; i < e->n_lost; i++)
+        model_close(e->lost[i]);
+    e->n_lost = 0;
 }

@@ -29,7 +29,7 @@
 
 #define GREEDY_TEMPERATURE 1e-5f /* below it weights other than the largest are all 0 */
 
-static bool is_greedy(const struct sampling *s)
+bool sample_is_greedy(const struct sampling *s)
 {
     return s->temperature < GREEDY_TEMPERATURE || s->top_k == 1 || s->top_p <= 0 || s->min_p >= 1;
 }
@@ -263,7 +263,7 @@ static size_t choose(const struct sample_input *in, const struct logits *l,
                      const struct scratch *scratch)
 {
     const struct sampling *s = in->sampling;
-    if (is_greedy(s) || isinf(l->max))
+    if (sample_is_greedy(s) || isinf(l->max))
         return logits_argmax(l);
     struct draw d = {in, l->value, scratch->id, scratch->sum, 1 / s->temperature};
     return has_candidates(s, in->V) ? draw_from_candidates(&d, l) : draw_from_row(&d, l);
@@ -273,7 +273,7 @@ static size_t choose(const struct sample_input *in, const struct logits *l,
 
 float sample_scale(const struct sampling *s, int32_t V)
 {
-    if (!is_greedy(s) && !has_candidates(s, V))
+    if (!sample_is_greedy(s) && !has_candidates(s, V))
         return 1 / s->temperature;
     return s->logprobs >= 0 ? 1 : 0;
 }

@@ -37,6 +37,9 @@ struct sample_output {
     struct token_logprob top[TOP_LOGPROBS]; /* most likely first */
 };
 
+/* Whether the largest logit is all that matters. */
+bool sample_is_greedy(const struct sampling *sampling);
+
 /* The scale with which the head has to take notes for this sampling: a number > 0 if it
  * needs the sum of all weights. */
 float sample_scale(const struct sampling *sampling, int32_t V);

@@ -144,9 +144,10 @@ static void open_batch(struct sched *s)
         q->in_batch = true;
 }
 
+/* One whose last token is on its way ends with it. */
 static bool can_run(const struct sched *s, const struct seq *q)
 {
-    return (!s->is_static || q->in_batch) &&
+    return (!s->is_static || q->in_batch) && q->n_token < q->limit &&
            (q->state == SEQ_WAITING || q->state == SEQ_RUNNING || q->state == SEQ_PARKED_PAGES);
 }
 

@@ -65,8 +65,12 @@ void sched_set_static(struct sched *s, bool is_static);
  * pages are long enough for the step and no page to be written has another owner. */
 void sched_pick(struct sched *s);
 
-/* The step was computed: counts it, keeps full pages for others, lets choices begin. */
+/* The step was computed, or will have been before any later one is: counts it, keeps full pages
+ * for others, lets choices begin. */
 void sched_advance(struct sched *s);
+
+/* A token has become known: so may have been those of a full page. */
+void sched_learned(struct sched *s, struct seq *seq);
 
 /* Takes the pages of a sequence back; it will compute them anew. */
 void sched_preempt(struct sched *s, struct seq *seq);

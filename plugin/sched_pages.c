@@ -71,10 +71,11 @@ int32_t sched_supply(struct sched *s, struct seq *seq, int32_t n)
     return MIN(n, seq->n_page * PAGE_TOKENS - seq->n_computed);
 }
 
-/* Pages that have become full are kept for others. */
+/* Pages that have become full of tokens that are known are kept for others. */
 static void index_pages(struct sched *s, struct seq *seq)
 {
-    for (; (seq->n_indexed + 1) * PAGE_TOKENS <= seq->n_computed; seq->n_indexed++)
+    int32_t n = MIN(seq->n_computed, seq_n_known(seq));
+    for (; (seq->n_indexed + 1) * PAGE_TOKENS <= n; seq->n_indexed++)
         seq->prefix_id =
             prefix_insert(s->prefix, seq->prefix_id, seq->token + seq->n_indexed * PAGE_TOKENS,
                           &seq->page[seq->n_indexed]);
@@ -114,10 +115,15 @@ void sched_advance(struct sched *s)
     }
 }
 
+void sched_learned(struct sched *s, struct seq *seq)
+{
+    index_pages(s, seq);
+}
+
 static bool check_seq(const struct sched *s, const struct seq *q)
 {
     bool has_pages = q->n_computed <= q->n_page * PAGE_TOKENS && q->n_computed <= q->n_token;
-    bool indexed = q->n_indexed == q->n_computed / PAGE_TOKENS;
+    bool indexed = q->n_indexed == MIN(q->n_computed, seq_n_known(q)) / PAGE_TOKENS;
     bool waits = q->state == SEQ_FORK || q->state == SEQ_WAITING || q->state == SEQ_PARKED_PAGES;
     bool linked = q->before ? q->before->after == q : s->first == q;
     return has_pages && indexed && linked && !(waits && q->n_page) && q->n_token <= q->limit &&

@@ -46,6 +46,20 @@ bool seq_init(struct seq *s, struct job *job, uint32_t choice, const struct seq_
            (job->sampling.logprobs < 0 || buf_room(&s->logprobs, LOGPROBS_RESERVED));
 }
 
+void seq_expect(struct seq *s, int32_t row)
+{
+    s->token[s->n_token++] = -1 - row;
+    s->n_pending++;
+}
+
+void seq_learn(struct seq *s, int32_t token)
+{
+    if (s->n_pending == 0)
+        s->token[s->n_token++] = token;
+    else
+        s->token[s->n_token - s->n_pending--] = token;
+}
+
 void seq_give_pages(struct seq *s, struct prefix *prefix)
 {
     while (s->n_page > 0)

@@ -42,7 +42,8 @@ struct seq {
 
     int32_t *token; /* (limit) owned: prompt, then generated */
     int32_t n_token, n_prompt, limit;
-    int32_t *page; /* (kv_pages_for(limit)) in the block of token */
+    int32_t n_pending; /* the last of them: a step under way chooses them, see seq_expect */
+    int32_t *page;     /* (kv_pages_for(limit)) in the block of token */
     int32_t n_page;
     int32_t n_computed; /* positions whose keys and values stand in the pages */
     int32_t n_indexed;  /* leading pages that the prefix cache knows */
@@ -80,16 +81,28 @@ struct job {
     struct err err; /* code INFLIGHT_OK if it ended by itself */
 };
 
-/* Tokens that are known and not computed. */
+/* Tokens that are there, if only in the device, and not computed. */
 static inline int32_t seq_left(const struct seq *s)
 {
     return s->n_token - s->n_computed;
 }
 
+static inline int32_t seq_n_known(const struct seq *s)
+{
+    return s->n_token - s->n_pending;
+}
+
 static inline int32_t seq_n_generated(const struct seq *s)
 {
-    return s->n_token - s->n_prompt;
+    return seq_n_known(s) - s->n_prompt;
 }
+
+/* The next token is what a step that was launched chooses for this row. Until it is learned it
+ * stands as -1 - row, which is how the step after that one asks for it (struct batch). */
+void seq_expect(struct seq *s, int32_t row);
+
+/* The first of the tokens expected, or the next one if none is. */
+void seq_learn(struct seq *s, int32_t token);
 
 /* What a sequence starts from. */
 struct seq_start {

@@ -4,6 +4,7 @@
 
 #include "batch.h"
 #include "board.h"
+#include "choices.h"
 #include "emit.h"
 #include "engine.h"
 #include "pace.h"
@@ -14,6 +15,9 @@
 #include "model/model.h"
 
 #include <stdatomic.h>
+
+/* A process has no more devices to lose. */
+#define MODELS_LOST 4
 
 struct engine {
     /* Written by open, read by any thread afterwards. */
@@ -35,13 +39,19 @@ struct engine {
 
     /* Of the engine thread from here on. */
     struct model *model;
+    struct model *lost[MODELS_LOST]; /* (n_lost) unloaded; hosts may still read their headers */
+    int32_t n_lost;
+    bool is_lost;             /* the model's device is, and nothing was done about it yet */
     struct fallback fallback; /* devices that "auto" could not use */
     struct kv kv;
     struct prefix prefix;
     struct sched sched;
     struct pace pace;
-    struct batch_space batch;
+    struct batch_space batch[STEPS_AHEAD]; /* by turns */
     struct rows rows;
+    struct choices choices;         /* for a device that chooses */
+    uint64_t n_launched, n_settled; /* steps; those between are under way, step.c */
+    uint64_t settled_ns;            /* clock when the last of these had been settled */
     struct emit emit;
     int32_t *end; /* (n_end) owned; the tokenizer's end tokens */
     int32_t n_end;
@@ -61,12 +71,25 @@ struct engine {
 
 /* Loads the model and says READY. Afterwards e->failed tells how it went. */
 void load_run(struct engine *e);
-/* Gives back what load_run took. */
+/* The device is lost and nothing is under way: the model goes to the next device that may serve
+ * it, or e->failed says why there is none. Says DEVICE. */
+void load_elsewhere(struct engine *e);
+/* Gives back what both took. */
 void load_release(struct engine *e);
 
 /* New requests become jobs; cancelled and late ones are over; those the host has made
  * room for go on. */
 void admit_requests(struct engine *e);
+
+/* One step for the picks: computed and its tokens emitted, or launched while the one before is
+ * emitted. True: something was done. */
+bool step_run(struct engine *e);
+
+/* Waits for all steps that are under way and emits their tokens. */
+void step_settle(struct engine *e);
+
+/* Nobody asks for sequences of this job any more. */
+void step_forget(struct engine *e, const struct job *job);
 
 /* The controls that came since the last turn, each answered with a BUDGET event. */
 void control_apply(struct engine *e);

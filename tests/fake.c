@@ -8,10 +8,13 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 struct fake fake;
+
+#define FAKE_ROWS 4096 /* of a step that is launched, at most */
 
 struct cell {
     int32_t token, position;
@@ -29,6 +32,12 @@ struct lane {
     int rc;
 };
 
+/* A step that was launched: computed at once, told when it is settled. */
+struct launched {
+    int32_t token[FAKE_ROWS];
+    int32_t R, rc;
+};
+
 struct model {
     struct mem mem;
     struct hparams hparams;
@@ -38,6 +47,9 @@ struct model {
     struct cell (*page)[PAGE_TOKENS]; /* (n_pages) */
     float *logits;                    /* (max_rows, V) */
     struct logit_block *block;        /* (max_rows, logit_blocks(V)) */
+    struct launched launched[STEPS_AHEAD];
+    int32_t n_launched, n_settled;
+    bool is_lost;
 };
 
 struct tokenizer {
@@ -57,7 +69,7 @@ void fake_reset(void)
 {
     for (int i = 0; i < FAKE_END; i++)
         byte_of[i] = (char)i;
-    fake = (struct fake){.context = 256, .end_bias = -1};
+    fake = (struct fake){.context = 256, .end_bias = -1, .ahead = getenv("FAKE_AHEAD")};
 }
 
 static void broken(const char *what, int32_t number)
@@ -132,23 +144,39 @@ int32_t model_open(struct model **out, const struct model_params *params, struct
     return INFLIGHT_OK;
 }
 
+void model_unload(struct model *m)
+{
+    mem_give(&m->mem, m->page, (size_t)m->n_pages * sizeof *m->page);
+    mem_give(&m->mem, m->logits, (size_t)m->max_rows * FAKE_V * sizeof(float));
+    mem_give(&m->mem, m->block, (size_t)(m->max_rows * logit_blocks(FAKE_V)) * sizeof *m->block);
+    m->page = NULL;
+    m->logits = NULL;
+    m->block = NULL;
+}
+
 void model_close(struct model *m)
 {
     if (!m)
         return;
     struct mem mem = m->mem;
-    mem_give(&mem, m->page, (size_t)m->n_pages * sizeof *m->page);
-    mem_give(&mem, m->logits, (size_t)m->max_rows * FAKE_V * sizeof(float));
-    mem_give(&mem, m->block, (size_t)(m->max_rows * logit_blocks(FAKE_V)) * sizeof *m->block);
+    model_unload(m);
     mem_give(&mem, m, sizeof *m);
 }
 
 bool model_pass_over(const struct model *m, struct fallback *fallback, struct err *err)
 {
     (void)m;
-    (void)fallback;
-    (void)err;
-    return false;
+    if (fake.n_left == 0)
+        return false;
+    fake.n_left--;
+    snprintf(fallback->text, sizeof fallback->text, "fake: %.300s", err->text);
+    *err = (struct err){0};
+    return true;
+}
+
+bool model_is_lost(const struct model *m)
+{
+    return m->is_lost;
 }
 
 int32_t model_load(struct model *m, model_progress *progress, void *user, struct err *err)
@@ -211,7 +239,8 @@ int model_forward(struct model *m, const struct batch *b)
     fake.n_forward++;
     if (fake.step_us)
         nanosleep(&(struct timespec){.tv_nsec = (long)fake.step_us * 1000}, NULL);
-    if (fake.n_forward == fake.fail_at)
+    m->is_lost |= fake.n_forward == fake.lost_at;
+    if (fake.n_forward == fake.fail_at || m->is_lost)
         return INFLIGHT_E_DEVICE;
     fake.n_computed += b->T;
     fake.most_sequences = MAX(fake.most_sequences, b->S);
@@ -238,6 +267,105 @@ int model_forward(struct model *m, const struct batch *b)
         logits_scan(&l, model_logits(m, r), FAKE_V, model_blocks(m, r), b->scale[r]);
     }
     return 0;
+}
+
+/* ---- Steps that are launched */
+
+static float edited(float logit, const struct row_choice *row, const struct logit_edit *edit)
+{
+    if (edit->is_barred)
+        return -INFINITY;
+    logit += edit->bias;
+    if (edit->n_generated < 0)
+        return logit;
+    logit = logit > 0 ? logit / row->repetition : logit * row->repetition;
+    return edit->n_generated ? logit - row->presence - row->frequency * (float)edit->n_generated
+                             : logit;
+}
+
+static void edit_row(const struct batch *b, const struct row_choice *row,
+                     const struct launched *before, float *logits)
+{
+    int32_t pending = row->pending < 0 ? -1 : before->token[row->pending];
+    for (int32_t i = row->first_edit; i < row->first_edit + row->n_edit; i++) {
+        struct logit_edit edit = b->edit[i];
+        if (edit.token == pending) {
+            edit.n_generated = MAX(edit.n_generated, 0) + 1;
+            pending = -1;
+        }
+        logits[edit.token] = edited(logits[edit.token], row, &edit);
+    }
+    if (pending >= 0)
+        logits[pending] = edited(logits[pending], row, &(struct logit_edit){pending, 0, 1, 0});
+}
+
+/* By the engine's own sampler, told of the draw alone. */
+static int32_t choose(struct model *m, const struct batch *b, int32_t r,
+                      const struct launched *before)
+{
+    static uint64_t scratch[4 * FAKE_V];
+    const struct row_choice *row = &b->choice[r];
+    struct sampling sampling = {.temperature = row->temperature,
+                                .top_p = row->top_p,
+                                .min_p = row->min_p,
+                                .top_k = row->top_k,
+                                .repetition_penalty = 1,
+                                .seed = row->seed,
+                                .logprobs = -1};
+    struct sample_input in = {.logits = model_logits(m, r),
+                              .block = model_blocks(m, r),
+                              .scale = b->scale[r],
+                              .V = FAKE_V,
+                              .sampling = &sampling,
+                              .n_token = (int32_t)row->position,
+                              .n_prompt = (int32_t)row->position,
+                              .choice = row->choice};
+    struct sample_output out;
+    struct logits l;
+    edit_row(b, row, before, in.logits);
+    logits_scan(&l, in.logits, FAKE_V, in.block, in.scale);
+    return sample_row(&in, scratch, &out) ? out.token : -1;
+}
+
+bool model_launches(const struct model *m)
+{
+    (void)m;
+    return fake.ahead;
+}
+
+int model_launch(struct model *m, const struct batch *b)
+{
+    int32_t token[FAKE_ROWS];
+    struct batch known = *b;
+    struct launched *step = &m->launched[m->n_launched % STEPS_AHEAD];
+    const struct launched *before = &m->launched[(m->n_launched + 1) % STEPS_AHEAD];
+    if (m->n_launched - m->n_settled == STEPS_AHEAD || !b->choice || b->T > FAKE_ROWS)
+        broken("a step that should not have been launched", b->T);
+    for (int32_t t = 0; t < b->T && t < FAKE_ROWS; t++) {
+        token[t] = b->token[t] < 0 ? before->token[-1 - b->token[t]] : b->token[t];
+        if (b->token[t] < 0 && (m->n_launched == 0 || -1 - b->token[t] >= before->R))
+            broken("a token of a row that the step before did not have", b->token[t]);
+    }
+    known.token = token;
+    step->R = b->R;
+    /* What comes behind a failure fails as well. */
+    bool behind = m->n_launched > m->n_settled && before->rc;
+    step->rc = behind ? before->rc : model_forward(m, &known);
+    for (int32_t r = 0; r < b->R && !step->rc; r++)
+        step->token[r] = choose(m, b, r, before);
+    fake.n_overlapped += m->n_launched++ > m->n_settled;
+    return 0;
+}
+
+int model_settle(struct model *m, int32_t *token)
+{
+    const struct launched *step = &m->launched[m->n_settled % STEPS_AHEAD];
+    if (fake.on_settle)
+        fake.on_settle(fake.user);
+    if (m->n_settled++ == m->n_launched)
+        broken("nothing was launched that could be settled", m->n_settled);
+    memcpy(token, step->token, (size_t)step->R * sizeof *token);
+    return step->rc;
 }
 
 float *model_logits(struct model *m, int32_t r)

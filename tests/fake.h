@@ -20,9 +20,15 @@ struct fake {
     float end_bias;         /* on the logit of FAKE_END; -100: never */
     int32_t open_status, load_status;
     int32_t fail_at;  /* the forward pass that fails, 1 is the first; 0: none */
+    int32_t lost_at;  /* the same, and its device fails for ever */
+    int32_t n_left;   /* devices that "auto" may go on to */
     int32_t nan_at;   /* the forward pass whose first row is all NaN */
     uint32_t step_us; /* a forward pass takes this long */
     bool no_chat;
+    bool ahead; /* a device that steps are launched on; at reset: if FAKE_AHEAD is set */
+    void (*on_settle)(void *user); /* called when a step that was launched is settled */
+    void *user;
+    int32_t n_overlapped; /* steps that were launched behind another */
     int32_t n_forward, n_errors, n_copied;
     int32_t most_sequences, most_tokens; /* of any step */
     int64_t n_computed;                  /* tokens, in all */

@@ -46,19 +46,25 @@ void host_init(struct host *h)
     fake_reset();
 }
 
-static void check_step(void *user, inflight_req req, uint32_t choice, int32_t position,
-                       const float *logits, int32_t V)
+/* Once for each step. */
+static void check_step(void *user)
 {
     struct host *h = user;
-    (void)req, (void)choice, (void)position, (void)logits, (void)V;
-    if (h->last_forward == fake.n_forward)
-        return;
-    h->last_forward = fake.n_forward;
     h->n_broken_steps += !sched_check(&h->e->sched, h->scratch);
     if (h->on_step) {
         h->on_step(h);
         h->n_broken_steps += !sched_check(&h->e->sched, h->scratch);
     }
+}
+
+static void tap(void *user, inflight_req req, uint32_t choice, int32_t position,
+                const float *logits, int32_t V)
+{
+    struct host *h = user;
+    (void)req, (void)choice, (void)position, (void)logits, (void)V;
+    if (h->last_forward != fake.n_forward)
+        check_step(h);
+    h->last_forward = fake.n_forward;
 }
 
 static void wake_up(void *user)
@@ -79,7 +85,12 @@ int32_t host_open(struct host *h)
     arena_release(&arena);
     if (rc)
         return rc;
-    engine_set_tap(h->e, check_step, h);
+    if (fake.ahead) {
+        fake.user = h;
+        fake.on_settle = check_step;
+    } else {
+        engine_set_tap(h->e, tap, h);
+    }
     uint64_t end = clock_ns() + 10000000000u;
     while (!h->is_ready && clock_ns() < end)
         host_poll(h, 10000000);
@@ -162,6 +173,10 @@ int32_t host_poll(struct host *h, uint64_t timeout_ns)
             h->is_ready = true;
             h->ready = *ev;
             add_text(h->ready_text, sizeof h->ready_text, ev);
+        } else if (ev->type == INFLIGHT_EV_DEVICE) {
+            CHECK_EQ(h->device.type, 0);
+            h->device = *ev;
+            add_text(h->device_text, sizeof h->device_text, ev);
         } else if (ev->type == INFLIGHT_EV_BUDGET) {
             h->budget = *ev;
             h->n_budget++;

@@ -34,6 +34,8 @@ struct host {
     _Atomic int32_t hook_status;
     inflight_event ready;
     char ready_text[600];
+    inflight_event device; /* DEVICE, if it came */
+    char device_text[600];
     inflight_event budget; /* the last */
     int32_t n_budget;
     /* Called on the engine thread between forward and sampling, if set. */

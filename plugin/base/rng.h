@@ -1,6 +1,5 @@
 /* The one random generator: counter-based, so that a draw depends on the request's
- * seed and the position alone, never on the batch or on what was drawn before.
- * Philox-4x32-10, Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3". */
+ * seed and the position alone, never on the batch or on what was drawn before. */
 #pragma once
 
 #include "base.h"

@@ -33,9 +33,9 @@ static bool load_wanted(const void *engine)
     return load_pending(engine);
 }
 
-static bool ready_wanted(const void *engine)
+static bool once_wanted(const void *engine)
 {
-    return ready_pending(engine);
+    return once_pending(engine);
 }
 
 static bool notes_wanted(const void *engine)
@@ -253,18 +253,27 @@ void ring_load(struct ring *r, const char *stage, uint64_t done, uint64_t total)
     ring_bell(r, load_wanted, e);
 }
 
+static void fill_once(struct ring *r, struct once *once, int32_t status, struct str json)
+{
+    if (atomic_load(&once->state) != ONCE_NOT_YET)
+        return;
+    once->status = status;
+    once->time_ns = clock_ns();
+    once->bytes = cut_at(json.ptr, json.len, READY_BYTES);
+    if (once->bytes)
+        memcpy(once->text, json.ptr, once->bytes);
+    atomic_store(&once->state, ONCE_THERE);
+    ring_bell(r, once_wanted, &r->engine);
+}
+
 void ring_ready(struct ring *r, int32_t status, struct str json)
 {
-    struct engine_out *e = &r->engine;
-    if (atomic_load(&e->ready) != READY_NOT_YET)
-        return;
-    e->ready_status = status;
-    e->ready_ns = clock_ns();
-    e->ready_bytes = cut_at(json.ptr, json.len, READY_BYTES);
-    if (e->ready_bytes)
-        memcpy(e->ready_text, json.ptr, e->ready_bytes);
-    atomic_store(&e->ready, READY_THERE);
-    ring_bell(r, ready_wanted, e);
+    fill_once(r, &r->engine.ready, status, json);
+}
+
+void ring_device(struct ring *r, int32_t status, struct str json)
+{
+    fill_once(r, &r->engine.device, status, json);
 }
 
 /* Dropped when all places are taken. */

@@ -60,11 +60,12 @@ struct ring_done {
 };
 void ring_done(struct ring *r, uint32_t slot, const struct ring_done *done);
 
-/* Engine events. LOAD keeps only the newest; READY is never lost; LOG and BUDGET are
- * dropped when more than 64 are pending. data is copied (LOAD, LOG: cut at 256 bytes,
- * READY at 4096). */
+/* Engine events. LOAD keeps only the newest; READY and DEVICE, each at most once, are never lost;
+ * LOG and BUDGET are dropped when more than 64 are pending. data is copied (LOAD, LOG: cut at 256
+ * bytes, the other two at 4096). */
 void ring_load(struct ring *r, const char *stage, uint64_t done, uint64_t total);
 void ring_ready(struct ring *r, int32_t status, struct str json);
+void ring_device(struct ring *r, int32_t status, struct str json);
 void ring_budget(struct ring *r, int32_t status, uint64_t value);
 void ring_log(struct ring *r, int32_t level, struct str line);
 

@@ -77,22 +77,21 @@ static bool take_load(struct ring *r, struct out *out)
     return take_note(r, out, &e->load[e->load_front]);
 }
 
-static bool take_ready(struct ring *r, struct out *out)
+static bool take_once(struct ring *r, struct out *out, uint16_t type, struct once *once)
 {
-    struct engine_out *e = &r->engine;
-    if (!ready_pending(e))
+    if (atomic_load(&once->state) != ONCE_THERE)
         return true;
-    const char *data = out->n == out->cap ? NULL : keep(r, e->ready_text, e->ready_bytes);
+    const char *data = out->n == out->cap ? NULL : keep(r, once->text, once->bytes);
     if (!data)
         return false;
-    inflight_event event = {.type = INFLIGHT_EV_READY,
-                            .seq = e->seq++,
-                            .time_ns = e->ready_ns,
+    inflight_event event = {.type = type,
+                            .seq = r->engine.seq++,
+                            .time_ns = once->time_ns,
                             .data = data,
-                            .data_len = e->ready_bytes,
-                            .status = e->ready_status};
+                            .data_len = once->bytes,
+                            .status = once->status};
     emit(out, &event);
-    atomic_store(&e->ready, READY_TAKEN);
+    atomic_store(&once->state, ONCE_TAKEN);
     return true;
 }
 
@@ -339,7 +338,9 @@ static bool visit_range(struct ring *r, uint32_t from, uint32_t to, struct out *
 static void take_all(struct ring *r, struct out *out)
 {
     uint32_t first = 0, end = r->config.slots + 1;
-    if (!take_load(r, out) || !take_ready(r, out))
+    struct engine_out *e = &r->engine;
+    if (!take_load(r, out) || !take_once(r, out, INFLIGHT_EV_READY, &e->ready) ||
+        !take_once(r, out, INFLIGHT_EV_DEVICE, &e->device))
         return;
     if (r->stage.slot != NO_SLOT) {
         if (!visit_slot(r, r->stage.slot, out))
@@ -364,7 +365,7 @@ static bool source_pending(struct ring *r, uint32_t source)
 static bool anything(struct ring *r)
 {
     uint32_t end = r->config.slots + 1;
-    if (r->stage.slot != NO_SLOT || load_pending(&r->engine) || ready_pending(&r->engine))
+    if (r->stage.slot != NO_SLOT || load_pending(&r->engine) || once_pending(&r->engine))
         return true;
     for (uint32_t i = find_active(r, 0, end); i < end; i = find_active(r, i + 1, end))
         if (source_pending(r, i))

@@ -13,7 +13,16 @@
 #define NOTES       64u
 
 enum ended { ENDED_NOT_YET, ENDED_THERE, ENDED_TAKEN };
-enum ready { READY_NOT_YET, READY_THERE, READY_TAKEN };
+/* Of an event that comes once. */
+enum once_state { ONCE_NOT_YET, ONCE_THERE, ONCE_TAKEN };
+
+struct once {
+    _Atomic uint32_t state; /* enum once_state */
+    int32_t status;
+    uint64_t time_ns;
+    uint32_t bytes;
+    char text[READY_BYTES];
+};
 
 #define LOAD_NEW 4u
 
@@ -54,12 +63,7 @@ struct engine_out {
     struct note load[3];
     uint32_t load_back, load_front;
     _Atomic uint32_t load_middle; /* index, LOAD_NEW if nobody has read it */
-    /* READY: written once. */
-    _Atomic uint32_t ready; /* enum ready */
-    int32_t ready_status;
-    uint64_t ready_ns;
-    uint32_t ready_bytes;
-    char ready_text[READY_BYTES];
+    struct once ready, device;
     /* LOG and BUDGET: a ring of notes. */
     struct note note[NOTES];
     _Alignas(CACHE_LINE) _Atomic uint32_t note_head; /* engine */
@@ -115,9 +119,10 @@ static inline bool load_pending(const struct engine_out *e)
     return atomic_load(&e->load_middle) & LOAD_NEW;
 }
 
-static inline bool ready_pending(const struct engine_out *e)
+static inline bool once_pending(const struct engine_out *e)
 {
-    return atomic_load(&e->ready) == READY_THERE;
+    return atomic_load(&e->ready.state) == ONCE_THERE ||
+           atomic_load(&e->device.state) == ONCE_THERE;
 }
 
 static inline bool notes_pending(const struct engine_out *e)

@@ -36,3 +36,10 @@ int decoder_run(const struct plan *plan, const struct backend *backend, struct d
     struct job job = {plan, backend, batch};
     return backend->run(device, run_lane, &job);
 }
+
+int decoder_launch(const struct plan *plan, const struct backend *backend, struct device *device,
+                   const struct batch *batch)
+{
+    struct job job = {plan, backend, batch};
+    return backend->launch(device, run_lane, &job);
+}

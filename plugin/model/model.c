@@ -257,11 +257,8 @@ int32_t model_open(struct model **out, const struct model_params *params, struct
     return INFLIGHT_OK;
 }
 
-void model_close(struct model *m)
+void model_unload(struct model *m)
 {
-    if (!m)
-        return;
-    const struct mem *mem = m->mem;
     if (m->copy)
         m->backend->give_host(m->device, m->copy, copy_bytes(m));
     weights_release(&m->weights);
@@ -269,6 +266,16 @@ void model_close(struct model *m)
         m->backend->give(m->device, m->activations, m->buffers.bytes);
     if (m->device)
         m->backend->close(m->device);
+    m->copy = m->activations = NULL;
+    m->device = NULL;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    const struct mem *mem = m->mem;
+    model_unload(m);
     chat_close(m->chat);
     tokenizer_close(m->tokenizer);
     file_close(&m->file);
@@ -347,6 +354,26 @@ int model_forward(struct model *m, const struct batch *batch)
 {
     int rc = decoder_run(&m->plan, m->backend, m->device, batch);
     return rc || !m->copy || !batch->R ? rc : read_rows(m, batch->R);
+}
+
+bool model_is_lost(const struct model *m)
+{
+    return m->backend->is_lost && m->backend->is_lost(m->device);
+}
+
+bool model_launches(const struct model *m)
+{
+    return m->backend->launch != NULL;
+}
+
+int model_launch(struct model *m, const struct batch *batch)
+{
+    return decoder_launch(&m->plan, m->backend, m->device, batch);
+}
+
+int model_settle(struct model *m, int32_t *token)
+{
+    return m->backend->settle(m->device, token);
 }
 
 float *model_logits(struct model *m, int32_t r)

@@ -55,15 +55,27 @@ typedef int model_progress(void *user, const char *stage, uint64_t done, uint64_
 /* Opens the device and packs the weights on all its lanes. */
 int32_t model_load(struct model *m, model_progress *progress, void *user, struct err *err);
 
-/* model_load has failed with err. If "auto" may try another device, that goes into fallback,
- * err is cleared and the model is to be closed and opened again. */
+/* model_load has failed with err, or err says how the device was lost. If "auto" may try another
+ * one, that goes into fallback, err is cleared and the model is to be opened again. */
 bool model_pass_over(const struct model *m, struct fallback *fallback, struct err *err);
+
+/* Whether no forward pass will ever work again. */
+bool model_is_lost(const struct model *m);
+
+/* Gives back everything but what the headers said: hparams, tokenizer and chat template. */
+void model_unload(struct model *m);
 
 /* One forward pass. Afterwards model_logits(m, r) is row r of the batch, and model_blocks
  * the notes of it, in host memory. */
 int model_forward(struct model *m, const struct batch *batch);
 float *model_logits(struct model *m, int32_t r);              /* (V) */
 struct logit_block *model_blocks(struct model *m, int32_t r); /* (logit_blocks(V)) */
+
+/* A forward pass that is only queued, with the choice of tokens (batch->choice), and the wait for
+ * the oldest of those queued: backend->launch and settle. Not if model_launches is false. */
+bool model_launches(const struct model *m);
+int model_launch(struct model *m, const struct batch *batch);
+int model_settle(struct model *m, int32_t *token); /* (R) */
 
 /* Between forward passes: activations and scratch may lose their memory to the system until
  * the next pass; with pages, the KV pool too, which then must hold nothing of use. */

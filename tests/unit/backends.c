@@ -44,7 +44,8 @@ static void check_runs(struct model *m, struct err *err)
 {
     int32_t token = 3, position = 0, row = 0, page = 1;
     struct batch_seq seq = {.n = 1, .page = &page};
-    struct batch batch = {1, 1, 1, &token, &position, &seq, &row, NULL};
+    struct batch batch = {
+        .T = 1, .S = 1, .R = 1, .token = &token, .position = &position, .seq = &seq, .row = &row};
     CHECK_EQ(model_load(m, NULL, NULL, err), INFLIGHT_OK);
     CHECK_TEXT(err->text, "");
     CHECK_EQ(model_forward(m, &batch), 0);
@@ -340,6 +341,16 @@ static int32_t ask(struct engine *engine, struct heard *h)
     return await(engine, INFLIGHT_EV_DONE, h);
 }
 
+/* The next calls of the driver fail. A step may still be under way behind the last token: a control
+ * waits for it. */
+static bool fail_from_here(struct engine *engine, const char *failure, struct heard *h)
+{
+    struct err err;
+    CHECK_EQ(engine_control(engine, INFLIGHT_CTL_RESUME, 0, &err), INFLIGHT_OK);
+    CHECK_EQ(await(engine, INFLIGHT_EV_BUDGET, h), INFLIGHT_OK);
+    return gpu_fail(failure);
+}
+
 TEST(backends, a_device_that_is_lost_ends_every_request_and_closes)
 {
     static const char *const failures[] = {"launch:9", "sync:3", "copy:5", "lost:40"};
@@ -355,7 +366,7 @@ TEST(backends, a_device_that_is_lost_ends_every_request_and_closes)
         struct engine *engine = start_engine(YAML("cuda"), &h);
         CHECK_EQ(h.status, INFLIGHT_OK);
         CHECK_EQ(ask(engine, &h), INFLIGHT_OK);
-        CHECK(gpu_fail(failures[i]));
+        CHECK(fail_from_here(engine, failures[i], &h));
         CHECK_EQ(ask(engine, &h), INFLIGHT_E_DEVICE);
         CHECK(strstr(h.ready, "failed with code -12"));
         CHECK_EQ(ask(engine, &h), INFLIGHT_E_DEVICE);
@@ -363,4 +374,29 @@ TEST(backends, a_device_that_is_lost_ends_every_request_and_closes)
         CHECK_EQ(taken, 0);
         gpu_fail("");
     }
+}
+
+TEST(backends, auto_goes_on_to_the_cpu_when_the_device_is_lost)
+{
+    static struct err probe;
+    struct heard h;
+    if (!cuda() || !is_there(TINY))
+        return;
+    if (cuda()->probe(&probe) || !gpu_fail("")) {
+        t_skip("only the simulated GPU fails on demand");
+        return;
+    }
+    struct engine *engine = start_engine(YAML("auto"), &h);
+    CHECK_EQ(h.status, INFLIGHT_OK);
+    CHECK(strstr(h.ready, "\"device\":\"cuda"));
+    CHECK_EQ(ask(engine, &h), INFLIGHT_OK);
+    CHECK(fail_from_here(engine, "lost:5", &h));
+    CHECK_EQ(ask(engine, &h), INFLIGHT_E_DEVICE);
+    CHECK_EQ(await(engine, INFLIGHT_EV_DEVICE, &h), INFLIGHT_OK);
+    CHECK(strstr(h.ready, "\"device\":\"cpu"));
+    CHECK(strstr(h.ready, "\"fallback\":\"cuda: the device was lost: cuda"));
+    CHECK_EQ(ask(engine, &h), INFLIGHT_OK);
+    CHECK_EQ(engine_close(engine), INFLIGHT_OK);
+    CHECK_EQ(taken, 0);
+    gpu_fail("");
 }

@@ -300,8 +300,10 @@ TEST(engine, a_step_allocates_nothing)
     host_open(&h);
     engine_control(h.e, INFLIGHT_CTL_PAUSE, 0, &err);
     for (int i = 0; i < 12; i++) {
-        inflight_request request = host_request(host_prompt(i, 50, prompt),
-                                                "{\"max_tokens\":60,\"logprobs\":true,\"n\":2}");
+        inflight_request request =
+            host_request(host_prompt(i, 50, prompt),
+                         fake.ahead ? "{\"max_tokens\":60,\"n\":2}"
+                                    : "{\"max_tokens\":60,\"logprobs\":true,\"n\":2}");
         host_submit(&h, &request);
     }
     engine_control(h.e, INFLIGHT_CTL_RESUME, 0, &err);

@@ -142,3 +142,71 @@ TEST(engine_faults, a_budget_too_small_for_the_tables_is_refused_with_both_numbe
     CHECK(strstr(h.ready_text, "the memory budget is 3.9 KiB") != NULL);
     host_close(&h);
 }
+
+/* Four requests, whose device is lost at the third step, and four later ones. */
+static void lose_device(struct host *h, int32_t n_left)
+{
+    host_init(h);
+    fake.end_bias = -100;
+    fake.lost_at = 3;
+    fake.n_left = n_left;
+    host_open(h);
+    for (int i = 0; i < 4; i++)
+        host_ask(h, "a prompt", 10);
+    host_finish(h);
+    for (int i = 0; i < 4; i++)
+        host_ask(h, "another one", 10);
+    host_finish(h);
+    for (int i = 0; i < 4; i++) {
+        if (h->result[i].done.status == INFLIGHT_OK) /* came when all was over */
+            host_check_text(h, i, "a prompt", 10);
+        else
+            CHECK_EQ(h->result[i].done.status, INFLIGHT_E_DEVICE);
+    }
+    CHECK_EQ(h->result[0].done.status, INFLIGHT_E_DEVICE);
+    CHECK_EQ(h->device.type, INFLIGHT_EV_DEVICE);
+}
+
+TEST(engine_faults, when_the_device_is_lost_the_next_one_serves)
+{
+    static struct host h;
+    lose_device(&h, 1);
+    CHECK_EQ(h.device.status, INFLIGHT_OK);
+    CHECK(strstr(h.device_text, "\"fallback\":\"fake: the device was lost: fake device\""));
+    for (int i = 4; i < 8; i++)
+        host_check_text(&h, i, "another one", 10);
+    CHECK(engine_model(h.e) != NULL);
+    host_close(&h);
+}
+
+TEST(engine_faults, when_the_last_device_is_lost_every_request_is_told)
+{
+    static struct host h;
+    lose_device(&h, 0);
+    CHECK_EQ(h.device.status, INFLIGHT_E_DEVICE);
+    CHECK_TEXT(h.device_text, "the device was lost: fake device");
+    for (int i = 4; i < 8; i++) {
+        CHECK_EQ(h.result[i].done.status, INFLIGHT_E_DEVICE);
+        CHECK_TEXT(h.result[i].error, "the device was lost: fake device");
+    }
+    host_close(&h);
+}
+
+TEST(engine_faults, a_model_that_does_not_load_again_answers_every_request)
+{
+    static struct host h;
+    host_init(&h);
+    fake.end_bias = -100;
+    fake.lost_at = 2;
+    fake.n_left = 1;
+    host_open(&h);
+    fake.load_status = INFLIGHT_E_NOMEM;
+    for (int i = 0; i < 2; i++) {
+        host_ask(&h, "a prompt", 10);
+        host_finish(&h);
+    }
+    CHECK_EQ(h.result[0].done.status, INFLIGHT_E_DEVICE);
+    CHECK_EQ(h.result[1].done.status, INFLIGHT_E_NOMEM);
+    CHECK_EQ(h.device.status, INFLIGHT_E_NOMEM);
+    host_close(&h);
+}
