@@ -216,15 +216,36 @@ bool access_take_space(const char **rest, enum access_space *space)
     return false;
 }
 
-void access_take_order(const char **rest)
+uint8_t *access_check_atomic(struct warp *w, const struct ptx_instr *in, int lane,
+                             struct place place, uint32_t bytes, uint32_t fences)
 {
-    static const char *const orders[] = {"weak",    "volatile", "relaxed", "acquire",
-                                         "release", "acq_rel",  "sc"};
+    return place.space == ACCESS_GLOBAL ? global_atomic(w, in, lane, place.at, bytes, fences)
+                                        : access_check(w, in, lane, place, bytes, ACCESS_ATOMIC);
+}
+
+uint32_t access_take_order(const char **rest)
+{
+    static const struct {
+        const char *word;
+        uint32_t fences;
+    } orders[] = {{"weak", 0},
+                  {"volatile", 0},
+                  {"relaxed", 0},
+                  {"acquire", RACE_ACQUIRES},
+                  {"release", RACE_RELEASES},
+                  {"acq_rel", RACE_RELEASES | RACE_ACQUIRES},
+                  {"sc", RACE_RELEASES | RACE_ACQUIRES}};
+    uint32_t fences = 0;
     static const char *const scopes[] = {"cta", "cluster", "gpu", "sys"};
     for (size_t i = 0; i < sizeof orders / sizeof *orders; i++)
-        if (access_take(rest, orders[i]))
+        if (access_take(rest, orders[i].word)) {
+            fences = orders[i].fences;
             break;
+        }
     for (size_t i = 0; i < sizeof scopes / sizeof *scopes; i++)
-        if (access_take(rest, scopes[i]))
+        if (access_take(rest, scopes[i])) {
+            fences = i == 0 ? 0 : fences; /* within a block there is nothing to order here */
             break;
+        }
+    return fences;
 }

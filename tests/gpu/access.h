@@ -26,6 +26,9 @@ struct place access_place(enum access_space space, uint64_t address);
 /* The host address of the access, checked for all that its space is checked for. */
 uint8_t *access_check(struct warp *w, const struct ptx_instr *in, int lane, struct place place,
                       uint32_t bytes, enum access_kind kind);
+/* Of an atomic access; fences: races.h. */
+uint8_t *access_check_atomic(struct warp *w, const struct ptx_instr *in, int lane,
+                             struct place place, uint32_t bytes, uint32_t fences);
 
 /* Counts one warp-wide access, if the launch counts; place and bytes of the lanes of mask. */
 void access_count(struct warp *w, const struct ptx_instr *in, uint32_t mask,
@@ -41,5 +44,6 @@ void access_lanes(struct warp *w, const struct ptx_instr *in, uint32_t mask,
  * from *rest and returns true. */
 bool access_take(const char **rest, const char *word);
 bool access_take_space(const char **rest, enum access_space *space);
-/* weak, volatile, relaxed.gpu, acq_rel.sys ...: the simulation has one order of memory. */
-void access_take_order(const char **rest);
+/* weak, volatile, relaxed.gpu, acq_rel.sys ...: the simulation has one order of memory. Which
+ * fences it brings along: races.h. */
+uint32_t access_take_order(const char **rest);

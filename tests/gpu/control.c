@@ -10,9 +10,39 @@ static void run_nothing(struct warp *w, const struct ptx_instr *in, uint32_t mas
     (void)mask;
 }
 
+static void run_fence(struct warp *w, const struct ptx_instr *in, uint32_t mask)
+{
+    (void)in;
+    (void)mask;
+    race_fence(w);
+}
+
 static void run_trap(struct warp *w, const struct ptx_instr *in, uint32_t mask)
 {
     fault_raise(w, in, __builtin_ctz(mask), FAULT_TRAP, "the program gave up");
+}
+
+/* What was written before is there: blocks run ahead only up to here (warp.c). */
+static void run_wait(struct warp *w, const struct ptx_instr *in, uint32_t mask)
+{
+    (void)in;
+    w->early &= ~mask;
+    if (w->cta->config->overlap)
+        atomic_store(&w->cta->config->overlap->has_waited, true);
+}
+
+static void run_let_go(struct warp *w, const struct ptx_instr *in, uint32_t mask)
+{
+    (void)in;
+    w->cta->lets_go = w->cta->lets_go || w->early & mask;
+}
+
+bool control_lets_go(const struct ptx_function *function)
+{
+    for (uint32_t i = 0; i < function->n_instr; i++)
+        if (function->instr[i].run == run_let_go)
+            return true;
+    return false;
 }
 
 static const struct {
@@ -26,12 +56,12 @@ static const struct {
     {"exit", {"=", NULL, FLOW_EXIT, {0}}},
     {"trap", {"=", run_trap, FLOW_NEXT, {0}}},
     {"nanosleep.u32", {"=r", run_nothing, FLOW_NEXT, {0}}},
-    {"griddepcontrol.wait", {"=", run_nothing, FLOW_NEXT, {0}}},
-    {"griddepcontrol.launch_dependents", {"=", run_nothing, FLOW_NEXT, {0}}},
+    {"griddepcontrol.wait", {"=", run_wait, FLOW_GRID, {0}}},
+    {"griddepcontrol.launch_dependents", {"=", run_let_go, FLOW_NEXT, {0}}},
 };
 
-/* membar.level, fence.sem.scope: all see all memory in one order here. */
-static bool is_fence(const char *opcode)
+/* membar.level, fence.sem.scope: all see all memory in one order here. within: a block alone. */
+static bool is_fence(const char *opcode, bool *within)
 {
     static const char *const names[] = {"membar", "fence.sc", "fence.acq_rel", "fence.acquire",
                                         "fence.release"};
@@ -39,6 +69,7 @@ static bool is_fence(const char *opcode)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         for (size_t k = 0; k < sizeof scopes / sizeof *scopes; k++) {
             size_t n = strlen(names[i]);
+            *within = k == 0;
             if (strncmp(opcode, names[i], n) == 0 && strcmp(opcode + n, scopes[k]) == 0)
                 return true;
         }
@@ -56,8 +87,9 @@ bool find_control(const char *opcode, int n_operand, struct ptx_form *form)
             return true;
         }
     }
-    if (n_operand == 0 && is_fence(opcode)) {
-        *form = (struct ptx_form){.operands = "=", .run = run_nothing};
+    bool within;
+    if (n_operand == 0 && is_fence(opcode, &within)) {
+        *form = (struct ptx_form){.operands = "=", .run = within ? run_nothing : run_fence};
         return true;
     }
     return find_barrier(opcode, n_operand, form);

@@ -49,7 +49,8 @@ struct settings {
     int capability;  /* 80, 89, 90, 120 */
     uint64_t seed;   /* 0: as late as possible, in order */
     uint64_t memory; /* bytes of the device */
-    bool split, count;
+    bool split, races;
+    uint64_t count; /* 1: what kernels cost, 2: and their lines */
     int threads;
 };
 
@@ -58,6 +59,7 @@ struct driver_state {
     bool lost;        /* the device is gone: every call fails */
     uint64_t random;  /* state of the generator that seed starts */
     uint64_t order;   /* of the next task, over all streams */
+    uint64_t early;   /* kernels that could begin before the one before had run */
     struct settings settings;
     struct gpu_counts counts;
     struct fault fault;       /* the last one */
@@ -224,7 +226,9 @@ struct work {
         struct {
             struct function *function; /* held */
             uint32_t grid[3], block[3], shared;
-            uint8_t *param; /* owned */
+            uint8_t *param;      /* owned */
+            bool begins_early;   /* has the attribute of programmatic serialization */
+            struct ahead *ahead; /* blocks that run already; owned; NULL: none */
         } kernel;
         struct {
             enum copy_kind kind;
@@ -250,10 +254,15 @@ struct work {
 bool work_copy(struct work *to, const struct work *from);
 void work_release(struct work *work);
 /* Does it. Faults are printed and returned as the driver's code. */
-CUresult work_run(struct work *work, struct context *context);
-CUresult launch_now(const struct work *work, struct context *context); /* driver_launch.c */
-CUresult copy_now(const struct work *work, struct context *context);   /* driver_copy.c */
-CUresult free_now(const struct work *work, struct context *context);   /* driver_memory.c */
+/* before: the kernels of the same stream or graph that may still run, before and after it. */
+CUresult work_run(struct work *work, struct context *context, struct unfinished *before);
+/* driver_launch.c */
+CUresult launch_now(struct work *work, struct context *context, struct unfinished *before);
+/* Lets some blocks of a kernel run up to their griddepcontrol.wait, now and then, if `first`, the
+ * work just before it that has not run yet, is a kernel that allows it. */
+void launch_early(struct work *work, const struct work *first, struct context *context);
+CUresult copy_now(const struct work *work, struct context *context); /* driver_copy.c */
+CUresult free_now(const struct work *work, struct context *context); /* driver_memory.c */
 CUresult set_now(const struct work *work, struct context *context);
 CUresult exec_run(struct exec *exec, struct context *context); /* driver_graph.c */
 
@@ -285,8 +294,9 @@ struct stream {
     unsigned flags;
     int priority;
     struct task *first, **last;
-    struct capture *capture; /* NULL: none */
-    struct node_list nodes;  /* of the capture, which its next node waits for */
+    struct unfinished unfinished; /* kernels that what comes next may run beside */
+    struct capture *capture;      /* NULL: none */
+    struct node_list nodes;       /* of the capture, which its next node waits for */
 };
 
 /* The stream of a handle: NULL and CU_STREAM_LEGACY are the context's default stream. NULL if it

@@ -69,16 +69,37 @@ static uint32_t choose(const struct nodes *nodes, const bool *done)
     return chosen;
 }
 
+/* Capture makes an edge between two kernels programmatic if the later one begins early (CUDA C++
+ * Programming Guide 13.0, "Use in CUDA Graphs"). */
+static CUresult run_node(struct nodes *nodes, uint32_t i, struct context *context,
+                         struct unfinished *after)
+{
+    const struct node_list *before = &nodes->node[i].after;
+    struct node *next = i + 1 < nodes->n ? &nodes->node[i + 1] : NULL;
+    if (before->n == 1)
+        after[i] = after[before->node[0]];
+    if (next && next->after.n == 1 && next->after.node[0] == i)
+        launch_early(&next->work, &nodes->node[i].work, context);
+    return work_run(&nodes->node[i].work, context, &after[i]);
+}
+
 CUresult exec_run(struct exec *exec, struct context *context)
 {
     struct nodes *nodes = &exec->nodes;
     bool *done = calloc(nodes->n + 1, sizeof *done);
-    CUresult rc = done ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    struct unfinished *after = calloc(nodes->n + 1, sizeof *after); /* (n) each node */
+    CUresult rc = done && after ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
     for (uint32_t n = 0; !rc && n < nodes->n; n++) {
         uint32_t i = driver.settings.seed ? choose(nodes, done) : n;
-        rc = work_run(&nodes->node[i].work, context);
+        rc = run_node(nodes, i, context, after);
         done[i] = true;
     }
+    for (uint32_t i = 0; rc && i < nodes->n; i++)
+        if (nodes->node[i].work.kind == WORK_KERNEL) {
+            launch_forget(nodes->node[i].work.kernel.ahead);
+            nodes->node[i].work.kernel.ahead = NULL;
+        }
+    free(after);
     free(done);
     return rc;
 }

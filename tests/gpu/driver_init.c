@@ -42,7 +42,8 @@ static void read_settings(struct settings *settings)
     settings->seed = number_of("GPU_SEED", 0);
     settings->memory = number_of("GPU_MEMORY", DEFAULT_MEMORY);
     settings->split = number_of("GPU_SPLIT", 0) != 0;
-    settings->count = number_of("GPU_COUNTERS", 0) != 0;
+    settings->count = number_of("GPU_COUNTERS", 0);
+    settings->races = number_of("GPU_RACES", 0) != 0;
     settings->threads = (int)number_of("GPU_THREADS", cores > 0 ? (uint64_t)cores : 1);
 }
 
@@ -57,6 +58,7 @@ static void init(void)
     read_settings(&driver.settings);
     driver.random = driver.settings.seed;
     memory_init(driver.settings.memory + PINNED_MOST);
+    memory_keep_records(driver.settings.races);
     if (!fail_set(getenv("GPU_FAIL")))
         fprintf(stderr, "gpu: GPU_FAIL is not understood\n");
 }

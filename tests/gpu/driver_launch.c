@@ -7,6 +7,7 @@
 
 struct shape {
     uint32_t grid[3], block[3], shared;
+    bool begins_early;
 };
 
 static bool within(const uint32_t n[3], const uint32_t most[3])
@@ -95,6 +96,7 @@ static CUresult launch(struct context *context, const struct shape *shape, const
     memcpy(work.kernel.grid, shape->grid, sizeof shape->grid);
     memcpy(work.kernel.block, shape->block, sizeof shape->block);
     work.kernel.shared = shape->shared;
+    work.kernel.begins_early = shape->begins_early;
     if (!copy_params(function->ptx, work.kernel.param, params, extra)) {
         work_release(&work);
         return CUDA_ERROR_INVALID_VALUE;
@@ -108,7 +110,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int g
                         unsigned int block_z, unsigned int shared, CUstream stream, void **params,
                         void **extra)
 {
-    struct shape shape = {{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared};
+    struct shape shape = {{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, false};
     struct context *context;
     CUresult rc = enter_context(&context, CALL_SAFE);
     if (!rc)
@@ -140,6 +142,14 @@ static CUresult check_attribute(const CUlaunchAttribute *attribute)
     }
 }
 
+static bool begins_early(const CUlaunchConfig *config)
+{
+    for (unsigned i = 0; i < config->numAttrs; i++)
+        if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
+            return config->attrs[i].value.programmaticStreamSerializationAllowed;
+    return false;
+}
+
 CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **params,
                           void **extra)
 {
@@ -152,7 +162,8 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     if (!rc) {
         struct shape shape = {{config->gridDimX, config->gridDimY, config->gridDimZ},
                               {config->blockDimX, config->blockDimY, config->blockDimZ},
-                              config->sharedMemBytes};
+                              config->sharedMemBytes,
+                              begins_early(config)};
         rc = launch(context, &shape, function, config->hStream, params, extra);
     }
     return leave(rc);
@@ -164,7 +175,7 @@ CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned int grid_x, uns
                                    unsigned int block_z, unsigned int shared, CUstream stream,
                                    void **params)
 {
-    struct shape shape = {{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared};
+    struct shape shape = {{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, false};
     struct context *context;
     CUresult rc = enter_context(&context, CALL_SAFE);
     struct function *found = rc ? NULL : function_find(context, function);
@@ -194,7 +205,7 @@ static CUresult code_of(enum fault_kind kind)
     }
 }
 
-CUresult launch_now(const struct work *work, struct context *context)
+static struct launch_config config_of(const struct work *work, const struct context *context)
 {
     const struct settings *settings = &driver.settings;
     struct launch_config config = {.function = work->kernel.function->ptx,
@@ -203,17 +214,52 @@ CUresult launch_now(const struct work *work, struct context *context)
                                    .context = context->id,
                                    .seed = settings->seed ? driver_random() : 0,
                                    .split = settings->split,
+                                   .races = settings->races,
                                    .threads = settings->threads,
-                                   .count = settings->count};
+                                   .count = settings->count != 0};
     memcpy(config.grid, work->kernel.grid, sizeof config.grid);
     memcpy(config.block, work->kernel.block, sizeof config.block);
+    return config;
+}
+
+CUresult launch_now(struct work *work, struct context *context, struct unfinished *before)
+{
     struct fault fault = {.kind = FAULT_NONE};
+    struct ahead *ahead = work->kernel.ahead;
+    work->kernel.ahead = NULL;
     driver.counts.kernels++;
-    launch_run(&config, &fault);
+    driver.counts.early_launches += work->kernel.begins_early;
+    if (ahead) {
+        launch_go_on(ahead, before, &fault);
+    } else {
+        struct overlap overlap;
+        struct launch_config config = config_of(work, context);
+        overlap_start(&overlap, before, work->kernel.begins_early);
+        config.overlap = &overlap;
+        launch_run(&config, &fault);
+        overlap_end(&overlap, before);
+    }
     if (fault.kind) {
         driver.fault = fault;
         driver.counts.faults++;
         fprintf(stderr, "gpu: %s\n", fault.text);
     }
     return code_of(fault.kind);
+}
+
+/* Without a seed every third kernel. */
+static bool is_chosen(void)
+{
+    return driver.settings.seed ? driver_random() % 2 : ++driver.early % 3 == 0;
+}
+
+void launch_early(struct work *work, const struct work *first, struct context *context)
+{
+    if (work->kind != WORK_KERNEL || first->kind != WORK_KERNEL || !work->kernel.begins_early ||
+        work->kernel.ahead || !control_lets_go(first->kernel.function->ptx) || !is_chosen())
+        return;
+    struct launch_config config = config_of(work, context);
+    uint32_t n = driver.settings.seed ? 1 + (uint32_t)(driver_random() % AHEAD_MOST) : AHEAD_MOST;
+    work->kernel.ahead = launch_ahead(&config, &n);
+    driver.counts.early_blocks += n;
 }

@@ -84,7 +84,9 @@ static void run_first(struct stream *stream)
 {
     struct context *context = stream->object.context;
     struct task *task = pop(stream);
-    CUresult rc = work_run(&task->work, context);
+    if (stream->first && is_ready(stream))
+        launch_early(&stream->first->work, &task->work, context);
+    CUresult rc = work_run(&task->work, context, &stream->unfinished);
     if (rc)
         context_break(context, rc);
     else if (task->signal.owner)

@@ -2,14 +2,19 @@
  * since a function ends with its module. */
 #include "driver.h"
 #include "counters.h"
+#include "lines.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define LINES_PRINTED 12 /* of each kernel */
+
 struct row {
     struct row *next;
     struct gpu_kernel_counts sums;
+    struct gpu_line_counts *line; /* (n_line) by file and line; owned */
+    size_t n_line, room;
     char name[];
 };
 
@@ -47,6 +52,102 @@ static void add(struct gpu_kernel_counts *to, const struct function_totals *from
     to->divergent += from->divergent;
 }
 
+/* ---- Lines */
+
+static int by_place(const struct gpu_line_counts *line, const char *file, uint32_t number)
+{
+    int order = strcmp(line->file, file);
+    return order ? order : (line->line > number) - (line->line < number);
+}
+
+/* The row's line of that place, NULL: no memory. */
+static struct gpu_line_counts *line_of(struct row *row, const char *file, uint32_t number)
+{
+    size_t low = 0, high = row->n_line;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (by_place(&row->line[middle], file, number) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < row->n_line && by_place(&row->line[low], file, number) == 0)
+        return &row->line[low];
+    if (row->n_line == row->room) {
+        size_t room = 2 * row->room + 256;
+        struct gpu_line_counts *grown = realloc(row->line, room * sizeof *grown);
+        if (!grown)
+            return NULL;
+        row->line = grown;
+        row->room = room;
+    }
+    struct gpu_line_counts *line = &row->line[low];
+    memmove(line + 1, line, (row->n_line++ - low) * sizeof *line);
+    *line = (struct gpu_line_counts){.line = number};
+    (void)snprintf(line->file, sizeof line->file, "%s", file);
+    return line;
+}
+
+static void add_line(struct row *row, const struct ptx_function *function, uint32_t i,
+                     const char *file, uint32_t line)
+{
+    const struct ptx_counts *from = &function->counts[i];
+    struct gpu_line_counts *to = line_of(row, file, line);
+    if (!to)
+        return;
+    if (!*to->text)
+        ptx_line(function->module, function->instr[i].line, to->text, sizeof to->text);
+    to->warp_instructions += from->warps;
+    to->lane_instructions += from->lanes;
+    to->bytes += from->bytes;
+    to->sectors += from->sectors;
+    to->wavefronts += from->wavefronts;
+}
+
+static void add_lines(struct row *row, const struct ptx_function *function)
+{
+    struct source *source = calloc(function->n_instr, sizeof *source);
+    if (!source)
+        return;
+    lines_find(function, source);
+    uint32_t named = UINT32_MAX; /* the number of file */
+    char file[sizeof row->line->file];
+    for (uint32_t i = 0; i < function->n_instr; i++) {
+        if (!function->counts[i].warps)
+            continue;
+        if (source[i].file != named)
+            lines_file(function->module, source[i].file, file, sizeof file);
+        named = source[i].file;
+        add_line(row, function, i, file, source[i].line);
+    }
+    free(source);
+}
+
+static int by_cost(const void *x, const void *y)
+{
+    const struct gpu_line_counts *a = x, *b = y;
+    if (a->sectors != b->sectors)
+        return a->sectors < b->sectors ? 1 : -1;
+    if (a->wavefronts != b->wavefronts)
+        return a->wavefronts < b->wavefronts ? 1 : -1;
+    if (a->warp_instructions != b->warp_instructions)
+        return a->warp_instructions < b->warp_instructions ? 1 : -1;
+    return by_place(a, b->file, b->line);
+}
+
+/* A sorted copy, to be freed; NULL: no memory, or no lines. */
+static struct gpu_line_counts *sorted_lines(const struct row *row)
+{
+    struct gpu_line_counts *line = row->n_line ? calloc(row->n_line, sizeof *line) : NULL;
+    if (line) {
+        memcpy(line, row->line, row->n_line * sizeof *line);
+        qsort(line, row->n_line, sizeof *line, by_cost);
+    }
+    return line;
+}
+
+/* ---- Kernels */
+
 void report_add(const struct ptx_function *function)
 {
     if (!function->is_entry || !driver.settings.count)
@@ -56,6 +157,8 @@ void report_add(const struct ptx_function *function)
     struct row *row = totals.launches ? row_of(function->name) : NULL;
     if (row)
         add(&row->sums, &totals);
+    if (row && driver.settings.count > 1)
+        add_lines(row, function);
     counters_reset(function);
 }
 
@@ -67,13 +170,32 @@ static void collect(void)
             report_add(&module->ptx->function[k]);
 }
 
+static const struct row *find_row(const char *name)
+{
+    const struct row *row = rows;
+    while (row && strcmp(row->name, name) != 0)
+        row = row->next;
+    return row;
+}
+
+bool gpu_line_counts(const char *name, size_t n, struct gpu_line_counts *out)
+{
+    driver_lock();
+    collect();
+    const struct row *row = find_row(name);
+    struct gpu_line_counts *line = row && n < row->n_line ? sorted_lines(row) : NULL;
+    if (line)
+        *out = line[n];
+    free(line);
+    driver_unlock();
+    return line;
+}
+
 bool gpu_kernel_counts(const char *name, struct gpu_kernel_counts *out)
 {
     driver_lock();
     collect();
-    const struct row *row = rows;
-    while (row && strcmp(row->name, name) != 0)
-        row = row->next;
+    const struct row *row = find_row(name);
     if (row)
         *out = row->sums;
     driver_unlock();
@@ -127,6 +249,24 @@ static void print(void)
         print_row(row);
 }
 
+static void print_lines(void)
+{
+    fprintf(stderr, "gpu: %-32s %-24s %12s %14s %12s %12s\n", "kernel", "line", "warp instr",
+            "bytes", "sectors", "wavefronts");
+    for (const struct row *row = rows; row; row = row->next) {
+        struct gpu_line_counts *line = sorted_lines(row);
+        for (size_t i = 0; line && i < row->n_line && i < LINES_PRINTED; i++) {
+            char place[64];
+            (void)snprintf(place, sizeof place, "%s:%u", line[i].file, line[i].line);
+            fprintf(stderr, "gpu: %-32s %-24s %12llu %14llu %12llu %12llu  %s\n", row->name, place,
+                    (unsigned long long)line[i].warp_instructions,
+                    (unsigned long long)line[i].bytes, (unsigned long long)line[i].sectors,
+                    (unsigned long long)line[i].wavefronts, line[i].text);
+        }
+        free(line);
+    }
+}
+
 /* Where the process ends, other threads may still call: what runs is waited for, and what comes
  * then waits for ever. */
 __attribute__((destructor)) static void end(void)
@@ -136,8 +276,11 @@ __attribute__((destructor)) static void end(void)
         collect();
         print();
     }
+    if (driver.settings.count > 1)
+        print_lines();
     for (struct row *next; rows; rows = next) {
         next = rows->next;
+        free(rows->line);
         free(rows);
     }
     objects_end();

@@ -21,6 +21,8 @@ bool work_copy(struct work *to, const struct work *from)
         done = copy_bytes(&to->kernel.param, to->kernel.function->ptx->param_bytes);
     if (to->kind == WORK_COPY && to->copy.staged)
         done = copy_bytes(&to->copy.staged, to->copy.width * to->copy.height);
+    if (to->kind == WORK_KERNEL)
+        to->kernel.ahead = NULL;
     if (!done)
         return false;
     if (to->kind == WORK_KERNEL)
@@ -33,6 +35,7 @@ bool work_copy(struct work *to, const struct work *from)
 void work_release(struct work *work)
 {
     if (work->kind == WORK_KERNEL) {
+        launch_forget(work->kernel.ahead);
         free(work->kernel.param);
         object_drop(&work->kernel.function->object);
     }
@@ -51,13 +54,17 @@ static CUresult host_now(const struct work *work)
     return CUDA_SUCCESS;
 }
 
-CUresult work_run(struct work *work, struct context *context)
+CUresult work_run(struct work *work, struct context *context, struct unfinished *before)
 {
+    if (work->kind == WORK_NOTHING)
+        return CUDA_SUCCESS;
+    if (work->kind == WORK_KERNEL)
+        return launch_now(work, context, before);
+    before->n = 0; /* all else waits for all */
     switch (work->kind) {
     case WORK_NOTHING:
-        return CUDA_SUCCESS;
     case WORK_KERNEL:
-        return launch_now(work, context);
+        break;
     case WORK_COPY:
         return copy_now(work, context);
     case WORK_SET:

@@ -16,6 +16,7 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_DIVERGENT] = "divergent .sync",
     [FAULT_DEADLOCK] = "deadlock",
     [FAULT_TRAP] = "trap",
+    [FAULT_EARLY] = "too early",
     [FAULT_TIMEOUT] = "timeout",
 };
 

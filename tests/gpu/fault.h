@@ -15,6 +15,7 @@ enum fault_kind {
     FAULT_DIVERGENT,     /* lanes of a .sync instruction or a barrier elsewhere or gone */
     FAULT_DEADLOCK,      /* every warp of a CTA waits */
     FAULT_TRAP,          /* trap, or an instruction's own rule broken */
+    FAULT_EARLY,         /* an access that did not wait for the kernels before, overlap.h */
     FAULT_TIMEOUT,       /* more instructions than a launch may take */
     FAULT_KINDS
 };

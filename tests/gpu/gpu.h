@@ -2,8 +2,8 @@
  * was asked of it, faults, and failures on demand. Tests that open the library find these by
  * name (dlsym). All are thread safe and none needs cuInit.
  *
- * Environment: GPU_CC, GPU_SEED, GPU_SPLIT, GPU_THREADS, GPU_MEMORY, GPU_COUNTERS, GPU_FAIL.
- * Read once, by the first call that needs them.
+ * Environment: GPU_CC, GPU_SEED, GPU_SPLIT, GPU_THREADS, GPU_MEMORY, GPU_COUNTERS, GPU_RACES,
+ * GPU_FAIL. Read once, by the first call that needs them.
  *
  * GPU_SEED=0 (or unset): queued work is done as late as it can be, when a call waits for it.
  * Otherwise the seed chooses, at each point, among all streams that could go on. Either way
@@ -32,8 +32,10 @@ struct gpu_counts {
     uint64_t bytes_to_device, bytes_to_host, bytes_on_device;
     uint64_t sets;
     uint64_t captures, graph_launches;
-    uint64_t kernels;       /* executed, by a launch or by a graph */
-    uint64_t uninitialised; /* copies to the host of bytes that nobody wrote */
+    uint64_t kernels;        /* executed, by a launch or by a graph */
+    uint64_t early_launches; /* of them, with the attribute of programmatic serialization */
+    uint64_t early_blocks;   /* of them, run up to griddepcontrol.wait before the kernel before */
+    uint64_t uninitialised;  /* copies to the host of bytes that nobody wrote */
     uint64_t faults;
     uint64_t leaks;    /* living allocations of contexts that were destroyed */
     uint64_t contexts; /* living, now */
@@ -59,7 +61,7 @@ GPU_EXPORT bool gpu_fail(const char *what);
 /* The last fault of a kernel: its enum fault_kind, and its text in text (may be NULL). 0: none. */
 GPU_EXPORT int gpu_last_fault(char *text, size_t bytes);
 
-/* What a kernel cost so far, with GPU_COUNTERS=1. Units: counters.h. */
+/* What a kernel cost so far, with GPU_COUNTERS. Units: counters.h. */
 struct gpu_kernel_counts {
     uint64_t launches, warp_instructions, lane_instructions;
     uint64_t global_bytes_read, global_bytes_written;
@@ -68,5 +70,19 @@ struct gpu_kernel_counts {
     uint64_t mma, divergent;
 };
 
+/* And what one of its lines did, of the source if the PTX tells it (nvcc -lineinfo), else of the
+ * PTX: with GPU_COUNTERS=2. */
+struct gpu_line_counts {
+    char file[48]; /* "PTX", or the source's name */
+    uint32_t line;
+    uint64_t warp_instructions, lane_instructions;
+    uint64_t bytes; /* asked for by the lanes, global and shared */
+    uint64_t sectors, wavefronts;
+    char text[80]; /* of the PTX; of a source's line its first instruction */
+};
+
+/* The n-th most expensive line of a kernel: by sectors of global memory, then wavefronts, then
+ * instructions. False: there are no more. */
+GPU_EXPORT bool gpu_line_counts(const char *name, size_t n, struct gpu_line_counts *out);
 /* False: no such kernel was launched, or nothing is counted. */
 GPU_EXPORT bool gpu_kernel_counts(const char *name, struct gpu_kernel_counts *out);

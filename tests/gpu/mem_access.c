@@ -192,7 +192,7 @@ bool find_memory(const char *opcode, int n_operand, struct ptx_form *form)
     }
     if (n_operand != 2 || (!store && !access_take(&rest, "ld") && !access_take(&rest, "ldu")))
         return false;
-    access_take_order(&rest);
+    (void)access_take_order(&rest);
     (void)access_take_space(&rest, &space);
     take_hints(&rest);
     uint32_t n = access_take(&rest, "v2") ? 2 : access_take(&rest, "v4") ? 4 : 1;

@@ -7,7 +7,8 @@
 #include <string.h>
 
 /* form.detail */
-enum { SPACE, OPERATION, TYPE, RED };
+enum { SPACE, OPERATION, TYPE, RED_FENCES };
+#define RED 4u /* beside the fences that it brings along, races.h */
 
 enum operation { ADD, MIN, MAX, AND, OR, XOR, EXCH, CAS, INC, DEC };
 
@@ -123,13 +124,14 @@ static void run_atomic(struct warp *w, const struct ptx_instr *in, uint32_t mask
     enum type type = (enum type)in->form.detail[TYPE];
     enum operation operation = (enum operation)in->form.detail[OPERATION];
     uint32_t bytes = type == U64 || type == S64 || type == F64 ? 8 : 4;
-    int address = in->form.detail[RED] ? 0 : 1;
+    int address = in->form.detail[RED_FENCES] & RED ? 0 : 1;
+    uint32_t fences = in->form.detail[RED_FENCES] & ~RED;
     struct place place[WARP_LANES];
     for (uint32_t left = mask; left; left &= left - 1) {
         int l = __builtin_ctz(left);
         uint64_t at = lane_address(w, in, address, in->address32, in->offset, l);
         place[l] = access_place((enum access_space)in->form.detail[SPACE], at);
-        uint8_t *word = access_check(w, in, l, place[l], bytes, ACCESS_ATOMIC);
+        uint8_t *word = access_check_atomic(w, in, l, place[l], bytes, fences);
         uint64_t b = operand(w, in, address + 1, l, bytes),
                  c = operand(w, in, address + 2, l, bytes);
         uint64_t old = bytes == 8 ? exchange64(word, operation, type, b, c)
@@ -162,13 +164,13 @@ bool find_atomic(const char *opcode, int n_operand, struct ptx_form *form)
     *form = (struct ptx_form){.run = run_atomic};
     if (!red && !access_take(&rest, "atom"))
         return false;
-    access_take_order(&rest);
+    uint32_t fences = access_take_order(&rest);
     (void)access_take_space(&rest, &space);
     if (!find_word(operations, sizeof operations / sizeof *operations, &rest,
                    &form->detail[OPERATION]))
         return false;
     form->detail[SPACE] = (uint32_t)space;
-    form->detail[RED] = red;
+    form->detail[RED_FENCES] = fences | (red ? RED : 0);
     bool wide = strcmp(rest, "b64") == 0;
     if (wide || strcmp(rest, "b32") == 0)
         form->detail[TYPE] = wide ? U64 : U32;

@@ -14,7 +14,7 @@
 #define GUARD   ((size_t)4096) /* before and behind, inaccessible */
 #define PAGE    ((size_t)4096)
 #define ALIGN   ((size_t)512)
-#define WRITTEN 1     /* of a shadow byte */
+#define MARKS   ((uint64_t)UINT8_MAX - MARK_WRITTEN) /* of launches */
 #define RECORDS 32768 /* taken at once: too many for the heap to keep among others */
 
 struct allocation {
@@ -22,7 +22,8 @@ struct allocation {
     size_t bytes;  /* asked for */
     uint8_t *map;  /* GUARD, data, GUARD, shadow */
     size_t map_bytes;
-    uint8_t *shadow; /* (bytes) */
+    uint8_t *shadow;            /* (bytes) */
+    struct race_record *record; /* of each RACE_BYTES, or NULL */
     uint32_t context;
     bool freed;
 };
@@ -39,12 +40,22 @@ static struct {
     struct allocation **allocation; /* (n) by base */
     size_t n, room;
     uint64_t total, used;
+    bool keeps_records;
+    uint64_t launches; /* so far */
+    uint64_t unmarked; /* launches, the first ones, that have no mark any more */
 } table = {.lock = PTHREAD_MUTEX_INITIALIZER, .total = UINT64_C(16) << 30};
 
 void memory_init(uint64_t total)
 {
     pthread_mutex_lock(&table.lock);
     table.total = total;
+    pthread_mutex_unlock(&table.lock);
+}
+
+void memory_keep_records(bool keeps)
+{
+    pthread_mutex_lock(&table.lock);
+    table.keeps_records = keeps;
     pthread_mutex_unlock(&table.lock);
 }
 
@@ -108,6 +119,19 @@ static struct allocation *new_record(void)
     return &chunk->record[chunk->n++];
 }
 
+static size_t record_bytes(size_t bytes)
+{
+    return round_up(bytes, RACE_BYTES) / RACE_BYTES * sizeof(struct race_record);
+}
+
+/* Pages come as they are touched. */
+static struct race_record *map_records(size_t bytes)
+{
+    void *map = mmap(NULL, record_bytes(bytes), PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return map == MAP_FAILED ? NULL : map;
+}
+
 /* Data begins GUARD behind the start, plus what keeps its end within a few bytes of the guard. */
 static struct allocation *map_allocation(size_t bytes, uint32_t context)
 {
@@ -126,18 +150,21 @@ static struct allocation *map_allocation(size_t bytes, uint32_t context)
     a->bytes = bytes;
     a->shadow = a->map + GUARD + data + GUARD;
     a->context = context;
+    a->record = table.keeps_records ? map_records(bytes) : NULL;
     return a;
 }
 
 static void unmap_allocation(struct allocation *a)
 {
     (void)munmap(a->map, a->map_bytes);
+    if (a->record)
+        (void)munmap(a->record, record_bytes(a->bytes));
 }
 
 void memory_end(void)
 {
     for (size_t i = 0; i < table.n; i++)
-        (void)munmap(table.allocation[i]->map, table.allocation[i]->map_bytes);
+        unmap_allocation(table.allocation[i]);
     free(table.allocation);
     for (struct records *chunk = table.records, *next; chunk; chunk = next) {
         next = chunk->next;
@@ -167,6 +194,9 @@ static void retire(struct allocation *a)
 {
     (void)mmap(a->map, a->map_bytes, PROT_NONE,
                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (a->record)
+        (void)munmap(a->record, record_bytes(a->bytes));
+    a->record = NULL;
     a->freed = true;
     table.used -= a->bytes;
 }
@@ -248,7 +278,7 @@ bool memory_write(uint64_t to, const void *from, size_t bytes, uint32_t context)
     const struct allocation *a = holding(to, bytes, context);
     if (a) {
         memcpy(host_of(to), from, bytes);
-        memset(shadow_of(a, to), WRITTEN, bytes);
+        memset(shadow_of(a, to), MARK_WRITTEN, bytes);
     }
     pthread_mutex_unlock(&table.lock);
     return a;
@@ -290,9 +320,55 @@ bool memory_set(uint64_t to, uint32_t value, size_t element_bytes, size_t n, uin
     for (size_t i = 0; a && element_bytes > 1 && i < n; i++)
         memcpy(host_of(to) + i * element_bytes, &value, element_bytes);
     if (a)
-        memset(shadow_of(a, to), WRITTEN, n * element_bytes);
+        memset(shadow_of(a, to), MARK_WRITTEN, n * element_bytes);
     pthread_mutex_unlock(&table.lock);
     return a;
+}
+
+/* ---- Launches */
+
+uint8_t memory_mark(uint64_t number)
+{
+    return number > table.unmarked && number - table.unmarked <= MARKS
+               ? (uint8_t)(MARK_WRITTEN + number - table.unmarked)
+               : MARK_WRITTEN;
+}
+
+static bool has_launch_mark(const uint8_t *shadow)
+{
+    uint64_t word;
+    memcpy(&word, shadow, sizeof word);
+    return word & ~(UINT64_C(0x0101010101010101) * MARK_WRITTEN);
+}
+
+/* Gives the marks of the earlier half back. Of one allocation: what they marked was written. Most
+ * bytes, weights and memory that nobody touched, have none and are not written to. */
+static void unmark(const struct allocation *a)
+{
+    for (size_t i = 0; i < a->bytes; i++) {
+        uint8_t *mark = &a->shadow[i];
+        if (i % 8 == 0 && a->bytes - i >= 8 && !has_launch_mark(mark))
+            i += 7;
+        else if (*mark > MARK_WRITTEN + MARKS / 2)
+            *mark = (uint8_t)(*mark - MARKS / 2);
+        else if (*mark)
+            *mark = MARK_WRITTEN;
+    }
+}
+
+uint64_t memory_launch(uint8_t *mark)
+{
+    pthread_mutex_lock(&table.lock);
+    uint64_t number = ++table.launches;
+    if (number - table.unmarked > MARKS) {
+        for (size_t i = 0; i < table.n; i++)
+            if (!table.allocation[i]->freed)
+                unmark(table.allocation[i]);
+        table.unmarked += MARKS / 2;
+    }
+    *mark = memory_mark(number);
+    pthread_mutex_unlock(&table.lock);
+    return number;
 }
 
 /* ---- The instructions' side */
@@ -346,46 +422,102 @@ static const struct allocation *check(struct warp *w, const struct ptx_instr *in
     return a;
 }
 
-/* One lane's bytes: a length that the compiler knows is a single store. */
-static inline void mark(uint8_t *shadow, uint32_t bytes)
+static struct race_record *record_of(const struct allocation *a, uint64_t address)
 {
-    if (bytes == 4)
-        memset(shadow, WRITTEN, 4);
-    else if (bytes == 16)
-        memset(shadow, WRITTEN, 16);
-    else
-        memset(shadow, WRITTEN, bytes);
+    return a->record + (address - a->base) / RACE_BYTES;
 }
 
+static uint8_t mark_of(const struct warp *w)
+{
+    const struct overlap *overlap = w->cta->config->overlap;
+    return overlap ? overlap->mark : MARK_WRITTEN;
+}
+
+/* One lane's bytes: a length that the compiler knows is a single store. */
+static inline void put_mark(uint8_t *shadow, uint8_t mark, uint32_t bytes)
+{
+    if (bytes == 4)
+        memset(shadow, mark, 4);
+    else if (bytes == 16)
+        memset(shadow, mark, 16);
+    else
+        memset(shadow, mark, bytes);
+}
+
+/* No byte is 0: of a word of such, none borrows when 1 is taken from each (Mycroft). */
 static inline bool all_written(const uint8_t *shadow, uint64_t bytes)
 {
-    uint64_t word = UINT64_C(0x0101010101010101) * WRITTEN;
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t zeros = 0;
     for (; bytes >= 8; bytes -= 8, shadow += 8) {
         uint64_t part;
         memcpy(&part, shadow, sizeof part);
-        word &= part;
+        zeros |= (part - ones) & ~part & ones << 7;
     }
     for (uint64_t i = 0; i < bytes; i++)
-        word &= shadow[i] ? UINT64_MAX : 0;
-    return word == UINT64_C(0x0101010101010101) * WRITTEN;
+        zeros |= !shadow[i];
+    return !zeros;
+}
+
+static _Noreturn void raise_unwritten(struct warp *w, const struct ptx_instr *in, int lane,
+                                      const struct allocation *a, uint64_t address, uint32_t bytes)
+{
+    fault_raise(w, in, lane, FAULT_UNINITIALISED,
+                "read of %u bytes, %llu behind the start of an allocation of %zu", bytes,
+                (unsigned long long)(address - a->base), a->bytes);
 }
 
 uint8_t *global_read(struct warp *w, const struct ptx_instr *in, int lane, uint64_t address,
                      uint32_t bytes)
 {
     const struct allocation *a = check(w, in, lane, address, bytes, "read");
+    bool early = w->early >> (lane & 31) & 1;
+    if (early && w->cta->runs_ahead) {
+        overlap_keep_read(w, in, lane, address, bytes);
+        return host_of(address);
+    }
+    if (early)
+        overlap_check_read(w, in, lane, address, shadow_of(a, address), bytes);
     if (!all_written(shadow_of(a, address), bytes))
-        fault_raise(w, in, lane, FAULT_UNINITIALISED,
-                    "read of %u bytes, %llu behind the start of an allocation of %zu", bytes,
-                    (unsigned long long)(address - a->base), a->bytes);
+        raise_unwritten(w, in, lane, a, address, bytes);
+    if (a->record)
+        race_read(w, in, lane, record_of(a, address), bytes);
     return host_of(address);
+}
+
+void global_read_again(const struct early_read *r)
+{
+    const struct allocation *a = check(r->warp, r->instr, r->lane, r->address, r->bytes, "read");
+    overlap_check_read(r->warp, r->instr, r->lane, r->address, shadow_of(a, r->address), r->bytes);
+    if (!all_written(shadow_of(a, r->address), r->bytes))
+        raise_unwritten(r->warp, r->instr, r->lane, a, r->address, r->bytes);
+    if (a->record)
+        race_read(r->warp, r->instr, r->lane, record_of(a, r->address), r->bytes);
 }
 
 uint8_t *global_write(struct warp *w, const struct ptx_instr *in, int lane, uint64_t address,
                       uint32_t bytes)
 {
     const struct allocation *a = check(w, in, lane, address, bytes, "write");
-    mark(shadow_of(a, address), bytes);
+    if (w->early >> (lane & 31) & 1)
+        overlap_refuse_write(w, in, lane, bytes);
+    put_mark(shadow_of(a, address), mark_of(w), bytes);
+    if (a->record)
+        race_write(w, in, lane, record_of(a, address), bytes);
+    return host_of(address);
+}
+
+uint8_t *global_atomic(struct warp *w, const struct ptx_instr *in, int lane, uint64_t address,
+                       uint32_t bytes, uint32_t fences)
+{
+    const struct allocation *a = check(w, in, lane, address, bytes, "atomic access");
+    if (w->early >> (lane & 31) & 1)
+        overlap_refuse_write(w, in, lane, bytes);
+    if (!all_written(shadow_of(a, address), bytes))
+        raise_unwritten(w, in, lane, a, address, bytes);
+    put_mark(shadow_of(a, address), mark_of(w), bytes);
+    if (a->record)
+        race_atomic(w, in, lane, record_of(a, address), address, bytes, fences);
     return host_of(address);
 }
 
@@ -421,12 +553,13 @@ void global_read_lanes(struct warp *w, const struct ptx_instr *in, uint32_t mask
 {
     struct extent e = extent_of(mask, address, bytes);
     const struct allocation *a = common(w, &e);
-    if (a && e.bytes <= (uint64_t)2 * WARP_LANES * bytes &&
+    bool early = w->early & mask, apart = early || (a && a->record);
+    if (a && !apart && e.bytes <= (uint64_t)2 * WARP_LANES * bytes &&
         all_written(shadow_of(a, e.low), e.bytes))
         return;
     for (uint32_t left = mask; left; left &= left - 1) {
         int l = __builtin_ctz(left);
-        if (!a || !all_written(shadow_of(a, address[l]), bytes))
+        if (!a || apart || !all_written(shadow_of(a, address[l]), bytes))
             (void)global_read(w, in, l, address[l], bytes);
     }
 }
@@ -436,17 +569,19 @@ void global_write_lanes(struct warp *w, const struct ptx_instr *in, uint32_t mas
 {
     struct extent e = extent_of(mask, address, bytes);
     const struct allocation *a = common(w, &e);
-    uint64_t gaps = a && mask == UINT32_MAX ? 0 : 1;
+    if (w->early & mask)
+        overlap_refuse_write(w, in, __builtin_ctz(w->early & mask), bytes);
+    uint64_t gaps = a && !a->record && mask == UINT32_MAX ? 0 : 1;
     for (uint64_t l = 0; l < WARP_LANES && !gaps; l++)
         gaps |= address[l] ^ (address[0] + l * bytes);
     if (!gaps) {
-        memset(shadow_of(a, e.low), WRITTEN, e.bytes);
+        memset(shadow_of(a, e.low), mark_of(w), e.bytes);
         return;
     }
     for (uint32_t left = mask; left; left &= left - 1) {
         int l = __builtin_ctz(left);
-        if (a)
-            mark(shadow_of(a, address[l]), bytes);
+        if (a && !a->record)
+            put_mark(shadow_of(a, address[l]), mark_of(w), bytes);
         else
             (void)global_write(w, in, l, address[l], bytes);
     }

@@ -1,6 +1,7 @@
 /* The device's global memory: host memory between guard zones, with a shadow byte per byte
- * that says whether it was written. A device pointer is the host pointer of its byte, so that
- * handlers copy directly once the access is checked. Thread safe. */
+ * that says whether it was written, and by which of the latest launches. A device pointer is the
+ * host pointer of its byte, so that handlers copy directly once the access is checked. Thread safe.
+ * */
 #pragma once
 
 #include "exec.h"
@@ -32,12 +33,28 @@ bool memory_read(void *to, uint64_t from, size_t bytes, uint32_t context, bool *
 bool memory_copy(uint64_t to, uint64_t from, size_t bytes, uint32_t context);
 bool memory_set(uint64_t to, uint32_t value, size_t element_bytes, size_t n, uint32_t context);
 
+/* Launches have numbers from 1 on, and the last hundred a mark each: the shadow of what they wrote.
+ * MARK_WRITTEN: by the host or longer ago; 0: by nobody. */
+#define MARK_WRITTEN 1
+uint64_t memory_launch(uint8_t *mark); /* the next one's number and mark */
+uint8_t memory_mark(uint64_t number);
+
+/* Looks at a read that was made before the kernel before had run (overlap.h), after it has. */
+void global_read_again(const struct early_read *read);
+
+/* Whether what is taken from now on keeps records of who accesses it (races.h). */
+void memory_keep_records(bool keeps);
+
 /* Used by the instructions of mem_*.c: the host address of an access of one lane, checked for
  * bounds, life, context, alignment and (reads) initialisation; raises the fault otherwise. */
 uint8_t *global_read(struct warp *w, const struct ptx_instr *in, int lane, uint64_t address,
                      uint32_t bytes);
 uint8_t *global_write(struct warp *w, const struct ptx_instr *in, int lane, uint64_t address,
                       uint32_t bytes);
+
+/* fences: races.h */
+uint8_t *global_atomic(struct warp *w, const struct ptx_instr *in, int lane, uint64_t address,
+                       uint32_t bytes, uint32_t fences);
 
 /* The same checks for every lane of mask (not 0) at once; address is read for these only. A
  * device address is the host's, so the lanes' addresses can be used when it returns. */

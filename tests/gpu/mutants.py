@@ -27,16 +27,20 @@ JOBS = int(os.environ.get("JOBS", os.cpu_count() or 1))
 SECONDS = 200  # of one compilation or one run, on a busy machine
 SKIP = 77
 
-# As the Makefile compiles tests; kernels for one architecture, as PTX, which is what is run.
+# As the Makefile compiles tests; kernels for the architecture they run on, as PTX, which is what is
+# run.
 TEST_C = ["-std=c11", "-O1", "-fno-strict-aliasing", "-ffp-contract=off", "-DINFLIGHT_BUILD",
           "-DINFLIGHT_CUDA", "-Itests", "-I."]
-NVCC_C = ["-std=c++17", "-O3", "-fatbin", "--compress-mode=none", "-DINFLIGHT_CUDA",
-          "-gencode", "arch=compute_80,code=compute_80"]
+NVCC_C = ["-std=c++17", "-O3", "-fatbin", "--compress-mode=none", "-DINFLIGHT_CUDA"]
 LIBRARIES = ["-Wl,-Bstatic", "-lyaml", "-ljansson", "-lpcre2-8", "-lutf8proc", "-Wl,-Bdynamic",
              "-lm", "-pthread", "-ldl"]
 
 FAULT = re.compile(r"^gpu: ([^:]+): .*, line \d+: .*; block \(")  # tests/gpu/fault.c
 CHECK = re.compile(r"^  \S+:\d+: ")                               # t_fail of tests/t.c
+
+
+def capability_of(variables):
+    return dict(v.split("=") for v in variables.split()).get("GPU_CC", "8.0")
 
 
 class Mutant:
@@ -53,7 +57,9 @@ class Mutant:
         program, test = where[1].split()
         self.kind = where[2]
         self.variables = where[3] if len(where) == 4 else ""
-        self.test = (f"op_cuda_{program}", test, self.variables)
+        self.capability = capability_of(self.variables)
+        program = program if "/" in program else f"op/op_cuda_{program}"
+        self.test = (program, test, self.variables)
         self.old, self.new = [], []
 
     def apply(self, folder):
@@ -121,8 +127,10 @@ class Bench:
         return [n for n in names if not (pathlib.Path(folder) / n).is_dir()
                 and pathlib.Path(n).suffix not in (".cu", ".cuh", ".h", ".def")]
 
-    def image(self, source, name, out):
-        command(self.nvcc, *NVCC_C, source / "kernels" / "cuda" / f"{name}.cu", "-o", out)
+    def image(self, source, name, out, capabilities):
+        archs = [c.replace(".", "") for c in capabilities]
+        targets = [w for a in archs for w in ("-gencode", f"arch=compute_{a},code=compute_{a}")]
+        command(self.nvcc, *NVCC_C, *targets, source / "kernels" / "cuda" / f"{name}.cu", "-o", out)
 
     def object(self, path):
         out = self.folder / (pathlib.Path(path).stem + ".o")
@@ -139,18 +147,19 @@ class Bench:
         table += [f".quad image_{name}" for name in self.images] + [".quad 0", ""]
         (folder / "images.S").write_text("\n".join(table))
         # The archive's own table is not taken, for what it defines is there already.
-        command(CC, *(self.folder / f"{o}.o" for o in (program, "ref", "t")), folder / "images.S",
-                f"{BUILD}/libinflight.a", *LIBRARIES, "-o", folder / program)
-        return folder / program
+        out = folder / pathlib.Path(program).name
+        command(CC, *(self.folder / f"{o}.o" for o in (out.name, "ref", "t")), folder / "images.S",
+                f"{BUILD}/libinflight.a", *LIBRARIES, "-o", out)
+        return out
 
 
 def run(program, test, variables, enough):
     """The test's lines, until enough(lines); the exit status, None if it was not waited for."""
     environment = {**os.environ, "BUILD": BUILD, "GPU_THREADS": "1"}
     environment.update(v.split("=") for v in variables.split())
-    process = subprocess.Popen(["tests/gpu/on.sh", "8.0", program, test], cwd=ROOT,
-                               env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, errors="replace")
+    command_line = ["tests/gpu/on.sh", capability_of(variables), program, test]
+    process = subprocess.Popen(command_line, cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, errors="replace")
     timer = threading.Timer(SECONDS, process.kill)
     timer.start()
     lines = []
@@ -177,15 +186,17 @@ def found(lines):
 def prepare(bench, mutants, pool):
     """Everything without a change; the tests must pass."""
     programs = sorted({m.test[0] for m in mutants})
-    jobs = [pool.submit(bench.image, bench.source, name, bench.folder / f"{name}.fatbin")
+    capabilities = sorted({m.capability for m in mutants})
+    jobs = [pool.submit(bench.image, bench.source, name, bench.folder / f"{name}.fatbin",
+                        capabilities)
             for name in bench.images]
-    jobs += [pool.submit(bench.object, f"tests/{path}.c")
-             for path in ["t", "op/ref", *(f"op/{p}" for p in programs)]]
+    jobs += [pool.submit(bench.object, f"tests/{path}.c") for path in ["t", "op/ref", *programs]]
     for job in jobs:
         job.result()
     for program in programs:
         bench.link(bench.folder, program)
-    jobs = {test: pool.submit(run, bench.folder / test[0], test[1], test[2], lambda lines: False)
+    jobs = {test: pool.submit(run, bench.folder / pathlib.Path(test[0]).name, test[1], test[2],
+                              lambda lines: False)
             for test in sorted({m.test for m in mutants})}
     for test, job in jobs.items():
         lines, status = job.result()
@@ -199,7 +210,7 @@ def judge(bench, mutant):
     shutil.copytree(bench.source, folder)
     if not mutant.apply(folder):
         return f"mutant {mutant.name} no longer applies", None
-    bench.image(folder, mutant.image, folder / f"{mutant.image}.fatbin")
+    bench.image(folder, mutant.image, folder / f"{mutant.image}.fatbin", [mutant.capability])
     program = bench.link(folder, mutant.test[0], mutant.image)
     lines, status = run(program, *mutant.test[1:], found)
     how = found(lines)

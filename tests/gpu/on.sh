@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs a program with a GPU under it: tests/gpu/on.sh CC PROGRAM [ARGUMENT]...
 # CC is the compute capability of the simulated GPU (8.0, 8.9, 9.0, 12.0), or "real" for the
-# machine's own driver. The models of the program's tests run on device cuda.
+# machine's own driver. The models of the program's tests run on device cuda. LIMIT: seconds that
+# it may take.
 set -euo pipefail
 
 [ $# -ge 2 ] || { echo "usage: $0 8.0|8.9|9.0|12.0|real PROGRAM [ARGUMENT]..." >&2; exit 2; }
@@ -12,4 +13,5 @@ if [ "$cc" != real ]; then
     export MALLOC_MMAP_THRESHOLD_=131072
     export GPU_CC=$cc LD_LIBRARY_PATH=$PWD/${BUILD:-build}/gpu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 fi
-TEST_DEVICE=cuda exec "$@"
+export TEST_DEVICE=cuda
+exec ${LIMIT:+timeout -k 5 "$LIMIT"} "$@"

@@ -36,6 +36,7 @@ enum ptx_flow {
     FLOW_NEXT,    /* go on behind it */
     FLOW_BRANCH,  /* bra: lanes of mask go to target; run is NULL */
     FLOW_EXIT,    /* ret, exit: lanes of mask are done; run is NULL */
+    FLOW_GRID,    /* griddepcontrol.wait: waits for the kernels before */
     FLOW_SYNC,    /* needs all lanes of its member mask (last operand) at once: shfl.sync, ... */
     FLOW_ALIGNED, /* needs all live lanes of the warp at once: mma, ldmatrix, bar.sync.aligned */
     FLOW_BARRIER, /* bar.sync, barrier.cta.sync: as ALIGNED, then the warp waits for its CTA */
@@ -93,7 +94,9 @@ struct ptx_instr {
     int64_t literal[2];          /* of the 'i' operands */
     uint32_t target;             /* index of the instruction a branch goes to */
     uint32_t line;               /* of the text, from 1 */
+    uint32_t watched;            /* bit k: slot k is one of the function's watched; 31: guard */
 };
+#define PTX_WATCHED_GUARD 31
 
 enum ptx_special {
     SPECIAL_TID_X,
@@ -168,6 +171,8 @@ struct ptx_function {
     uint32_t n_constant;
     struct ptx_special_slot *special;
     uint32_t n_special;
+    uint32_t *watched; /* (n_watched) slots of registers that some way reads before it writes */
+    uint32_t n_watched;
     struct ptx_param *param; /* (n_param) of the kernel */
     uint32_t n_param, param_bytes;
     uint32_t shared_bytes; /* static */

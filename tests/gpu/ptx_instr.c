@@ -39,6 +39,8 @@ const struct ptx_form *instr_form(struct parser *p, const struct token *opcode, 
     memcpy(text, opcode->text, opcode->n);
     text[opcode->n] = '\0';
     p->form = parse_grow(p, p->form, p->n_form, sizeof *p->form);
+    if (p->module->target < 90 && strncmp(text, "griddepcontrol.", 15) == 0)
+        parse_fail(p, opcode->line, "%s needs sm_90", text);
     if (!find_form(text, n_operand, &p->form[p->n_form]))
         parse_fail(p, opcode->line, "unsupported instruction %s with %d operands", text, n_operand);
     name_add(p, opcode, (uint64_t)n_operand, NAME_FORM, p->n_form);

@@ -4,7 +4,10 @@
  * of which a few hundred are live at any time. With slots shared the register file stays in the
  * host's cache. What a lane holds depends on its own way through the program alone, so liveness
  * is that of a sequential program, whatever lanes run together; an instruction that reads other
- * lanes' registers (shfl, mma) has all of them at itself. */
+ * lanes' registers (shfl, mma) has all of them at itself.
+ *
+ * A register that is live at the function's beginning is one that some way through it reads before
+ * it is written. These few are watched while the function runs; all others cannot be. */
 #include "ptx_parser.h"
 
 #include <stdlib.h>
@@ -37,6 +40,7 @@ struct liveness {
     uint32_t *cell;    /* (register_bytes / 64) the register whose slot begins there, or PTX_NONE */
     struct life *life; /* (n_life) */
     uint32_t n_life, n_block;
+    uint32_t n_register; /* the first of the lives; constants and special registers follow */
     struct block *block; /* (n_block) */
     uint32_t *block_at;  /* (n_instr + 1) the block that begins there, PTX_NONE: none */
     uint64_t *set;       /* (n_block, SETS, words) */
@@ -290,6 +294,34 @@ static uint32_t move_fixed(struct liveness *v)
     return used;
 }
 
+static bool is_watched(const struct liveness *v, uint32_t slot)
+{
+    uint32_t k = life_of(v, slot);
+    return k < v->n_register && has(set_of(v, 0, SET_LIVE), k);
+}
+
+/* Lives from the beginning on have slots of their own there. False: out of memory. */
+static bool watch(const struct liveness *v)
+{
+    struct ptx_function *f = v->f;
+    uint32_t n = 0;
+    for (uint32_t w = 0; w < v->words; w++)
+        n += (uint32_t)__builtin_popcountll(set_of(v, 0, SET_LIVE)[w]);
+    f->watched = n ? calloc(n, sizeof *f->watched) : NULL;
+    if (n && !f->watched)
+        return false;
+    for (uint32_t k = 0; n && k < v->n_register; k++)
+        if (has(set_of(v, 0, SET_LIVE), k))
+            f->watched[f->n_watched++] = v->life[k].slot;
+    for (uint32_t i = 0; n && i < f->n_instr; i++) {
+        struct ptx_instr *instr = &f->instr[i];
+        instr->watched |= (uint32_t)is_watched(v, instr->guard) << PTX_WATCHED_GUARD;
+        for (uint32_t k = 0; k < instr->n_slot; k++)
+            instr->watched |= (uint32_t)is_watched(v, instr->slot[k]) << k;
+    }
+    return true;
+}
+
 static void rename_all(const struct liveness *v)
 {
     for (uint32_t i = 0; i < v->f->n_instr; i++) {
@@ -303,6 +335,7 @@ static void rename_all(const struct liveness *v)
 /* The registers' lives; false: out of memory. */
 static bool find_lives(struct liveness *v)
 {
+    v->n_register = v->n_life;
     v->words = v->n_life / 64 + 1;
     v->block = calloc(v->n_block, sizeof *v->block);
     v->set = calloc((size_t)v->n_block * SETS * v->words, sizeof *v->set);
@@ -334,6 +367,8 @@ static bool share(struct liveness *v)
     if (!find_lives(v))
         return false;
     v->f->register_bytes = assign(v, move_fixed(v));
+    if (!watch(v))
+        return false;
     rename_all(v);
     return true;
 }

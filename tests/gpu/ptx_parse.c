@@ -388,6 +388,7 @@ static void free_function(struct ptx_function *f)
     free(f->instr);
     free(f->constant);
     free(f->special);
+    free(f->watched);
     free(f->param);
     free(f->counts);
 }

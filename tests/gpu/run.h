@@ -6,6 +6,7 @@
 enum warp_state {
     WARP_DONE,  /* every lane has exited */
     WARP_WAITS, /* has come to a barrier: w->barrier_instr */
+    WARP_HELD,  /* at griddepcontrol.wait, of a block that runs ahead: w->held */
 };
 
 /* Fills a warp's register file and starts its lanes at the function's first instruction. */

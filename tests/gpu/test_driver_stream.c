@@ -322,6 +322,52 @@ TEST(stream, kernels_are_counted_where_asked_for)
     gpu_stop();
 }
 
+/* As nvcc -lineinfo writes it. */
+static const char lines_ptx[] =
+    KERNEL_HEAD ".visible .entry sum(.param .u64 a0)\n{\n" REGISTERS ".loc 1 40 5\n"
+                "ld.param.u64 %rd1, [a0];\ncvta.to.global.u64 %rd1, %rd1;\n"
+                ".loc 2 7 9, function_name $L1, inlined_at 1 41 3\n"
+                "ld.global.u32 %r1, [%rd1];\nld.global.u32 %r2, [%rd1+64];\n"
+                ".loc 1 42 5\nadd.s32 %r3, %r1, %r2;\nst.global.u32 [%rd1], %r3;\nret;\n}\n"
+                ".file 1 \"/a/b/sum.cu\"\n.file 2 \"load.cuh\"\n";
+
+static void check_line(const char *kernel, size_t n, const char *file, uint32_t number,
+                       uint64_t instructions, uint64_t sectors)
+{
+    struct gpu_line_counts line;
+    CHECK(gpu.gpu_line_counts(kernel, n, &line));
+    CHECK(strcmp(line.file, file) == 0);
+    CHECK_EQ(line.line, number);
+    CHECK_EQ(line.warp_instructions, instructions);
+    CHECK_EQ(line.sectors, sectors);
+}
+
+TEST(stream, lines_are_counted_where_asked_for)
+{
+    CUmodule module;
+    struct gpu_line_counts line;
+    gpu_start("GPU_COUNTERS=2");
+    OK(gpu.cuModuleLoadData(&module, lines_ptx));
+    CUfunction put = gpu_kernel(gpu_module(), "put"), sum = gpu_kernel(module, "sum");
+    CUdeviceptr p = new_words(32);
+    void *args[] = {&p};
+    for (int i = 0; i < 3; i++)
+        OK(gpu_run(sum, 1, NULL, args));
+    OK(gpu.cuModuleUnload(module));
+    check_line("sum", 0, "load.cuh", 7, 6, 6);
+    check_line("sum", 1, "sum.cu", 42, 9, 3);
+    check_line("sum", 2, "sum.cu", 40, 6, 0);
+    CHECK(!gpu.gpu_line_counts("sum", 3, &line));
+    OK(gpu_put(put, p, 1, NULL));
+    OK(gpu.cuCtxSynchronize());
+    CHECK(gpu.gpu_line_counts("put", 0, &line));
+    CHECK(strcmp(line.file, "PTX") == 0);
+    CHECK(strcmp(line.text, "st.global.u32 [%rd1], %r1;") == 0);
+    CHECK_EQ(line.bytes, 4);
+    OK(gpu.cuMemFree(p));
+    gpu_stop();
+}
+
 /* One thread's work: its own stream and memory, everything through one driver. */
 static void *work(void *data)
 {

@@ -15,7 +15,7 @@
     ".version 8.0\n.target sm_80\n.address_size 64\n"                                         \
     ".visible .entry k(.param .u64 p, .param .u64 q)\n{\n"                                    \
     ".reg .pred %p<8>; .reg .b32 %r<16>; .reg .b64 %rd<16>; .shared .align 16 .b8 s[4096];\n" \
-    ".local .align 8 .b8 l[64]; .reg .b16 %h<4>;\n"                                           \
+    ".local .align 8 .b8 l[64]; .reg .b16 %h<4>; .reg .f32 %f<8>;\n"                          \
     "ld.param.u64 %rd1, [p]; ld.param.u64 %rd2, [q]; mov.u32 %r1, %tid.x;\n"                  \
     "mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x; mad.lo.s32 %r1, %r2, %r3, %r1;\n"           \
     "mul.wide.s32 %rd5, %r1, 4; add.s64 %rd3, %rd1, %rd5; add.s64 %rd4, %rd2, %rd5;\n"        \
@@ -140,6 +140,25 @@ TEST(exec, global_memory_has_ends_and_an_age)
     expect("ld.global.u32 %r8, [%rd2];\n", FAULT_UNINITIALISED, 1);
     expect("st.global.u32 [%rd4], %r1; ld.global.u32 %r8, [%rd4];\n", FAULT_NONE, 0);
     expect("mov.u64 %rd6, 4096; ld.global.u32 %r8, [%rd6];\n", FAULT_OUT_OF_BOUNDS, 1);
+}
+
+TEST(exec, registers_have_no_value_before_they_are_written)
+{
+    expect("st.global.u32 [%rd4], %r8;\n", FAULT_UNINITIALISED, 1);
+    expect("mov.u32 %r8, 1;\nst.global.u32 [%rd4], %r8;\n", FAULT_NONE, 0);
+    expect("@%p1 mov.u32 %r8, 1;\n", FAULT_UNINITIALISED, 1);
+    expect("setp.lt.u32 %p1, %r4, 7; @%p1 mov.u32 %r8, 1;\n@%p1 add.u32 %r8, %r8, 1;\n", FAULT_NONE,
+           0);
+    expect("setp.lt.u32 %p1, %r4, 7; @%p1 mov.u32 %r8, 1;\n@!%p1 add.u32 %r8, %r8, 1;\n",
+           FAULT_UNINITIALISED, 2);
+    expect("setp.lt.u32 %p1, %r4, 7; @%p1 bra LESS; mov.u32 %r8, 1;\nLESS: add.u32 %r9, %r8, 1;\n",
+           FAULT_UNINITIALISED, 2);
+    expect("mov.u32 %r9, 0; LOOP: setp.gt.u32 %p1, %r9, 0; @%p1 add.u32 %r8, %r8, 1;\n"
+           "@!%p1 mov.u32 %r8, 0; add.u32 %r9, %r9, 1; setp.lt.u32 %p1, %r9, 3; @%p1 bra LOOP;\n",
+           FAULT_NONE, 0);
+    expect("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f1, %f2, %f3, %f4},\n"
+           "{%r4, %r4, %r4, %r4}, {%r4, %r4}, {%f1, %f2, %f3, %f4};\n",
+           FAULT_UNINITIALISED, 1);
 }
 
 TEST(exec, memory_given_back_is_known_as_such)
@@ -269,7 +288,7 @@ TEST(exec, widths_and_vectors_of_loads_and_stores)
         CHECK_EQ(result(&run, i), (0x81820000u | 0x8100 | i) + 0x82);
     finish(&run);
     expect("ld.local.u32 %r8, [l];\n", FAULT_UNINITIALISED, 1);
-    expect("mov.u64 %rd6, l; add.s64 %rd6, %rd6, 64;\nst.local.u32 [%rd6], %r8;\n",
+    expect("mov.u64 %rd6, l; add.s64 %rd6, %rd6, 64;\nst.local.u32 [%rd6], %r1;\n",
            FAULT_OUT_OF_BOUNDS, 2);
     expect("ld.global.v4.u32 {%r8, %r9, %r10, %r11}, [%rd1+8];\n", FAULT_MISALIGNED, 1);
     expect("add.s64 %rd6, %rd1, 1; ld.global.u8 %r8, [%rd6];\nld.global.u16 %h1, [%rd6];\n",

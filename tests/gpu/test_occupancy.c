@@ -4,6 +4,7 @@
 #include "t.h"
 
 #include "kernels/cuda/attend.h"
+#include "kernels/cuda/skinny.h"
 
 #include <cuda_occupancy.h>
 #include <limits.h>
@@ -18,51 +19,216 @@ static const struct {
     {80, 2048, 164, 163}, {89, 1536, 100, 99}, {90, 2048, 228, 227}, {120, 1536, 100, 99}};
 
 /* Below 25 of 100, and why:
- *   skinny_64      about 156 registers: sums of 16 rows and 64 tokens, and two tiles, which are
- *                  2 KiB of weights in flight for each warp.
- *   tile_int*      sums of a slice and of the slices before it, for 16 rows and 64 tokens: 64
- *                  registers before anything else. Two blocks need 128 registers and would spill.
- *   decode_*_128, _256   keys and values of a tile stand in shared memory as bfloat16: 40 and 76
- *                  KiB a block. Copies in flight are a whole tile a block, not a few words a warp.
+ *   skinny_8, _16  each warp has 4 KiB and more of weights on their way to shared memory; sums of
+ *                  16 rows and the activations of a chunk in registers. Two blocks of an SM are
+ *                  launched.
+ *   tile_*         sums of 32 rows and all tokens of the block in registers. Two blocks need 128
+ *                  registers and would spill; shared memory, whose stages are as many as fit
+ *                  (tile_cut_of), is not counted here.
+ *   choose         a block of 1024 threads for each row, of which there are few.
+ *   decode_*       keys and values of one or two tiles stand in shared memory, 24 to 79 KiB a
+ *                  block. Copies in flight are whole tiles of a block, not a few words of a warp.
  *   prefill_*      sums of a split and those before it, for 16 rows and all columns, in
  *                  registers. */
 static const struct {
     const char *name;
     int threads, shared; /* of a block; dynamic bytes */
+    int tokens, layout;  /* of skinny.h, whose shared memory is for rows of 4096 */
     int target[ARCHS];   /* warps of an SM, of 64 or 48 */
 } kernels[] = {
-#define DECODE(W, int8)  ATTEND_SHARED(W, DECODE_ROWS, int8, true)
-#define PREFILL(W, int8) ATTEND_SHARED(W, PREFILL_ROWS, int8, false)
-    {"embed", 256, 0, {64, 48, 64, 48}},
-    {"prepare", 256, 0, {64, 48, 64, 48}},
-    {"skinny_8", 256, 0, {16, 16, 16, 16}},
-    {"skinny_16", 256, 0, {16, 16, 16, 16}},
-    {"skinny_32", 256, 0, {16, 16, 16, 16}},
-    {"skinny_64", 256, 0, {8, 8, 8, 8}},
-    {"tile_bf16", 256, 0, {16, 16, 16, 16}},
-    {"tile_int4_d", 256, 0, {8, 8, 8, 8}},
-    {"tile_int4_dm", 256, 0, {8, 8, 8, 8}},
-    {"tile_int4_k", 256, 0, {8, 8, 8, 8}},
-    {"tile_int8_d", 256, 0, {8, 8, 8, 8}},
-    {"tile_int8_dm", 256, 0, {8, 8, 8, 8}},
-    {"tile_int8_k", 256, 0, {8, 8, 8, 8}},
-    {"tile_int8_k16", 256, 0, {8, 8, 8, 8}},
-    {"head_notes", 256, 0, {64, 48, 64, 48}},
-    {"rotate_bf16", 256, 0, {48, 48, 48, 48}},
-    {"rotate_int8", 256, 0, {48, 48, 48, 48}},
-    {"decode_bf16_64", 128, DECODE(64, false), {24, 16, 24, 16}},
-    {"decode_bf16_128", 128, DECODE(128, false), {12, 8, 20, 8}},
-    {"decode_bf16_256", 128, DECODE(256, false), {8, 4, 8, 4}},
-    {"decode_int8_64", 128, DECODE(64, true), {20, 16, 20, 16}},
-    {"decode_int8_128", 128, DECODE(128, true), {12, 8, 16, 8}},
-    {"decode_int8_256", 128, DECODE(256, true), {8, 4, 8, 4}},
-    {"decode_merge", 256, 0, {64, 48, 64, 48}},
-    {"prefill_bf16_64", 128, PREFILL(64, false), {12, 12, 12, 8}},
-    {"prefill_bf16_128", 128, PREFILL(128, false), {8, 8, 8, 8}},
-    {"prefill_bf16_256", 256, PREFILL(256, false), {8, 8, 8, 8}},
-    {"prefill_int8_64", 128, PREFILL(64, true), {8, 8, 8, 8}},
-    {"prefill_int8_128", 128, PREFILL(128, true), {8, 8, 8, 8}},
-    {"prefill_int8_256", 256, PREFILL(256, true), {8, 8, 8, 8}},
+#define DECODE(W, int8)  DECODE_SHARED(W, int8, 1)
+#define PREFILL(W, int8) PREFILL_SHARED(W, int8)
+    {.name = "embed", .threads = 256, .target = {64, 48, 64, 48}},
+    {.name = "prepare", .threads = 256, .target = {24, 24, 24, 24}},
+    {.name = "skinny_1_bf16",
+     .threads = 256,
+     .tokens = 1,
+     .layout = LAYOUT_BF16,
+     .target = {24, 16, 32, 16}},
+    {.name = "skinny_1_int4_d",
+     .threads = 256,
+     .tokens = 1,
+     .layout = LAYOUT_INT4_D,
+     .target = {24, 16, 32, 16}},
+    {.name = "skinny_1_int4_dm",
+     .threads = 256,
+     .tokens = 1,
+     .layout = LAYOUT_INT4_DM,
+     .target = {24, 8, 32, 8}},
+    {.name = "skinny_1_int4_k",
+     .threads = 256,
+     .tokens = 1,
+     .layout = LAYOUT_INT4_K,
+     .target = {24, 16, 32, 16}},
+    {.name = "skinny_1_int8_d",
+     .threads = 256,
+     .tokens = 1,
+     .layout = LAYOUT_INT8_D,
+     .target = {24, 16, 32, 16}},
+    {.name = "skinny_1_int8_dm",
+     .threads = 256,
+     .tokens = 1,
+     .layout = LAYOUT_INT8_DM,
+     .target = {24, 16, 32, 16}},
+    {.name = "skinny_1_int8_k",
+     .threads = 256,
+     .tokens = 1,
+     .layout = LAYOUT_INT8_K,
+     .target = {24, 16, 32, 16}},
+    {.name = "skinny_1_int8_k16",
+     .threads = 256,
+     .tokens = 1,
+     .layout = LAYOUT_INT8_K16,
+     .target = {24, 16, 32, 16}},
+    {.name = "skinny_8_bf16",
+     .threads = 256,
+     .tokens = 8,
+     .layout = LAYOUT_BF16,
+     .target = {32, 16, 32, 16}},
+    {.name = "skinny_8_int4_d",
+     .threads = 256,
+     .tokens = 8,
+     .layout = LAYOUT_INT4_D,
+     .target = {16, 16, 16, 16}},
+    {.name = "skinny_8_int4_dm",
+     .threads = 256,
+     .tokens = 8,
+     .layout = LAYOUT_INT4_DM,
+     .target = {16, 16, 16, 16}},
+    {.name = "skinny_8_int4_k",
+     .threads = 256,
+     .tokens = 8,
+     .layout = LAYOUT_INT4_K,
+     .target = {16, 16, 16, 16}},
+    {.name = "skinny_8_int8_d",
+     .threads = 256,
+     .tokens = 8,
+     .layout = LAYOUT_INT8_D,
+     .target = {24, 16, 32, 16}},
+    {.name = "skinny_8_int8_dm",
+     .threads = 256,
+     .tokens = 8,
+     .layout = LAYOUT_INT8_DM,
+     .target = {24, 16, 24, 16}},
+    {.name = "skinny_8_int8_k",
+     .threads = 256,
+     .tokens = 8,
+     .layout = LAYOUT_INT8_K,
+     .target = {24, 16, 24, 16}},
+    {.name = "skinny_8_int8_k16",
+     .threads = 256,
+     .tokens = 8,
+     .layout = LAYOUT_INT8_K16,
+     .target = {16, 16, 16, 16}},
+    {.name = "skinny_16_bf16",
+     .threads = 256,
+     .tokens = 16,
+     .layout = LAYOUT_BF16,
+     .target = {24, 16, 32, 16}},
+    {.name = "skinny_16_int4_d",
+     .threads = 256,
+     .tokens = 16,
+     .layout = LAYOUT_INT4_D,
+     .target = {16, 8, 16, 8}},
+    {.name = "skinny_16_int4_dm",
+     .threads = 256,
+     .tokens = 16,
+     .layout = LAYOUT_INT4_DM,
+     .target = {16, 8, 16, 8}},
+    {.name = "skinny_16_int4_k",
+     .threads = 256,
+     .tokens = 16,
+     .layout = LAYOUT_INT4_K,
+     .target = {16, 8, 16, 8}},
+    {.name = "skinny_16_int8_d",
+     .threads = 256,
+     .tokens = 16,
+     .layout = LAYOUT_INT8_D,
+     .target = {16, 8, 16, 8}},
+    {.name = "skinny_16_int8_dm",
+     .threads = 256,
+     .tokens = 16,
+     .layout = LAYOUT_INT8_DM,
+     .target = {16, 8, 16, 8}},
+    {.name = "skinny_16_int8_k",
+     .threads = 256,
+     .tokens = 16,
+     .layout = LAYOUT_INT8_K,
+     .target = {16, 8, 16, 8}},
+    {.name = "skinny_16_int8_k16",
+     .threads = 256,
+     .tokens = 16,
+     .layout = LAYOUT_INT8_K16,
+     .target = {16, 8, 16, 8}},
+    {.name = "tile_32_bf16", .threads = 256, .target = {16, 16, 16, 16}},
+    {.name = "tile_32_int4_d", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_32_int4_dm", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_32_int4_k", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_32_int8_d", .threads = 256, .target = {8, 8, 16, 8}},
+    {.name = "tile_32_int8_dm", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_32_int8_k", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_32_int8_k16", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_64_bf16", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_64_int4_d", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_64_int4_dm", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_64_int4_k", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_64_int8_d", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_64_int8_dm", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_64_int8_k", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_64_int8_k16", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_128_bf16", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "head_notes", .threads = 256, .target = {64, 48, 64, 48}},
+    {.name = "choose", .threads = 1024, .target = {32, 32, 32, 32}},
+    {.name = "rotate_bf16", .threads = 256, .target = {40, 40, 40, 40}},
+    {.name = "rotate_int8", .threads = 256, .target = {40, 40, 40, 40}},
+    {.name = "decode_bf16_64",
+     .threads = 128,
+     .shared = DECODE(64, false),
+     .target = {16, 8, 16, 8}},
+    {.name = "decode_bf16_128",
+     .threads = 128,
+     .shared = DECODE(128, false),
+     .target = {8, 4, 12, 4}},
+    {.name = "decode_bf16_256",
+     .threads = 128,
+     .shared = DECODE(256, false),
+     .target = {8, 4, 8, 4}},
+    {.name = "decode_int8_64",
+     .threads = 128,
+     .shared = DECODE(64, true),
+     .target = {16, 16, 16, 16}},
+    {.name = "decode_int8_128",
+     .threads = 128,
+     .shared = DECODE(128, true),
+     .target = {12, 8, 12, 8}},
+    {.name = "decode_int8_256",
+     .threads = 128,
+     .shared = DECODE(256, true),
+     .target = {8, 4, 8, 4}},
+    {.name = "prefill_bf16_64",
+     .threads = 128,
+     .shared = PREFILL(64, false),
+     .target = {12, 8, 12, 8}},
+    {.name = "prefill_bf16_128",
+     .threads = 256,
+     .shared = PREFILL(128, false),
+     .target = {8, 8, 8, 8}},
+    {.name = "prefill_bf16_256",
+     .threads = 256,
+     .shared = PREFILL(256, false),
+     .target = {8, 8, 8, 8}},
+    {.name = "prefill_int8_64",
+     .threads = 128,
+     .shared = PREFILL(64, true),
+     .target = {12, 12, 12, 12}},
+    {.name = "prefill_int8_128",
+     .threads = 256,
+     .shared = PREFILL(128, true),
+     .target = {8, 8, 8, 8}},
+    {.name = "prefill_int8_256",
+     .threads = 256,
+     .shared = PREFILL(256, true),
+     .target = {8, 8, 8, 8}},
 };
 
 enum { KERNELS = sizeof kernels / sizeof *kernels };
@@ -115,8 +281,8 @@ static void read_log(FILE *log)
 /* One for each .cu; false: make has left none. */
 static bool read_logs(void)
 {
-    static const char *const names[] = {"decode",  "embed",  "head",   "prefill",
-                                        "prepare", "rotate", "skinny", "tile"};
+    static const char *const names[] = {"decode", "embed",  "head", "prefill", "prepare",
+                                        "rotate", "skinny", "tile", "choose"};
     const char *build = getenv("BUILD");
     int n = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -135,6 +301,9 @@ static bool read_logs(void)
 /* Warps that an SM holds; -1: it can hold no block. */
 static int resident_warps(int kernel, int at, int *limit)
 {
+    const int tokens = kernels[kernel].tokens;
+    const int shared =
+        tokens ? skinny_shared(kernels[kernel].layout, tokens, 4096) : kernels[kernel].shared;
     const cudaOccDeviceProp device = {
         .computeMajor = arch[at].capability / 10,
         .computeMinor = arch[at].capability % 10,
@@ -155,14 +324,13 @@ static int resident_warps(int kernel, int at, int *limit)
         .sharedSizeBytes = (size_t)usage[kernel][at].shared,
         .partitionedGCConfig = PARTITIONED_GC_OFF,
         .shmemLimitConfig = FUNC_SHMEM_LIMIT_OPTIN,
-        .maxDynamicSharedSizeBytes = (size_t)kernels[kernel].shared,
+        .maxDynamicSharedSizeBytes = (size_t)shared,
         .numBlockBarriers = 1,
     };
     const cudaOccDeviceState state = {.carveoutConfig = SHAREDMEM_CARVEOUT_DEFAULT};
     cudaOccResult result;
     if (cudaOccMaxActiveBlocksPerMultiprocessor(&result, &device, &function, &state,
-                                                kernels[kernel].threads,
-                                                (size_t)kernels[kernel].shared))
+                                                kernels[kernel].threads, (size_t)shared))
         return -1;
     *limit = (int)result.limitingFactors;
     return result.activeBlocksPerMultiprocessor * kernels[kernel].threads / WARP;

@@ -158,6 +158,39 @@ static int pick(struct warp *w)
     raise_divergent(w);
 }
 
+static uint32_t *written_of(const struct warp *w, uint32_t slot)
+{
+    const struct ptx_function *f = w->cta->config->function;
+    uint32_t k = 0;
+    while (f->watched[k] != slot)
+        k++;
+    return &w->written[k];
+}
+
+/* Registers that may be read before they are written; mask: lanes that execute the instruction. */
+static void check_registers(struct warp *w, const struct ptx_instr *in, uint32_t mask)
+{
+    for (uint32_t k = in->n_destination; k < in->n_slot; k++) {
+        if (!(in->watched >> k & 1))
+            continue;
+        uint32_t missing = mask & ~*written_of(w, in->slot[k]);
+        if (missing)
+            fault_raise(w, in, __builtin_ctz(missing), FAULT_UNINITIALISED,
+                        "read of a register that was not written, operand %u", k + 1);
+    }
+    for (uint32_t k = 0; k < in->n_destination; k++)
+        if (in->watched >> k & 1)
+            *written_of(w, in->slot[k]) |= mask;
+}
+
+static void check_guard(struct warp *w, const struct ptx_instr *in, uint32_t mask)
+{
+    uint32_t missing = mask & ~*written_of(w, in->guard);
+    if (missing)
+        fault_raise(w, in, __builtin_ctz(missing), FAULT_UNINITIALISED,
+                    "read of a predicate that was not written");
+}
+
 static void count(struct warp *w, const struct ptx_instr *in, uint32_t mask)
 {
     struct ptx_counts *c = &w->cta->counts[in - w->cta->config->function->instr];
@@ -216,6 +249,16 @@ static bool step(struct warp *w, const struct ptx_instr *in, struct group *g, ui
         w->barrier_instr = in;
         enter(w, g->pc + 1, g->mask);
         return false;
+    case FLOW_GRID:
+        if (w->cta->runs_ahead) {
+            w->held = true;
+            enter(w, g->pc, g->mask);
+            return false;
+        }
+        if (w->cta->counts)
+            count(w, in, mask);
+        in->run(w, in, mask);
+        break;
     case FLOW_SYNC:
         run_parts(w, in, mask);
         break;
@@ -239,6 +282,8 @@ static void run_group(struct warp *w, struct group g)
             enter(w, g.pc, g.mask);
             return;
         }
+        if (in->watched >> PTX_WATCHED_GUARD)
+            check_guard(w, in, g.mask);
         uint32_t mask = guarded(w, in, g.mask);
         if (++w->steps > STEPS_MOST)
             fault_raise(w, in, -1, FAULT_TIMEOUT, "%llu instructions of one warp",
@@ -247,7 +292,9 @@ static void run_group(struct warp *w, struct group g)
             g.pc++;
             continue;
         }
-        if (counts && in->form.flow < FLOW_SYNC)
+        if (in->watched)
+            check_registers(w, in, mask);
+        if (counts && in->form.flow < FLOW_GRID)
             count(w, in, mask);
         if (in->form.flow == FLOW_NEXT) { /* most are */
             in->run(w, in, mask);
@@ -286,6 +333,8 @@ enum warp_state warp_run(struct warp *w)
         run_group(w, g);
         if (w->barrier_instr)
             return WARP_WAITS;
+        if (w->held)
+            return WARP_HELD;
     }
     return WARP_DONE;
 }
@@ -386,7 +435,10 @@ void warp_start(struct warp *w, uint32_t id, const struct launch_config *config)
     w->group[0] = (struct group){0, w->live};
     w->barrier_instr = NULL;
     w->waits = false;
+    w->held = false;
+    w->early = config->overlap && config->overlap->begins_early ? w->live : 0;
     w->steps = 0;
+    memset(w->written, 0, config->function->n_watched * sizeof *w->written);
     w->random = config->seed * UINT64_C(0x9e3779b97f4a7c15) + id + 1;
     if (!w->filled)
         fill_constants(w, config->function);
