@@ -1,49 +1,76 @@
-/* A block's walk over the tiles of one sequence and one key/value head, the same for decode.h and
- * prefill.h: see attend.h for the order of sums. Steps that must round alike in both are written
- * with intrinsics, which the compiler may not fuse.
+/* The steps of attention that decode.h and prefill.h share, by which they give the same bits: see
+ * attend.h for the order of sums. Steps that must round alike in both are written with intrinsics,
+ * which the compiler may not fuse.
  *
  * A block of WARPS warps has WARPS / SHARERS groups of 16 rows. The SHARERS warps of a group share
- * the columns of the output. They all need the scores of all 64 positions of a tile: with SHARED
- * each computes those of a part and they exchange them, otherwise each computes them all. */
+ * the columns of the output. Rows of queries, keys and values stand in shared memory as bfloat16;
+ * columns from the width of the heads to that of the kernel are zeros, which change no sum. */
 #pragma once
 
 #include "attend.h"
+#include "depend.cuh"
 #include "dequant.cuh"
 #include "mma.cuh"
 
 #define TILE_PAGES (TILE_POSITIONS / PAGE_TOKENS)
 #define ALL_LANES  0xffffffff
 
-template <bool INT8_, int W_, int WARPS_, int SHARERS_, bool SHARED_> struct shape {
-    static constexpr bool INT8 = INT8_, SHARED = SHARED_;
+template <bool INT8_, int W_, int WARPS_, int SHARERS_> struct shape {
+    static constexpr bool INT8 = INT8_;
     static constexpr int W = W_, WARPS = WARPS_, SHARERS = SHARERS_; /* W: width at most */
     static constexpr int THREADS = 32 * WARPS, ROWS = 16 * WARPS / SHARERS;
     static constexpr int COLUMNS = W / SHARERS, N = COLUMNS / 8; /* of a warp; in mma's eights */
     static constexpr int PITCH = 2 * W; /* bytes of a row in shared memory */
-    static constexpr int QUERY = 0, KEY = QUERY + ROWS * PITCH;
-    static constexpr int VALUE = KEY + TILE_POSITIONS * PITCH;
-    static constexpr int SCALE = VALUE + TILE_POSITIONS * PITCH; /* of keys, of values */
-    static constexpr int SCORE = SCALE + (INT8 ? 2 * TILE_POSITIONS * 4 : 0);
-    static constexpr int PAGE = SCORE + (SHARED ? ROWS * SCORE_PITCH * 4 : 0); /* of two tiles */
-    static_assert(PAGE + 2 * TILE_PAGES * 4 == ATTEND_SHARED(W, ROWS, INT8, SHARED), "as launched");
+    static constexpr int TILE = TILE_POSITIONS * PITCH;
+
+    /* Places in shared memory: queries; then of bfloat16 keys and values of each stage, of int8 one
+     * tile that has become bfloat16, keys and values as they come, scales of two tiles. */
+    static constexpr int STAGES = ATTEND_STAGES(W_, INT8_);
+    static constexpr int QUERY = 0, TILES = ROWS * PITCH, RAW = TILES + TILE;
+    static constexpr int SCALE = RAW + TILE, END = TILES + ATTEND_TILES(W_, INT8_);
+    static_assert(!INT8 || SCALE + 4 * TILE_POSITIONS * 4 == END, "as launched");
+
+    /* Pieces of 16 bytes of a tile as it comes: thread i has number i % CHUNKS of rows
+     * i / CHUNKS + STEP j. */
+    static constexpr int CHUNKS = (INT8 ? W : PITCH) / 16, STEP = THREADS / CHUNKS;
+
+    /* Of keys (kind 0) and values (kind 1). */
+    static __device__ constexpr int tile(int number, int kind)
+    {
+        return INT8 ? TILES : TILES + (number % STAGES * 2 + kind) * TILE;
+    }
+    static __device__ constexpr int raw(int kind)
+    {
+        return RAW + kind * TILE / 2;
+    }
+    static __device__ constexpr int scales(int number, int kind)
+    {
+        return SCALE + (number % 2 * 2 + kind) * TILE_POSITIONS * 4;
+    }
 };
+
+static __device__ __forceinline__ uint32_t shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
 
 /* Where a block reads. */
 struct place {
-    const uint8_t *pool; /* the head of page 0 */
-    const int32_t *page; /* of the sequence */
-    int first, n, length, head;
+    uint8_t *pool; /* the head of page 0 */
+    int sequence, first, n, length, head;
 };
 
 static __device__ __forceinline__ place place_of(const attend_args &a, int sequence, int head)
 {
-    const int first = a.step.first[sequence];
-    return {a.pool + (uint64_t)head * a.block_bytes,
-            a.step.page + (size_t)sequence * a.step.max_pages,
-            first,
-            a.step.first[sequence + 1] - first,
-            a.step.length[sequence],
-            head};
+    const int first = a.first[sequence];
+    return {a.pool + (uint64_t)head * a.block_bytes, sequence,           first,
+            a.first[sequence + 1] - first,           a.length[sequence], head};
+}
+
+/* Page i of the sequence; 0 if it begins at `end` or after it. */
+static __device__ __forceinline__ int page_of(const attend_args &a, const place &p, int i, int end)
+{
+    return i * PAGE_TOKENS < end ? a.page[(size_t)p.sequence * a.max_pages + i] : 0;
 }
 
 /* max and sum of rows lane / 4 and 8 after it; columns as mma has them. */
@@ -84,10 +111,21 @@ static __device__ __forceinline__ float merge(float2 weights, float x, float oth
     return __fmaf_rn(other, weights.y, __fmul_rn(x, weights.x));
 }
 
-/* The sum is not 0, a token sees itself. The sum with 0 makes zeros positive. */
-static __device__ __forceinline__ float divide(float o, float sum)
+/* A head's sink is one more position, without a value. Returns what the output is to be multiplied
+ * with, and the sum. */
+static __device__ __forceinline__ float2 with_sink(const attend_args &a, int head, float max,
+                                                   float sum)
 {
-    return __fmaf_rn(o, __frcp_rn(sum), 0.0f);
+    if (!a.sinks)
+        return {1, sum};
+    const float2 weights = merge_weights(max, __fmul_rn(a.sinks[head], LOG2_E));
+    return {weights.x, merge(weights, sum, 1)};
+}
+
+/* By with_sink. The sum is not 0, a token sees itself. The sum with 0 makes zeros positive. */
+static __device__ __forceinline__ float divide(float o, float2 end)
+{
+    return __fmaf_rn(__fmul_rn(o, end.x), __frcp_rn(end.y), 0.0f);
 }
 
 /* Four 8x8 matrices of 16-bit numbers, lane i gives row i % 8 of matrix i / 8 (9.7.14.5.15). */
@@ -113,48 +151,21 @@ template <class S> static __device__ __forceinline__ int chunk_at(int row, int c
     return row * S::PITCH + ((chunk ^ (row & 7)) << 4);
 }
 
-/* The pages of a tile, for all threads after the next barrier. */
-template <class S>
-static __device__ __forceinline__ void load_pages(uint8_t *shared, const place &p, int tile)
+/* Begins to copy 16 bytes from global to shared memory, past L1; zeros, and nothing is read, if
+ * they are not there (9.7.9.25.3.1). */
+static __device__ __forceinline__ void copy_if(void *to, const void *from, bool is_there)
 {
-    const int i = threadIdx.x, at = tile * TILE_PAGES + i;
-    if (i < TILE_PAGES)
-        ((int *)(shared + S::PAGE))[tile % 2 * TILE_PAGES + i] =
-            at * PAGE_TOKENS < p.length ? p.page[at] : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(is_there ? 16 : 0)
+                 : "memory");
 }
 
-/* A head's block in the page of a row of a tile. */
-template <class S>
-static __device__ __forceinline__ const uint8_t *block_of(const uint8_t *shared,
-                                                          const attend_args &a, const place &p,
-                                                          int tile, int row)
+/* 4 bytes, by way of L1. */
+static __device__ __forceinline__ void copy_word_if(void *to, const void *from, bool is_there)
 {
-    const int *page = (const int *)(shared + S::PAGE) + tile % 2 * TILE_PAGES;
-    return p.pool + (uint64_t)page[row / PAGE_TOKENS] * a.page_bytes;
-}
-
-/* Begins to load keys (part 0) or values (part 1) of a tile; zeros where the sequence has ended,
- * for what stands there may be NaN. */
-template <class S>
-static __device__ __forceinline__ void load_bf16(uint8_t *to, const uint8_t *shared,
-                                                 const attend_args &a, const place &p, int tile,
-                                                 int part)
-{
-    constexpr int CHUNKS = S::W / 8, STEP = S::THREADS / CHUNKS;
-    const int chunk = threadIdx.x % CHUNKS;
-    if (chunk * 8 >= a.width)
-        return;
-#pragma unroll(S::SHARED ? 8 : 2)
-    for (int i = 0; i < TILE_POSITIONS / STEP; i++) {
-        const int row = i * STEP + threadIdx.x / CHUNKS;
-        uint8_t *at = to + chunk_at<S>(row, chunk);
-        if (tile * TILE_POSITIONS + row < p.length) {
-            const int in_block = (part * PAGE_TOKENS + row % PAGE_TOKENS) * a.width + chunk * 8;
-            copy_async(at, block_of<S>(shared, a, p, tile, row) + in_block * 2);
-        } else {
-            *(uint4 *)at = {0, 0, 0, 0};
-        }
-    }
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(is_there ? 4 : 0)
+                 : "memory");
 }
 
 /* Bytes 0 and 1, or 2 and 3, of a word of four int8. */
@@ -163,90 +174,98 @@ static __device__ __forceinline__ uint2 bf16_of_int8(uint32_t q)
     return {pair_of_int8(__byte_perm(q, 0, 0x4140)), pair_of_int8(__byte_perm(q, 0, 0x4342))};
 }
 
+/* 16 int8 as chunks 2 chunk and 2 chunk + 1 of a row. */
 template <class S>
-static __device__ __forceinline__ void load_int8(uint8_t *to, float *scale, const uint8_t *shared,
-                                                 const attend_args &a, const place &p, int tile,
-                                                 int part)
+static __device__ __forceinline__ void unpack_int8(uint8_t *to, int row, int chunk, uint4 q)
 {
-    constexpr int CHUNKS = S::W / 16, STEP = S::THREADS / CHUNKS, N = TILE_POSITIONS / STEP;
-    const int chunk = threadIdx.x % CHUNKS;
-    uint4 q[N];
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        const int row = i * STEP + threadIdx.x / CHUNKS;
-        q[i] = {0, 0, 0, 0};
-        if (tile * TILE_POSITIONS + row < p.length && chunk * 16 < a.width)
-            q[i] =
-                *(const uint4 *)(block_of<S>(shared, a, p, tile, row) +
-                                 (part * PAGE_TOKENS + row % PAGE_TOKENS) * a.width + chunk * 16);
-    }
-    const int row = threadIdx.x;
-    if (row < TILE_POSITIONS)
-        scale[row] = tile * TILE_POSITIONS + row < p.length
-                         ? ((const float *)(block_of<S>(shared, a, p, tile, row) +
-                                            2 * PAGE_TOKENS *
-                                                a.width))[part * PAGE_TOKENS + row % PAGE_TOKENS]
-                         : 0;
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        const int at = i * STEP + threadIdx.x / CHUNKS;
-        const uint2 w[4] = {bf16_of_int8(q[i].x), bf16_of_int8(q[i].y), bf16_of_int8(q[i].z),
-                            bf16_of_int8(q[i].w)};
-        *(uint4 *)(to + chunk_at<S>(at, 2 * chunk)) = {w[0].x, w[0].y, w[1].x, w[1].y};
-        *(uint4 *)(to + chunk_at<S>(at, 2 * chunk + 1)) = {w[2].x, w[2].y, w[3].x, w[3].y};
-    }
+    const uint2 w[4] = {bf16_of_int8(q.x), bf16_of_int8(q.y), bf16_of_int8(q.z), bf16_of_int8(q.w)};
+    *(uint4 *)(to + chunk_at<S>(row, 2 * chunk)) = {w[0].x, w[0].y, w[1].x, w[1].y};
+    *(uint4 *)(to + chunk_at<S>(row, 2 * chunk + 1)) = {w[2].x, w[2].y, w[3].x, w[3].y};
 }
 
+/* Columns that nothing is loaded to. */
+template <class S> static __device__ __forceinline__ void clear_columns(uint8_t *shared, int width)
+{
+    if (width == S::W)
+        return;
+    const int rows = S::INT8 ? S::RAW / S::PITCH : S::END / S::PITCH, chunks = (S::W - width) / 8;
+    for (int i = threadIdx.x; i < rows * chunks; i += S::THREADS)
+        *(uint4 *)(shared + chunk_at<S>(i / chunks, width / 8 + i % chunks)) = {0, 0, 0, 0};
+}
+
+/* Which positions a tile has: from first on; below `old` they are in pages, from `end` on they are
+ * not there, and zeros, for what stands there may be NaN. */
+struct span {
+    int first, old, end;
+};
+
+static __device__ __forceinline__ bool is_loaded(const span &span, int position)
+{
+    return position < span.old || position >= span.end;
+}
+
+/* Begins to load keys (kind 0) or values (kind 1) of tile `number`. A lane has a page in `page`:
+ * lane `at` that of the tile's first positions. By all lanes. */
 template <class S>
 static __device__ __forceinline__ void load_tile(uint8_t *shared, const attend_args &a,
-                                                 const place &p, int tile, int part)
+                                                 const place &p, const span &span, int page, int at,
+                                                 int number, int kind)
 {
-    uint8_t *to = shared + (part ? S::VALUE : S::KEY);
-    if constexpr (S::INT8)
-        load_int8<S>(to, (float *)(shared + S::SCALE) + part * TILE_POSITIONS, shared, a, p, tile,
-                     part);
-    else
-        load_bf16<S>(to, shared, a, p, tile, part);
+    const int thread = threadIdx.x, chunk = thread % S::CHUNKS;
+    const int row_bytes = a.width * (S::INT8 ? 1 : 2);
+#pragma unroll(S::ROWS == 16 ? 8 : S::STAGES)
+    for (int i = 0; i < TILE_POSITIONS / S::STEP; i++) {
+        const int row = i * S::STEP + thread / S::CHUNKS, position = span.first + row;
+        const int in = __shfl_sync(ALL_LANES, page, at + row / PAGE_TOKENS);
+        const uint8_t *from = p.pool + (uint64_t)in * a.page_bytes +
+                              (kind * PAGE_TOKENS + row % PAGE_TOKENS) * row_bytes + chunk * 16;
+        uint8_t *to = S::INT8 ? shared + S::raw(kind) + row * S::W + chunk * 16
+                              : shared + S::tile(number, kind) + chunk_at<S>(row, chunk);
+        if (chunk * 16 < row_bytes && is_loaded(span, position))
+            copy_if(to, from, position < span.old);
+    }
+    if (S::INT8 && thread < TILE_POSITIONS) {
+        const int row = thread, position = span.first + row;
+        const int in = __shfl_sync(ALL_LANES, page, at + row / PAGE_TOKENS);
+        const uint8_t *scales = p.pool + (uint64_t)in * a.page_bytes + 2 * PAGE_TOKENS * a.width;
+        if (is_loaded(span, position))
+            copy_word_if(shared + S::scales(number, kind) + row * 4,
+                         scales + (kind * PAGE_TOKENS + row % PAGE_TOKENS) * 4,
+                         position < span.old);
+    }
 }
 
-/* Rows [row, row + ROWS) of the sequence. */
+/* What this thread has loaded of int8 becomes bfloat16. */
 template <class S>
-static __device__ __forceinline__ void load_queries(uint8_t *shared, const attend_args &a,
-                                                    const place &p, int row)
+static __device__ __forceinline__ void unpack_tile(uint8_t *shared, const span &span, int width,
+                                                   int kind)
 {
-    constexpr int CHUNKS = S::W / 8;
-    const int group = a.H / a.K;
-    for (int i = threadIdx.x; i < S::ROWS * CHUNKS; i += S::THREADS) {
-        const int r = row + i / CHUNKS, chunk = i % CHUNKS;
-        uint8_t *to = shared + S::QUERY + chunk_at<S>(i / CHUNKS, chunk);
-        if (chunk * 8 >= a.width)
-            continue;
-        if (r < p.n * group) {
-            const size_t head = (size_t)(p.first + r / group) * a.H + p.head * group + r % group;
-            copy_async(to, (const uint16_t *)a.q + head * a.width + chunk * 8);
-        } else {
-            *(uint4 *)to = {0, 0, 0, 0};
-        }
+    const int thread = threadIdx.x, chunk = thread % S::CHUNKS;
+#pragma unroll(S::ROWS == 16 ? 8 : 1)
+    for (int i = 0; i < TILE_POSITIONS / S::STEP; i++) {
+        const int row = i * S::STEP + thread / S::CHUNKS;
+        const uint8_t *from = shared + S::raw(kind) + row * S::W + chunk * 16;
+        if (chunk * 16 < width && is_loaded(span, span.first + row))
+            unpack_int8<S>(shared + S::TILES, row, chunk, *(const uint4 *)from);
     }
 }
 
 /* Products of 16 rows with 16 * PAIRS positions from `from` on. Chunk 2 k + i of a row is chunk i
  * with the bits of 2 k changed, which leaves one address to keep. */
 template <class S, int PAIRS>
-static __device__ __forceinline__ void scores(float (&s)[2 * PAIRS][4], const uint8_t *shared,
-                                              int row, int from, int width)
+static __device__ __forceinline__ void scores(float (&s)[2 * PAIRS][4], uint32_t queries,
+                                              uint32_t keys, int row, int from)
 {
     const int lane = threadIdx.x % 32, matrix = lane / 8, in = lane % 8;
-    const uint32_t base = (uint32_t)__cvta_generic_to_shared(shared);
-    const uint32_t query = base + S::QUERY + chunk_at<S>(row + (matrix & 1) * 8 + in, matrix >> 1);
-    const uint32_t key = base + S::KEY + chunk_at<S>(from + (matrix >> 1) * 8 + in, matrix & 1);
+    const uint32_t query = queries + chunk_at<S>(row + (matrix & 1) * 8 + in, matrix >> 1);
+    const uint32_t key = keys + chunk_at<S>(from + (matrix >> 1) * 8 + in, matrix & 1);
 #pragma unroll
     for (int i = 0; i < 2 * PAIRS; i++)
 #pragma unroll
         for (int c = 0; c < 4; c++)
             s[i][c] = 0;
-#pragma unroll(S::SHARED ? 4 : 1)
-    for (int k = 0; k < width / 16; k++) {
+#pragma unroll(PAIRS == 1 || S::STAGES == 2 ? S::W / 16 : 1)
+    for (int k = 0; k < S::W / 16; k++) {
         uint32_t q[4], b[4];
         load_matrices(q, query ^ (k << 5));
 #pragma unroll
@@ -258,61 +277,107 @@ static __device__ __forceinline__ void scores(float (&s)[2 * PAIRS][4], const ui
     }
 }
 
-/* A warp's scores to where all warps of its rows find them. SHARERS is 4: 16 positions each. */
-template <class S>
-static __device__ __forceinline__ void give_scores(uint8_t *shared, const float (&s)[2][4],
-                                                   int slice)
+/* A warp's 16 rows: the first, positions of lane's two, the lowest and highest of all. */
+struct rows {
+    int first, position[2], lowest, highest;
+};
+
+static __device__ __forceinline__ rows rows_of(const attend_args &a, const place &p, int first)
+{
+    const int group = a.H / a.K, g = threadIdx.x % 32 / 4, before = p.length - p.n;
+    return {first,
+            {before + (first + g) / group, before + (first + g + 8) / group},
+            before + first / group,
+            before + (first + 15) / group};
+}
+
+/* The query head of row r of a sequence. */
+static __device__ __forceinline__ int head_of(const attend_args &a, const place &p, int r)
+{
+    const int group = a.H / a.K;
+    return p.head * group + r % group;
+}
+
+static __device__ __forceinline__ float reciprocal_fast(float x)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* cap tanh(s / cap) = cap - 2 cap / (1 + 2^(s 2 / cap)), s and the result in powers of two. */
+static __device__ __forceinline__ float capped(const attend_args &a, float s)
+{
+    const float e = exp2_fast(__fmul_rn(s, a.cap_rate));
+    const float weight = reciprocal_fast(__fadd_rn(e, 1.0f));
+    return __fmaf_rn(__fmul_rn(-2.0f, a.cap_log2), weight, a.cap_log2);
+}
+
+/* + slope (j - position), for positions j from `first` on. */
+static __device__ __forceinline__ void add_bias(float (&s)[8][4], const attend_args &a,
+                                                const place &p, const rows &rows, int first)
 {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    float *to = (float *)(shared + S::SCORE) + g * SCORE_PITCH + 16 * slice + 2 * t;
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
-        *(float2 *)(to + 8 * i) = {s[i][0], s[i][1]};
-        *(float2 *)(to + 8 * i + 8 * SCORE_PITCH) = {s[i][2], s[i][3]};
+    for (int r = 0; r < 2; r++) {
+        const float slope = __fmul_rn(a.slopes[head_of(a, p, rows.first + g + 8 * r)], LOG2_E);
+        const int distance = first + 2 * t - rows.position[r];
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+#pragma unroll
+            for (int c = 2 * r; c < 2 * r + 2; c++)
+                s[i][c] = __fmaf_rn(slope, (float)(distance + 8 * i + (c & 1)), s[i][c]);
     }
 }
 
-template <class S>
-static __device__ __forceinline__ void take_scores(float (&s)[8][4], const uint8_t *shared)
-{
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    const float *from = (const float *)(shared + S::SCORE) + g * SCORE_PITCH + 2 * t;
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        const float2 low = *(const float2 *)(from + 8 * i);
-        const float2 high = *(const float2 *)(from + 8 * i + 8 * SCORE_PITCH);
-        s[i][0] = low.x, s[i][1] = low.y, s[i][2] = high.x, s[i][3] = high.y;
-    }
-}
-
-/* Scores in powers of two; -inf beyond a row's position. */
-template <class S>
-static __device__ __forceinline__ void scale_scores(float (&s)[8][4], const uint8_t *shared,
-                                                    float factor, int tile,
-                                                    const int (&position)[2], int lowest)
+/* -inf for what a row does not see of positions from `first` on. */
+static __device__ __forceinline__ void hide(float (&s)[8][4], const attend_args &a,
+                                            const rows &rows, int first)
 {
     const int t = threadIdx.x % 4;
-    const bool boundary = (tile + 1) * TILE_POSITIONS - 1 > lowest;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const int last = rows.position[r] - first - 2 * t;
+        const int before = a.window ? last - a.window : -TILE_POSITIONS;
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+#pragma unroll
+            for (int c = 2 * r; c < 2 * r + 2; c++)
+                if (8 * i + (c & 1) > last || 8 * i + (c & 1) <= before)
+                    s[i][c] = -INFINITY;
+    }
+}
+
+/* Products become scores in powers of two. scales: of int8, the tile's keys. */
+template <class S>
+static __device__ __forceinline__ void finish_scores(float (&s)[8][4], const float *scales,
+                                                     const attend_args &a, const place &p,
+                                                     const rows &rows, int tile)
+{
+    const int t = threadIdx.x % 4, first = tile * TILE_POSITIONS;
 #pragma unroll
     for (int i = 0; i < 8; i++) {
-        float2 f = {factor, factor};
+        float2 f = {a.scale_log2, a.scale_log2};
         if constexpr (S::INT8) {
-            const float2 scale =
-                *(const float2 *)((const float *)(shared + S::SCALE) + 8 * i + 2 * t);
-            f = {__fmul_rn(factor, scale.x), __fmul_rn(factor, scale.y)};
+            const float2 scale = *(const float2 *)(scales + 8 * i + 2 * t);
+            f = {__fmul_rn(f.x, scale.x), __fmul_rn(f.y, scale.y)};
         }
 #pragma unroll
         for (int c = 0; c < 4; c++)
             s[i][c] = __fmul_rn(s[i][c], c & 1 ? f.y : f.x);
     }
-    if (!boundary)
-        return;
+    if (a.cap_rate > 0) {
 #pragma unroll
-    for (int i = 0; i < 8; i++)
+        for (int i = 0; i < 8; i++)
 #pragma unroll
-        for (int c = 0; c < 4; c++)
-            if (tile * TILE_POSITIONS + 8 * i + 2 * t + (c & 1) > position[c >> 1])
-                s[i][c] = -INFINITY;
+            for (int c = 0; c < 4; c++)
+                s[i][c] = capped(a, s[i][c]);
+    }
+    if (a.slopes)
+        add_bias(s, a, p, rows, first);
+    if (first + TILE_POSITIONS - 1 > rows.lowest ||
+        (a.window && first < rows.lowest + 16 - a.window))
+        hide(s, a, rows, first);
 }
 
 /* One step of the online softmax: s becomes weights, p is made ready for their products. The sum
@@ -347,35 +412,38 @@ template <int N> static __device__ __forceinline__ void soften(float (&s)[8][4],
     }
 }
 
+/* Weights as operands of products: 16 positions each. scales: of int8, the tile's values. */
+template <class S>
+static __device__ __forceinline__ void pack_weights(uint32_t (&w)[4][4], const float (&s)[8][4],
+                                                    const float *scales)
+{
+    const int t = threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        float2 f = {1, 1};
+        if constexpr (S::INT8)
+            f = *(const float2 *)(scales + 8 * i + 2 * t);
+        w[i / 2][i % 2 * 2] = pack_bf16x2(s[i][0] * f.x, s[i][1] * f.y);
+        w[i / 2][i % 2 * 2 + 1] = pack_bf16x2(s[i][2] * f.x, s[i][3] * f.y);
+    }
+}
+
 /* p += weights times values, columns from `column` on. */
 template <class S>
-static __device__ __forceinline__ void add_values(partial<S::N> &p, const float (&s)[8][4],
-                                                  const uint8_t *shared, int column, int width)
+static __device__ __forceinline__ void add_values(partial<S::N> &p, const uint32_t (&w)[4][4],
+                                                  uint32_t values, int column)
 {
-    const int lane = threadIdx.x % 32, matrix = lane / 8, in = lane % 8, t = lane % 4;
-    const uint32_t value = (uint32_t)__cvta_generic_to_shared(shared) + S::VALUE +
-                           chunk_at<S>((matrix & 1) * 8 + in, column / 8 + (matrix >> 1));
+    const int lane = threadIdx.x % 32, matrix = lane / 8, in = lane % 8;
+    const uint32_t value = values + chunk_at<S>((matrix & 1) * 8 + in, column / 8 + (matrix >> 1));
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
-        uint32_t w[4], b[4];
+    for (int k = 0; k < 4; k++)
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const float *x = s[2 * k + i];
-            float2 f = {1, 1};
-            if constexpr (S::INT8)
-                f = *(const float2 *)((const float *)(shared + S::SCALE) + TILE_POSITIONS +
-                                      8 * (2 * k + i) + 2 * t);
-            w[2 * i] = pack_bf16x2(x[0] * f.x, x[1] * f.y);
-            w[2 * i + 1] = pack_bf16x2(x[2] * f.x, x[3] * f.y);
+        for (int n = 0; n < S::N; n += 2) {
+            uint32_t b[4];
+            load_transposed(b, (value ^ (n << 4)) + k * 16 * S::PITCH);
+            mma_bf16(p.o[n], w[k], b[0], b[1]);
+            mma_bf16(p.o[n + 1], w[k], b[2], b[3]);
         }
-#pragma unroll
-        for (int n = 0; n < S::N; n += 2)
-            if (column + 8 * n < width) {
-                load_transposed(b, (value ^ (n << 4)) + k * 16 * S::PITCH);
-                mma_bf16(p.o[n], w, b[0], b[1]);
-                mma_bf16(p.o[n + 1], w, b[2], b[3]);
-            }
-    }
 }
 
 /* The lanes of a row have one sum. */
@@ -402,82 +470,4 @@ static __device__ __forceinline__ void merge_split(partial<N> &total, const part
                 for (int c = 2 * r; c < 2 * r + 2; c++)
                     total.o[n][c] = merge(weights, total.o[n][c], p.o[n][c]);
         }
-}
-
-/* A warp's 16 rows: the first, positions of lane's two, the lowest of all. */
-struct rows {
-    int first, position[2], lowest;
-};
-
-static __device__ __forceinline__ rows rows_of(const attend_args &a, const place &p, int first)
-{
-    const int group = a.H / a.K, g = threadIdx.x % 32 / 4, before = p.length - p.n;
-    return {first,
-            {before + (first + g) / group, before + (first + g + 8) / group},
-            before + first / group};
-}
-
-/* Scores of the tile in s; afterwards nobody needs its keys. */
-template <class S>
-static __device__ __forceinline__ void tile_scores(float (&s)[8][4], uint8_t *shared, int warp,
-                                                   int width)
-{
-    if constexpr (S::SHARED) {
-        float part[2][4];
-        scores<S, 1>(part, shared, 0, 16 * warp, width);
-        give_scores<S>(shared, part, warp);
-        __syncthreads();
-        take_scores<S>(s, shared);
-    } else {
-        scores<S, 4>(s, shared, warp / S::SHARERS * 16, 0, width);
-    }
-}
-
-/* Tiles [tile, end) for the block's rows; total has their sum, p is its place for a split. One
- * buffer of keys and one of values: keys load while values are used, and the other way round. */
-template <class S, bool MERGE>
-static __device__ __forceinline__ void walk(partial<S::N> &total, uint8_t *shared,
-                                            const attend_args &a, const place &p, int row, int tile,
-                                            int end)
-{
-    const int warp = threadIdx.x / 32, column = warp % S::SHARERS * S::COLUMNS;
-    const rows rows = rows_of(a, p, row + warp / S::SHARERS * 16);
-    partial<S::N> part;
-    load_pages<S>(shared, p, tile);
-    load_queries<S>(shared, a, p, row);
-    __syncthreads();
-    load_tile<S>(shared, a, p, tile, 0);
-    copy_commit();
-    clear(total);
-    clear(part);
-#pragma unroll 1
-    for (; tile < end; tile++) {
-        float s[8][4];
-        load_tile<S>(shared, a, p, tile, 1);
-        copy_commit();
-        load_pages<S>(shared, p, tile + 1);
-        copy_wait<1>();
-        __syncthreads();
-        tile_scores<S>(s, shared, warp, a.width);
-        scale_scores<S>(s, shared, a.scale_log2, tile, rows.position, rows.lowest);
-        __syncthreads();
-        if (tile + 1 < end)
-            load_tile<S>(shared, a, p, tile + 1, 0);
-        copy_commit();
-        soften(s, part);
-        copy_wait<1>();
-        __syncthreads();
-        add_values<S>(part, s, shared, column, a.width);
-        __syncthreads();
-        if constexpr (MERGE)
-            if ((tile + 1) % (SPLIT_POSITIONS / TILE_POSITIONS) == 0 || tile + 1 == end) {
-                end_split(part);
-                merge_split(total, part);
-                clear(part);
-            }
-    }
-    if constexpr (!MERGE) {
-        end_split(part);
-        total = part;
-    }
 }

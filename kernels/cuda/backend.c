@@ -39,9 +39,9 @@ static int32_t cuda_measure(const struct device_config *config, struct device_by
         rc = device_config_pool(config, kv_page_bytes(config), bytes, err);
     if (rc)
         return rc;
-    /* A step has two copies, one of them in the host's memory, and so has its launches. */
+    /* A step has three copies of its arrays, two of them in the host's memory. */
     bytes->workspace = linear_scratch_bytes(config) + attend_scratch_bytes(config) +
-                       2 * step_bytes(config) + graph_bytes(config);
+                       3 * step_bytes(config) + 2 * ahead_bytes(config) + graph_bytes(config);
     return measure_available(&bytes->available, err);
 }
 
@@ -67,6 +67,11 @@ static const char *cuda_describe(const struct device *device)
     return device->description;
 }
 
+static bool cuda_is_lost(const struct device *device)
+{
+    return device->lost != CUDA_SUCCESS;
+}
+
 static size_t cuda_matrix_bytes(const struct device_config *config, enum fmt fmt, int32_t N,
                                 int32_t K)
 {
@@ -74,13 +79,12 @@ static size_t cuda_matrix_bytes(const struct device_config *config, enum fmt fmt
     return cuda_packed_bytes(fmt, N, K);
 }
 
-/* The first failure goes into the description, for the log. */
-static void note_failure(struct device *device, CUresult result)
+void cuda_note_failure(struct device *device, CUresult result)
 {
     struct err err;
     char *description = device->description;
     size_t len = strlen(description);
-    if (device->has_failed)
+    if (device->has_failed || !result)
         return;
     device->has_failed = true;
     (void)driver_refuse(device->driver, result, "a step", &err);
@@ -96,19 +100,26 @@ static int finish(struct device *device, int rc)
     CUresult failed = device->failed ? device->failed : device->lost;
     device->failed = CUDA_SUCCESS;
     if (failed)
-        note_failure(device, failed);
+        cuda_note_failure(device, failed);
     return rc ? rc : waited || failed ? INFLIGHT_E_DEVICE : 0;
+}
+
+void cuda_begin_step(struct device *device, int32_t parity)
+{
+    /* What runs needs the weights no more to be copied. */
+    if (device->upload.workers && !cuda_wait(device))
+        cuda_close_upload(device);
+    device->step.of = NULL;
+    device->step.parity = parity;
+    device->step.view.R = 0;
 }
 
 static int cuda_run(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg)
 {
     struct lane lane = {device};
-    if (device->lost || !cuda_enter(device))
+    if (!cuda_enter_step(device))
         return INFLIGHT_E_DEVICE;
-    /* What runs needs the weights no more to be copied. */
-    if (device->upload.buffer[0] && !cuda_wait(device))
-        cuda_close_upload(device);
-    device->step.of = NULL;
+    cuda_begin_step(device, 0);
     int rc = finish(device, body(&lane, arg));
     cuda_leave(device);
     return rc;
@@ -169,6 +180,7 @@ const struct backend backend_cuda = {
     .open = cuda_open,
     .close = cuda_close_device,
     .describe = cuda_describe,
+    .is_lost = cuda_is_lost,
     .take = cuda_take,
     .give = cuda_give,
     .take_host = cuda_take_host,
@@ -178,6 +190,8 @@ const struct backend backend_cuda = {
     .packed_bytes = cuda_matrix_bytes,
     .pack = cuda_upload,
     .run = cuda_run,
+    .launch = ahead_launch,
+    .settle = ahead_settle,
     .lane_id = cuda_lane_id,
     .lane_count = cuda_lane_count,
     .barrier = cuda_barrier,

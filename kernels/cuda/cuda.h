@@ -9,8 +9,10 @@
  *   device.c        context, stream, modules, opening and closing
  *   memory.c        memory of the device and pinned memory of the host
  *   upload.c        matrices: packed piece by piece, copied meanwhile
+ *   workers.c       threads of the host that do it together
  *   step.c          a batch to the device: struct step_view
  *   graph.c         launches of decode steps as CUDA graphs
+ *   ahead.c         steps that are launched while one is under way
  *   backend.c       struct backend: configuration, dispatch
  *   layout.h,pack.c weights as they stand in device memory
  *   embed           embed.cu, embed.c
@@ -18,10 +20,12 @@
  *   skinny, tile    products for few and for many tokens; linear.c chooses
  *   rotate          rotary embedding, norms of heads, k and v to their pages
  *   decode, prefill attention over pages; attend.c chooses
- *   head            logits of the rows, notes of their blocks
+ *   head            logits of the rows, notes of their blocks (notes.cuh)
+ *   choose          tokens of the rows
  */
 #pragma once
 
+#include "ahead.h"
 #include "driver.h"
 #include "graph.h"
 #include "step.h"
@@ -35,11 +39,13 @@
 
 #define MODULES_MAX 32 /* .cu files */
 
-/* Packed rows on their way to the device: one buffer fills while the other is copied. */
+/* Packed rows on their way to the device, while weights are loaded (upload.c). */
 struct upload {
-    void *buffer[2]; /* pinned, (bytes); NULL until the first matrix */
-    CUevent copied[2];
-    size_t bytes;
+    struct workers *workers;  /* NULL until the first matrix */
+    struct upload_lane *lane; /* (n), of each worker */
+    void *memory;             /* pinned, two buffers for each */
+    size_t bytes;             /* of a buffer */
+    int n;
 };
 
 /* Kernels by their name in the .cu files. */
@@ -73,12 +79,16 @@ struct device {
     size_t linear_scratch_bytes;
     CUdeviceptr attend_scratch; /* attend_scratch_bytes(config), attend.c */
     size_t attend_scratch_bytes;
-    struct step step; /* the current batch on the device, step.h */
+    struct step step;   /* the current batch on the device, step.h */
+    CUdeviceptr chosen; /* (STEPS_AHEAD, max_rows) tokens, ahead.h */
+    struct ahead ahead;
     struct graphs graphs;
-    CUresult failed; /* first error of what was queued since the last run; the step fails */
-    CUresult lost;   /* the context's own error: every later step fails */
-    bool queued;     /* the stream has work that nobody has waited for */
-    bool has_failed; /* the description says with what */
+    CUresult failed;   /* first error of what was queued since the last run; the step fails */
+    CUresult lost;     /* the context's own error: every later step fails */
+    bool queued;       /* the stream has work that nobody has waited for */
+    bool can_overlap;  /* kernels wait for those before them within themselves, depend.cuh */
+    bool after_kernel; /* what this step queued last was a kernel, not a copy or a graph */
+    bool has_failed;   /* the description says with what */
 
     struct upload upload;
 };
@@ -119,8 +129,8 @@ uint64_t attend_scratch_bytes(const struct device_config *config); /* attend.c *
 uint64_t kv_page_bytes(const struct device_config *config);        /* attend.c */
 /* What a configuration must be for attention: widths, KV types. */
 int32_t attend_check(const struct device_config *config, struct err *err);
-/* Shared memory limits of the kernels of attend.c; once, at open. Those of linear.c take no more
- * than every card gives without being asked. */
+/* Shared memory limits of kernels, and what must be zero before the first; once, at open. */
+int32_t linear_open(struct device *device, struct err *err);
 int32_t attend_open(struct device *device, struct err *err);
 
 #define OP(name, doc) \

@@ -4,11 +4,9 @@
 
 #include "../../plugin/base/base.h"
 
-#define MERGE_WARPS 8 /* of a block */
-
 /* Sequences [first, first + n) of a batch, launched at once, and the most that one of them is. */
 struct run {
-    int32_t first, n, splits, rows;
+    int32_t first, n, splits, tokens;
 };
 
 static bool is_decode(const struct attend_args *args, const struct batch_seq *seq)
@@ -29,7 +27,7 @@ static struct run extended(struct run run, const struct device *device,
     run.n++;
     if (is_decode(args, seq)) {
         run.splits = MAX(run.splits, splits_of(device, seq));
-        run.rows = MAX(run.rows, seq->n * (args->H / args->K));
+        run.tokens = MAX(run.tokens, seq->n);
     }
     return run;
 }
@@ -38,37 +36,26 @@ static struct run extended(struct run run, const struct device *device,
 static bool fits(const struct run *run, const struct attend_args *args)
 {
     int64_t places = (int64_t)run->n * run->splits;
-    return run->splits <= 1 || places * run->rows * args->K <= args->rows_most;
+    return run->splits <= 1 || places * run->tokens * args->H <= args->rows_most;
 }
 
 static int launch(struct device *device, struct attend_args *args, const struct run *run)
 {
     if (run->splits == 0)
         return 0;
-    args->sequence = run->first;
+    args->first_sequence = run->first;
     args->n_sequences = run->n;
     args->items = run->splits;
-    args->rows = run->rows;
+    args->rows = run->tokens * (args->H / args->K);
     int32_t variant = attend_variant(&device->config);
-    uint32_t tiles = (uint32_t)(run->rows + DECODE_ROWS - 1) / DECODE_ROWS;
     struct grid grid = {
         .x = (uint32_t)run->n * (uint32_t)run->splits,
-        .y = (uint32_t)args->K * tiles,
+        .y = (uint32_t)(args->K * decode_tiles(args->rows)),
         .z = 1,
         .threads = 4 * WARP,
-        .shared = decode_shared(variant),
+        .shared = decode_shared(variant, run->tokens),
     };
-    int rc = cuda_launch(device, (enum kernel)(KERNEL_decode_bf16_64 + variant), grid, args);
-    if (rc || run->splits == 1)
-        return rc;
-    uint32_t warps = (uint32_t)run->rows * (((uint32_t)args->width + WARP - 1) / WARP);
-    grid = (struct grid){
-        .x = (uint32_t)run->n,
-        .y = (uint32_t)args->K,
-        .z = (warps + MERGE_WARPS - 1) / MERGE_WARPS,
-        .threads = MERGE_WARPS * WARP,
-    };
-    return cuda_launch(device, KERNEL_decode_merge, grid, args);
+    return cuda_launch(device, (enum kernel)(KERNEL_decode_bf16_64 + variant), grid, args);
 }
 
 int decode_launch(struct device *device, struct attend_args *args, const struct batch *batch)
@@ -86,7 +73,7 @@ int decode_launch(struct device *device, struct attend_args *args, const struct 
     return rc ? rc : launch(device, args, &run);
 }
 
-uint32_t decode_shared(int32_t variant)
+uint32_t decode_shared(int32_t variant, int32_t n)
 {
-    return ATTEND_SHARED(attend_variant_width(variant), DECODE_ROWS, variant >= 3, true);
+    return (uint32_t)DECODE_SHARED((int32_t)attend_variant_width(variant), variant >= 3, n);
 }

@@ -10,38 +10,34 @@ template <int L> struct tile {
     uint32_t record[2][layout_words(L) ? layout_words(L) : 1];
 };
 
-/* The numbers of tile i of a strip. */
+/* The numbers of a tile in any memory. */
 template <int L>
-static __device__ __forceinline__ void load_numbers(tile<L> &out, const uint8_t *strip, int i)
+static __device__ __forceinline__ void load_numbers(tile<L> &out, const uint8_t *numbers)
 {
-    const uint8_t *data = strip + (size_t)i * TILE_BYTES + (threadIdx.x & 31) * 16;
-    out.row[0] = load_stream(data);
-    out.row[1] = load_stream(data + 512);
+    const uint4 *row = (const uint4 *)numbers + (threadIdx.x & 31);
+    out.row[0] = row[0];
+    out.row[1] = row[32];
 }
 
-/* The records of tile i of a strip of n. */
+/* The records of its rows. */
 template <int L>
-static __device__ __forceinline__ void load_records(tile<L> &out, const uint8_t *strip, int n,
-                                                    int i)
+static __device__ __forceinline__ void load_records(tile<L> &out, const uint8_t *records)
 {
     constexpr int words = layout_words(L);
-    if constexpr (words > 0) {
-        const uint32_t *record = (const uint32_t *)(strip + (size_t)n * TILE_BYTES) +
-                                 (i * STRIP_ROWS + ((threadIdx.x & 31) >> 2)) * words;
+    const uint32_t *record = (const uint32_t *)records + ((threadIdx.x & 31) >> 2) * words;
 #pragma unroll
-        for (int r = 0; r < 2; r++, record += 8 * words) {
-            if constexpr (words == 4) {
-                uint4 v = __ldg((const uint4 *)record);
-                out.record[r][0] = v.x, out.record[r][1] = v.y;
-                out.record[r][2] = v.z, out.record[r][3] = v.w;
-            } else if constexpr (words == 2) {
-                uint2 v = __ldg((const uint2 *)record);
-                out.record[r][0] = v.x, out.record[r][1] = v.y;
-            } else {
+    for (int r = 0; r < 2; r++, record += 8 * words) {
+        if constexpr (words == 4) {
+            const uint4 v = *(const uint4 *)record;
+            out.record[r][0] = v.x, out.record[r][1] = v.y;
+            out.record[r][2] = v.z, out.record[r][3] = v.w;
+        } else if constexpr (words == 2) {
+            const uint2 v = *(const uint2 *)record;
+            out.record[r][0] = v.x, out.record[r][1] = v.y;
+        } else {
 #pragma unroll
-                for (int w = 0; w < words; w++)
-                    out.record[r][w] = __ldg(record + w);
-            }
+            for (int w = 0; w < words; w++)
+                out.record[r][w] = record[w];
         }
     }
 }

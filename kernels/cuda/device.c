@@ -10,6 +10,17 @@ bool cuda_enter(const struct device *device)
     return device->driver->cuCtxPushCurrent(device->context) == CUDA_SUCCESS;
 }
 
+bool cuda_enter_step(struct device *device)
+{
+    if (device->lost)
+        return false;
+    CUresult result = device->driver->cuCtxPushCurrent(device->context);
+    device->lost = result;
+    if (result)
+        cuda_note_failure(device, result);
+    return result == CUDA_SUCCESS;
+}
+
 void cuda_leave(const struct device *device)
 {
     CUcontext context;
@@ -155,6 +166,22 @@ static int32_t find_kernel(struct device *device, enum kernel kernel, const char
     return result ? driver_refuse(device->driver, result, what, err) : INFLIGHT_OK;
 }
 
+/* Kernels wait for one another within themselves if they are compiled for sm_90 or later, which
+ * depends on the images that are in this build and not on the card alone. */
+static int32_t find_overlap(struct device *device, struct err *err)
+{
+    device->can_overlap = true;
+    for (int i = 0; i < KERNEL_COUNT && device->can_overlap; i++) {
+        int version = 0;
+        CUresult result = device->driver->cuFuncGetAttribute(
+            &version, CU_FUNC_ATTRIBUTE_PTX_VERSION, device->kernel[i]);
+        if (result)
+            return driver_refuse(device->driver, result, "asking what kernels are for", err);
+        device->can_overlap = version >= CAPABILITY_OVERLAP;
+    }
+    return INFLIGHT_OK;
+}
+
 static int32_t find_kernels(struct device *device, struct err *err)
 {
     static const char *const names[] = {
@@ -165,10 +192,11 @@ static int32_t find_kernels(struct device *device, struct err *err)
     for (int i = 0; i < KERNEL_COUNT; i++)
         if (find_kernel(device, (enum kernel)i, names[i], err))
             return err->code;
-    return INFLIGHT_OK;
+    return find_overlap(device, err);
 }
 
-/* None of it is cleared: no operation reads what none has written. */
+/* None of it is cleared: no operation reads what none has written, but for the counters that
+ * linear_open clears. */
 static int32_t alloc_memory(struct device *device, struct err *err)
 {
     const struct device_config *config = &device->config;
@@ -184,13 +212,17 @@ static int32_t alloc_memory(struct device *device, struct err *err)
         cuda_alloc(device, step->bytes, "a step", &data, err))
         return err->code;
     step->data = data;
-    return cuda_alloc_pinned(device, step->bytes, "a step", &step->host, err);
+    for (int i = 0; i < 2; i++)
+        if (cuda_alloc_pinned(device, step->bytes, "a step", &step->host[i], err))
+            return err->code;
+    return INFLIGHT_OK;
 }
 
 static int32_t fill_device(struct device *device, struct err *err)
 {
     if (open_stream(device, err) || load_modules(device, err) || find_kernels(device, err) ||
-        alloc_memory(device, err) || graph_open(device, err))
+        alloc_memory(device, err) || ahead_open(device, err) || graph_open(device, err) ||
+        linear_open(device, err))
         return err->code;
     return attend_open(device, err);
 }
@@ -246,7 +278,9 @@ static void close_contents(struct device *device)
         (void)driver->cuStreamSynchronize(device->stream);
     graph_close(device);
     cuda_close_upload(device);
-    cuda_free_pinned(device, &device->step.host);
+    ahead_close(device);
+    for (int i = 0; i < 2; i++)
+        cuda_free_pinned(device, &device->step.host[i]);
     cuda_free(device, &step);
     cuda_free(device, &device->attend_scratch);
     cuda_free(device, &device->linear_scratch);
@@ -268,6 +302,7 @@ void cuda_close_device(struct device *device)
         cuda_leave(device);
     }
     graph_free(device);
+    cuda_free_upload(device);
     release(device);
     driver_close(&opened->driver);
     mem_give(mem, opened, sizeof *opened);
@@ -275,13 +310,27 @@ void cuda_close_device(struct device *device)
 
 /* ---- Launching */
 
+/* A kernel that follows another may begin before that one has ended (depend.cuh). The first of a
+ * step follows copies, which it must not overtake: it is launched without. */
+
 CUresult cuda_queue(struct device *device, enum kernel kernel, const struct grid *grid, void *args)
 {
     void *params[] = {args};
+    CUlaunchAttribute begins_early = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                                      .value.programmaticStreamSerializationAllowed = 1};
+    CUlaunchConfig config = {.gridDimX = grid->x,
+                             .gridDimY = grid->y,
+                             .gridDimZ = grid->z,
+                             .blockDimX = grid->threads,
+                             .blockDimY = 1,
+                             .blockDimZ = 1,
+                             .sharedMemBytes = grid->shared,
+                             .hStream = device->stream,
+                             .attrs = &begins_early,
+                             .numAttrs = device->can_overlap && device->after_kernel};
     device->queued = true;
-    return device->driver->cuLaunchKernel(device->kernel[kernel], grid->x, grid->y, grid->z,
-                                          grid->threads, 1, 1, grid->shared, device->stream, params,
-                                          NULL);
+    device->after_kernel = true;
+    return device->driver->cuLaunchKernelEx(&config, device->kernel[kernel], params, NULL);
 }
 
 int cuda_launch(struct device *device, enum kernel kernel, struct grid grid, void *args)

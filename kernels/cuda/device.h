@@ -9,6 +9,9 @@
 bool cuda_enter(const struct device *device);
 void cuda_leave(const struct device *device);
 
+/* cuda_enter for a step, by the engine's thread alone: a context that cannot be entered is lost. */
+bool cuda_enter_step(struct device *device);
+
 /* Device 0 of a driver: number, capability, sizes and the description. */
 int32_t cuda_find_device(const struct driver *driver, struct device *device, struct err *err);
 
@@ -23,9 +26,17 @@ void cuda_close_device(struct device *device); /* NULL is allowed */
 
 /* The oldest cards whose instructions the kernels are written for. */
 #define CAPABILITY_LEAST 80
+/* From here on kernels overlap with those before them, depend.cuh. */
+#define CAPABILITY_OVERLAP 90
 
 /* Queues a kernel at once. args is copied. */
 CUresult cuda_queue(struct device *device, enum kernel kernel, const struct grid *grid, void *args);
+
+/* What comes before a step's operations: it fills this half of the arrays that there are two of. */
+void cuda_begin_step(struct device *device, int32_t parity);
+
+/* The first failure goes into the description, for the log. */
+void cuda_note_failure(struct device *device, CUresult result);
 
 /* Waits for the stream. An error here is of the context: nothing will work in it again. */
 int cuda_wait(struct device *device);
@@ -48,8 +59,10 @@ int32_t cuda_read(struct device *device, void *to, const void *from, size_t byte
 int32_t cuda_upload(struct device *device, const struct weight_source *source, struct weight *out,
                     struct err *err);
 
-/* Gives back what uploads took; between enter and leave. */
+/* Gives back what uploads took; between enter and leave. The second the host's part alone, even
+ * if there is no entering. */
 void cuda_close_upload(struct device *device);
+void cuda_free_upload(struct device *device);
 
 /* The kernels, one image of all architectures for each .cu file, that make embeds;
  * NULL-terminated. */

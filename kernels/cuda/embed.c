@@ -1,6 +1,7 @@
 #include "embed.h"
 
 #include "cuda.h"
+#include "layout.h"
 
 int cuda_embed(struct lane *lane, const struct op_embed *op, const struct batch *batch)
 {
@@ -10,6 +11,8 @@ int cuda_embed(struct lane *lane, const struct op_embed *op, const struct batch 
         return rc;
     struct embed_args args = {.table = op->table->data,
                               .token = device->step.view.token,
+                              .chosen = (const int32_t *)(uintptr_t)device->chosen,
+                              .parity = device->step.view.parity,
                               .position = device->step.view.position,
                               .freq = op->freq,
                               .x = op->x,
@@ -17,7 +20,11 @@ int cuda_embed(struct lane *lane, const struct op_embed *op, const struct batch 
                               .rotary_scale = op->rotary_scale,
                               .layout = op->table->layout,
                               .D = op->D,
-                              .dim = op->dim};
-    struct grid grid = {.x = (uint32_t)batch->T, .y = 1, .z = 1, .threads = 256};
+                              .dim = op->dim,
+                              .max_rows = device->config.max_rows};
+    CLEAR_PADDING(&args, embed_args, max_rows, sizeof args);
+    const uint32_t parts = ((uint32_t)op->D + CHUNK - 1) / CHUNK * 4;
+    const uint32_t blocks = (parts + EMBED_THREADS - 1) / EMBED_THREADS;
+    struct grid grid = {.x = (uint32_t)batch->T, .y = blocks + 1, .z = 1, .threads = EMBED_THREADS};
     return cuda_launch(device, KERNEL_embed, grid, &args);
 }

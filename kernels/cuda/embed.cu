@@ -1,48 +1,85 @@
 /* Rows of the table and the rotary table, embed.h. */
 #include "embed.h"
 
+#include "depend.cuh"
 #include "layout.h"
 #include "mma.cuh"
 
-#define THREADS 256
-
-/* Value k of a row of a matrix of width K, which stands at `row` = strip and number in it. */
-template <int L>
-static __device__ __forceinline__ float value_at(const uint8_t *strip, int row, int K, int k)
+/* A lane's part of a chunk (layout.h): 4 bytes of int4, 8 of int8, 16 of bfloat16. */
+template <int L> static __device__ __forceinline__ uint4 load_part(const uint8_t *part)
 {
-    constexpr int width = layout_tile_width(L), words = layout_words(L);
-    const int i = k / width, c = k % width / CHUNK;
-    const int s = k >> 4 & 1, t = k >> 2 & 3, h = k >> 1 & 1, e = k & 1;
-    const uint8_t *lane =
-        strip + (size_t)i * TILE_BYTES + (row >> 3) * 512 + ((row & 7) * 4 + t) * 16;
-    const uint16_t *record = (const uint16_t *)(strip + (size_t)layout_tiles(L, K) * TILE_BYTES +
-                                                (size_t)(i * STRIP_ROWS + row) * words * 4);
-    const uint8_t *bytes = (const uint8_t *)record;
     if constexpr (L == LAYOUT_BF16)
-        return __uint_as_float((uint32_t)((const uint16_t *)lane)[(2 * s + h) * 2 + e] << 16);
-    int q;
-    if constexpr (width == 64)
-        q = ((const int8_t *)lane)[c * 8 + s * 4 + h + 2 * e];
-    else
-        q = lane[c * 4 + s + 2 * e] >> (h * 4) & 15;
-    if constexpr (L == LAYOUT_INT4_D)
-        return half_of(record[c], 0) * (float)(q - 8);
-    if constexpr (L == LAYOUT_INT8_D)
-        return half_of(record[c], 0) * (float)q;
-    if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM)
-        return half_of(record[2 * c], 0) * (float)q + half_of(record[2 * c + 1], 0);
-    if constexpr (L == LAYOUT_INT4_K || L == LAYOUT_INT8_K)
-        return half_of(record[0], 0) * (float)bytes[4 + 2 * c] * (float)q -
-               half_of(record[1], 0) * (float)bytes[5 + 2 * c];
-    return half_of(record[0], 0) * (float)(int8_t)bytes[4 + 2 * c + s] * (float)q;
+        return *(const uint4 *)part;
+    if constexpr (layout_tile_width(L) == 64) {
+        const uint2 words = *(const uint2 *)part;
+        return make_uint4(words.x, words.y, 0, 0);
+    }
+    return make_uint4(*(const uint32_t *)part, 0, 0, 0);
 }
 
-template <int L>
-static __device__ __forceinline__ void read_row(const embed_args &a, int token, float *x)
+/* Number i of step s: value 16 s + 4 t + i of the chunk. */
+template <int L> static __device__ __forceinline__ float number(const uint4 &part, int s, int i)
 {
+    const int h = i >> 1, e = i & 1;
+    if constexpr (L == LAYOUT_BF16) {
+        const uint32_t pair = s ? (h ? part.w : part.z) : (h ? part.y : part.x);
+        return __uint_as_float(e ? pair & 0xffff0000 : pair << 16);
+    }
+    if constexpr (layout_tile_width(L) == 64)
+        return (float)(int8_t)((s ? part.y : part.x) >> (8 * (h + 2 * e)));
+    return (float)((int)(part.x >> (4 * (2 * s + h + 4 * e)) & 15) - (L == LAYOUT_INT4_D ? 8 : 0));
+}
+
+/* Of step s of chunk c of a tile: value = scale * number + min. */
+template <int L>
+static __device__ __forceinline__ float2 scale_and_min(const uint32_t *record, int c, int s)
+{
+    if constexpr (L == LAYOUT_BF16) {
+        return make_float2(1, 0);
+    } else if constexpr (L == LAYOUT_INT4_D || L == LAYOUT_INT8_D) {
+        return make_float2(half_of(record[c / 2], c % 2), 0);
+    } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {
+        return make_float2(half_of(record[c], 0), half_of(record[c], 1));
+    } else {
+        const uint32_t d = record[0], bytes = record[1 + c / 2] >> (c % 2 * 16);
+        if constexpr (L == LAYOUT_INT8_K16)
+            return make_float2(half_of(d, 0) * (float)(int8_t)(bytes >> (8 * s)), 0);
+        return make_float2(half_of(d, 0) * (float)(bytes & 255),
+                           -half_of(d, 1) * (float)(bytes >> 8 & 255));
+    }
+}
+
+/* A row without a finite logit has chosen -1: what becomes of it does not matter. */
+static __device__ __forceinline__ int token_of(const embed_args &a, int t)
+{
+    const int token = a.token[t];
+    return token >= 0 ? token : max(a.chosen[(1 - *a.parity) * a.max_rows - 1 - token], 0);
+}
+
+/* Eight values of row `token`: those of lane `part` % 4 in chunk `part` / 4. */
+template <int L>
+static __device__ __forceinline__ void read_part(const embed_args &a, int token, int part, float *x)
+{
+    constexpr int chunks = layout_tile_width(L) / CHUNK;
+    const int row = token % STRIP_ROWS, t = part % 4, chunk = part / 4;
+    const int i = chunk / chunks, c = chunk % chunks;
     const uint8_t *strip = a.table + (size_t)(token / STRIP_ROWS) * layout_strip_bytes(L, a.D);
-    for (int k = threadIdx.x; k < a.D; k += THREADS)
-        x[k] = value_at<L>(strip, token % STRIP_ROWS, a.D, k);
+    const uint8_t *records = strip + (size_t)layout_tiles(L, a.D) * TILE_BYTES;
+    const uint32_t *record =
+        (const uint32_t *)records + (size_t)(i * STRIP_ROWS + row) * layout_words(L);
+    const uint4 q =
+        load_part<L>(strip + (size_t)i * TILE_BYTES + row * 64 + t * 16 + c * (16 / chunks));
+    const float2 scale[2] = {scale_and_min<L>(record, c, 0), scale_and_min<L>(record, c, 1)};
+#pragma unroll
+    for (int s = 0; s < 2; s++) {
+        const int k = chunk * CHUNK + s * 16 + t * 4;
+        float v[4];
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            v[j] = fmaf(scale[s].x, number<L>(q, s, j), scale[s].y);
+        if (k < a.D)
+            *(float4 *)(x + k) = make_float4(v[0], v[1], v[2], v[3]);
+    }
 }
 
 /* Cosine and sine. The angle less a multiple n of pi / 2, which in double is wrong by 6e-17 n,
@@ -70,18 +107,32 @@ static __device__ __forceinline__ void turn(double angle, double *cosine, double
     *sine = (quarter >= 2 ? -1.0 : 1.0) * (quarter & 1 ? c : s);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) embed(const __grid_constant__ embed_args a)
+static __device__ __forceinline__ void fill_rotary(const embed_args &a, int t)
 {
-    const int t = blockIdx.x, half = a.dim / 2, token = a.token[t];
-    float *x = a.x + (size_t)t * a.D, *rotary = a.rotary + (size_t)t * a.dim;
-#define READ_ROW(L) read_row<L>(a, token, x)
-    FOR_LAYOUT(a.layout, READ_ROW)
-#undef READ_ROW
+    const int half = a.dim / 2;
+    float *rotary = a.rotary + (size_t)t * a.dim;
     const double position = a.position[t];
-    for (int i = threadIdx.x; i < half; i += THREADS) {
+    for (int i = threadIdx.x; i < half; i += EMBED_THREADS) {
         double cosine, sine;
         turn(position * (double)a.freq[i], &cosine, &sine);
         rotary[i] = (float)(cosine * (double)a.rotary_scale);
         rotary[half + i] = (float)(sine * (double)a.rotary_scale);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(EMBED_THREADS)
+    embed(const __grid_constant__ embed_args a)
+{
+    const int t = blockIdx.x, part = blockIdx.y * EMBED_THREADS + threadIdx.x;
+    let_next_kernel_begin();
+    wait_for_kernels_before();
+    if (blockIdx.y == gridDim.y - 1) {
+        fill_rotary(a, t);
+    } else if (part / 4 * CHUNK < a.D) {
+        const int token = token_of(a, t);
+        float *x = a.x + (size_t)t * a.D;
+#define READ_PART(L) read_part<L>(a, token, part, x)
+        FOR_LAYOUT(a.layout, READ_PART)
+#undef READ_PART
     }
 }

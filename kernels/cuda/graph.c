@@ -87,6 +87,7 @@ void graph_begin(struct device *device, const struct batch *batch)
     struct graphs *graphs = &device->graphs;
     graphs->n = 0;
     graphs->key = 0;
+    device->after_kernel = false; /* the step's arrays are copied next */
     graphs->is_recording = batch->T == batch->S && !graphs->is_off;
 }
 
@@ -143,6 +144,7 @@ static CUresult capture(struct device *device, CUgraph *graph)
         driver->cuStreamBeginCapture(device->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
     if (result)
         return result;
+    device->after_kernel = false; /* nothing is before a graph's first node */
     result = queue_all(device);
     /* In any case: the stream must not be left capturing. */
     CUresult ended = driver->cuStreamEndCapture(device->stream, graph);
@@ -214,6 +216,8 @@ int graph_end(struct device *device, bool has_failed)
     device->queued = true;
     CUresult result =
         exec ? device->driver->cuGraphLaunch(exec, device->stream) : queue_all(device);
+    if (exec)
+        device->after_kernel = false;
     if (result && !device->failed)
         device->failed = result;
     return result ? INFLIGHT_E_DEVICE : 0;

@@ -7,6 +7,10 @@
  * again. So a graph can never be stale, whatever plan, memory or body of run() is behind it, and
  * no call of an operation is made while the stream captures.
  *
+ * Launches that follow one another are captured as they are queued: with programmatic edges on
+ * cards that have them, so that a node may begin before the one before it has ended (depend.cuh).
+ * A graph begins when all before it in the stream has ended, and ends with its last node.
+ *
  * What differs from step to step must not be in the arguments, but in the step's arrays, which
  * are copied beside the graph: tokens, positions, pages, lengths. Sizes that grow with contexts
  * are rounded up to powers of two while a step is recorded (graph_round). */

@@ -1,5 +1,6 @@
 #include "head.h"
 
+#include "choose.h"
 #include "cuda.h"
 #include "product.h"
 
@@ -23,8 +24,12 @@ int cuda_head(struct lane *lane, const struct op_head *op, const struct batch *b
     int rc = step_upload(device, batch);
     if (rc)
         return rc;
-    const struct product_input input = {
-        .x = op->x, .row = device->step.view.row, .norm = op->norm, .eps = op->eps};
+    const struct product_input input = {.x = op->x,
+                                        .row = device->step.view.row,
+                                        .norm = op->norm,
+                                        .norm_bias = op->norm_bias,
+                                        .eps = op->eps,
+                                        .norm_kind = op->norm_kind};
     struct product_args args = {
         .y = op->logits,
         .T = batch->R,
@@ -35,5 +40,7 @@ int cuda_head(struct lane *lane, const struct op_head *op, const struct batch *b
         .part = {{.weight = op->weight->data, .layout = op->weight->layout, .N = op->weight->N}},
     };
     rc = product_launch(device, &input, &args);
-    return rc ? rc : launch_notes(device, op, batch->R);
+    if (!rc)
+        rc = launch_notes(device, op, batch->R);
+    return rc || !batch->choice ? rc : choose_launch(device, op, batch);
 }

@@ -9,60 +9,81 @@
 
 #include "../../plugin/base/base.h"
 
-static size_t rows_bytes(int32_t rows, int32_t padded)
+static uint64_t rows_bytes(int32_t rows, int32_t padded)
 {
-    return (size_t)rows * (size_t)padded * sizeof(uint16_t);
+    return (uint64_t)rows * (uint64_t)padded * sizeof(uint16_t);
 }
 
-static size_t sums_bytes(int32_t rows, int32_t padded)
+static uint64_t sums_bytes(int32_t rows, int32_t padded)
 {
-    return (size_t)rows * (size_t)(padded / CHUNK) * sizeof(float);
+    return (uint64_t)rows * (uint64_t)(padded / CHUNK) * sizeof(float);
 }
 
+/* Activations, then what tile.h leaves in between. */
 uint64_t linear_scratch_bytes(const struct device_config *config)
 {
     const int32_t rows = tile_rows(MAX(config->max_tokens, config->max_rows));
     const int32_t padded = ROUND_UP(config->max_width, WIDTH_STEP);
-    return rows_bytes(rows, padded) + sums_bytes(rows, padded);
+    const uint64_t bytes = rows_bytes(rows, padded) + sums_bytes(rows, padded);
+    return ROUND_UP(bytes, 256) + TILE_SCRATCH_BYTES;
 }
 
-/* Up to 32 tokens the weights are what is waited for, which skinny spreads over all of the card;
- * beyond it tile reads activations less often, if its larger blocks keep the card busy. */
-static bool wants_tile(const struct device *device, const struct product_args *args)
+int32_t linear_open(struct device *device, struct err *err)
 {
-    return args->T > SKINNY_MOST || (args->T > 32 && tile_blocks(args) >= device->n_sm);
+    int32_t rc = skinny_open(device, err);
+    return rc ? rc : tile_open(device, err);
 }
 
-int product_launch(struct device *device, const struct product_input *input,
-                   struct product_args *args)
+/* The input in the device's scratch. Sums are wanted for minima. */
+static int launch_prepare(struct device *device, const struct product_input *input,
+                          struct product_args *args)
 {
-    const bool tile = wants_tile(device, args);
-    args->padded = ROUND_UP(args->K, WIDTH_STEP);
-    args->rows = tile ? tile_rows(args->T) : skinny_rows(args->T);
     const CUdeviceptr sums = device->linear_scratch + rows_bytes(args->rows, args->padded);
     struct prepare_args prepare = {.x = input->x,
                                    .row = input->row,
                                    .norm = input->norm,
+                                   .norm_bias = input->norm_bias,
                                    .out = (void *)(uintptr_t)device->linear_scratch,
-                                   .sums = (float *)(uintptr_t)sums,
                                    .eps = input->eps,
+                                   .norm_kind = input->norm_kind,
                                    .T = args->T,
                                    .rows = args->rows,
                                    .K = args->K,
                                    .padded = args->padded};
+    for (int32_t i = 0; i < args->n_part; i++)
+        if (layout_has_min(args->part[i].layout))
+            prepare.sums = (float *)(uintptr_t)sums;
     CLEAR_PADDING(&prepare, prepare_args, padded, sizeof prepare);
-    CLEAR_PADDING(args, product_args, n_part, offsetof(struct product_args, part));
     args->x = prepare.out;
     args->sums = prepare.sums;
-    int rc = prepare_launch(device, &prepare);
+    return prepare_launch(device, &prepare);
+}
+
+/* Up to 16 tokens the weights are what is waited for, which skinny spreads over all of the card,
+ * and reads activations again for every strip. Beyond it that costs more than the weights: tile
+ * reads them once for 128 or 256 rows. */
+int product_launch(struct device *device, const struct product_input *input,
+                   struct product_args *args)
+{
+    const bool tile = args->T > SKINNY_MOST;
+    args->padded = ROUND_UP(args->K, WIDTH_STEP);
+    args->rows = tile ? tile_rows(args->T) : skinny_rows(args->T);
+    if (skinny_takes_input(device, input, args))
+        return skinny_launch(device, input, args);
+    int rc = launch_prepare(device, input, args);
     if (rc)
         return rc;
-    return tile ? tile_launch(device, args) : skinny_launch(device, args);
+    CLEAR_PADDING(args, product_args, n_part, offsetof(struct product_args, part));
+    return tile ? tile_launch(device, args) : skinny_launch(device, NULL, args);
 }
 
 int cuda_linear(struct lane *lane, const struct op_linear *op, const struct batch *batch)
 {
-    const struct product_input input = {.x = op->x, .norm = op->norm, .eps = op->eps};
+    const struct product_input input = {.x = op->x,
+                                        .norm = op->norm,
+                                        .norm_bias = op->norm_bias,
+                                        .eps = op->eps,
+                                        .norm_kind = op->norm_kind};
     struct product_args args = {.y = op->y,
                                 .T = batch->T,
                                 .K = op->D,

@@ -16,11 +16,16 @@ static __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t *a
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* 16 bytes from global to shared memory, past the registers and L1 (9.7.9.25.3.1). */
+/* 16 bytes from global to shared memory, past the registers and L1 (9.7.9.25.3.1); to: in the
+ * window of shared memory. */
+static __device__ __forceinline__ void copy_async_to(uint32_t to, const void *global)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+}
+
 static __device__ __forceinline__ void copy_async(void *shared, const void *global)
 {
-    uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+    copy_async_to((uint32_t)__cvta_generic_to_shared(shared), global);
 }
 
 static __device__ __forceinline__ void copy_commit(void)
@@ -32,16 +37,6 @@ static __device__ __forceinline__ void copy_commit(void)
 template <int n> static __device__ __forceinline__ void copy_wait(void)
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
-}
-
-/* Weights pass once: they need no place in L1. */
-static __device__ __forceinline__ uint4 load_stream(const void *p)
-{
-    uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(p));
-    return v;
 }
 
 /* (a & mask) | bits. */
@@ -75,4 +70,17 @@ static __device__ __forceinline__ float half_of(uint32_t word, int upper)
     uint16_t bits = (uint16_t)(upper ? word >> 16 : word);
     asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
     return f;
+}
+
+/* One of a warp's lanes counts the warp in, between two __syncwarp: the count before, which is 0
+ * again after `last`. What the warp has written is seen by those that count later, and it sees
+ * what those before have written (atom, and chapter 8, the memory consistency model). */
+static __device__ __forceinline__ uint32_t count_in(uint32_t *count, uint32_t last)
+{
+    uint32_t before;
+    asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "l"(count), "r"(last)
+                 : "memory");
+    return before;
 }

@@ -1,7 +1,13 @@
-/* Weights from the formats of files to the layouts of device memory (layout.h). Host code. */
+/* Weights from the formats of files to the layouts of device memory (layout.h). Host code.
+ *
+ * A chunk of 32 values is two vectors of 16 bytes, one byte a value, as it is in a tile: values
+ * 0 .. 15 and 16 .. 31. Where a file has nibbles or more bits beside them, they come out of it 16
+ * at a time, so that packing runs at the speed of memory. Byte order is little endian, as on
+ * every host of a card that runs these kernels. */
 #include "cuda.h"
 #include "layout.h"
 
+#include "../../plugin/base/base.h"
 #include "../../quant/bf16.h"
 #include "../../quant/f32.h"
 #include "../../quant/q4_0.h"
@@ -14,23 +20,252 @@
 
 #include <string.h>
 
-/* 32 values of a row: their integers, or their bfloat16 bits, and what a record says of them. */
-struct chunk {
-    uint16_t number[CHUNK];
-    uint16_t d, m;         /* halves of the format */
-    uint8_t scale[2], min; /* scale[1]: of the upper 16 values */
-};
+typedef uint32_t words __attribute__((vector_size(16)));
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
 
-typedef void read_chunk(const void *row, int32_t chunk, struct chunk *out);
+/* ---- Into a tile: lanes is where the 64 bytes of a row's four lanes begin, c the chunk */
+
+static inline words load(const void *at)
+{
+    words v;
+    memcpy(&v, at, sizeof v);
+    return v;
+}
+
+/* Word t of v to lane t, `at` bytes behind its first. */
+static inline void spread(words v, int at, uint8_t *lanes)
+{
+    uint32_t word[4];
+    memcpy(word, &v, sizeof word);
+    for (int t = 0; t < 4; t++)
+        memcpy(lanes + t * 16 + at, &word[t], sizeof *word);
+}
+
+static inline void put_bf16(const uint16_t number[CHUNK], uint8_t *lanes)
+{
+    for (int t = 0; t < 4; t++) {
+        memcpy(lanes + t * 16, number + t * 4, 8);
+        memcpy(lanes + t * 16 + 8, number + 16 + t * 4, 8);
+    }
+}
+
+/* Bytes 1 and 2 of each word change places. */
+static inline words halves_apart(words v)
+{
+    return (v & 0xff0000ff) | (v >> 8 & 0xff00) | (v & 0xff00) << 8;
+}
+
+static inline void put_int8(words lower, words upper, int c, uint8_t *lanes)
+{
+    spread(halves_apart(lower), c * 8, lanes);
+    spread(halves_apart(upper), c * 8 + 4, lanes);
+}
+
+/* Values in the lower halves of bytes. Of each word values 0 and 2, and 1 and 3, share a byte. */
+static inline void put_int4(words lower, words upper, int c, uint8_t *lanes)
+{
+    lower |= lower >> 12;
+    upper |= upper >> 12;
+    words even = (lower & 0xff) | (upper & 0xff) << 8;
+    words odd = (lower & 0xff00) << 8 | (upper & 0xff00) << 16;
+    spread(even | odd, c * 4, lanes);
+}
+
+/* ---- Records: of chunk c of a tile */
+
+static inline void put_d(const void *d, int c, uint8_t *record)
+{
+    memcpy(record + c * 2, d, 2);
+}
+
+static inline void put_dm(const void *d_m, int c, uint8_t *record)
+{
+    memcpy(record + c * 4, d_m, 4);
+}
+
+/* Of group g of a block, which begins with d and dmin. */
+static inline void put_k(const struct q4_k *b, int g, int c, uint8_t *record)
+{
+    memcpy(record, b, 4);
+    record[4 + c * 2] = (uint8_t)q4_k_packed_scale(b->packed, g);
+    record[5 + c * 2] = (uint8_t)q4_k_packed_min(b->packed, g);
+}
+
+static inline void put_k16(const struct q6_k *b, int g, int c, uint8_t *record)
+{
+    const uint32_t d = b->d;
+    memcpy(record, &d, sizeof d);
+    memcpy(record + 4 + c * 2, b->scale + 2 * g, 2);
+}
+
+/* ---- Chunk i of a row, chunk c of its tile */
+
+#define NIBBLES 0x0f0f0f0f
+
+/* Bits n and n + 1 ... of each byte alone: the shift brings bits of its neighbour, the mask
+ * takes them away. */
+static inline words bits_of(words v, int first, uint32_t mask)
+{
+    return v >> (uint32_t)first & mask;
+}
+
+/* Bits [0, 16) as bytes of 0 or 16: the fifth bits of values. */
+static inline words fifths(uint32_t bits)
+{
+    static const bytes16 place = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const uint64_t eight[2] = {(bits & 0xff) * 0x0101010101010101u,
+                               (bits >> 8 & 0xff) * 0x0101010101010101u};
+    bytes16 v;
+    memcpy(&v, eight, sizeof v);
+    return (words)((bytes16)((v & place) == place) & 16);
+}
+
+static inline void chunk_f32(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct f32 *b = (const struct f32 *)row + i * CHUNK;
+    uint16_t number[CHUNK];
+    (void)c;
+    (void)record;
+    for (int k = 0; k < CHUNK; k++)
+        number[k] = bf16_of_float(b[k].v);
+    put_bf16(number, lanes);
+}
+
+static inline void chunk_f16(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct f16 *b = (const struct f16 *)row + i * CHUNK;
+    uint16_t number[CHUNK];
+    (void)c;
+    (void)record;
+    for (int k = 0; k < CHUNK; k++)
+        number[k] = bf16_of_float(f16_at(b, k));
+    put_bf16(number, lanes);
+}
+
+static inline void chunk_bf16(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    uint16_t number[CHUNK];
+    (void)c;
+    (void)record;
+    memcpy(number, (const struct bf16 *)row + i * CHUNK, sizeof number);
+    put_bf16(number, lanes);
+}
+
+static inline void chunk_q4_0(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct q4_0 *b = (const struct q4_0 *)row + i;
+    const words q = load(b->q);
+    put_int4(q & NIBBLES, bits_of(q, 4, NIBBLES), c, lanes);
+    put_d(b, c, record);
+}
+
+static inline void chunk_q4_1(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct q4_1 *b = (const struct q4_1 *)row + i;
+    const words q = load(b->q);
+    put_int4(q & NIBBLES, bits_of(q, 4, NIBBLES), c, lanes);
+    put_dm(b, c, record);
+}
+
+static inline void chunk_q4_k(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct q4_k *b = (const struct q4_k *)row + i / 8;
+    const int g = i % 8, shift = g % 2 * 4;
+    const uint8_t *q = b->q + g / 2 * CHUNK;
+    put_int4(bits_of(load(q), shift, NIBBLES), bits_of(load(q + 16), shift, NIBBLES), c, lanes);
+    put_k(b, g, c, record);
+}
+
+static inline void chunk_q5_0(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct q5_0 *b = (const struct q5_0 *)row + i;
+    const words q = load(b->q);
+    const bytes16 lower = (bytes16)((q & NIBBLES) | fifths(b->high));
+    const bytes16 upper = (bytes16)(bits_of(q, 4, NIBBLES) | fifths(b->high >> 16));
+    put_int8((words)(lower - 16), (words)(upper - 16), c, lanes);
+    put_d(b, c, record);
+}
+
+static inline void chunk_q5_1(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct q5_1 *b = (const struct q5_1 *)row + i;
+    const words q = load(b->q);
+    put_int8((q & NIBBLES) | fifths(b->high), bits_of(q, 4, NIBBLES) | fifths(b->high >> 16), c,
+             lanes);
+    put_dm(b, c, record);
+}
+
+static inline void chunk_q5_k(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct q5_k *b = (const struct q5_k *)row + i / 8;
+    const int g = i % 8, shift = g % 2 * 4;
+    const uint8_t *q = b->q + g / 2 * CHUNK;
+    words v[2];
+    for (int j = 0; j < 2; j++)
+        v[j] = bits_of(load(q + 16 * j), shift, NIBBLES) |
+               bits_of(load(b->high + 16 * j), g, 0x01010101) << 4;
+    put_int8(v[0], v[1], c, lanes);
+    put_k((const struct q4_k *)(const void *)b, g, c, record); /* alike, up to q */
+}
+
+static inline void chunk_q6_k(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct q6_k *b = (const struct q6_k *)row + i / 8;
+    const int g = i % 8, t = g % 4;
+    const uint8_t *low = b->low + g / 4 * 64 + t % 2 * CHUNK, *high = b->high + g / 4 * CHUNK;
+    words v[2];
+    for (int j = 0; j < 2; j++) {
+        words q = bits_of(load(low + 16 * j), t / 2 * 4, NIBBLES) |
+                  bits_of(load(high + 16 * j), t * 2, 0x03030303) << 4;
+        v[j] = (words)((bytes16)q - 32);
+    }
+    put_int8(v[0], v[1], c, lanes);
+    put_k16(b, g, c, record);
+}
+
+static inline void chunk_q8_0(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct q8_0 *b = (const struct q8_0 *)row + i;
+    put_int8(load(b->q), load(b->q + 16), c, lanes);
+    put_d(b, c, record);
+}
+
+/* ---- Rows */
+
+#define FORMATS(X)          \
+    X(f32, LAYOUT_BF16)     \
+    X(f16, LAYOUT_BF16)     \
+    X(bf16, LAYOUT_BF16)    \
+    X(q4_0, LAYOUT_INT4_D)  \
+    X(q4_1, LAYOUT_INT4_DM) \
+    X(q4_k, LAYOUT_INT4_K)  \
+    X(q5_0, LAYOUT_INT8_D)  \
+    X(q8_0, LAYOUT_INT8_D)  \
+    X(q5_1, LAYOUT_INT8_DM) \
+    X(q5_k, LAYOUT_INT8_K)  \
+    X(q6_k, LAYOUT_INT8_K16)
+
+/* The whole chunks of a row, of which there are n, to its places in the first tile and in the
+ * records of that; a function per format, in which the layout is a constant. */
+typedef void row_fn(const void *row, int32_t n, uint8_t *lanes, uint8_t *record);
+
+#define ROW(fmt, layout)                                                               \
+    static void row_##fmt(const void *row, int32_t n, uint8_t *lanes, uint8_t *record) \
+    {                                                                                  \
+        const int32_t per_tile = layout_tile_width(layout) / CHUNK;                    \
+        for (int32_t i = 0; i < n;) {                                                  \
+            for (int32_t c = 0; c < per_tile && i < n; c++, i++)                       \
+                chunk_##fmt(row, i, c, lanes, record);                                 \
+            lanes += TILE_BYTES;                                                       \
+            record += STRIP_ROWS * 4 * layout_words(layout);                           \
+        }                                                                              \
+    }
+FORMATS(ROW)
 
 int32_t cuda_layout(enum fmt fmt)
 {
-    static const int32_t layouts[FMT_COUNT] = {
-        [FMT_f32] = LAYOUT_BF16,    [FMT_f16] = LAYOUT_BF16,      [FMT_bf16] = LAYOUT_BF16,
-        [FMT_q4_0] = LAYOUT_INT4_D, [FMT_q4_1] = LAYOUT_INT4_DM,  [FMT_q4_k] = LAYOUT_INT4_K,
-        [FMT_q5_0] = LAYOUT_INT8_D, [FMT_q8_0] = LAYOUT_INT8_D,   [FMT_q5_1] = LAYOUT_INT8_DM,
-        [FMT_q5_k] = LAYOUT_INT8_K, [FMT_q6_k] = LAYOUT_INT8_K16,
-    };
+#define LAYOUT(fmt, layout) [FMT_##fmt] = (layout),
+    static const int32_t layouts[FMT_COUNT] = {FORMATS(LAYOUT)};
     return layouts[fmt];
 }
 
@@ -42,198 +277,33 @@ size_t cuda_packed_bytes(enum fmt fmt, int32_t N, int32_t K)
     return (size_t)layout_strips(N) * layout_strip_bytes(cuda_layout(fmt), K);
 }
 
-static void chunk_f32(const void *row, int32_t i, struct chunk *out)
+/* rows of a strip, at most 16. */
+static void pack_strip(const struct weight_source *source, const uint8_t *row, int32_t rows,
+                       uint8_t *strip)
 {
-    const struct f32 *b = (const struct f32 *)row + i * CHUNK;
-    for (int k = 0; k < CHUNK; k++)
-        out->number[k] = bf16_of_float(b[k].v);
-}
-
-static void chunk_f16(const void *row, int32_t i, struct chunk *out)
-{
-    const struct f16 *b = (const struct f16 *)row + i * CHUNK;
-    for (int k = 0; k < CHUNK; k++)
-        out->number[k] = bf16_of_float(f16_at(b, k));
-}
-
-static void chunk_bf16(const void *row, int32_t i, struct chunk *out)
-{
-    memcpy(out->number, (const struct bf16 *)row + i * CHUNK, sizeof out->number);
-}
-
-static void chunk_q4_0(const void *row, int32_t i, struct chunk *out)
-{
-    const struct q4_0 *b = (const struct q4_0 *)row + i;
-    for (int k = 0; k < CHUNK; k++)
-        out->number[k] = (uint16_t)(q4_0_q(b, k) + 8);
-    out->d = b->d;
-}
-
-static void chunk_q4_1(const void *row, int32_t i, struct chunk *out)
-{
-    const struct q4_1 *b = (const struct q4_1 *)row + i;
-    for (int k = 0; k < CHUNK; k++)
-        out->number[k] = (uint16_t)q4_1_q(b, k);
-    out->d = b->d;
-    out->m = b->m;
-}
-
-static void chunk_q4_k(const void *row, int32_t i, struct chunk *out)
-{
-    const struct q4_k *b = (const struct q4_k *)row + i / 8;
-    const int g = i % 8;
-    for (int k = 0; k < CHUNK; k++)
-        out->number[k] = (uint16_t)q4_k_q(b, g * CHUNK + k);
-    out->d = b->d;
-    out->m = b->dmin;
-    out->scale[0] = (uint8_t)q4_k_packed_scale(b->packed, g);
-    out->min = (uint8_t)q4_k_packed_min(b->packed, g);
-}
-
-static void chunk_q5_0(const void *row, int32_t i, struct chunk *out)
-{
-    const struct q5_0 *b = (const struct q5_0 *)row + i;
-    for (int k = 0; k < CHUNK; k++)
-        out->number[k] = (uint8_t)q5_0_q(b, k);
-    out->d = b->d;
-}
-
-static void chunk_q5_1(const void *row, int32_t i, struct chunk *out)
-{
-    const struct q5_1 *b = (const struct q5_1 *)row + i;
-    for (int k = 0; k < CHUNK; k++)
-        out->number[k] = (uint8_t)q5_1_q(b, k);
-    out->d = b->d;
-    out->m = b->m;
-}
-
-static void chunk_q5_k(const void *row, int32_t i, struct chunk *out)
-{
-    const struct q5_k *b = (const struct q5_k *)row + i / 8;
-    const int g = i % 8;
-    for (int k = 0; k < CHUNK; k++)
-        out->number[k] = (uint8_t)q5_k_q(b, g * CHUNK + k);
-    out->d = b->d;
-    out->m = b->dmin;
-    out->scale[0] = (uint8_t)q4_k_packed_scale(b->packed, g);
-    out->min = (uint8_t)q4_k_packed_min(b->packed, g);
-}
-
-static void chunk_q6_k(const void *row, int32_t i, struct chunk *out)
-{
-    const struct q6_k *b = (const struct q6_k *)row + i / 8;
-    const int g = i % 8;
-    for (int k = 0; k < CHUNK; k++)
-        out->number[k] = (uint8_t)q6_k_q(b, g * CHUNK + k);
-    out->d = b->d;
-    out->scale[0] = (uint8_t)b->scale[2 * g];
-    out->scale[1] = (uint8_t)b->scale[2 * g + 1];
-}
-
-static void chunk_q8_0(const void *row, int32_t i, struct chunk *out)
-{
-    const struct q8_0 *b = (const struct q8_0 *)row + i;
-    for (int k = 0; k < CHUNK; k++)
-        out->number[k] = (uint8_t)b->q[k];
-    out->d = b->d;
-}
-
-static read_chunk *const readers[FMT_COUNT] = {
-#define FMT(name, n, bytes, gguf) [FMT_##name] = chunk_##name,
-#include "../../quant/formats.def"
-#undef FMT
-};
-
-/* The values of chunk c of a tile in the 16 bytes of each of the four lanes of a row. */
-static void put_bf16(const struct chunk *in, uint8_t *lanes)
-{
-    for (int t = 0; t < 4; t++)
-        for (int j = 0; j < 8; j++)
-            memcpy(lanes + t * 16 + j * 2, &in->number[j / 4 * 16 + t * 4 + j % 4], 2);
-}
-
-static void put_int8(const struct chunk *in, int c, uint8_t *lanes)
-{
-    for (int t = 0; t < 4; t++)
-        for (int s = 0; s < 2; s++) {
-            const uint16_t *q = &in->number[s * 16 + t * 4];
-            uint8_t *word = lanes + t * 16 + c * 8 + s * 4;
-            word[0] = (uint8_t)q[0];
-            word[1] = (uint8_t)q[2];
-            word[2] = (uint8_t)q[1];
-            word[3] = (uint8_t)q[3];
+#define PACK(fmt, layout) [FMT_##fmt] = row_##fmt,
+    static row_fn *const pack[FMT_COUNT] = {FORMATS(PACK)};
+    const int32_t layout = cuda_layout(source->fmt);
+    const size_t tiles = (size_t)layout_tiles(layout, source->K);
+    const size_t record_bytes = (size_t)layout_words(layout) * 4;
+    const size_t row_bytes = fmt_row_bytes(source->fmt, source->K);
+    const int32_t chunks = source->K / CHUNK;
+    const size_t rest = fmt_row_bytes(source->fmt, source->K % CHUNK);
+    const size_t used = tiles * (TILE_BYTES + STRIP_ROWS * record_bytes);
+    /* Zeros are what no value and no record covers. */
+    const bool is_full = rows == STRIP_ROWS && source->K % layout_tile_width(layout) == 0;
+    const size_t from = is_full ? used : 0;
+    memset(strip + from, 0, layout_strip_bytes(layout, source->K) - from);
+    for (int32_t r = 0; r < rows; r++) {
+        uint8_t *lanes = strip + r / 8 * 512 + r % 8 * 64;
+        uint8_t *record = strip + tiles * TILE_BYTES + (size_t)r * record_bytes;
+        pack[source->fmt](row, chunks, lanes, record);
+        if (rest) { /* of floats, whose tiles are chunks; bits of 0 are 0.0 */
+            uint8_t padded[CHUNK * sizeof(float)] = {0};
+            memcpy(padded, row + row_bytes - rest, rest);
+            pack[source->fmt](padded, 1, lanes + chunks * TILE_BYTES, record);
         }
-}
-
-static void put_int4(const struct chunk *in, int c, uint8_t *lanes)
-{
-    for (int t = 0; t < 4; t++) {
-        const uint16_t *low = &in->number[t * 4], *high = low + 16;
-        uint8_t *word = lanes + t * 16 + c * 4;
-        word[0] = (uint8_t)(low[0] | low[2] << 4);
-        word[1] = (uint8_t)(high[0] | high[2] << 4);
-        word[2] = (uint8_t)(low[1] | low[3] << 4);
-        word[3] = (uint8_t)(high[1] | high[3] << 4);
-    }
-}
-
-static void put_record(enum layout layout, const struct chunk *in, int c, uint8_t *record)
-{
-    uint16_t half[2] = {in->d, in->m};
-    switch (layout) {
-    case LAYOUT_INT4_D:
-    case LAYOUT_INT8_D:
-        memcpy(record + c * 2, half, 2);
-        break;
-    case LAYOUT_INT4_DM:
-    case LAYOUT_INT8_DM:
-        memcpy(record + c * 4, half, 4);
-        break;
-    case LAYOUT_INT4_K:
-    case LAYOUT_INT8_K:
-        memcpy(record, half, 4);
-        record[4 + c * 2] = in->scale[0];
-        record[5 + c * 2] = in->min;
-        break;
-    case LAYOUT_INT8_K16:
-        memcpy(record, half, 2);
-        memcpy(record + 4 + c * 2, in->scale, 2);
-        break;
-    case LAYOUT_BF16:
-    case LAYOUT_COUNT:
-        break;
-    }
-}
-
-/* Row r of a strip. */
-static void pack_row(const struct weight_source *source, const void *row, int r, uint8_t *strip)
-{
-    const enum layout layout = (enum layout)cuda_layout(source->fmt);
-    const int per_tile = layout_tile_width((int)layout) / CHUNK;
-    const int record_bytes = layout_words((int)layout) * 4;
-    uint8_t *records = strip + (size_t)layout_tiles((int)layout, source->K) * TILE_BYTES;
-    for (int32_t i = 0; i < (source->K + CHUNK - 1) / CHUNK; i++) {
-        struct chunk chunk = {.d = 0};
-        if ((i + 1) * CHUNK <= source->K)
-            readers[source->fmt](row, i, &chunk);
-        else /* the rest of a row of floats */
-            for (int32_t k = i * CHUNK; k < source->K; k++) {
-                float value;
-                size_t bytes = (size_t)fmt_info[source->fmt].bytes;
-                fmt_info[source->fmt].decode((const uint8_t *)row + (size_t)k * bytes, &value);
-                chunk.number[k % CHUNK] = bf16_of_float(value);
-            }
-        const int c = i % per_tile;
-        const size_t tile = (size_t)(i / per_tile);
-        uint8_t *lanes = strip + tile * TILE_BYTES + (size_t)(r / 8 * 512 + r % 8 * 64);
-        if (per_tile == 1)
-            put_bf16(&chunk, lanes);
-        else if (per_tile == 2)
-            put_int8(&chunk, c, lanes);
-        else
-            put_int4(&chunk, c, lanes);
-        put_record(layout, &chunk, c,
-                   records + (tile * STRIP_ROWS + (size_t)r) * (size_t)record_bytes);
+        row += row_bytes;
     }
 }
 
@@ -241,12 +311,9 @@ size_t cuda_pack_rows(const struct weight_source *source, int32_t first, int32_t
 {
     const size_t row_bytes = fmt_row_bytes(source->fmt, source->K);
     const size_t strip_bytes = layout_strip_bytes(cuda_layout(source->fmt), source->K);
-    const size_t bytes = (size_t)layout_strips(last - first) * strip_bytes;
-    memset(out, 0, bytes);
-    for (int32_t n = first; n < last; n++) {
-        uint8_t *strip = (uint8_t *)out + (size_t)((n - first) / STRIP_ROWS) * strip_bytes;
-        const uint8_t *row = (const uint8_t *)source->data + (size_t)n * row_bytes;
-        pack_row(source, row, (n - first) % STRIP_ROWS, strip);
-    }
-    return bytes;
+    uint8_t *strip = out;
+    for (int32_t n = first; n < last; n += STRIP_ROWS, strip += strip_bytes)
+        pack_strip(source, (const uint8_t *)source->data + (size_t)n * row_bytes,
+                   MIN(STRIP_ROWS, last - n), strip);
+    return (size_t)(strip - (uint8_t *)out);
 }

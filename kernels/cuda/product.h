@@ -30,20 +30,34 @@ struct product_args {
     int32_t padded; /* K rounded up to WIDTH_STEP */
     int32_t ldy;
     int32_t epilogue; /* enum epilogue */
-    int32_t n_part;   /* EPILOGUE_GLU_SILU: 2, of one N */
+    int32_t n_part;   /* gated: 2, of one N */
     struct product_part part[3];
 };
-
-#ifndef __CUDACC__
-struct device;
 
 /* What becomes of x first: prepare.h. */
 struct product_input {
     const float *x;
     const int32_t *row;
-    const float *norm;
+    const float *norm, *norm_bias;
     float eps;
+    int32_t norm_kind; /* enum norm */
 };
+
+/* epilogue_is_gated, for nvcc too. */
+LAYOUT_FN bool product_is_gated(int epilogue)
+{
+    return epilogue == EPILOGUE_GLU_SILU || epilogue == EPILOGUE_GLU_GELU;
+}
+
+/* Outputs are made from what y holds: of a gate whose two matrices do not go together, its first
+ * matrix's. */
+LAYOUT_FN bool product_reads_y(int epilogue)
+{
+    return epilogue == EPILOGUE_ADD || product_is_gated(epilogue);
+}
+
+#ifndef __CUDACC__
+struct device;
 
 /* Prepares the input in the device's scratch and queues the product; args: all but what the
  * scratch and the kernel say. linear.c */
@@ -56,7 +70,7 @@ static inline uint32_t product_blocks(struct product_args *args, int32_t rows)
     int32_t n = 0;
     for (int32_t i = 0; i < args->n_part; i++) {
         args->part[i].first_block = n;
-        if (args->epilogue != EPILOGUE_GLU_SILU || i == 0)
+        if (!product_is_gated(args->epilogue) || i == 0)
             n += (args->part[i].N + rows - 1) / rows;
     }
     return (uint32_t)n;

@@ -4,7 +4,7 @@
 
 #define WARPS 8 /* of a block */
 
-int rotate_launch(struct device *device, struct rotate_args *args, int32_t T)
+int rotate_launch(struct device *device, struct attend_args *args, int32_t T)
 {
     uint32_t heads = (uint32_t)(args->H + 2 * args->K);
     struct grid grid = {

@@ -2,32 +2,124 @@
 
 #include "cuda.h"
 
+#include "../../plugin/base/base.h"
+
+#include <assert.h>
+
+/* Of one kernel that an SM has: few enough that the kernel after it can begin beside them. */
+#define BLOCKS_OF_SM 2
+
+static_assert(KERNEL_skinny_1_int8_k16 - KERNEL_skinny_1_bf16 == LAYOUT_INT8_K16 - LAYOUT_BF16 &&
+                  KERNEL_skinny_8_int8_k16 - KERNEL_skinny_8_bf16 ==
+                      LAYOUT_INT8_K16 - LAYOUT_BF16 &&
+                  KERNEL_skinny_16_int8_k16 - KERNEL_skinny_16_bf16 ==
+                      LAYOUT_INT8_K16 - LAYOUT_BF16,
+              "a kernel for each layout, in their order");
+
 static const struct {
-    int32_t rows;
-    enum kernel kernel;
-} kernels[] = {
-    {8, KERNEL_skinny_8},
-    {16, KERNEL_skinny_16},
-    {32, KERNEL_skinny_32},
-    {SKINNY_MOST, KERNEL_skinny_64},
+    int32_t tokens;
+    enum kernel kernel; /* of LAYOUT_BF16 */
+} sizes[] = {
+    {1, KERNEL_skinny_1_bf16},
+    {8, KERNEL_skinny_8_bf16},
+    {SKINNY_MOST, KERNEL_skinny_16_bf16},
 };
 
-static int choose(int32_t T)
+static int32_t shared_of_widest(const struct device *device, int32_t layout, int32_t tokens)
 {
-    int i = 0;
-    while (kernels[i].rows < T)
-        i++;
-    return i;
+    const int32_t padded = ROUND_UP(device->config.max_width, WIDTH_STEP);
+    return MIN(skinny_shared(layout, tokens, padded), device->shared_most);
+}
+
+int32_t skinny_open(struct device *device, struct err *err)
+{
+    for (size_t i = 0; i < COUNT_OF(sizes); i++)
+        for (int32_t layout = 0; layout < LAYOUT_COUNT; layout++) {
+            const int32_t bytes = shared_of_widest(device, layout, sizes[i].tokens);
+            int32_t rc = cuda_allow_shared(device, (enum kernel)((int32_t)sizes[i].kernel + layout),
+                                           (uint32_t)bytes, err);
+            if (rc)
+                return rc;
+        }
+    return INFLIGHT_OK;
+}
+
+bool skinny_takes_input(const struct device *device, const struct product_input *input,
+                        const struct product_args *args)
+{
+    bool fits = args->T == 1 && (!input->norm || input->norm_kind == NORM_RMS);
+    for (int32_t i = 0; i < args->n_part; i++)
+        fits = fits && skinny_shared(args->part[i].layout, 1, args->padded) <= device->shared_most;
+    return fits;
 }
 
 int32_t skinny_rows(int32_t T)
 {
-    return kernels[choose(T)].rows;
+    return T <= 8 ? 8 : SKINNY_MOST;
 }
 
-int skinny_launch(struct device *device, struct product_args *args)
+/* Numbers the strips of all parts. Parts that are not there come after all of them; the matrices
+ * of a gate are beside each other and have one place for their outputs. */
+static void number_strips(struct skinny_args *args)
 {
+    struct product_args *product = &args->product;
+    args->n_strips = (int32_t)product_blocks(product, STRIP_ROWS);
+    for (int32_t i = product->n_part; i < (int32_t)COUNT_OF(product->part); i++)
+        product->part[i] = (struct product_part){.first_block = INT32_MAX};
+    if (product_is_gated(product->epilogue) && product->n_part == 2) {
+        product->part[1].first_block = product->part[0].first_block;
+        product->part[1].column = product->part[0].column;
+    }
+}
+
+/* Parts of one layout. */
+static int launch(struct device *device, struct skinny_args *args, int size)
+{
+    const int32_t layout = args->product.part[0].layout;
+    number_strips(args);
     struct grid grid = {
-        .x = product_blocks(args, STRIP_ROWS), .y = 1, .z = 1, .threads = SLICES * WARP};
-    return cuda_launch(device, kernels[choose(args->T)].kernel, grid, args);
+        .x = (uint32_t)MIN(args->n_strips, BLOCKS_OF_SM * device->n_sm),
+        .y = 1,
+        .z = 1,
+        .threads = SLICES * WARP,
+        .shared = (uint32_t)skinny_shared(layout, sizes[size].tokens, args->product.padded)};
+    CLEAR_PADDING(&args->product, product_args, n_part, offsetof(struct product_args, part));
+    CLEAR_PADDING(&args->input, product_input, norm_kind, sizeof args->input);
+    CLEAR_PADDING(args, skinny_args, n_strips, sizeof *args);
+    return cuda_launch(device, (enum kernel)((int32_t)sizes[size].kernel + layout), grid, args);
+}
+
+/* The first leaves its outputs in y, where the second finds them. */
+static int launch_gate_of_two_layouts(struct device *device, const struct skinny_args *args,
+                                      int size)
+{
+    struct skinny_args gate = *args, up = *args;
+    gate.product.epilogue = EPILOGUE_STORE;
+    gate.product.n_part = up.product.n_part = 1;
+    up.product.part[0] = args->product.part[1];
+    up.product.part[0].column = args->product.part[0].column;
+    int rc = launch(device, &gate, size);
+    return rc ? rc : launch(device, &up, size);
+}
+
+int skinny_launch(struct device *device, const struct product_input *input,
+                  const struct product_args *product)
+{
+    const int size = input ? 0 : product->T <= 8 ? 1 : 2;
+    struct skinny_args args = {.product = *product};
+    if (input)
+        args.input = *input;
+    if (product_is_gated(product->epilogue) && product->part[0].layout != product->part[1].layout)
+        return launch_gate_of_two_layouts(device, &args, size);
+    for (int32_t layout = 0; layout < LAYOUT_COUNT; layout++) {
+        struct skinny_args alike = args;
+        alike.product.n_part = 0;
+        for (int32_t i = 0; i < product->n_part; i++)
+            if (product->part[i].layout == layout)
+                alike.product.part[alike.product.n_part++] = product->part[i];
+        int rc = alike.product.n_part ? launch(device, &alike, size) : 0;
+        if (rc)
+            return rc;
+    }
+    return 0;
 }

@@ -1,140 +1,358 @@
 /* Products for few tokens, skinny.h. */
 #include "skinny.h"
 
+#include "depend.cuh"
+#include "prepare.cuh"
 #include "product.cuh"
 
 #define THREADS (SLICES * 32)
-#define PITCH   20 /* floats of a token's 16 rows: lanes of a fragment fall on different banks */
 
-/* acc += tile number i of a strip times 8 MT tokens. Where these are eight, the last is read again
- * in place of those from T on: one token costs the traffic of one. */
-template <int L, int MT>
-static __device__ __forceinline__ void add_tile(const product_args &a, const tile<L> &w, int i,
-                                                float (&acc)[MT][4])
+/* The shared memory of a block; row_x and row_sums are skinny_1's. */
+template <int L, int TOKENS> struct block_memory {
+    uint8_t *ring;   /* of this warp: SKINNY_DEPTH slots */
+    float *partials; /* [2][SLICES][32, or STRIP_ROWS * TOKENS] */
+    uint16_t *row_x; /* (padded) */
+    float *row_sums; /* (padded / CHUNK) */
+
+    __device__ __forceinline__ block_memory(uint8_t *shared, int padded)
+        : ring(shared + (threadIdx.x >> 5) * SKINNY_DEPTH * skinny_slot(L)),
+          partials((float *)(shared + skinny_rings(L))),
+          row_x((uint16_t *)(shared + skinny_rings(L) + skinny_partials(TOKENS))),
+          row_sums((float *)(row_x + padded))
+    {
+    }
+};
+
+/* ---- The ring of tiles */
+
+/* Strips of a block, in their order: number i is block_at(i) of all parts, until there is none. Of
+ * a gate of one layout both matrices come in turn. */
+struct strips {
+    const skinny_args &args;
+    bool pairs;
+
+    __device__ __forceinline__ strips(const skinny_args &a)
+        : args(a), pairs(product_is_gated(a.product.epilogue) && a.product.n_part == 2)
+    {
+    }
+
+    __device__ __forceinline__ int block_at(int i) const
+    {
+        return (int)blockIdx.x + (i >> pairs) * (int)gridDim.x;
+    }
+
+    __device__ __forceinline__ bool has(int i) const
+    {
+        return block_at(i) < args.n_strips;
+    }
+
+    /* A copy, for parameters have no run-time index. */
+    __device__ __forceinline__ product_part part_at(int i) const
+    {
+        const product_part(&part)[3] = args.product.part;
+        const bool second = pairs ? i & 1 : block_at(i) >= part[1].first_block;
+        const bool third = !pairs && block_at(i) >= part[2].first_block;
+        return third ? part[2] : second ? part[1] : part[0];
+    }
+};
+
+/* cp.async where wanted, without a branch. */
+static __device__ __forceinline__ void copy_async_if(bool wanted, void *shared, const void *global)
 {
-    const int lane_token = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
-    const int g = MT == 1 ? min(lane_token, a.T - 1) : lane_token;
-    constexpr int chunks = layout_tile_width(L) / CHUNK;
-    const uint16_t *x = (const uint16_t *)a.x + (size_t)g * a.padded + i * chunks * CHUNK + t * 8;
-    const float *sums = a.sums + (size_t)(i * chunks) * a.rows + t * 2;
+    const uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+    asm volatile("{\n"
+                 ".reg .pred p;\n"
+                 "setp.ne.u32 p, %0, 0;\n"
+                 "@p cp.async.cg.shared.global [%1], [%2], 16;\n"
+                 "}" ::"r"((uint32_t)wanted),
+                 "r"(to), "l"(global)
+                 : "memory");
+}
+
+/* The tiles of a warp's slice of every strip, on their way to its ring. */
+template <int L> struct copies {
+    const strips &all;
+    int first, last;     /* tiles of the slice */
+    int strip, tile;     /* the next */
+    const uint8_t *from; /* the strip's first tile, this lane's part of it */
+    bool are_left;
+
+    __device__ __forceinline__ copies(const strips &of) : all(of)
+    {
+        const int n = layout_tiles(L, K()), slice = threadIdx.x >> 5;
+        first = slice_first(n, slice), last = slice_first(n, slice + 1);
+        strip = 0;
+        are_left = first < last;
+        begin_strip();
+    }
+
+    __device__ __forceinline__ int K() const
+    {
+        return all.args.product.K;
+    }
+
+    __device__ __forceinline__ void begin_strip()
+    {
+        const product_part part = all.part_at(strip);
+        const int lane = threadIdx.x & 31, number = all.block_at(strip) - part.first_block;
+        tile = first;
+        from = part.weight + (size_t)number * layout_strip_bytes(L, K()) + lane * 16;
+    }
+
+    /* Copies the next tile, if there is one, as a group of its own. */
+    __device__ __forceinline__ void next(uint8_t *slot)
+    {
+        const int lane = threadIdx.x & 31;
+        constexpr int record = skinny_slot(L) - TILE_BYTES;
+        if (are_left) {
+            const uint8_t *numbers = from + tile * TILE_BYTES;
+            slot += lane * 16;
+            copy_async(slot, numbers);
+            copy_async(slot + 512, numbers + 512);
+            if (record > 0)
+                copy_async_if(lane < record / 16, slot + TILE_BYTES,
+                              from + layout_tiles(L, K()) * TILE_BYTES + tile * record);
+            if (++tile == last) {
+                are_left = all.has(++strip);
+                begin_strip();
+            }
+        }
+        copy_commit();
+    }
+};
+
+/* ---- Activations */
+
+/* Of this lane's token, from its place in the first chunk on. */
+struct activations {
+    const uint16_t *x;
+    const float *sums; /* (chunks), stride apart: of its two columns; of skinny_1 of the token */
+    int stride;
+};
+
+/* Prepares the row in shared memory. */
+template <int L>
+static __device__ __forceinline__ void prepare_input(const skinny_args &args,
+                                                     const block_memory<L, 1> &memory)
+{
+    const product_input &input = args.input;
+    const int K = args.product.K;
+    quads norm = {};
+    if (input.norm)
+        load_quads(norm, input.norm, 0, K / 4);
+    wait_for_kernels_before();
+    const float *x = input.x + (input.row ? (size_t)input.row[0] * K : 0);
+    const row_place to = {memory.row_x,        memory.row_sums, layout_has_min(L), 1,
+                          args.product.padded, memory.partials};
+    put_row<false>(to, x, K, {input.norm, NULL, input.eps, false}, norm, 0, PREPARE_QUADS);
+    __syncthreads();
+}
+
+/* Once the kernels before have ended. The last of up to eight tokens is read again in place of
+ * those from T on: one token costs the traffic of one. */
+template <int L, int TOKENS>
+static __device__ __forceinline__ activations
+wait_for_activations(const skinny_args &args, const block_memory<L, TOKENS> &memory)
+{
+    const product_args &a = args.product;
+    const int lane = threadIdx.x & 31, t = lane & 3;
+    if constexpr (TOKENS == 1) {
+        prepare_input(args, memory);
+        return {memory.row_x + t * 8, memory.row_sums, 1};
+    } else {
+        const int g = TOKENS == 8 ? min(lane >> 2, a.T - 1) : lane >> 2;
+        wait_for_kernels_before();
+        return {(const uint16_t *)a.x + (size_t)g * a.padded + t * 8, a.sums + t * 2, a.rows};
+    }
+}
+
+/* ---- Sums */
+
+/* What a lane multiplies a chunk with; the sum is wanted for minima. */
+template <int MT> struct operand_b {
+    uint4 x[MT];
+    float2 sum[MT];
+};
+
+template <int L, int TOKENS, int MT>
+static __device__ __forceinline__ void load_b(operand_b<MT> &to, const activations &from,
+                                              int padded, int chunk)
+{
+    const uint16_t *x = from.x + chunk * CHUNK;
+    const float *sums = from.sums + (size_t)chunk * from.stride;
 #pragma unroll
-    for (int c = 0; c < chunks; c++, x += CHUNK, sums += a.rows) {
+    for (int m = 0; m < MT; m++) {
+        to.x[m] = *(const uint4 *)(x + (size_t)(m * 8) * padded);
+        to.sum[m] = make_float2(0, 0);
+        if constexpr (layout_has_min(L) && TOKENS == 1)
+            to.sum[m] = make_float2(*sums, *sums);
+        else if constexpr (layout_has_min(L))
+            to.sum[m] = *(const float2 *)(sums + m * 8);
+    }
+}
+
+/* acc += the tile in a slot, number i of its strip, times the tokens; then the slot is free, and
+ * `refill` is called for it. Activations of up to eight tokens, which come from L1 or L2, are
+ * loaded together. */
+template <int L, int TOKENS, int MT, class REFILL>
+static __device__ __forceinline__ void add_tile(const uint8_t *slot, int i, int padded,
+                                                const activations &from, float (&acc)[MT][4],
+                                                REFILL refill)
+{
+    constexpr int chunks = layout_tile_width(L) / CHUNK;
+    operand_b<MT> b[chunks];
+    tile<L> w;
+    if constexpr (TOKENS == 8)
+#pragma unroll
+        for (int c = 0; c < chunks; c++)
+            load_b<L, TOKENS>(b[c], from, padded, i * chunks + c);
+    copy_wait<SKINNY_DEPTH - 1>();
+    __syncwarp(); /* the copies of other lanes are there */
+    load_numbers(w, slot);
+    load_records(w, slot + TILE_BYTES);
+    __syncwarp(); /* other lanes have read */
+    refill();
+#pragma unroll
+    for (int c = 0; c < chunks; c++) {
         const scales low = scales_of(w, c, 0), high = scales_of(w, c, 1);
         uint32_t operand[8];
         operands(w, c, operand);
+        if constexpr (TOKENS != 8)
+            load_b<L, TOKENS>(b[c], from, padded, i * chunks + c);
 #pragma unroll
-        for (int m = 0; m < MT; m++) {
-            const uint4 in = __ldg((const uint4 *)(x + (size_t)(m * 8) * a.padded));
-            float2 sum = {0, 0};
-            if constexpr (layout_has_min(L))
-                sum = __ldg((const float2 *)(sums + m * 8));
-            multiply_chunk<L>(operand, low, high, in, sum, acc[m]);
-        }
+        for (int m = 0; m < MT; m++)
+            multiply_chunk<L>(operand, low, high, b[c].x[m], b[c].sum[m], acc[m]);
     }
 }
 
-/* acc += the warp's slice of a strip times 8 MT tokens, DEPTH tiles in flight; with their
- * records where registers are left for these. */
-template <int L, int MT>
-static __device__ __forceinline__ void add_slice(const product_args &a, const product_part &part,
-                                                 int strip_index, float (&acc)[MT][4])
+/* Where a strip's output of a token is among those of a slice: lanes of a fragment, and then 16
+ * rows of two tokens, fall on different banks. */
+static __device__ __forceinline__ int partial_place(int token, int row)
 {
-    constexpr int DEPTH = MT == 1 ? 4 : 2;
-    constexpr bool AHEAD = MT <= 2;
-    const int n = layout_tiles(L, a.K), slice = threadIdx.x >> 5;
-    const int first = slice_first(n, slice), last = slice_first(n, slice + 1);
-    const uint8_t *strip = part.weight + (size_t)strip_index * layout_strip_bytes(L, a.K);
-    tile<L> ring[DEPTH] = {}; /* without the zeros ptxas keeps those of the pass before */
-    auto load = [&](tile<L> &to, int i) {
-        if (i < last) {
-            load_numbers(to, strip, i);
-            if (AHEAD)
-                load_records(to, strip, n, i);
-        }
-    };
+    return (token * STRIP_ROWS + row) ^ (token & 6) << 2;
+}
+
+/* Stores the warp's sums. All columns of skinny_1 are its token: lane 4 row keeps the upper rows,
+ * the lane after it the lower. */
+template <int TOKENS, int MT>
+static __device__ __forceinline__ void put_partials(float *partials, const float (&acc)[MT][4])
+{
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+    if constexpr (TOKENS == 1) {
+        partials[warp * 32 + lane] = t & 1 ? acc[0][2] : acc[0][0];
+    } else {
 #pragma unroll
-    for (int i = 0; i < DEPTH; i++)
-        load(ring[i], first + i);
-    for (int k = first; k < last; k += DEPTH) {
+        for (int m = 0; m < MT; m++)
 #pragma unroll
-        for (int i = 0; i < DEPTH; i++) {
-            if (k + i < last) {
-                if (!AHEAD)
-                    load_records(ring[i], strip, n, k + i);
-                add_tile<L, MT>(a, ring[i], k + i, acc);
-            }
-            load(ring[i], k + i + DEPTH);
-        }
+            for (int j = 0; j < 4; j++)
+                partials[warp * STRIP_ROWS * TOKENS +
+                         partial_place(m * 8 + t * 2 + j % 2, g + j / 2 * 8)] = acc[m][j];
     }
 }
 
-template <int MT> struct partials {
-    float slice[SLICES][8 * MT][PITCH];
+/* The sum of the slices for this thread's output. */
+template <int TOKENS>
+static __device__ __forceinline__ float add_partials(const float *partials, int token, int row)
+{
+    constexpr int pitch = TOKENS == 1 ? 32 : STRIP_ROWS * TOKENS;
+    const int at = TOKENS == 1 ? row % 8 * 4 + row / 8 : partial_place(token, row);
+    float total = 0;
+#pragma unroll
+    for (int s = 0; s < SLICES; s++)
+        total += partials[s * pitch + at];
+    return total;
+}
+
+/* An output of a strip and what it is made of beside the sums, loaded while these are made. */
+struct output {
+    int32_t at; /* of y; -1: this thread has none */
+    float bias;
+    float before; /* what is added to, or a gate that a launch before has left in y */
 };
 
-/* The sums of the slices, those of token threadIdx.x / 16 + 16 i in total[i]. */
-template <int MT, int PER>
-static __device__ __forceinline__ void add_slices(partials<MT> &shared, const float (&acc)[MT][4],
-                                                  float (&total)[PER])
+static __device__ __forceinline__ output output_of(const strips &all, int i, int token, int row)
 {
-    const int warp = threadIdx.x >> 5, g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
-    __syncthreads(); /* those of the pass before have been read */
-#pragma unroll
-    for (int m = 0; m < MT; m++)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            shared.slice[warp][m * 8 + t * 2 + j % 2][g + j / 2 * 8] = acc[m][j];
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < PER; i++) {
-        const int token = threadIdx.x / STRIP_ROWS + i * (THREADS / STRIP_ROWS);
-        total[i] = 0;
-        if (token < 8 * MT)
-#pragma unroll
-            for (int s = 0; s < SLICES; s++)
-                total[i] += shared.slice[s][token][threadIdx.x % STRIP_ROWS];
+    const product_args &a = all.args.product;
+    const product_part part = all.part_at(i);
+    const int n = (all.block_at(i) - part.first_block) * STRIP_ROWS + row;
+    output out = {-1, 0, 0};
+    if (token < a.T && n < part.N) {
+        out.at = token * a.ldy + part.column + n;
+        if (part.bias)
+            out.bias = __ldg(part.bias + n);
+        if (product_reads_y(a.epilogue) && !all.pairs)
+            out.before = a.y[out.at];
     }
+    return out;
 }
 
-/* 16 rows of one part times 8 MT tokens. */
-template <int MT> static __device__ __forceinline__ void skinny(const product_args &a)
+/* gate: of the strip before, which was the first of its pair. */
+static __device__ __forceinline__ void put_output(const strips &all, int i, const output &out,
+                                                  float total, float &gate)
 {
-    constexpr int PER = MT > 2 ? MT / 2 : 1; /* outputs of a thread */
-    __shared__ partials<MT> shared;
-    const bool gated = a.epilogue == EPILOGUE_GLU_SILU;
-    product_part part = part_of(a, blockIdx.x);
-    const int strip = (int)blockIdx.x - part.first_block;
-    const int n = strip * STRIP_ROWS + threadIdx.x % STRIP_ROWS;
-    float gate[PER] = {};
-    for (int pass = gated ? 0 : 1; pass < 2; pass++) {
-        if (gated && pass)
-            part = gated_part(a);
-        float acc[MT][4] = {}, total[PER];
-#define ADD_SLICE(L) add_slice<L, MT>(a, part, strip, acc)
-        FOR_LAYOUT(part.layout, ADD_SLICE)
-#undef ADD_SLICE
-        add_slices<MT, PER>(shared, acc, total);
-        const float bias = part.bias && n < part.N ? part.bias[n] : 0;
-#pragma unroll
-        for (int i = 0; i < PER; i++) {
-            const int token = threadIdx.x / STRIP_ROWS + i * (THREADS / STRIP_ROWS);
-            const float value = total[i] + bias;
-            if (!pass)
-                gate[i] = value;
-            else if (token < a.T && n < part.N)
-                put_output(a, part, token, n, gated ? silu(gate[i]) * value : value);
+    const product_args &a = all.args.product;
+    const float value = total + out.bias;
+    if (all.pairs && !(i & 1))
+        gate = value;
+    else if (out.at >= 0)
+        a.y[out.at] = finished(a.epilogue, all.pairs ? gate : out.before, value);
+}
+
+template <int L, int TOKENS> static __device__ __forceinline__ void skinny(const skinny_args &args)
+{
+    constexpr int MT = (TOKENS + 7) / 8, BUFFER = skinny_partials(TOKENS) / 2 / 4;
+    extern __shared__ __align__(16) uint8_t shared[];
+    const product_args &a = args.product;
+    const int token = threadIdx.x / STRIP_ROWS, row = threadIdx.x % STRIP_ROWS;
+    const block_memory<L, TOKENS> memory(shared, a.padded);
+    const strips strips(args);
+    copies<L> copies(strips);
+
+    let_next_kernel_begin();
+#pragma unroll 1
+    for (int i = 0; i < SKINNY_DEPTH; i++)
+        copies.next(memory.ring + i * skinny_slot(L));
+    const activations from = wait_for_activations<L, TOKENS>(args, memory);
+
+    float gate = 0;
+    int slot = 0;
+#pragma unroll 1
+    for (int strip = 0; strips.has(strip); strip++) {
+        float acc[MT][4] = {};
+        const output out = output_of(strips, strip, token, row);
+#pragma unroll 1
+        for (int i = copies.first; i < copies.last; i++) {
+            uint8_t *at = memory.ring + slot * skinny_slot(L);
+            add_tile<L, TOKENS>(at, i, a.padded, from, acc, [&] { copies.next(at); });
+            slot = (slot + 1) % SKINNY_DEPTH;
         }
+        float *partials = memory.partials + (strip & 1) * BUFFER;
+        put_partials<TOKENS>(partials, acc);
+        __syncthreads(); /* the buffer of the strip before is free once all are here again */
+        if (token < TOKENS)
+            put_output(strips, strip, out, add_partials<TOKENS>(partials, token, row), gate);
     }
 }
 
-#define SKINNY(name, MT)                                  \
-    extern "C" __global__ void __launch_bounds__(THREADS) \
-        name(const __grid_constant__ product_args a)      \
-    {                                                     \
-        skinny<MT>(a);                                    \
+/* Registers for as many blocks of an SM as may be there: of one token two, and two of the kernel
+ * after it (skinny.c); of more tokens two. */
+#define SKINNY(name, L, tokens)                                                \
+    extern "C" __global__ void __launch_bounds__(THREADS, tokens == 1 ? 4 : 2) \
+        name(const __grid_constant__ skinny_args a)                            \
+    {                                                                          \
+        skinny<L, tokens>(a);                                                  \
     }
 
-SKINNY(skinny_8, 1)
-SKINNY(skinny_16, 2)
-SKINNY(skinny_32, 4)
-SKINNY(skinny_64, 8)
+#define SKINNY_LAYOUTS(tokens)                                \
+    SKINNY(skinny_##tokens##_bf16, LAYOUT_BF16, tokens)       \
+    SKINNY(skinny_##tokens##_int4_d, LAYOUT_INT4_D, tokens)   \
+    SKINNY(skinny_##tokens##_int4_dm, LAYOUT_INT4_DM, tokens) \
+    SKINNY(skinny_##tokens##_int4_k, LAYOUT_INT4_K, tokens)   \
+    SKINNY(skinny_##tokens##_int8_d, LAYOUT_INT8_D, tokens)   \
+    SKINNY(skinny_##tokens##_int8_dm, LAYOUT_INT8_DM, tokens) \
+    SKINNY(skinny_##tokens##_int8_k, LAYOUT_INT8_K, tokens)   \
+    SKINNY(skinny_##tokens##_int8_k16, LAYOUT_INT8_K16, tokens)
+
+SKINNY_LAYOUTS(1)
+SKINNY_LAYOUTS(8)
+SKINNY_LAYOUTS(16)

@@ -1,22 +1,67 @@
-/* Products for up to 64 tokens: skinny_8, skinny_16, skinny_32, skinny_64 by tokens.
+/* Products for up to 16 tokens: skinny_1, skinny_8 and skinny_16 by tokens, each for every layout.
  *
  * Formula and arguments: product.h. Weights are operand A of mma.m16n8k16, tokens operand B, so
- * that one token costs eight columns of an mma and no weight is read twice.
+ * that one token costs eight columns of an mma and no weight is read twice. Parts of one layout
+ * go in one launch.
  *
- * Work: a block of 256 threads has 16 rows of one part. Its eight warps are the eight slices of K
- * (layout.h); each streams its tiles straight into registers, two to four ahead, and reads
- * activations from L2. The slices are added in order through shared memory. A gate takes both
- * matrices one after the other.
- * Bytes: the weights once; activations 2 T K for each block, from L2.
- * Target: 80 of 100 of the memory's bandwidth up to 16 tokens; never measured. */
+ * Work: a block of 256 threads goes through strips of 16 rows, blockIdx.x, + gridDim.x, ..., of
+ * a gate through both matrices of each. Its eight warps are the eight slices of K (layout.h).
+ * Each copies its tiles with their records into a ring of its own in shared memory, which runs
+ * on over strips: while one is summed up the next is on its way, 32 to 40 KiB of a block.
+ * The slices are added in their order through shared memory, with one barrier for each strip.
+ * The first copies begin before the kernels before have ended (depend.cuh).
+ * skinny_1 prepares its row itself in shared memory, meanwhile; skinny_8 and skinny_16 read
+ * activations from L1 and L2, and so does a row too wide for shared memory.
+ * Bytes: the weights once; of skinny_1 8 K for each block from L2, else 2 T K for each strip.
+ * Target: 80 of 100 of the memory's bandwidth for matrices of 32 MiB and more. */
 #pragma once
 
 #include "product.h"
 
-#ifndef __CUDACC__
-#define SKINNY_MOST 64 /* tokens */
+#define SKINNY_DEPTH 4 /* tiles of a warp's ring */
 
+struct skinny_args {
+    struct product_args product; /* parts of one layout; x and sums: not of skinny_1 */
+    struct product_input input;  /* of skinny_1 */
+    int32_t n_strips;            /* of all parts; of one for a gate */
+};
+
+/* Bytes of a tile with its records. */
+LAYOUT_FN int skinny_slot(int layout)
+{
+    return TILE_BYTES + STRIP_ROWS * 4 * layout_words(layout);
+}
+
+/* Shared memory of a block: rings, sums of slices twice, the row. tokens: 1, 8 or 16. */
+LAYOUT_FN int skinny_rings(int layout)
+{
+    return SLICES * SKINNY_DEPTH * skinny_slot(layout);
+}
+
+LAYOUT_FN int skinny_partials(int tokens)
+{
+    return 2 * SLICES * (tokens == 1 ? 32 : STRIP_ROWS * tokens) * 4;
+}
+
+LAYOUT_FN int skinny_shared(int layout, int tokens, int padded)
+{
+    const int row = tokens == 1 ? padded * 2 + padded / CHUNK * 4 : 0;
+    return skinny_rings(layout) + skinny_partials(tokens) + row;
+}
+
+#ifndef __CUDACC__
+struct err;
+
+#define SKINNY_MOST 16 /* tokens */
+
+/* Shared memory limits of the kernels; once, at open. */
+int32_t skinny_open(struct device *device, struct err *err);
+/* The kernel prepares the row itself. */
+bool skinny_takes_input(const struct device *device, const struct product_input *input,
+                        const struct product_args *args);
 /* Tokens that the kernel for T of them reads. */
 int32_t skinny_rows(int32_t T);
-int skinny_launch(struct device *device, struct product_args *args);
+/* input: NULL unless skinny_takes_input; then the prepared one is in product. */
+int skinny_launch(struct device *device, const struct product_input *input,
+                  const struct product_args *product);
 #endif

@@ -12,9 +12,9 @@
  * be gigabytes. */
 #define PAGES_LEAST (1 << 18)
 
-static uint64_t array_bytes(uint64_t n)
+static uint64_t array_bytes(uint64_t n, size_t size)
 {
-    return ROUND_UP(n * sizeof(int32_t), (uint64_t)ALIGNMENT);
+    return ROUND_UP(n * size, (uint64_t)ALIGNMENT);
 }
 
 static uint64_t pages_of(int64_t positions)
@@ -27,7 +27,11 @@ uint64_t step_bytes(const struct device_config *config)
     uint64_t T = (uint64_t)config->max_tokens, R = (uint64_t)config->max_rows;
     uint64_t page = pages_of(config->max_context);
     uint64_t pages = MIN(T * page, MAX(R * page, (uint64_t)PAGES_LEAST));
-    return 5 * array_bytes(T) + array_bytes(T + 1) + array_bytes(pages) + 2 * array_bytes(R);
+    const size_t number = sizeof(int32_t);
+    return 5 * array_bytes(T, number) + array_bytes(T + 1, number) + array_bytes(pages, number) +
+           2 * array_bytes(R, number) + array_bytes(1, number) +
+           array_bytes(R, sizeof(struct row_choice)) +
+           array_bytes(STEP_EDITS, sizeof(struct logit_edit));
 }
 
 /* Where the next array goes in the pinned memory; at runs on past its end. */
@@ -36,17 +40,22 @@ struct cursor {
     size_t at;
 };
 
+static void *next_of(struct cursor *c, size_t n, size_t size)
+{
+    char *array = (char *)c->step->host[c->step->parity] + MIN(c->at, c->step->bytes);
+    c->at += array_bytes(n, size);
+    return array;
+}
+
 static void *next(struct cursor *c, size_t n)
 {
-    char *array = (char *)c->step->host + MIN(c->at, c->step->bytes);
-    c->at += array_bytes(n);
-    return array;
+    return next_of(c, n, sizeof(int32_t));
 }
 
 /* The same place in the device's copy. */
 static const void *on_device(const struct step *step, const void *array)
 {
-    size_t at = (size_t)((const char *)array - (const char *)step->host);
+    size_t at = (size_t)((const char *)array - (const char *)step->host[step->parity]);
     return (const void *)(uintptr_t)(step->data + at);
 }
 
@@ -108,10 +117,14 @@ static int32_t longest(const struct batch *batch)
 struct arrays {
     int32_t *token, *position, *sequence, *slot, *first, *length, *page, *row;
     float *scale;
+    int32_t *parity;
+    struct row_choice *choice;
+    struct logit_edit *edit;
 };
 
-/* Bytes of all, which may be more than there are. */
-static size_t place(struct step *step, struct arrays *a)
+/* Bytes of all, which may be more than there are. Edits, whose number changes at every step, come
+ * last: the others stay where they are. */
+static size_t place(struct step *step, const struct batch *batch, struct arrays *a)
 {
     struct cursor c = {step, 0};
     size_t T = (size_t)step->view.T, S = (size_t)step->view.S, R = (size_t)step->view.R;
@@ -124,6 +137,9 @@ static size_t place(struct step *step, struct arrays *a)
     a->page = next(&c, S * (size_t)step->view.max_pages);
     a->row = next(&c, R);
     a->scale = next(&c, R);
+    a->parity = next(&c, 1);
+    a->choice = next_of(&c, batch->choice ? R : 0, sizeof *a->choice);
+    a->edit = next_of(&c, batch->choice ? (size_t)batch->n_edit : 0, sizeof *a->edit);
     return c.at;
 }
 
@@ -138,6 +154,20 @@ static void view(struct step *step, const struct arrays *a)
     step->view.page = on_device(step, a->page);
     step->view.row = on_device(step, a->row);
     step->view.scale = on_device(step, a->scale);
+    step->view.parity = on_device(step, a->parity);
+    step->view.choice = on_device(step, a->choice);
+    step->view.edit = on_device(step, a->edit);
+}
+
+static void fill_choices(const struct step *step, const struct batch *batch, struct arrays *a)
+{
+    *a->parity = step->parity;
+    if (!batch->choice)
+        return;
+    if (batch->R)
+        memcpy(a->choice, batch->choice, (size_t)batch->R * sizeof *a->choice);
+    if (batch->n_edit)
+        memcpy(a->edit, batch->edit, (size_t)batch->n_edit * sizeof *a->edit);
 }
 
 /* Bytes of the arrays, 0 if they do not fit; max_pages: the longest sequence's, or more. */
@@ -147,7 +177,7 @@ static size_t fill(struct step *step, const struct batch *batch, int32_t max_pag
     size_t T = (size_t)batch->T;
     step->view =
         (struct step_view){.T = batch->T, .S = batch->S, .R = batch->R, .max_pages = max_pages};
-    size_t bytes = place(step, &a);
+    size_t bytes = place(step, batch, &a);
     if (bytes > step->bytes)
         return 0;
     view(step, &a);
@@ -157,6 +187,7 @@ static size_t fill(struct step *step, const struct batch *batch, int32_t max_pag
     fill_sequences(batch, a.first, a.length);
     fill_pages(batch, step->view.max_pages, a.page);
     fill_rows(batch, a.row, a.scale);
+    fill_choices(step, batch, &a);
     return bytes;
 }
 
@@ -182,8 +213,8 @@ int step_upload(struct device *device, const struct batch *batch)
     size_t bytes = fill_roomy(device, batch);
     if (!bytes)
         return INFLIGHT_E_ARG;
-    CUresult result =
-        device->driver->cuMemcpyHtoDAsync(step->data, step->host, bytes, device->stream);
+    CUresult result = device->driver->cuMemcpyHtoDAsync(step->data, step->host[step->parity], bytes,
+                                                        device->stream);
     device->queued = true;
     if (result) {
         device->failed = device->failed ? device->failed : result;

@@ -1,167 +1,473 @@
 /* Products for many tokens, tile.h. */
 #include "tile.h"
 
+#include "depend.cuh"
 #include "product.cuh"
 
-#define THREADS 256
-#define TOKENS  64
-#define MT      (TOKENS / 8)
-#define ROWS    (THREADS / 32 * STRIP_ROWS)
-#define PIECES  (WIDTH_STEP / 8) /* of 16 bytes, of a token in a stage */
-#define STAGES  3
+#define THREADS_MOST 256
+
+/* What a block of MT * 8 tokens over layout L is made of. */
+template <int L, int MT> struct shape {
+    static constexpr int TOKENS = MT * 8;
+    static constexpr int WIDTH = tile_stage_width(L);
+    static constexpr int TILES = WIDTH / layout_tile_width(L);      /* of a stage */
+    static constexpr int CHUNKS = layout_tile_width(L) / CHUNK;     /* of a tile */
+    static constexpr int PIECES = WIDTH / 8;                        /* of a token in a stage */
+    static constexpr int RECORD = STRIP_ROWS * 4 * layout_words(L); /* bytes of a tile's */
+    static constexpr int SUMS = TILE_STRIPS * MT * 32;              /* float4 of a warp */
+};
 
 /* Lanes 0 .. 7 of a load of 16 bytes have rows 2i and 2i + 1: the halves of their 128 bytes are
  * changed over in one of them, so that these lanes fall on all 32 banks. */
-static __device__ __forceinline__ int place(int row, int piece)
+template <int PIECES> static __device__ __forceinline__ int place(int row, int piece)
 {
     return row * PIECES + (piece ^ (row & 1) << 2);
 }
 
-static __device__ __forceinline__ void copy_stage(const product_args &a, int first_token, int stage,
-                                                  uint4 *to)
-{
-#pragma unroll
-    for (int i = 0; i < TOKENS * PIECES / THREADS; i++) {
-        const int row = (threadIdx.x + i * THREADS) / PIECES, piece = threadIdx.x % PIECES;
-        const uint16_t *x = (const uint16_t *)a.x + (size_t)(first_token + row) * a.padded;
-        copy_async(to + place(row, piece), x + stage * WIDTH_STEP + piece * 8);
-    }
-}
+/* Where parts of a stage are in shared memory; numbers and records: the warp's. */
+template <int L, int MT> struct places {
+    int numbers, records, x, sums, bytes;
 
-/* acc += chunk c of a tile, which is chunk `chunk` of its stage and sums are those of. */
-template <int L>
-static __device__ __forceinline__ void add_chunk(const tile<L> &w, int c, const uint4 *stage,
-                                                 int chunk, const float *sums, float (&acc)[MT][4])
-{
-    const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
-    const scales low = scales_of(w, c, 0), high = scales_of(w, c, 1);
-    uint32_t operand[8];
-    operands(w, c, operand);
-#pragma unroll
-    for (int m = 0; m < MT; m++) {
-        float2 sum = {0, 0};
-        if constexpr (layout_has_min(L))
-            sum = __ldg((const float2 *)(sums + m * 8 + t * 2));
-        multiply_chunk<L>(operand, low, high, stage[place(m * 8 + g, chunk * 4 + t)], sum, acc[m]);
+    __device__ __forceinline__ places(int warps, int warp)
+    {
+        const int strips = warps * TILE_STRIPS;
+        numbers = warp * tile_numbers_bytes(L, TILE_STRIPS);
+        records = tile_numbers_bytes(L, strips) + warp * tile_records_bytes(L, TILE_STRIPS);
+        x = tile_numbers_bytes(L, strips) + tile_records_bytes(L, strips);
+        sums = x + tile_x_bytes(L, MT * 8);
+        bytes = sums + tile_sums_bytes(L, MT * 8);
     }
-}
+};
 
-/* total += acc, and the next slice begins. */
-static __device__ __forceinline__ void end_slice(float (&acc)[MT][4], float (&total)[MT][4])
-{
+/* What a warp and its block work on: tiles [first, last) of n, of slices from `slice` on. */
+struct work {
+    const uint8_t *strip[TILE_STRIPS];
+    int first_token;
+    int n, first, last, slice;
+};
+
+/* Weights of a warp on their way: each lane copies the numbers that it reads itself. */
+template <int L, int MT> struct weight_copier {
+    using S = shape<L, MT>;
+    const uint8_t *numbers[TILE_STRIPS], *records[TILE_STRIPS];
+    uint32_t to_numbers, to_records; /* in a stage */
+    int left;                        /* tiles */
+
+    __device__ __forceinline__ weight_copier(const work &w, const places<L, MT> &at)
+    {
+        const int lane = threadIdx.x & 31;
 #pragma unroll
-    for (int m = 0; m < MT; m++)
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            total[m][j] += acc[m][j];
-            acc[m][j] = 0;
+        for (int r = 0; r < TILE_STRIPS; r++) {
+            numbers[r] = w.strip[r] + (size_t)w.first * TILE_BYTES + lane * 16;
+            records[r] =
+                w.strip[r] + (size_t)w.n * TILE_BYTES + (size_t)w.first * S::RECORD + lane * 16;
         }
-}
-
-/* total = 16 rows of a part times the tokens of the block. */
-template <int L>
-static __device__ __forceinline__ void multiply(const product_args &a, const product_part &part,
-                                                int strip_index, int first_token,
-                                                uint4 (&shared)[STAGES][TOKENS * PIECES],
-                                                float (&total)[MT][4])
-{
-    constexpr int chunks = layout_tile_width(L) / CHUNK, per_stage = WIDTH_STEP / CHUNK / chunks;
-    const int n = layout_tiles(L, a.K), n_stages = a.padded / WIDTH_STEP;
-    const uint8_t *strip = part.weight + (size_t)min(strip_index, layout_strips(part.N) - 1) *
-                                             layout_strip_bytes(L, a.K);
-    float acc[MT][4] = {};
-    tile<L> next = {};
-    int slice = 0, buffer = 0;
-#pragma unroll
-    for (int s = 0; s < STAGES - 1; s++) {
-        if (s < n_stages)
-            copy_stage(a, first_token, s, shared[s]);
-        copy_commit();
+        to_numbers = at.numbers + lane * 16;
+        to_records = at.records + lane * 16;
+        left = w.last - w.first;
     }
-    load_numbers(next, strip, 0);
-    for (int stage = 0; stage < n_stages; stage++) {
-        copy_wait<STAGES - 2>();
-        __syncthreads();
-        if (stage + STAGES - 1 < n_stages)
-            copy_stage(a, first_token, stage + STAGES - 1,
-                       shared[buffer == 0 ? STAGES - 1 : buffer - 1]);
-        copy_commit();
+
+    /* The next stage, to shared address `stage`. */
+    __device__ __forceinline__ void copy(uint32_t stage)
+    {
+        const bool has_record = (int)(threadIdx.x & 31) * 16 < S::RECORD;
 #pragma unroll
-        for (int j = 0; j < per_stage; j++) {
-            const int i = stage * per_stage + j;
-            if (i >= n)
+        for (int j = 0; j < S::TILES; j++, left--) {
+            if (left <= 0)
                 continue;
-            tile<L> w = next;
-            load_records(w, strip, n, i);
-            if (i + 1 < n)
-                load_numbers(next, strip, i + 1);
 #pragma unroll
-            for (int c = 0; c < chunks; c++)
-                add_chunk<L>(w, c, shared[buffer], j * chunks + c,
-                             a.sums + (size_t)(i * chunks + c) * a.rows + first_token, acc);
-            if (slice_first(n, slice + 1) <= i + 1) {
-                end_slice(acc, total);
-                while (slice < SLICES && slice_first(n, slice + 1) <= i + 1)
-                    slice++;
+            for (int r = 0; r < TILE_STRIPS; r++) {
+                const uint32_t to = stage + to_numbers + (r * S::TILES + j) * TILE_BYTES;
+                copy_async_to(to, numbers[r]);
+                copy_async_to(to + 512, numbers[r] + 512);
+                if (has_record)
+                    copy_async_to(stage + to_records + (r * S::TILES + j) * S::RECORD, records[r]);
+                numbers[r] += TILE_BYTES;
+                records[r] += S::RECORD;
             }
         }
-        buffer = buffer + 1 == STAGES ? 0 : buffer + 1;
     }
-}
+};
 
-/* What a warp's lane holds of 16 rows and the tokens of the block. */
-static __device__ __forceinline__ void put_outputs(const product_args &a, const product_part &part,
-                                                   int strip, int first_token,
-                                                   const float (&total)[MT][4])
-{
-    const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
+/* Activations of a block and their sums on their way: byte offsets, which are less than 4 GiB. Half
+ * as many threads copy twice as often. */
+template <int L, int MT> struct token_copier {
+    using S = shape<L, MT>;
+    static constexpr int STEP = THREADS_MOST / S::PIECES; /* rows between two of a thread */
+    uint32_t x, row, sums;                                /* row: bytes of one */
+    uint32_t to_x, to_sums;                               /* in a stage */
+    int k, end; /* columns: of the thread's piece, of the block's slices */
+
+    __device__ __forceinline__ token_copier(const product_args &a, const work &w,
+                                            const places<L, MT> &at)
+    {
+        const int first_row = threadIdx.x / S::PIECES, piece = threadIdx.x % S::PIECES;
+        const int group = threadIdx.x / (S::TOKENS / 4), four = threadIdx.x % (S::TOKENS / 4);
+        const int first = w.first * layout_tile_width(L);
+        row = a.padded * 2;
+        x = (w.first_token + first_row) * row + (first + piece * 8) * 2;
+        sums = ((first / CHUNK + group) * a.rows + w.first_token + four * 4) * 4;
+        to_x = at.x + place<S::PIECES>(first_row, piece) * 16;
+        to_sums = at.sums + threadIdx.x * 16;
+        k = first + piece * 8;
+        end = w.last * layout_tile_width(L);
+    }
+
+    __device__ __forceinline__ void copy(const product_args &a, uint32_t stage)
+    {
+        /* Columns end with a tile. One that has sums is all of a stage: they end with it. */
+        if (k < end) {
+            const uint8_t *from = (const uint8_t *)a.x;
+            uint32_t at = x, to = stage + to_x;
+            for (int n = THREADS_MOST; n > 0; n -= blockDim.x) {
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-        const int n = strip * STRIP_ROWS + g + r * 8;
-        if (n >= part.N)
-            continue;
-        const float bias = part.bias ? part.bias[n] : 0;
-#pragma unroll
-        for (int m = 0; m < MT; m++)
-#pragma unroll
-            for (int e = 0; e < 2; e++) {
-                const int token = first_token + m * 8 + t * 2 + e;
-                if (token >= a.T)
-                    continue;
-                float value = total[m][r * 2 + e] + bias;
-                if (a.epilogue == EPILOGUE_GLU_SILU)
-                    value *= silu(a.y[(size_t)token * a.ldy + part.column + n]);
-                put_output(a, part, token, n, value);
+                for (int i = 0; i < S::TOKENS / STEP; i++)
+                    copy_async_to(to + i * THREADS_MOST * 16, from + at + i * STEP * row);
+                at += blockDim.x / S::PIECES * row;
+                to += blockDim.x * 16;
             }
+            if constexpr (layout_has_min(L))
+                if (threadIdx.x < S::WIDTH / CHUNK * S::TOKENS / 4)
+                    copy_async_to(stage + to_sums, (const uint8_t *)a.sums + sums);
+        }
+        x += S::WIDTH * 2;
+        sums += S::WIDTH / CHUNK * a.rows * 4;
+        k += S::WIDTH;
     }
-}
+};
 
-template <int L> static __device__ __forceinline__ void tile_product(const product_args &a)
+/* Until all but the youngest stages - 2 groups of copies are there. */
+static __device__ __forceinline__ void wait_for_stage(int stages)
 {
-    __shared__ __align__(16) uint4 shared[STAGES][TOKENS * PIECES];
-    const int first_token = blockIdx.x * TOKENS;
-    const product_part part = part_of(a, blockIdx.y);
-    const int strip =
-        ((int)blockIdx.y - part.first_block) * (ROWS / STRIP_ROWS) + (threadIdx.x >> 5);
-    float total[MT][4] = {};
-    multiply<L>(a, part, strip, first_token, shared, total);
-    put_outputs(a, part, strip, first_token, total);
+    if (stages == 2)
+        copy_wait<0>();
+    else if (stages == 3)
+        copy_wait<1>();
+    else
+        copy_wait<2>();
 }
 
-/* bound: threads for which ptxas must leave registers. More than there are where it would else
- * settle for 128 registers and spill. */
-#define TILE(name, L, bound)                            \
-    extern "C" __global__ void __launch_bounds__(bound) \
-        name(const __grid_constant__ product_args a)    \
-    {                                                   \
-        tile_product<L>(a);                             \
+/* A stage as a lane reads it; numbers: the warp's. nothing: zero, which the compiler does not know:
+ * operands that are numbers as they stand in memory would else be moved into the order of their
+ * registers once for each mma. */
+struct stage {
+    const uint8_t *numbers, *records, *x, *sums;
+    uint32_t nothing;
+};
+
+/* Whether the scales of chunk c are in word i of a record, layout.h. */
+static __device__ constexpr bool needs_word(int layout, int c, int i)
+{
+    return layout == LAYOUT_INT4_D                                ? i == c / 2
+           : layout == LAYOUT_INT4_DM || layout == LAYOUT_INT8_DM ? i == c
+           : layout == LAYOUT_INT4_K                              ? i == 0 || i == 1 + c / 2
+                                                                  : true;
+}
+
+/* Records of strip r's tile j of a stage, as load_records. Volatile, so that each chunk reads the
+ * words that it needs when it needs them: all at once they would take too many registers. */
+template <int L, int MT>
+static __device__ __forceinline__ void take_records(tile<L> &out, const stage &s, int r, int j,
+                                                    int c)
+{
+    using S = shape<L, MT>;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const volatile uint32_t *record =
+            (const volatile uint32_t *)(s.records + (r * S::TILES + j) * S::RECORD) +
+            h * 8 * layout_words(L);
+#pragma unroll
+        for (int i = 0; i < layout_words(L); i++)
+            if (needs_word(L, c, i))
+                out.record[h][i] = record[i];
+    }
+}
+
+/* acc += tile j of a stage; odd: of the token that the lane loads, place(). Calls copy() after a
+ * chunk, when the tensor cores have begun. */
+template <int L, int MT, typename F>
+static __device__ __forceinline__ void add_tile(const stage &s, int j, int odd, F copy,
+                                                float (&acc)[TILE_STRIPS][MT][4])
+{
+    using S = shape<L, MT>;
+    tile<L> w[TILE_STRIPS];
+#pragma unroll
+    for (int r = 0; r < TILE_STRIPS; r++)
+        load_numbers(w[r], s.numbers + (r * S::TILES + j) * TILE_BYTES);
+#pragma unroll
+    for (int c = 0; c < S::CHUNKS; c++) {
+        const int chunk = j * S::CHUNKS + c;
+        uint32_t operand[TILE_STRIPS][8];
+        scales low[TILE_STRIPS], high[TILE_STRIPS];
+#pragma unroll
+        for (int r = 0; r < TILE_STRIPS; r++) {
+            take_records<L, MT>(w[r], s, r, j, c);
+            operands(w[r], c, operand[r]);
+            if constexpr (L == LAYOUT_BF16)
+#pragma unroll
+                for (int i = 0; i < 8; i++)
+                    operand[r][i] ^= s.nothing;
+            low[r] = scales_of(w[r], c, 0);
+            high[r] = scales_of(w[r], c, 1);
+        }
+#pragma unroll
+        for (int m = 0; m < MT; m++) {
+            const uint4 x = *(const uint4 *)(s.x + m * 8 * S::PIECES * 16 + (chunk ^ odd) * 64);
+            float2 sum = {0, 0};
+            if constexpr (layout_has_min(L))
+                sum = *(const float2 *)(s.sums + (chunk * S::TOKENS + m * 8) * 4);
+#pragma unroll
+            for (int r = 0; r < TILE_STRIPS; r++)
+                multiply_chunk<L>(operand[r], low[r], high[r], x, sum, acc[r][m]);
+        }
+        if (c == 0)
+            copy();
+    }
+}
+
+/* Sums of a lane are float4 i = r * MT + m: rows g and g + 8 of strip r, of tokens 8m + 2t and the
+ * next. Those of a warp stand side by side, 32 to an i, in shared memory as in scratch. */
+static __device__ __forceinline__ float4 add(float4 a, float4 b)
+{
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+/* A slice is complete: total += acc, or in a block that does not have the first slices to scratch.
+ * The next begins with zeros. */
+template <int MT>
+static __device__ __forceinline__ void end_slice(float4 *total, float4 *partial,
+                                                 float (&acc)[TILE_STRIPS][MT][4])
+{
+#pragma unroll
+    for (int i = 0; i < TILE_STRIPS * MT; i++) {
+        float(&v)[4] = acc[i / MT][i % MT];
+        const float4 sum = make_float4(v[0], v[1], v[2], v[3]);
+        if (partial)
+            partial[i * 32] = sum;
+        else
+            total[i * 32] = add(total[i * 32], sum);
+        v[0] = v[1] = v[2] = v[3] = 0;
+    }
+}
+
+/* total = the slices of a block, of a warp's rows and the block's tokens: a lane's, in shared
+ * memory. partial: the lane's place in scratch for the slice after those of the first block; NULL
+ * in this one. */
+template <int L, int MT>
+static __device__ __forceinline__ void multiply(const tile_args &a, const work &w, uint8_t *shared,
+                                                float4 *total, float4 *partial)
+{
+    using S = shape<L, MT>;
+    const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, ahead = a.stages - 1;
+    const places<L, MT> at(blockDim.x >> 5, warp);
+    const int n_stages = (w.last - w.first + S::TILES - 1) / S::TILES;
+    const uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+    weight_copier<L, MT> weights(w, at);
+    token_copier<L, MT> tokens(a.product, w, at);
+#pragma unroll 1
+    for (int s = 0; s < ahead; s++)
+        weights.copy(to + s * at.bytes);
+    wait_for_kernels_before();
+#pragma unroll 1
+    for (int s = 0; s < ahead; s++) {
+        tokens.copy(a.product, to + s * at.bytes);
+        copy_commit();
+    }
+    float acc[TILE_STRIPS][MT][4] = {};
+#pragma unroll
+    for (int i = 0; i < TILE_STRIPS * MT; i++)
+        total[i * 32] = make_float4(0, 0, 0, 0);
+    const int odd = lane >> 2 & 1;
+    const uint8_t *numbers = shared + at.numbers;
+    const uint8_t *records = shared + at.records + (lane >> 2) * 4 * layout_words(L);
+    const uint8_t *x = shared + at.x + ((lane >> 2) * S::PIECES + (lane & 3)) * 16;
+    const uint8_t *sums = shared + at.sums + (lane & 3) * 8;
+    int slice = w.slice, buffer = 0, i = w.first;
+    for (int s = 0; s < n_stages; s++) {
+        wait_for_stage(a.stages);
+        __syncthreads();
+        const int refilled = (buffer == 0 ? ahead : buffer - 1) * at.bytes;
+        const int used = buffer * at.bytes;
+        const stage now = {numbers + used, records + used, x + used, sums + used,
+                           (uint32_t)a.stages >> 8};
+#pragma unroll 1
+        for (int j = 0; j < S::TILES && i < w.last; j++) {
+            const auto refill = [&] {
+                if (j > 0)
+                    return;
+                weights.copy(to + refilled);
+                tokens.copy(a.product, to + refilled);
+                copy_commit();
+            };
+            add_tile<L, MT>(now, j, odd, refill, acc);
+            if (slice_first(w.n, slice + 1) > ++i)
+                continue;
+            end_slice<MT>(total, partial, acc);
+            partial = partial ? partial + S::SUMS : NULL;
+            do /* slices without a tile */
+                slice++;
+            while (slice < SLICES && slice_first(w.n, slice + 1) <= i);
+        }
+        buffer = buffer == ahead ? 0 : buffer + 1;
+    }
+}
+
+/* True in the last warp of those that share the same outputs, whose total is then of all slices.
+ * partial: the lane's in scratch for the slices of the first block. */
+template <int MT>
+static __device__ __forceinline__ bool join(const tile_args &a, int unit, float4 *total,
+                                            float4 *partial)
+{
+    constexpr int SUMS = TILE_STRIPS * MT * 32;
+    const int n = SLICES + 1 - SLICES / a.split;
+    uint32_t before = 0;
+    if (blockIdx.z == 0)
+#pragma unroll 4
+        for (int i = 0; i < TILE_STRIPS * MT; i++)
+            partial[i * 32] = total[i * 32];
+    __syncwarp();
+    if ((threadIdx.x & 31) == 0)
+        before = count_in(a.arrived + unit, (uint32_t)a.split - 1);
+    __syncwarp();
+    before = __shfl_sync(0xffffffff, before, 0);
+    if (before != (uint32_t)a.split - 1)
+        return false;
+#pragma unroll 4
+    for (int i = 0; i < TILE_STRIPS * MT; i++) {
+        float4 v[SLICES], sum = {0, 0, 0, 0};
+#pragma unroll
+        for (int s = 0; s < SLICES; s++)
+            v[s] = s < n ? __ldcg(partial + s * SUMS + i * 32) : make_float4(0, 0, 0, 0);
+#pragma unroll
+        for (int s = 0; s < SLICES; s++)
+            sum = add(sum, v[s]);
+        total[i * 32] = sum;
+    }
+    return true;
+}
+
+/* The first strip of total = the outputs of a gate whose sums total has. */
+template <int MT>
+static __device__ __forceinline__ void apply_gate(const product_args &a, int strip, float4 *total)
+{
+    float bias[2][2] = {};
+#pragma unroll
+    for (int p = 0; p < 2; p++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const int n = strip * STRIP_ROWS + ((threadIdx.x & 31) >> 2) + h * 8;
+            if (a.part[p].bias && n < a.part[p].N)
+                bias[p][h] = a.part[p].bias[n];
+        }
+#pragma unroll 2
+    for (int i = 0; i < MT; i++) {
+        const float4 gate = total[i * 32], up = total[(MT + i) * 32];
+        total[i * 32] = make_float4(gated(a.epilogue, gate.x + bias[0][0], up.x + bias[1][0]),
+                                    gated(a.epilogue, gate.y + bias[0][0], up.y + bias[1][0]),
+                                    gated(a.epilogue, gate.z + bias[0][1], up.z + bias[1][1]),
+                                    gated(a.epilogue, gate.w + bias[0][1], up.w + bias[1][1]));
+    }
+}
+
+/* The outputs of a strip, whose sums are in total. What y has is read for some tokens at once, for
+ * it takes a while. A gate of two launches finds there what the first has left. */
+template <int MT>
+static __device__ __forceinline__ void put_strip(const product_args &a, const product_part &part,
+                                                 int epilogue, int strip, int first_token,
+                                                 const float4 *total)
+{
+    constexpr int AT_ONCE = 4;
+    const int n = strip * STRIP_ROWS + ((threadIdx.x & 31) >> 2);
+    const bool is[2] = {n < part.N, n + 8 < part.N};
+    const float bias[2] = {part.bias && is[0] ? part.bias[n] : 0,
+                           part.bias && is[1] ? part.bias[n + 8] : 0};
+#pragma unroll 1
+    for (int i = 0; i < MT; i += AT_ONCE) {
+        const int token = first_token + i * 8 + (threadIdx.x & 3) * 2;
+        float *y = a.y + (size_t)token * a.ldy + part.column + n;
+        float old[AT_ONCE][4] = {}, value[AT_ONCE][4];
+        if (product_reads_y(epilogue))
+#pragma unroll
+            for (int j = 0; j < AT_ONCE * 4; j++)
+                if (token + j / 4 * 8 + j % 2 < a.T && is[j / 2 % 2])
+                    old[j / 4][j % 4] = y[(size_t)(j / 4 * 8 + j % 2) * a.ldy + j / 2 % 2 * 8];
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; j++) {
+            const float4 v = total[(i + j) * 32];
+            value[j][0] = v.x, value[j][1] = v.y, value[j][2] = v.z, value[j][3] = v.w;
+        }
+#pragma unroll
+        for (int j = 0; j < AT_ONCE * 4; j++) {
+            const float before = old[j / 4][j % 4], sum = value[j / 4][j % 4] + bias[j / 2 % 2];
+            if (token + j / 4 * 8 + j % 2 < a.T && is[j / 2 % 2])
+                y[(size_t)(j / 4 * 8 + j % 2) * a.ldy + j / 2 % 2 * 8] =
+                    finished(epilogue, before, sum);
+        }
+    }
+}
+
+template <int L, int MT> static __device__ __forceinline__ void tile_product(const tile_args &a)
+{
+    extern __shared__ __align__(16) uint8_t shared[];
+    using S = shape<L, MT>;
+    const product_args &p = a.product;
+    const bool gated = product_is_gated(p.epilogue) && p.n_part == 2;
+    product_part part = part_of(p, blockIdx.y);
+    const int warps = blockDim.x >> 5, warp = threadIdx.x >> 5, per = SLICES / a.split;
+    const int pair = ((int)blockIdx.y - part.first_block) * warps + warp;
+    const int unit = (blockIdx.y * gridDim.x + blockIdx.x) * warps + warp;
+    const int last = layout_strips(part.N) - 1;
+    let_next_kernel_begin();
+    work w;
+    w.first_token = blockIdx.x * S::TOKENS;
+    w.n = layout_tiles(L, p.K);
+    w.slice = blockIdx.z * per;
+    w.first = slice_first(w.n, w.slice);
+    w.last = slice_first(w.n, w.slice + per);
+    w.strip[0] =
+        part.weight + (size_t)min(gated ? pair : pair * 2, last) * layout_strip_bytes(L, p.K);
+    w.strip[1] = (gated ? p.part[1].weight : part.weight) +
+                 (size_t)min(gated ? pair : pair * 2 + 1, last) * layout_strip_bytes(L, p.K);
+    float4 *total =
+        (float4 *)(shared + a.stages * tile_stage_bytes(L, warps * TILE_STRIPS, S::TOKENS)) +
+        warp * S::SUMS + (threadIdx.x & 31);
+    float4 *partial =
+        (float4 *)a.partial + (size_t)unit * (SLICES + 1 - per) * S::SUMS + (threadIdx.x & 31);
+    multiply<L, MT>(a, w, shared, total,
+                    blockIdx.z ? partial + (w.slice + 1 - per) * S::SUMS : NULL);
+    if (a.split > 1 && !join<MT>(a, unit, total, partial))
+        return;
+    if (gated) {
+        apply_gate<MT>(p, pair, total);
+        part.bias = NULL; /* is in it */
+        put_strip<MT>(p, part, EPILOGUE_STORE, pair, w.first_token, total);
+        return;
+    }
+#pragma unroll 1
+    for (int r = 0; r < TILE_STRIPS; r++)
+        put_strip<MT>(p, part, p.epilogue, pair * 2 + r, w.first_token, total + r * MT * 32);
+}
+
+/* bounds: threads, and blocks of an SM if ptxas must know how many registers it may take, for it
+ * would else settle for fewer and spill. */
+#define TILE(name, L, MT, ...)                                \
+    extern "C" __global__ void __launch_bounds__(__VA_ARGS__) \
+        name(const __grid_constant__ tile_args a)             \
+    {                                                         \
+        tile_product<L, MT>(a);                               \
     }
 
-TILE(tile_bf16, LAYOUT_BF16, THREADS)
-TILE(tile_int4_d, LAYOUT_INT4_D, 320)
-TILE(tile_int4_dm, LAYOUT_INT4_DM, 320)
-TILE(tile_int4_k, LAYOUT_INT4_K, 320)
-TILE(tile_int8_d, LAYOUT_INT8_D, 320)
-TILE(tile_int8_dm, LAYOUT_INT8_DM, 320)
-TILE(tile_int8_k, LAYOUT_INT8_K, 320)
-TILE(tile_int8_k16, LAYOUT_INT8_K16, 320)
+#define TILES(name, L)              \
+    TILE(tile_32_##name, L, 4, 320) \
+    TILE(tile_64_##name, L, 8, THREADS_MOST)
+
+TILE(tile_32_bf16, LAYOUT_BF16, 4, THREADS_MOST, 2)
+TILE(tile_64_bf16, LAYOUT_BF16, 8, 320)
+TILE(tile_128_bf16, LAYOUT_BF16, 16, THREADS_MOST)
+TILES(int4_d, LAYOUT_INT4_D)
+TILES(int4_dm, LAYOUT_INT4_DM)
+TILES(int4_k, LAYOUT_INT4_K)
+TILES(int8_d, LAYOUT_INT8_D)
+TILES(int8_dm, LAYOUT_INT8_DM)
+TILES(int8_k, LAYOUT_INT8_K)
+TILES(int8_k16, LAYOUT_INT8_K16)

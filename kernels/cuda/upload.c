@@ -1,9 +1,18 @@
-/* Matrices: the rows are packed on this thread into one pinned buffer while the device copies
- * the other by itself. */
+/* Matrices: pieces of them are packed by as many threads as the configuration has, each of which
+ * fills one of its two pinned buffers while the device copies the other by itself. */
 #include "device.h"
 #include "layout.h"
+#include "workers.h"
 
-#define BUFFER_BYTES ((size_t)4 << 20)
+/* Large enough to be copied at the full rate, small enough for all threads to get some. */
+#define BUFFER_BYTES ((size_t)1 << 20)
+
+/* A worker's buffers, which it takes in turns. */
+struct upload_lane {
+    void *buffer[2];
+    CUevent copied[2];
+    int next;
+};
 
 /* The widest strip of 16 rows must fit. */
 static size_t buffer_bytes(const struct device_config *config)
@@ -16,66 +25,118 @@ static size_t buffer_bytes(const struct device_config *config)
     return most;
 }
 
-static int32_t open_upload(struct device *device, struct err *err)
+static int32_t open_lane(struct device *device, int i, struct err *err)
 {
     struct upload *u = &device->upload;
-    u->bytes = buffer_bytes(&device->config);
-    for (int i = 0; i < 2; i++) {
-        if (cuda_alloc_pinned(device, u->bytes, "copying", &u->buffer[i], err))
-            return err->code;
-        CUresult result = device->driver->cuEventCreate(&u->copied[i], CU_EVENT_DISABLE_TIMING);
+    for (int side = 0; side < 2; side++) {
+        u->lane[i].buffer[side] = (char *)u->memory + (size_t)(2 * i + side) * u->bytes;
+        CUresult result =
+            device->driver->cuEventCreate(&u->lane[i].copied[side], CU_EVENT_DISABLE_TIMING);
         if (result)
             return driver_refuse(device->driver, result, "making an event", err);
     }
     return INFLIGHT_OK;
 }
 
+/* What has been taken when it fails stays until cuda_close_upload. */
+static int32_t open_upload(struct device *device, struct err *err)
+{
+    struct upload *u = &device->upload;
+    u->workers = workers_open(device->config.threads, device->mem);
+    if (!u->workers)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for threads that load");
+    u->n = workers_count(u->workers);
+    u->bytes = buffer_bytes(&device->config);
+    u->lane = mem_take_zeroed(device->mem, (size_t)u->n * sizeof *u->lane, CACHE_LINE);
+    if (!u->lane)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for threads that load");
+    if (cuda_alloc_pinned(device, 2 * (size_t)u->n * u->bytes, "copying", &u->memory, err))
+        return err->code;
+    for (int i = 0; i < u->n; i++)
+        if (open_lane(device, i, err))
+            return err->code;
+    return INFLIGHT_OK;
+}
+
 void cuda_close_upload(struct device *device)
 {
     struct upload *u = &device->upload;
-    for (int i = 0; i < 2; i++) {
-        if (u->copied[i])
-            (void)device->driver->cuEventDestroy(u->copied[i]);
-        u->copied[i] = NULL;
-        cuda_free_pinned(device, &u->buffer[i]);
-    }
+    for (int i = 0; u->lane && i < u->n; i++)
+        for (int side = 0; side < 2; side++)
+            if (u->lane[i].copied[side])
+                (void)device->driver->cuEventDestroy(u->lane[i].copied[side]);
+    cuda_free_pinned(device, &u->memory);
+    cuda_free_upload(device);
 }
 
-/* Rows [first, last) to `to`, through buffer i, which may still be on its way from before.
- * *bytes are what they take. */
-static int32_t upload_rows(struct device *device, const struct weight_source *source, int32_t first,
-                           int32_t last, int i, CUdeviceptr to, size_t *bytes, struct err *err)
+void cuda_free_upload(struct device *device)
 {
-    const struct driver *driver = device->driver;
     struct upload *u = &device->upload;
-    *bytes = 0;
-    CUresult result = driver->cuEventSynchronize(u->copied[i]);
-    if (!result) {
-        *bytes = cuda_pack_rows(source, first, last, u->buffer[i]);
-        result = driver->cuMemcpyHtoDAsync(to, u->buffer[i], *bytes, device->stream);
+    workers_close(u->workers, device->mem);
+    mem_give(device->mem, u->lane, (size_t)u->n * sizeof *u->lane);
+    *u = (struct upload){0};
+}
+
+/* A matrix that all workers load. */
+struct job {
+    struct device *device;
+    const struct weight_source *source;
+    CUdeviceptr to;
+    size_t strip_bytes;
+    int32_t rows;            /* of a piece */
+    _Atomic int32_t next;    /* piece */
+    _Atomic CUresult failed; /* with what, if any */
+};
+
+/* Piece i through a buffer that may still be on its way from before. */
+static CUresult load_piece(struct job *job, struct upload_lane *lane, int32_t i)
+{
+    const struct driver *driver = job->device->driver;
+    const int32_t first = i * job->rows, last = MIN(first + job->rows, job->source->N);
+    const CUdeviceptr to = job->to + (size_t)(first / STRIP_ROWS) * job->strip_bytes;
+    const int side = lane->next;
+    lane->next = !side;
+    CUresult result = driver->cuEventSynchronize(lane->copied[side]);
+    if (result)
+        return result;
+    size_t bytes = cuda_pack_rows(job->source, first, last, lane->buffer[side]);
+    result = driver->cuMemcpyHtoDAsync(to, lane->buffer[side], bytes, job->device->stream);
+    return result ? result : driver->cuEventRecord(lane->copied[side], job->device->stream);
+}
+
+static void load_pieces(void *arg, int worker)
+{
+    struct job *job = arg;
+    const int32_t n = (job->source->N + job->rows - 1) / job->rows;
+    if (!cuda_enter(job->device)) {
+        job->failed = CUDA_ERROR_INVALID_CONTEXT;
+        return;
     }
-    if (!result)
-        result = driver->cuEventRecord(u->copied[i], device->stream);
-    return result ? driver_refuse(driver, result, "copying weights", err) : INFLIGHT_OK;
+    for (int32_t i; !job->failed && (i = job->next++) < n;) {
+        CUresult result = load_piece(job, &job->device->upload.lane[worker], i);
+        if (result)
+            job->failed = result;
+    }
+    cuda_leave(job->device);
 }
 
 static int32_t upload_matrix(struct device *device, const struct weight_source *source,
                              struct weight *out, struct err *err)
 {
-    size_t strip = cuda_packed_bytes(source->fmt, STRIP_ROWS, source->K), done = 0, bytes;
-    int32_t rows = (int32_t)(device->upload.bytes / strip) * STRIP_ROWS;
-    CUdeviceptr to = (CUdeviceptr)(uintptr_t)out->data;
-    device->queued = true;
-    if (rows == 0)
+    struct upload *u = &device->upload;
+    struct job job = {.device = device,
+                      .source = source,
+                      .to = (CUdeviceptr)(uintptr_t)out->data,
+                      .strip_bytes = cuda_packed_bytes(source->fmt, STRIP_ROWS, source->K)};
+    const int32_t strips = (int32_t)(u->bytes / job.strip_bytes);
+    if (strips == 0)
         return err_set(err, INFLIGHT_E_INTERNAL, "%d values a row are more than the widest matrix",
                        source->K);
-    for (int32_t first = 0, i = 0; first < source->N; first += rows, i = !i) {
-        int32_t last = MIN(first + rows, source->N);
-        if (upload_rows(device, source, first, last, i, to + done, &bytes, err))
-            return err->code;
-        done += bytes;
-    }
-    return INFLIGHT_OK;
+    job.rows = strips * STRIP_ROWS;
+    device->queued = true;
+    workers_run(u->workers, (source->N + job.rows - 1) / job.rows, load_pieces, &job);
+    return job.failed ? driver_refuse(device->driver, job.failed, "copying weights", err)
+                      : INFLIGHT_OK;
 }
 
 int32_t cuda_upload(struct device *device, const struct weight_source *source, struct weight *out,
@@ -93,9 +154,11 @@ int32_t cuda_upload(struct device *device, const struct weight_source *source, s
                        out->bytes);
     if (!cuda_enter(device))
         return err_set(err, INFLIGHT_E_DEVICE, "the device is lost");
-    int32_t rc = device->upload.buffer[0] ? INFLIGHT_OK : open_upload(device, err);
+    int32_t rc = device->upload.workers ? INFLIGHT_OK : open_upload(device, err);
     if (!rc)
         rc = upload_matrix(device, source, out, err);
+    else
+        cuda_close_upload(device);
     cuda_leave(device);
     *out = (struct weight){.fmt = source->fmt,
                            .layout = cuda_layout(source->fmt),

@@ -258,21 +258,53 @@ static long resident(void)
 struct pauses {
     struct session *session;
     _Atomic bool stop;
-    int n;
+    _Atomic int run; /* odd while one goes on, counted up at its start and its end */
+    _Atomic int n;   /* pauses that began and ended within one run */
 };
+
+static void control(const struct pauses *p, uint32_t op, uint32_t level)
+{
+    struct err err;
+    while (engine_control(p->session->engine, op, level, &err) == INFLIGHT_E_BUSY)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
 
 static void *pause_and_resume(void *arg)
 {
     struct pauses *p = arg;
-    struct err err;
-    static const uint32_t op[] = {INFLIGHT_CTL_PAUSE, INFLIGHT_CTL_RESUME};
-    for (uint32_t i = 0; !p->stop || i % 2; i++) {
+    while (!p->stop) {
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+        int run = p->run;
+        control(p, INFLIGHT_CTL_PAUSE, 1);
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-        while (engine_control(p->session->engine, op[i % 2], 1 - i % 2, &err) == INFLIGHT_E_BUSY)
-            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-        p->n += (int)(i % 2);
+        p->n += run % 2 && p->run == run;
+        control(p, INFLIGHT_CTL_RESUME, 0);
     }
     return NULL;
+}
+
+#define RUNS_MOST 500
+
+/* However fast the device is: runs until some of them were paused. */
+static void run_paused(struct session *s, const struct ask *ask)
+{
+    struct pauses pauses = {.session = s};
+    struct answer a;
+    pthread_t thread;
+    int runs = 0;
+    pthread_create(&thread, NULL, pause_and_resume, &pauses);
+    while (pauses.n <= 2 && runs++ < RUNS_MOST) {
+        pauses.run++;
+        bool ran = session_run(s, ask, &a, 1);
+        pauses.run++;
+        if (!ran)
+            break;
+        check_same(&a, "paused and resumed");
+    }
+    pauses.stop = true;
+    pthread_join(thread, NULL);
+    printf("  %d pauses in %d runs\n", pauses.n, runs);
+    CHECK(pauses.n > 2);
 }
 
 /* At level 1 the scratch of steps is given to the system and made anew. */
@@ -286,20 +318,13 @@ TEST(invariance, paused_and_resumed_between_steps)
     s.config.threads = 2;
     s.config.prefix_cache = false;
     struct ask ask = {INFLIGHT_PROMPT, subject, options, 0};
-    struct pauses pauses = {.session = &s};
-    pthread_t thread;
     if (session_open(&s) && session_run(&s, &ask, &a, 1)) {
         long before = resident();
         CHECK_EQ(engine_control(s.engine, INFLIGHT_CTL_PAUSE, 1, &err), INFLIGHT_OK);
         nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
         CHECK(resident() < before - (2 << 20) || !on_host());
         CHECK_EQ(engine_control(s.engine, INFLIGHT_CTL_RESUME, 0, &err), INFLIGHT_OK);
-        pthread_create(&thread, NULL, pause_and_resume, &pauses);
-        if (session_run(&s, &ask, &a, 1))
-            check_same(&a, "paused and resumed");
-        pauses.stop = true;
-        pthread_join(thread, NULL);
-        CHECK(pauses.n > 2);
+        run_paused(&s, &ask);
     }
     session_close(&s);
 }

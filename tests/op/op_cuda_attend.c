@@ -10,7 +10,8 @@
 
 #include "../../kernels/cuda/cuda.h"
 
-#define SEQS_MAX 4
+#define SEQS_MAX  4
+#define HEADS_MAX 32
 
 /* What is computed, however. */
 struct problem {
@@ -18,9 +19,12 @@ struct problem {
     int length[SEQS_MAX];
     enum rope_kind rope;
     bool normed, unrotated;
+    int rotary_dim, window; /* 0: dim; 0: all */
+    float cap;
+    bool biased, sunk;      /* slopes, sinks */
     float *qkv[SEQS_MAX];   /* (length, (H + 2K) * dim) */
     double *want[SEQS_MAX]; /* (length, H * dim) */
-    float norm[2][256];
+    float norm[2][256], slope[HEADS_MAX], sink[HEADS_MAX];
 };
 
 /* One way to compute it: n tokens of each sequence in one step; 0: random. */
@@ -40,12 +44,19 @@ static int width(const struct problem *p)
     return (p->H + 2 * p->K) * p->dim;
 }
 
+/* Columns that turn, and numbers of a token's rotary row. */
+static int turned(const struct problem *p)
+{
+    return p->rotary_dim ? p->rotary_dim : p->dim;
+}
+
 static void rotary_row(const struct problem *p, int position, float *row)
 {
-    for (int i = 0; i < p->dim / 2; i++) {
-        float angle = (float)position * powf(10000.0f, -2.0f * (float)i / (float)p->dim);
+    int half = turned(p) / 2;
+    for (int i = 0; i < half; i++) {
+        float angle = (float)position * powf(10000.0f, -(float)i / (float)half);
         row[i] = cosf(angle);
-        row[p->dim / 2 + i] = sinf(angle);
+        row[half + i] = sinf(angle);
     }
 }
 
@@ -60,7 +71,7 @@ static void solve(struct problem *p, int s)
 {
     size_t n = (size_t)p->length[s];
     double *qkv = malloc(n * (size_t)width(p) * sizeof *qkv);
-    double *rotary = malloc(n * (size_t)p->dim * sizeof *rotary);
+    double *rotary = malloc(n * (size_t)turned(p) * sizeof *rotary);
     double *k = malloc(n * (size_t)(p->K * p->dim) * sizeof *k);
     double *v = malloc(n * (size_t)(p->K * p->dim) * sizeof *v);
     float row[256];
@@ -68,8 +79,8 @@ static void solve(struct problem *p, int s)
         qkv[i] = (double)p->qkv[s][i];
     for (size_t t = 0; t < n; t++) {
         rotary_row(p, (int)t, row);
-        for (int i = 0; i < p->dim; i++)
-            rotary[t * (size_t)p->dim + (size_t)i] = (double)row[i];
+        for (int i = 0; i < turned(p); i++)
+            rotary[t * (size_t)turned(p) + (size_t)i] = (double)row[i];
     }
     struct batch_seq seq = {.n = p->length[s]};
     struct batch batch = {.T = p->length[s], .S = 1, .seq = &seq};
@@ -84,6 +95,11 @@ static void solve(struct problem *p, int s)
                             .K = p->K,
                             .dim = p->dim,
                             .rope = p->rope,
+                            .rotary_dim = p->rotary_dim,
+                            .window = p->window,
+                            .cap = (double)p->cap,
+                            .slopes = p->biased ? p->slope : NULL,
+                            .sinks = p->sunk ? p->sink : NULL,
                             .k = &k,
                             .v = &v};
     ref_attend(&op, &batch);
@@ -106,6 +122,10 @@ static void problem_init(struct problem *p)
         p->norm[0][i] = 1.0f + random_float() * 0.5f;
         p->norm[1][i] = 1.0f + random_float() * 0.5f;
     }
+    for (int h = 0; h < p->H; h++) { /* as ALiBi has them; as large as the largest score */
+        p->slope[h] = powf(2.0f, -8.0f * (float)(h + 1) / (float)p->H);
+        p->sink[h] = 2.0f * random_float();
+    }
     for (int s = 0; s < p->n_seqs; s++)
         solve(p, s);
 }
@@ -122,7 +142,7 @@ static void problem_release(struct problem *p)
 struct work {
     const struct problem *p;
     struct device *device;
-    const float *norm[2]; /* on the device */
+    const float *norm[2], *slope, *sink; /* on the device */
     int32_t *page[SEQS_MAX];
     int done[SEQS_MAX];
     float *y[SEQS_MAX]; /* (length, H * dim) */
@@ -183,6 +203,8 @@ static bool work_init(struct work *w, const struct problem *p, const struct way 
         return false;
     for (int i = 0; i < 2; i++)
         w->norm[i] = cuda_array(w->device, p->norm[i], sizeof p->norm[i]);
+    w->slope = cuda_array(w->device, p->slope, sizeof p->slope);
+    w->sink = cuda_array(w->device, p->sink, sizeof p->sink);
     if (way->nan)
         fill_pages(w->device);
     scatter(w, pages);
@@ -197,6 +219,8 @@ static void work_release(struct work *w)
     }
     for (int i = 0; i < 2; i++)
         cuda_drop(w->device, w->norm[i], sizeof w->p->norm[i]);
+    cuda_drop(w->device, w->slope, sizeof w->p->slope);
+    cuda_drop(w->device, w->sink, sizeof w->p->sink);
     backend_cuda.close(w->device);
 }
 
@@ -217,7 +241,7 @@ static void attend(const struct work *w, const struct batch *batch, const float 
 {
     const struct problem *p = w->p;
     size_t T = (size_t)batch->T, f = sizeof(float);
-    size_t in = T * (size_t)width(p) * f, table = T * (size_t)p->dim * f;
+    size_t in = T * (size_t)width(p) * f, table = T * (size_t)turned(p) * f;
     size_t out = T * (size_t)(p->H * p->dim) * f;
     struct op_attend op = {.qkv = cuda_array(w->device, qkv, in),
                            .y = cuda_array(w->device, NULL, out),
@@ -229,7 +253,12 @@ static void attend(const struct work *w, const struct batch *batch, const float 
                            .H = p->H,
                            .K = p->K,
                            .dim = p->dim,
-                           .rope = (int32_t)p->rope};
+                           .rope = (int32_t)p->rope,
+                           .rotary_dim = p->rotary_dim,
+                           .window = p->window,
+                           .cap = p->cap,
+                           .slopes = p->biased ? w->slope : NULL,
+                           .sinks = p->sunk ? w->sink : NULL};
     const float *turned = cuda_array(w->device, rotary, table);
     op.rotary = p->unrotated ? NULL : turned;
     struct call call = {&op, batch};
@@ -250,7 +279,7 @@ static void step(struct work *w, const int n[SEQS_MAX])
     int32_t *position = malloc(T * sizeof *position), *token = calloc(T, sizeof *token);
     struct batch batch = {.seq = seq, .position = position, .token = token};
     float *qkv = malloc(T * row * sizeof *qkv), *y = malloc(T * out * sizeof *y);
-    float *rotary = malloc(T * (size_t)p->dim * sizeof *rotary);
+    float *rotary = malloc(T * (size_t)turned(p) * sizeof *rotary);
     for (int s = 0; s < p->n_seqs; s++) {
         if (n[s] == 0)
             continue;
@@ -259,7 +288,7 @@ static void step(struct work *w, const int n[SEQS_MAX])
                (size_t)n[s] * row * sizeof *qkv);
         for (int i = 0; i < n[s]; i++, batch.T++) {
             position[batch.T] = w->done[s] + i;
-            rotary_row(p, w->done[s] + i, rotary + batch.T * p->dim);
+            rotary_row(p, w->done[s] + i, rotary + batch.T * turned(p));
         }
     }
     attend(w, &batch, qkv, rotary, y);
@@ -326,9 +355,11 @@ static void check_error(const struct work *w, const struct way *way)
     for (int s = 0; s < p->n_seqs; s++)
         if (!(error(w, s) < bound(way->type)))
             t_fail(__FILE__, __LINE__,
-                   "%s, dim %d, heads %d/%d, rope %d, norm %d, unrotated %d, chunk %d: error %g",
-                   type_name[way->type], p->dim, p->H, p->K, p->rope, p->normed, p->unrotated,
-                   way->n[s], error(w, s));
+                   "%s, dim %d, heads %d/%d, rope %d of %d, norm %d, unrotated %d, "
+                   "window %d, cap %g, slopes %d, sinks %d, chunk %d: error %g",
+                   type_name[way->type], p->dim, p->H, p->K, p->rope, turned(p), p->normed,
+                   p->unrotated, p->window, (double)p->cap, p->biased, p->sunk, way->n[s],
+                   error(w, s));
 }
 
 static void check_bits(const struct work *a, const struct work *b, const struct way *way)
@@ -431,6 +462,39 @@ TEST(cuda_attend, neighbours_with_more_splits_do_not_change_a_bit)
         struct problem p = {.H = 1, .K = 1, .dim = 32, .n_seqs = 2, .length = {256, 300}};
         check_same(&p, (enum kv_type)type, ways, 1);
     }
+}
+
+/* What other families have, each alone and all at once; windows that begin within a page, at a
+ * split and in one before the last. */
+static const struct problem variants[] = {
+    {.window = 1},
+    {.window = 37},
+    {.window = 256},
+    {.window = 300, .sunk = true},
+    {.cap = 2},
+    {.biased = true},
+    {.sunk = true},
+    {.rotary_dim = 32},
+    {.rotary_dim = 10, .rope = ROPE_HALF},
+    {.rotary_dim = 24, .rope = ROPE_HALF, .window = 100, .cap = 3, .biased = true, .sunk = true},
+};
+
+/* Random steps, some of them for decode; with windows also five tokens at a time. */
+TEST(cuda_attend, variants_give_what_the_definition_says_in_all_ways)
+{
+    static const struct way ways[] = {{.nan = true}, {.n = {5, 1}}};
+    for (size_t v = 0; v < COUNT_OF(variants); v++)
+        for (int type = KV_BF16; type <= KV_INT8; type++) {
+            struct problem p = variants[v];
+            p.H = v % 2 ? 6 : 2;
+            p.K = v % 2 ? 2 : 1;
+            p.dim = v % 3 == 0 ? 64 : v % 3 == 1 ? 80 : 40;
+            p.normed = v % 4 == 0;
+            p.n_seqs = 2;
+            p.length[0] = p.window ? 530 : 290;
+            p.length[1] = 45;
+            check_same(&p, (enum kv_type)type, ways, p.window ? 2 : 1);
+        }
 }
 
 TEST(cuda_attend, refuses_f32_pages_with_a_reason)

@@ -64,19 +64,17 @@ static int64_t kv_bytes(const struct shape *s)
     return s->type == KV_INT8 ? 2 * (s->dim + 4) : 4 * s->dim;
 }
 
-/* rotate.h: a warp reads its head, and if it turns, the token's rotary row from L1; keys and
- * values ask for their slot. Neighbours, of keys and queries if they are pairs and of values
- * always, come in two loads, of even and of odd columns: of each sector a half, twice. */
+/* rotate.h, for what prefill.h has: a warp reads its head, and if it turns, the token's rotary row
+ * from L1; where its token belongs, and its slot. */
 static struct traffic rotate_design(const struct shape *s)
 {
     const int64_t T = s->S * s->n, row = s->dim * 4, turned = T * (s->H + s->K);
-    const int64_t twice = s->rope == ROPE_HALF ? 1 : 2;
+    const int64_t heads = T * (s->H + 2 * s->K);
     const int64_t number = s->type == KV_INT8 ? 1 : 2, scale = s->type == KV_INT8 ? 1 : 0;
     struct traffic t = {0};
-    add_read(&t, turned * row, turned * row / SECTOR * twice);
-    add_read(&t, T * s->K * row, T * s->K * row / SECTOR * 2);
+    add_read(&t, heads * row, heads * row / SECTOR);
     add_read(&t, turned * row, turned * row / SECTOR);
-    add_broadcasts(&t, T * 2 * s->K);
+    add_broadcasts(&t, 5 * heads);
     add_written(&t, T * s->H * s->dim * 2, T * s->H * s->dim * 2 / SECTOR);
     add_written(&t, T * 2 * s->K * (s->dim * number + 4 * scale),
                 T * 2 * s->K * (s->dim * number / SECTOR + scale));
@@ -90,42 +88,64 @@ static struct traffic rotate_least(const struct shape *s)
                          T * (s->H * s->dim * 2 + s->K * kv_bytes(s)));
 }
 
-/* What a block asks for that has tiles [first, end) of a sequence and rows of a head: keys and
- * values of their positions and the rows' queries once; pages of one tile more than it has, a
- * sector for each tile; first row, last row and length by each of its warps. */
-static void add_block(struct traffic *t, const struct shape *s, int first, int end, int rows,
-                      int warps)
+/* Zeros that cp.async writes where it reads nothing: the simulated GPU counts the mean of what such
+ * a copy reads and writes. They are at the end of a tile and of a block's rows. */
+static void add_zeros(struct traffic *t, const struct shape *s, int64_t positions, int64_t rows)
 {
-    const int64_t positions = MIN(end * TILE_POSITIONS, length(s)) - first * TILE_POSITIONS;
-    const int pages = (length(s) + PAGE_TOKENS - 1) / PAGE_TOKENS;
-    const int last = MIN(pages, (end + 1) * TILE_PAGES);
-    const int64_t q = (int64_t)rows * s->dim * 2;
+    add_read(t, (positions * kv_bytes(s) + rows * s->dim * 2) / 2, 0);
+}
+
+static int width_of(const struct shape *s)
+{
+    return s->dim <= 64 ? 64 : s->dim <= 128 ? 128 : 256;
+}
+
+/* What a block of prefill.h asks for that has so many tiles and rows: keys and values of their
+ * positions and the rows' queries once; by each of its warps the pages of eight tiles at a time,
+ * and twice first row and last row, once the length. */
+static void add_block(struct traffic *t, const struct shape *s, int tiles, int rows)
+{
+    const int64_t positions = MIN(tiles * TILE_POSITIONS, length(s)),
+                  q = (int64_t)rows * s->dim * 2;
+    const int all = (length(s) + PAGE_TOKENS - 1) / PAGE_TOKENS, warps = PREFILL_WARPS(width_of(s));
     add_read(t, positions * kv_bytes(s), positions * kv_bytes(s) / SECTOR);
     add_read(t, q, q / SECTOR);
-    add_read(t, (last - first * TILE_PAGES) * 4, (last + TILE_PAGES - 1) / TILE_PAGES - first);
-    add_broadcasts(t, 3 * warps);
+    for (int page = 0; page < tiles * TILE_PAGES; page += WARP) {
+        const int pages = MIN(WARP, all - page);
+        add_read(t, warps * pages * 4, warps * ((pages * 4 + SECTOR - 1) / SECTOR));
+    }
+    add_broadcasts(t, 5 * warps);
 }
 
-/* The wavefronts of the same block, if no lanes of one request met on a bank. Of a tile: 16 bytes
- * of keys and values at a time, each warp's request after one for its page; ldmatrix; and of a
- * lane in pairs of floats scores that warps exchange, and scales. */
-static int64_t block_wavefronts(const struct shape *s, int tiles, int rows, int warps)
+/* The wavefronts of tiles in shared memory, if no lanes of one request met on a bank. Each: 16
+ * bytes of keys and values at a time, of int8 also to and from another place before; scales. */
+static int64_t load_wavefronts(const struct shape *s, int tiles)
 {
-    const bool decode = is_decode(s), int8 = s->type == KV_INT8;
-    const int sharers = decode ? 4 : s->dim > 128 ? 2 : 1;
     const int stores = 2 * TILE_POSITIONS * s->dim / 8 / WARP;
-    const int lookups = int8 ? stores / 2 + 4 : stores;
-    const int scores = warps * s->dim / 16 * (1 + (decode ? 1 : 4));
-    const int values = warps * 4 * (s->dim / sharers / 16);
-    const int exchange = decode ? warps * (4 + 16) * 2 : 0;
-    const int scales = int8 ? 4 + warps * (8 + 8) * 2 : 0;
-    const int tile = 4 * (stores + scores + values) + lookups + exchange + scales + 1;
-    return (int64_t)tiles * tile + 1 + 4 * rows * s->dim / 8 / WARP;
+    const bool int8 = s->type == KV_INT8;
+    return (int64_t)tiles * (4 * stores * (int8 ? 2 : 1) + (int8 ? 4 : 0));
 }
 
-/* What all blocks of a launch ask for. branches: those that part a warp's lanes, at most. The pages
- * of a tile are loaded by the lanes that they are as many as; at its two ends a block of decode
- * has warps with more rows than there are, and one that keeps max and sum. */
+/* Of a warp that works on so many tiles and has 1 / sharers of the output's columns: ldmatrix of
+ * queries, of keys and of values; scales in pairs of floats. */
+static int64_t warp_wavefronts(const struct shape *s, int tiles, int keys, int sharers)
+{
+    const int scores = s->dim / 16 * (1 + keys), values = 4 * (s->dim / sharers / 16);
+    return (int64_t)tiles * (4 * (scores + values) + (s->type == KV_INT8 ? (8 + 8) * 2 : 0));
+}
+
+/* Rows of queries, 16 bytes at a time. */
+static int64_t query_wavefronts(const struct shape *s, int rows)
+{
+    return 4 * rows * s->dim / 8 / WARP;
+}
+
+/* What all blocks of a launch ask for. branches: those that part a warp's lanes, at most. Pages are
+ * loaded by as many lanes as there are pages, by each warp of a split or of eight tiles. At
+ * its two ends a block of decode has warps with more rows than there are, and one that keeps max
+ * and sum; the step's own positions are for some lanes of a warp, their scales for one, twelve
+ * branches for a key and a value; of several splits one thread of each counts, and the last may
+ * have four warps that are not full. */
 struct design {
     struct traffic traffic;
     int64_t wavefronts, branches;
@@ -139,52 +159,69 @@ static struct design of_all_heads(struct design one, int64_t heads)
                            one.branches * heads};
 }
 
-/* decode.h: a block for each split of 256 positions. The only one of a sequence gives y, others
- * the output and its max and sum for each row. */
+/* A block of decode.h with positions [first, end): keys and values of those before the step; by
+ * each of its four warps the pages of all, first row, last row and length; the heads of its rows
+ * and of the step's own keys and values, with a rotary row for those that turn. */
+static void add_split(struct traffic *t, const struct shape *s, int first, int end)
+{
+    const int fresh = MAX(end - MAX(first, s->before), 0), rows = s->n * group(s);
+    const int64_t old = end - first - fresh, row = s->dim * 4;
+    const int pages = (end - first + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    const int64_t heads = (2 * (rows + fresh) + fresh) * row;
+    add_read(t, old * kv_bytes(s), old * kv_bytes(s) / SECTOR);
+    add_zeros(t, s, ROUND_UP(end - first, TILE_POSITIONS) - (end - first), 0);
+    add_read(t, 4 * pages * 4, 4 * ((pages * 4 + SECTOR - 1) / SECTOR));
+    add_broadcasts(t, 4 * 3);
+    add_read(t, heads, heads / SECTOR);
+    add_written(t, fresh * kv_bytes(s), fresh * ((kv_bytes(s) + SECTOR - 1) / SECTOR));
+}
+
+/* decode.h: a block for each split of 256 positions; its warps exchange scores as pairs. The only
+ * one of a sequence gives y. Of several each gives the output and its max and sum for each row, and
+ * counts; the last reads them, max and sum for every four columns, and gives y. */
 static struct design decode_design(const struct shape *s)
 {
     const int splits = attend_splits(length(s)), rows = s->n * group(s);
-    const int64_t y = (int64_t)rows * s->dim * 4;
+    const int64_t y = (int64_t)rows * s->dim * 4, fours = rows * s->dim / 4;
     struct design one = {0};
     for (int i = 0; i < splits; i++) {
-        const int first = i * SPLIT_POSITIONS / TILE_POSITIONS;
-        const int all = (length(s) + TILE_POSITIONS - 1) / TILE_POSITIONS;
-        const int end = MIN(first + SPLIT_POSITIONS / TILE_POSITIONS, all);
-        add_block(&one.traffic, s, first, end, rows, 4);
+        const int first = i * SPLIT_POSITIONS, end = MIN(first + SPLIT_POSITIONS, length(s));
+        const int tiles = (end - first + TILE_POSITIONS - 1) / TILE_POSITIONS;
+        add_split(&one.traffic, s, first, end);
         add_written(&one.traffic, y, y / SECTOR);
-        if (splits > 1)
-            add_written(&one.traffic, rows * 8, (rows * 8 + SECTOR - 1) / SECTOR);
-        one.wavefronts += block_wavefronts(s, end - first, DECODE_ROWS, 4);
-        one.branches += end - first + 1 + 6;
+        one.wavefronts += load_wavefronts(s, tiles) + 4 * warp_wavefronts(s, tiles, 1, 4);
+        one.wavefronts += tiles * 4 * (4 + 16) * 2 + query_wavefronts(s, DECODE_ROWS);
+        one.branches += 4 + 6;
+    }
+    one.branches += s->n * (s->type == KV_INT8 ? 12 : 6);
+    if (splits > 1) {
+        one.branches += splits + 4;
+        add_written(&one.traffic, splits * rows * 8, splits * ((rows * 8 + SECTOR - 1) / SECTOR));
+        add_written(&one.traffic, y, y / SECTOR);
+        add_read(&one.traffic, splits * (y + fours * 8), splits * (y / SECTOR + fours / WARP));
+        add_read(&one.traffic, splits * 4, splits);
     }
     return of_all_heads(one, s->S * s->K);
 }
 
-/* A warp has 32 columns of a row: of each split so many, and max and sum, the same for all. There
- * is a place for rows * (width + 31) / 32 warps, up to one for each row more than have work. */
-static struct traffic merge_design(const struct shape *s)
-{
-    const int64_t rows = s->n * group(s), warps = rows * s->dim / WARP, heads = s->S * s->K;
-    const int64_t splits = attend_splits(length(s)), y = rows * s->dim * 4;
-    struct traffic t = {0};
-    add_read(&t, heads * warps * splits * WARP * (4 + 8), heads * warps * splits * (4 + 1));
-    add_broadcasts(&t, heads * ROUND_UP(rows * ((s->dim + WARP - 1) / WARP), 8) * 3);
-    add_written(&t, heads * y, heads * y / SECTOR);
-    return t;
-}
-
-/* prefill.h: a block for each 64 rows, tiles up to the position of its last. */
+/* prefill.h: a block for each so many rows, tiles up to the position of its last; its warps, if
+ * each has all columns of its rows, to that of theirs. */
 static struct design prefill_design(const struct shape *s)
 {
-    const int rows = s->n * group(s), warps = s->dim > 128 ? 8 : 4;
+    const int rows = s->n * group(s), W = width_of(s), sharers = W > 128 ? 2 : 1;
     const int64_t y = (int64_t)rows * s->dim * 4;
     struct design one = {0};
-    for (int row = 0; row < rows; row += PREFILL_ROWS) {
-        const int last = MIN((row + PREFILL_ROWS - 1) / group(s), s->n - 1);
+    for (int row = 0; row < rows; row += PREFILL_ROWS(W)) {
+        const int last = MIN((row + PREFILL_ROWS(W) - 1) / group(s), s->n - 1);
         const int tiles = (s->before + last) / TILE_POSITIONS + 1;
-        add_block(&one.traffic, s, 0, tiles, MIN(PREFILL_ROWS, rows - row), warps);
-        one.wavefronts += block_wavefronts(s, tiles, PREFILL_ROWS, warps);
-        one.branches += tiles + 1;
+        add_block(&one.traffic, s, tiles, MIN(PREFILL_ROWS(W), rows - row));
+        one.wavefronts += load_wavefronts(s, tiles) + query_wavefronts(s, PREFILL_ROWS(W));
+        one.branches += PREFILL_WARPS(W) * (1 + tiles / 8);
+        for (int at = row; at < row + PREFILL_ROWS(W); at += 16) {
+            const int own = (s->before + (at + 15) / group(s)) / TILE_POSITIONS + 1;
+            const int walked = ATTEND_STAGES(W, s->type == KV_INT8) == 2 ? MIN(own, tiles) : tiles;
+            one.wavefronts += sharers * warp_wavefronts(s, walked, 4, sharers);
+        }
     }
     add_written(&one.traffic, y, y / SECTOR);
     return of_all_heads(one, s->S * s->K);
@@ -202,26 +239,31 @@ static struct share share_of(const struct shape *s)
     if (is_decode(s))
         return (struct share){length(s), splits > 1 ? splits : 0};
     struct share share = {0};
-    for (int row = 0; row < rows; row += PREFILL_ROWS) {
-        const int last = s->before + MIN((row + PREFILL_ROWS - 1) / group(s), s->n - 1);
+    const int block = PREFILL_ROWS(width_of(s));
+    for (int row = 0; row < rows; row += block) {
+        const int last = s->before + MIN((row + block - 1) / group(s), s->n - 1);
         share.positions += MIN((last / TILE_POSITIONS + 1) * TILE_POSITIONS, length(s));
     }
     return share;
 }
 
 /* Queries and outputs once, keys and values once for each block that needs their tile; partial
- * results where a sequence is split. */
+ * results where a sequence is split, written and read. decode.h has the heads' rows as they come
+ * and appends the step's own keys and values. */
 static struct traffic attend_least(const struct shape *s)
 {
     const struct share share = share_of(s);
-    const int64_t T = s->S * s->n, y = T * s->H * s->dim * 4;
-    return traffic_least(T * s->H * s->dim * 2 + s->S * s->K * share.positions * kv_bytes(s),
-                         share.partials ? share.partials * (y + T * s->H * 8) : y);
+    const int64_t T = s->S * s->n, y = T * s->H * s->dim * 4, partial = y + T * s->H * 8;
+    const int64_t kv = s->S * s->K * share.positions * kv_bytes(s);
+    if (!is_decode(s))
+        return traffic_least(T * s->H * s->dim * 2 + kv, y);
+    return traffic_least(y + T * 2 * s->K * s->dim * 4 + kv + share.partials * partial,
+                         y + T * s->K * kv_bytes(s) + share.partials * partial);
 }
 
 static enum kernel variant(const struct shape *s, enum kernel first)
 {
-    const int width = s->dim <= 64 ? 0 : s->dim <= 128 ? 1 : 2;
+    const int width = width_of(s) == 64 ? 0 : width_of(s) == 128 ? 1 : 2;
     return (enum kernel)((int)first + width + (s->type == KV_INT8 ? 3 : 0));
 }
 
@@ -232,31 +274,25 @@ static int64_t wavefronts_allowed(const struct shape *s)
     return s->type == KV_BF16 || s->dim == 64 ? 105 : 135;
 }
 
-static void check_merge(const struct shape *s)
+static void check_rotate(const struct shape *s)
 {
-    const struct gpu_kernel_counts counts = costs_of(KERNEL_decode_merge);
-    const struct traffic got = traffic_of(&counts), want = merge_design(s);
-    const int64_t y = (int64_t)s->S * s->n * s->H * s->dim * 4, splits = attend_splits(length(s));
-    const struct traffic least = traffic_least(splits * (y + s->S * s->n * s->H * 8), y);
-    /* Of max and sum, which nvcc may load one by one. */
-    const int64_t pairs = want.sectors_read / 5;
-    print_traffic(shape_name(s), KERNEL_decode_merge, &got, &least);
-    check_traffic(shape_name(s), KERNEL_decode_merge, &got, &want, pairs);
+    const enum kernel rotate = s->type == KV_INT8 ? KERNEL_rotate_int8 : KERNEL_rotate_bf16;
+    const struct gpu_kernel_counts counts = costs_of(rotate);
+    const struct traffic got = traffic_of(&counts), want = rotate_design(s);
+    const struct traffic least = rotate_least(s);
+    print_traffic(shape_name(s), rotate, &got, &least);
+    check_traffic(shape_name(s), rotate, &got, &want, 0);
 }
 
 static void check_shape(const struct shape *s)
 {
-    const enum kernel rotate = s->type == KV_INT8 ? KERNEL_rotate_int8 : KERNEL_rotate_bf16;
     const enum kernel kernel =
         variant(s, is_decode(s) ? KERNEL_decode_bf16_64 : KERNEL_prefill_bf16_64);
-    struct gpu_kernel_counts counts = costs_of(rotate);
-    struct traffic got = traffic_of(&counts), want = rotate_design(s), least = rotate_least(s);
-    print_traffic(shape_name(s), rotate, &got, &least);
-    check_traffic(shape_name(s), rotate, &got, &want, 0);
-    counts = costs_of(kernel);
-    got = traffic_of(&counts);
+    if (!is_decode(s))
+        check_rotate(s);
+    const struct gpu_kernel_counts counts = costs_of(kernel);
+    const struct traffic got = traffic_of(&counts), least = attend_least(s);
     const struct design design = is_decode(s) ? decode_design(s) : prefill_design(s);
-    least = attend_least(s);
     print_traffic(shape_name(s), kernel, &got, &least);
     /* Rows of partial results begin where they may, up to two sectors a block. */
     check_traffic(shape_name(s), kernel, &got, &design.traffic,
@@ -265,11 +301,8 @@ static void check_shape(const struct shape *s)
     CHECK((int64_t)counts.divergent <= design.branches);
     CHECK((got.sectors_read + got.sectors_written) * 100 <=
           (least.sectors_read + least.sectors_written) * 110);
-    CHECK((got.read + got.written) * 100 <= (least.read + least.written) * 110);
     printf("  %-16s %-30s keys and values %.2f times\n", costs_name(kernel), shape_name(s),
            (double)share_of(s).positions / length(s));
-    if (is_decode(s) && attend_splits(length(s)) > 1)
-        check_merge(s);
 }
 
 struct bench {

@@ -113,10 +113,18 @@ static const int32_t token[] = {5, 6, 7, 8, 9, 10}, position[] = {0, 1, 2, 33, 1
 static const int32_t page_0[] = {4}, page_1[] = {7, 1, 2}, page_2[] = {0, 8}, row[] = {2, 3};
 static const float scale[] = {0.5f, 0.25f};
 static const struct batch_seq seqs[] = {{0, 3, 0, page_0}, {3, 1, 33, page_1}, {4, 2, 16, page_2}};
-static const struct batch batch = {6, 3, 2, token, position, seqs, row, scale};
+static const struct batch batch = {.T = 6,
+                                   .S = 3,
+                                   .R = 2,
+                                   .token = token,
+                                   .position = position,
+                                   .seq = seqs,
+                                   .row = row,
+                                   .scale = scale};
 /* What is left of it without the first sequence, rows and scales. */
 static const struct batch_seq rest_seqs[] = {{0, 1, 33, page_1}, {1, 2, 16, page_2}};
-static const struct batch rest = {3, 2, 0, token + 3, position + 3, rest_seqs, NULL, NULL};
+static const struct batch rest = {
+    .T = 3, .S = 2, .token = token + 3, .position = position + 3, .seq = rest_seqs};
 
 static int upload_body(struct lane *lane, void *arg)
 {
@@ -305,6 +313,80 @@ TEST(cuda_device, a_lost_device_fails_every_step_and_closes)
     CHECK_EQ(backend_cuda.run(device, nothing, &n), 0);
     CHECK_EQ(n, 1);
     backend_cuda.close(device);
+}
+
+/* A step without rows: it has no tokens. */
+static int rest_body(struct lane *lane, void *arg)
+{
+    (void)arg;
+    return step_upload(lane->device, &rest);
+}
+
+TEST(cuda_device, steps_that_are_launched_settle_in_order)
+{
+    struct device_config config = small();
+    struct mem mem = counted();
+    struct device *device = cuda_device(&config);
+    int32_t chosen;
+    if (!device)
+        return;
+    backend_cuda.close(device);
+    CHECK_EQ(backend_cuda.open(&config, &mem, &device, NULL), 0);
+    CHECK_EQ(backend_cuda.launch(device, rest_body, NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(backend_cuda.launch(device, rest_body, NULL), 0);
+        CHECK_EQ(backend_cuda.settle(device, &chosen), 0);
+    }
+    /* With two under way it closes, too. */
+    CHECK_EQ(backend_cuda.launch(device, rest_body, NULL), 0);
+    backend_cuda.close(device);
+    CHECK_EQ(taken, 0);
+}
+
+static int refuse_body(struct lane *lane, void *arg)
+{
+    int rc = rest_body(lane, arg);
+    return rc ? rc : INFLIGHT_E_ARG;
+}
+
+TEST(cuda_device, a_step_that_is_refused_leaves_the_one_before)
+{
+    struct device_config config = small();
+    struct device *device = cuda_device(&config);
+    int32_t chosen;
+    if (!device)
+        return;
+    CHECK_EQ(backend_cuda.launch(device, rest_body, NULL), 0);
+    CHECK_EQ(backend_cuda.launch(device, refuse_body, NULL), INFLIGHT_E_ARG);
+    CHECK_EQ(backend_cuda.launch(device, rest_body, NULL), 0);
+    CHECK_EQ(backend_cuda.settle(device, &chosen), 0);
+    CHECK_EQ(backend_cuda.settle(device, &chosen), 0);
+    CHECK(!backend_cuda.is_lost(device));
+    backend_cuda.close(device);
+}
+
+TEST(cuda_device, a_device_that_is_lost_fails_the_steps_under_way)
+{
+    struct device_config config = small();
+    struct mem mem = counted();
+    struct device *device = cuda_device(&config);
+    int32_t chosen;
+    if (!device)
+        return;
+    backend_cuda.close(device);
+    CHECK_EQ(backend_cuda.open(&config, &mem, &device, NULL), 0);
+    CHECK_EQ(backend_cuda.launch(device, rest_body, NULL), 0);
+    CHECK_EQ(backend_cuda.launch(device, rest_body, NULL), 0);
+    if (gpu_fail("sync:1")) {
+        CHECK_EQ(backend_cuda.settle(device, &chosen), INFLIGHT_E_DEVICE);
+        CHECK_EQ(backend_cuda.settle(device, &chosen), INFLIGHT_E_DEVICE);
+        CHECK(backend_cuda.is_lost(device));
+        CHECK(strstr(backend_cuda.describe(device), "a step failed: "));
+        CHECK_EQ(backend_cuda.launch(device, rest_body, NULL), INFLIGHT_E_DEVICE);
+    }
+    backend_cuda.close(device);
+    CHECK_EQ(taken, 0);
+    gpu_fail(NULL);
 }
 
 TEST(cuda_device, a_failed_copy_of_a_page_fails_the_next_step)

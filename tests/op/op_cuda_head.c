@@ -72,7 +72,14 @@ static bool compute(const struct matrix *table, struct batch batch, struct resul
     float *f = cuda_array(device, freq, sizeof freq), *n = cuda_array(device, norm, sizeof norm);
     struct call call = {.batch = batch};
     call.embed = (struct op_embed){on->x, &weight, on->rotary, f, 1.25f, D, DIM};
-    call.head = (struct op_head){on->x, n, on->logits, on->block, &weight, 1e-5f, D, V};
+    call.head = (struct op_head){.x = on->x,
+                                 .norm = n,
+                                 .logits = on->logits,
+                                 .block = on->block,
+                                 .weight = &weight,
+                                 .eps = 1e-5f,
+                                 .D = D,
+                                 .V = V};
     CHECK_EQ(backend_cuda.run(device, call_body, &call), 0);
     CHECK_EQ(backend_cuda.read(device, out, on, sizeof *out), 0);
     cuda_drop(device, weight.data, weight.bytes);
@@ -87,7 +94,13 @@ static void define(const struct matrix *table, double *x, double *rotary, double
 {
     struct batch batch = all_rows();
     struct ref_embed embed = {x, table->value, rotary, freq, 1.25, D, DIM};
-    struct ref_head head = {x, norm, logits, table->value, 1e-5, D, V};
+    struct ref_head head = {.x = x,
+                            .norm = norm,
+                            .logits = logits,
+                            .weight = table->value,
+                            .eps = 1e-5,
+                            .D = D,
+                            .V = V};
     ref_embed(&embed, &batch);
     ref_head(&head, &batch);
 }

@@ -7,6 +7,8 @@
 #include <math.h>
 
 #ifdef INFLIGHT_CUDA
+#include "../../kernels/cuda/cuda.h"
+#include "../../kernels/cuda/tile.h"
 
 /* Sums in float of up to K_MAX products, each kind of which the CPU's float kernels meet too. */
 #define EXACT 2e-6
@@ -49,8 +51,11 @@ static bool copy_init(struct copy *c, const struct problem *p)
                                .ldy = p->ldy,
                                .n_part = p->n_part,
                                .epilogue = (int32_t)p->epilogue};
+    c->op.norm_kind = (int32_t)p->norm_kind;
     if (p->normed)
         c->op.norm = cuda_array(c->device, p->norm, (size_t)p->K * sizeof(float));
+    if (p->norm_biased)
+        c->op.norm_bias = cuda_array(c->device, p->norm_bias, (size_t)p->K * sizeof(float));
     for (int i = 0; i < p->n_part; i++) {
         c->weight[i] = cuda_matrix(c->device, &config, &p->matrix[i]);
         c->op.part[i] = (struct linear_part){.weight = &c->weight[i], .column = p->column[i]};
@@ -66,6 +71,7 @@ static void copy_release(struct copy *c, const struct problem *p)
     cuda_drop(c->device, c->x, T_MAX * (size_t)p->K * sizeof(float));
     cuda_drop(c->device, c->y, T_MAX * (size_t)p->ldy * sizeof(float));
     cuda_drop(c->device, c->op.norm, (size_t)p->K * sizeof(float));
+    cuda_drop(c->device, c->op.norm_bias, (size_t)p->K * sizeof(float));
     for (int i = 0; i < p->n_part; i++) {
         cuda_drop(c->device, c->weight[i].data, c->weight[i].bytes);
         cuda_drop(c->device, c->op.part[i].bias, (size_t)p->matrix[i].source.N * sizeof(float));
@@ -111,6 +117,8 @@ static void define(const struct problem *p, bool rounded, double *y)
     struct ref_linear op = {.x = x,
                             .y = y,
                             .norm = p->normed ? p->norm : NULL,
+                            .norm_bias = p->norm_biased ? p->norm_bias : NULL,
+                            .norm_kind = p->norm_kind,
                             .eps = 1e-5,
                             .D = p->K,
                             .ldy = p->ldy,
@@ -152,8 +160,8 @@ static void check_same(const struct problem *p, const float *y, const float *bas
 {
     for (int t = 0; t < T; t++)
         if (memcmp(y + t * p->ldy, base + (first + t) * p->ldy, (size_t)p->ldy * sizeof *y)) {
-            t_fail(__FILE__, __LINE__, "%s: token %d of %d tokens from %d differs",
-                   fmt_info[p->matrix[0].source.fmt].name, t, T, first);
+            t_fail(__FILE__, __LINE__, "%s, epilogue %d: token %d of %d tokens from %d differs",
+                   fmt_info[p->matrix[0].source.fmt].name, (int)p->epilogue, t, T, first);
             return;
         }
 }
@@ -254,6 +262,43 @@ TEST(cuda_linear, gates_in_every_format)
     }
 }
 
+static void check_one(struct problem p, enum fmt first, enum fmt second, int K)
+{
+    problem_init(&p, (enum fmt[]){first, second}, (int[]){37, 37}, K);
+    for (int i = 0; i < T_MAX * K && p.normed; i++)
+        p.x[i] += 3; /* a mean that matters */
+    check_problem(&p, true);
+    problem_release(&p);
+}
+
+TEST(cuda_linear, layers_are_normalized_with_and_without_a_bias)
+{
+    for (int i = 0; i < 2; i++) {
+        struct problem p = {.epilogue = EPILOGUE_STORE,
+                            .n_part = 1,
+                            .normed = true,
+                            .norm_kind = NORM_LAYER,
+                            .norm_biased = i == 1};
+        check_one(p, FMT_f32, FMT_f32, 576);
+        check_one(p, FMT_q8_0, FMT_q8_0, 96);
+        check_one(p, FMT_q4_1, FMT_q4_1, 4128);
+    }
+}
+
+TEST(cuda_linear, every_activation_is_that_of_its_definition)
+{
+    static const enum epilogue kinds[] = {EPILOGUE_GELU, EPILOGUE_GELU_TANH, EPILOGUE_GLU_GELU};
+    static float yes;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct problem p = {.epilogue = kinds[i],
+                            .n_part = epilogue_is_gated((int32_t)kinds[i]) ? 2 : 1};
+        p.bias[0] = p.n_part == 1 ? &yes : NULL;
+        check_one(p, FMT_f32, FMT_f32, 96);
+        check_one(p, FMT_q4_0, FMT_q8_0, 256);
+        check_one(p, FMT_bf16, FMT_bf16, 576);
+    }
+}
+
 TEST(cuda_linear, parts_may_differ_in_format)
 {
     const enum fmt fmts[] = {FMT_q4_k, FMT_bf16, FMT_q6_k};
@@ -282,6 +327,62 @@ TEST(cuda_linear, widths_of_floats_may_be_any_multiple_of_eight)
     }
 }
 
+/* Tokens of a large problem by the kernels for few against those by one for many, which are the
+ * definition's as other tests say. */
+static void check_few(const struct problem *p)
+{
+    static const int tokens[] = {1, 2, 8, 11, 16};
+    const int many = 65;
+    float *base = malloc((size_t)many * (size_t)p->ldy * sizeof *base);
+    float *y = malloc((size_t)many * (size_t)p->ldy * sizeof *y);
+    struct copy c;
+    if (copy_init(&c, p)) {
+        compute(&c, p, 0, many, base);
+        for (size_t i = 0; i < COUNT_OF(tokens); i++) {
+            compute(&c, p, (int)i, tokens[i], y);
+            check_same(p, y, base, (int)i, tokens[i]);
+        }
+        copy_release(&c, p);
+    }
+    free(base);
+    free(y);
+}
+
+/* Rows that a block loads in several batches, and one that some cards have no shared memory for. */
+TEST(cuda_linear, rows_may_be_wide)
+{
+    static const int wide[] = {4128, 8736, 30720};
+    for (int i = 0; i < 2 * (int)COUNT_OF(wide); i++) {
+        struct problem p = {.epilogue = EPILOGUE_STORE, .n_part = 1, .normed = i % 2};
+        problem_init(&p, (enum fmt[]){i < 2 ? FMT_q8_0 : FMT_q4_1}, (int[]){24}, wide[i / 2]);
+        check_problem(&p, true);
+        problem_release(&p);
+    }
+}
+
+/* More strips than a card has blocks of skinny.h at once, so that these go on to the next strip,
+ * part and matrix of a gate: of one tile, where most warps have none, and of more than a ring
+ * holds. */
+TEST(cuda_linear, blocks_go_on_over_strips)
+{
+    static float yes;
+    struct problem p = {.epilogue = EPILOGUE_STORE, .n_part = 3, .normed = true};
+    p.bias[0] = p.bias[2] = &yes;
+    problem_init(&p, (enum fmt[]){FMT_q4_1, FMT_q8_0, FMT_q4_1}, (int[]){3000, 40, 5001}, 96);
+    check_few(&p);
+    problem_release(&p);
+
+    p = (struct problem){.epilogue = EPILOGUE_GLU_SILU, .n_part = 2};
+    problem_init(&p, (enum fmt[]){FMT_q6_k, FMT_q6_k}, (int[]){6001, 6001}, 256);
+    check_few(&p);
+    problem_release(&p);
+
+    p = (struct problem){.epilogue = EPILOGUE_ADD, .n_part = 1};
+    problem_init(&p, (enum fmt[]){FMT_bf16}, (int[]){6000}, 1280);
+    check_few(&p);
+    problem_release(&p);
+}
+
 TEST(cuda_linear, tokens_do_not_change_a_bit)
 {
     static const int tokens[] = {2, 7, 9, 16, 17, 32, 33, 64, 65, 128};
@@ -306,6 +407,88 @@ TEST(cuda_linear, tokens_do_not_change_a_bit)
     free(base);
     free(y);
     problem_release(&p);
+}
+
+/* Cuts of tile.h that a test has met: tokens 32, 64, 128; warps 4, 8; split 1, 2, 4, 8. */
+struct cuts {
+    bool seen[3][2][4];
+};
+
+/* False: there was one like it. */
+static bool is_new(struct cuts *cuts, const struct tile_cut *cut)
+{
+    int split = 0;
+    while (1 << split < cut->split)
+        split++;
+    bool *seen = &cuts->seen[cut->tokens / 64][cut->warps / 8][split];
+    return *seen ? false : (*seen = true);
+}
+
+/* The problem as tile.h gets it; its parts are of one format. */
+static struct tile_cut cut_of(const struct copy *c, const struct problem *p, int T)
+{
+    struct product_args args = {
+        .T = T, .K = p->K, .epilogue = (int32_t)p->epilogue, .n_part = p->n_part};
+    for (int i = 0; i < p->n_part; i++) {
+        args.part[i].N = p->matrix[i].source.N;
+        args.part[i].layout = c->weight[i].layout;
+    }
+    return tile_cut_of(c->device, &args);
+}
+
+/* Every cut that some number of processors and their memory lead to, whose bits must be those of
+ * one processor. */
+static void check_cuts(const struct problem *p, struct cuts *all)
+{
+    static const int tokens[] = {17, 61, T_MAX - 2, T_MAX};
+    static const int shared[] = {227 << 10, 163 << 10, 99 << 10}; /* of sm_90, sm_80, sm_89 */
+    size_t n = T_MAX * (size_t)p->ldy;
+    float *base = malloc(n * sizeof *base), *y = malloc(n * sizeof *y);
+    struct cuts cuts = {0};
+    struct copy c;
+    if (copy_init(&c, p)) {
+        const int n_sm = c.device->n_sm, shared_most = c.device->shared_most;
+        c.device->n_sm = 1;
+        compute(&c, p, 0, T_MAX, base);
+        for (size_t i = 0; i < COUNT_OF(tokens); i++)
+            for (int j = 0; j < 3 * 150; j++) {
+                c.device->n_sm = 1 + j / 3;
+                c.device->shared_most = MIN(shared[j % 3], shared_most);
+                const struct tile_cut cut = cut_of(&c, p, tokens[i]);
+                (void)is_new(all, &cut);
+                if (!is_new(&cuts, &cut))
+                    continue;
+                compute(&c, p, 0, tokens[i], y);
+                check_same(p, y, base, 0, tokens[i]);
+            }
+        c.device->n_sm = n_sm;
+        c.device->shared_most = shared_most;
+        copy_release(&c, p);
+    }
+    free(base);
+    free(y);
+}
+
+TEST(cuda_linear, cuts_do_not_change_a_bit)
+{
+    struct cuts all = {0};
+    int n = 0;
+    for (int fmt = 0; fmt < FMT_COUNT; fmt++) {
+        const enum fmt fmts[] = {(enum fmt)fmt, (enum fmt)fmt};
+        const bool gated = fmt % 2;
+        const int N[] = {gated ? 300 : 530, gated ? 300 : 83};
+        struct problem p = {.epilogue = gated     ? EPILOGUE_GLU_SILU
+                                        : fmt % 3 ? EPILOGUE_ADD
+                                                  : EPILOGUE_STORE,
+                            .n_part = 2};
+        problem_init(&p, fmts, N, K_MAX);
+        check_cuts(&p, &all);
+        problem_release(&p);
+    }
+    for (size_t i = 0; i < sizeof all.seen; i++)
+        n += (&all.seen[0][0][0])[i];
+    printf("  %d of %zu cuts\n", n, sizeof all.seen);
+    CHECK(n >= 8 || n == 0); /* 0: there is no card */
 }
 #else
 TEST(cuda_linear, is_built)

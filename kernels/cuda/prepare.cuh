@@ -1,0 +1,206 @@
+/* A row of floats becomes a row of activations, by all threads of a block: what prepare.cu does
+ * for many rows, and skinny.cu for its only one. The order of every sum is a function of K. */
+#pragma once
+
+#include "layout.h"
+#include "mma.cuh"
+#include "prepare.h"
+
+#include "../ops.h"
+
+#define PREPARE_WARPS (PREPARE_THREADS / 32)
+
+/* Four values each: number first + threadIdx.x + j * PREPARE_THREADS of a row. */
+struct quads {
+    float4 v[PREPARE_BATCH];
+};
+
+/* Zeros beyond the n that there are. */
+static __device__ __forceinline__ void load_quads(quads &to, const float *x, int first, int n)
+{
+#pragma unroll
+    for (int j = 0; j < PREPARE_BATCH; j++) {
+        const int i = first + threadIdx.x + j * PREPARE_THREADS;
+        to.v[j] = make_float4(0, 0, 0, 0);
+        if (i < n)
+            to.v[j] = ((const float4 *)x)[i];
+    }
+}
+
+static __device__ __forceinline__ float add_squares(float sum, const float4 &v)
+{
+    sum = fmaf(v.x, v.x, sum);
+    sum = fmaf(v.y, v.y, sum);
+    sum = fmaf(v.z, v.z, sum);
+    return fmaf(v.w, v.w, sum);
+}
+
+/* The sum over the block, the same in all threads. partial: (PREPARE_WARPS) in shared memory. */
+static __device__ __forceinline__ float sum_of_block(float value, float *partial)
+{
+#pragma unroll
+    for (int i = 16; i > 0; i /= 2)
+        value += __shfl_xor_sync(0xffffffff, value, i);
+    if (threadIdx.x % 32 == 0)
+        partial[threadIdx.x / 32] = value;
+    __syncthreads();
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < PREPARE_WARPS; i++)
+        sum += partial[i];
+    return sum;
+}
+
+/* What becomes of a row first; weight NULL: nothing. */
+struct row_norm {
+    const float *weight, *bias; /* (K); bias of NORM_LAYER, or NULL */
+    float eps;
+    bool is_layer;
+};
+
+static __device__ __forceinline__ void subtract(float4 &v, float mean)
+{
+    v.x -= mean, v.y -= mean, v.z -= mean, v.w -= mean;
+}
+
+/* head: the first quads of x. partial: (PREPARE_WARPS), other than that of norm_factor. */
+static __device__ __forceinline__ float mean_of(const quads &head, const float *x, int K,
+                                                float *partial)
+{
+    float sum = 0;
+#pragma unroll
+    for (int j = 0; j < PREPARE_BATCH; j++)
+        sum += (head.v[j].x + head.v[j].y) + (head.v[j].z + head.v[j].w);
+    for (int i = PREPARE_QUADS + threadIdx.x; i < K / 4; i += PREPARE_THREADS) {
+        const float4 v = ((const float4 *)x)[i];
+        sum += (v.x + v.y) + (v.z + v.w);
+    }
+    return __fdividef(sum_of_block(sum, partial), (float)K);
+}
+
+/* 1 / sqrt(variance + eps), of differences: squares of a large mean would hide it. */
+static __device__ __forceinline__ float layer_factor(const float *x, int K, float mean, float eps,
+                                                     float *partial)
+{
+    float sum = 0;
+    for (int i = threadIdx.x; i < K / 4; i += PREPARE_THREADS) {
+        float4 v = ((const float4 *)x)[i];
+        subtract(v, mean);
+        sum = add_squares(sum, v);
+    }
+    return rsqrtf(__fdividef(sum_of_block(sum, partial), (float)K) + eps);
+}
+
+/* head: the first quads of x. */
+static __device__ __forceinline__ float norm_factor(const quads &head, const float *x, int K,
+                                                    float eps, float *partial)
+{
+    float sum = 0;
+#pragma unroll
+    for (int j = 0; j < PREPARE_BATCH; j++)
+        sum = add_squares(sum, head.v[j]);
+#pragma unroll 2
+    for (int i = PREPARE_QUADS + threadIdx.x; i < K / 4; i += PREPARE_THREADS)
+        sum = add_squares(sum, ((const float4 *)x)[i]);
+    return rsqrtf(__fdividef(sum_of_block(sum, partial), (float)K) + eps);
+}
+
+/* The sum of the two bfloat16 of a word. */
+static __device__ __forceinline__ float sum_of(uint32_t pair)
+{
+    return __uint_as_float(pair << 16) + __uint_as_float(pair & 0xffff0000);
+}
+
+/* Where a prepared row goes. */
+struct row_place {
+    uint16_t *x; /* (padded) bfloat16 */
+    float *sums; /* of its chunks, `stride` apart */
+    bool wants_sums;
+    int stride, padded;
+    float *partial; /* (2 PREPARE_WARPS) for sum_of_block */
+};
+
+static __device__ __forceinline__ void put_quads(const row_place &to, const quads &in, int first)
+{
+    constexpr uint32_t step = 4 * PREPARE_THREADS; /* whole chunks: j changes no place in one */
+    const uint32_t k = 4 * (first + threadIdx.x);
+    uint16_t *x = to.x + k / CHUNK * CHUNK + chunk_place((int)(k % CHUNK));
+    float *sums = to.sums + (size_t)(k / CHUNK) * to.stride;
+#pragma unroll
+    for (uint32_t j = 0; j < PREPARE_BATCH; j++) {
+        const float4 v = in.v[j];
+        const uint32_t low = pack_bf16x2(v.x, v.y), high = pack_bf16x2(v.z, v.w);
+        float sum = sum_of(low) + sum_of(high);
+        if (to.wants_sums)
+#pragma unroll
+            for (int lane = 1; lane < 8; lane *= 2)
+                sum += __shfl_xor_sync(0xffffffff, sum, lane);
+        if (k + j * step < (uint32_t)to.padded) { /* all lanes of a warp */
+            *(uint64_t *)(x + j * step) = (uint64_t)high << 32 | low;
+            if (to.wants_sums && threadIdx.x % 8 == 0)
+                sums[j * (step / CHUNK) * to.stride] = sum;
+        }
+    }
+}
+
+static __device__ __forceinline__ void normalize(quads &x, float mean, float factor,
+                                                 const quads &norm)
+{
+#pragma unroll
+    for (int j = 0; j < PREPARE_BATCH; j++) {
+        subtract(x.v[j], mean);
+        x.v[j].x = x.v[j].x * factor * norm.v[j].x;
+        x.v[j].y = x.v[j].y * factor * norm.v[j].y;
+        x.v[j].z = x.v[j].z * factor * norm.v[j].z;
+        x.v[j].w = x.v[j].w * factor * norm.v[j].w;
+    }
+}
+
+static __device__ __forceinline__ void add_bias(quads &x, const float *bias, int first, int n)
+{
+#pragma unroll
+    for (int j = 0; j < PREPARE_BATCH; j++) {
+        const int i = first + threadIdx.x + j * PREPARE_THREADS;
+        if (i < n) {
+            const float4 b = ((const float4 *)bias)[i];
+            x.v[j].x += b.x, x.v[j].y += b.y, x.v[j].z += b.z, x.v[j].w += b.w;
+        }
+    }
+}
+
+/* The quads of a row from `first` on, the next `step` further: of x, (K), if there is a norm
+ * normalized by it and then all of them; K 0: zeros. other: the first quads of the norm, loaded
+ * already. LAYER: it may be NORM_LAYER, which takes registers. */
+template <bool LAYER>
+static __device__ __forceinline__ void put_row(const row_place &to, const float *x, int K,
+                                               const row_norm &norm, quads &other, int first,
+                                               int step)
+{
+    float mean = 0, factor = 1;
+    quads value;
+    load_quads(value, x, first, K / 4);
+    if (LAYER && norm.weight && norm.is_layer) {
+        mean = mean_of(value, x, K, to.partial);
+        factor = layer_factor(x, K, mean, norm.eps, to.partial + PREPARE_WARPS);
+    } else if (norm.weight) {
+        factor = norm_factor(value, x, K, norm.eps, to.partial);
+    } else {
+        load_quads(other, x, first + step, K / 4); /* what comes after value */
+    }
+#pragma unroll 1
+    while (first < to.padded / 4) {
+        if (norm.weight)
+            normalize(value, mean, factor, other);
+        if (LAYER && norm.weight && norm.bias)
+            add_bias(value, norm.bias, first, K / 4);
+        put_quads(to, value, first);
+        first += step;
+        if (norm.weight) {
+            load_quads(value, x, first, K / 4);
+            load_quads(other, norm.weight, first, K / 4);
+        } else {
+            value = other;
+            load_quads(other, x, first + step, K / 4);
+        }
+    }
+}
