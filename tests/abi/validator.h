@@ -78,7 +78,18 @@ void object_close(struct object *object);
 double now_ms(void);
 uint64_t now_ns(void);
 void sleep_ms(unsigned ms);
-int count_entries(const char *folder); /* without . and .. */
+/* What a graphics driver keeps in the process for the rest of its life is not counted: threads
+ * whose name begins with "cuda", and descriptors of /dev/nvidia*. */
+int count_threads(void);
+int count_descriptors(void);
+bool is_of_driver(int fd);
+/* Of the threads that are counted: processor time, and how often those but the first slept. */
+struct effort {
+    double cpu_ms;
+    long sleeps;
+    int left_out; /* threads of a driver */
+};
+struct effort effort_now(void);
 int count_mappings(const char *path);
 long resident_kib(void);
 long executable_kib(void); /* of no file: made at run time */

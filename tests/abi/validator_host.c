@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,15 +50,95 @@ void sleep_ms(unsigned ms)
     nanosleep(&(struct timespec){ms / 1000, (long)(ms % 1000) * 1000000}, NULL);
 }
 
-int count_entries(const char *folder)
+/* body for each number that /proc/self/<folder> lists. */
+static void each_entry(const char *folder, void (*body)(int number, void *arg), void *arg)
 {
     DIR *dir = opendir(folder);
-    int n = -2 - (strcmp(folder, "/proc/self/fd") == 0); /* its own descriptor */
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
+    WANT(dir != NULL);
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (entry->d_name[0] != '.')
+            body(atoi(entry->d_name), arg);
+    closedir(dir);
+}
+
+bool is_of_driver(int fd)
+{
+    char path[64], name[64] = "";
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(path, name, sizeof name - 1);
+    return n > 0 && strncmp(name, "/dev/nvidia", 11) == 0;
+}
+
+static void count_descriptor(int fd, void *arg)
+{
+    *(int *)arg += !is_of_driver(fd);
+}
+
+int count_descriptors(void)
+{
+    int n = -1; /* that of the folder itself */
+    each_entry("/proc/self/fd", count_descriptor, &n);
     return n;
+}
+
+static bool is_driver_thread(int id)
+{
+    char path[64], name[32] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/comm", id);
+    FILE *file = fopen(path, "r");
+    if (file && !fgets(name, sizeof name, file))
+        name[0] = 0;
+    if (file)
+        fclose(file);
+    return strncmp(name, "cuda", 4) == 0;
+}
+
+static void count_thread(int id, void *arg)
+{
+    *(int *)arg += !is_driver_thread(id);
+}
+
+int count_threads(void)
+{
+    int n = 0;
+    each_entry("/proc/self/task", count_thread, &n);
+    return n;
+}
+
+/* Each wake-up of a thread ends in a sleep. */
+static long sleeps_of(int id)
+{
+    char path[64], line[256];
+    long sleeps = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", id);
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
+            sleeps = atol(line + 24);
+    if (file)
+        fclose(file);
+    return sleeps;
+}
+
+static void add_effort(int id, void *arg)
+{
+    struct effort *effort = arg;
+    struct timespec t = {0};
+    if (is_driver_thread(id)) {
+        effort->left_out++;
+        return;
+    }
+    /* The clock of a thread's processor time, as the kernel numbers it. */
+    clock_gettime((clockid_t)(~(unsigned)id << 3 | 6), &t);
+    effort->cpu_ms += (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+    effort->sleeps += id == getpid() ? 0 : sleeps_of(id);
+}
+
+struct effort effort_now(void)
+{
+    struct effort effort = {0};
+    each_entry("/proc/self/task", add_effort, &effort);
+    return effort;
 }
 
 int count_mappings(const char *path)

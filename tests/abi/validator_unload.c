@@ -217,10 +217,10 @@ static void cycle(int i)
 
 static int settled_tasks(int want)
 {
-    int n = count_entries("/proc/self/task");
+    int n = count_threads();
     for (int i = 0; i < 200 && n > want; i++) {
         sleep_ms(1); /* a joined thread leaves /proc a moment later */
-        n = count_entries("/proc/self/task");
+        n = count_threads();
     }
     return n;
 }
@@ -233,7 +233,7 @@ static void reload(void)
     for (int i = 0; i < target.cycles; i++) {
         cycle(i);
         if (i == CYCLES_WARM) {
-            fds = count_entries("/proc/self/fd");
+            fds = count_descriptors();
             tasks = settled_tasks(1);
             rss = resident_kib();
             code = executable_kib();
@@ -241,7 +241,7 @@ static void reload(void)
     }
     double took = now_ms() - begin;
     int mapped = count_mappings(target.object);
-    int more_fds = count_entries("/proc/self/fd") - fds;
+    int more_fds = count_descriptors() - fds;
     int more_tasks = settled_tasks(tasks) - tasks;
     long more_kib = resident_kib() - rss, more_code = executable_kib() - code;
     note("%d cycles in %lld ms: %+d descriptors, %+d threads, %+ld KiB, %d mappings left",
