@@ -36,14 +36,17 @@ void client_load(struct client *client, const char *library)
 
 void client_open(struct client *client, const struct client_setup *s)
 {
-    char yaml[2048];
+    char yaml[2048], step[64] = "";
+    int tokens = s->kv_tokens ? s->kv_tokens : s->context * s->sequences;
+    if (s->step_tokens)
+        snprintf(step, sizeof step, ", max_tokens: %d", s->step_tokens);
     snprintf(yaml, sizeof yaml,
              "version: 1\nmodel: {path: \"%s\", context: %d}\n"
-             "device: {threads: %d, instruction_set: %s, priority: %s}\n"
+             "device: {kind: %s, threads: %d, instruction_set: %s, priority: %s}\n"
              "kv_cache: {type: %s, prefix_cache: false, tokens: %d}\n"
-             "batch: {max_sequences: %d, step_ms: %d}\n",
-             s->model, s->context, s->threads, s->instruction_set, s->priority, s->kv,
-             s->context * s->sequences, s->sequences, s->step_ms);
+             "batch: {max_sequences: %d, step_ms: %d%s}\n",
+             s->model, s->context, s->device, s->threads, s->instruction_set, s->priority, s->kv,
+             tokens, s->sequences, s->step_ms, step);
     inflight_init_params params = {.h = {sizeof params, INFLIGHT_ABI},
                                    .config = {yaml, INFLIGHT_NTS}};
     if (client->api->init(&params, &client->engine))

@@ -23,6 +23,9 @@ struct client_setup {
     int step_ms;                 /* as in the configuration */
     const char *priority;        /* too */
     const char *kv;              /* too: type of the KV cache */
+    const char *device;          /* too: kind of the device */
+    int kv_tokens;               /* of all sequences together; 0: `context` for each */
+    int step_tokens;             /* as in the configuration; 0: unless told otherwise */
 };
 
 /* Prompt and answer of one request, and how it went. */

@@ -1,6 +1,6 @@
 /* Throughput, latency and memory through the ABI alone: dlopen, submit, poll.
  *
- *   serve LIB MODEL decode|prefill|parallel|start|batching|joining [key=value ...]
+ *   serve LIB MODEL decode|prefill|parallel|start|batching|joining|commands [key=value ...]
  *
  *   decode    one request; tokens/s after the first one
  *   prefill   one request; prompt tokens/s until the first token
@@ -9,11 +9,14 @@
  *             the most memory that the process had, less what it had before dlopen
  *   batching  in-flight against static batching, see batching.c
  *   joining   a long prompt joins answers, see joining.c
+ *   commands  the first three, in one process: a line "decode|prefill|parallel N PROMPT
+ *             GENERATE" from the standard input each, answered by one with its tokens/s; before
+ *             the first one the seconds from before dlopen until the model is loaded
  *
  * Keys: threads (0: the engine's choice), rounds, isa, n, prompt and generate (tokens of each
- * request), context, step_ms, kv, priority (normal, since other programs are measured beside
- * it). One request with a short answer comes before what is measured, except in start. What
- * is printed is JSON, one object a line. */
+ * request), context, step_ms, kv, device (cpu), kv_tokens, step_tokens, priority (normal, since
+ * other programs are measured beside it). One request with a short answer comes before what is
+ * measured, except in start and commands. What is printed is JSON, one object a line. */
 #include "batching.h"
 #include "joining.h"
 #include "stats.h"
@@ -39,16 +42,17 @@ static const struct workload {
                  {"parallel", 16, 128, 64, 640},
                  {"start", 1, 16, 128, 640},
                  {"batching", BATCHING_PLACES, 0, 0, 640},
-                 {"joining", JOINING_SEQUENCES, 1024, 0, 2048}};
+                 {"joining", JOINING_SEQUENCES, 1024, 0, 2048},
+                 {"commands", 32, 0, 0, 2304}};
 
 static void usage(const char *program)
 {
-    fprintf(
-        stderr,
-        "usage: %s LIB MODEL decode|prefill|parallel|start|batching|joining [threads=N]\n"
-        "       [rounds=N] [step_ms=N] [priority=NAME] [isa=NAME] [kv=TYPE] [n=N] [prompt=TOKENS]\n"
-        "       [generate=TOKENS] [context=TOKENS]\n",
-        program);
+    fprintf(stderr,
+            "usage: %s LIB MODEL decode|prefill|parallel|start|batching|joining|commands\n"
+            "       [threads=N] [device=KIND] [kv_tokens=N] [step_tokens=N] [rounds=N] [step_ms=N] "
+            "[priority=NAME] [isa=NAME] [kv=TYPE] [n=N] [prompt=TOKENS]\n"
+            "       [generate=TOKENS] [context=TOKENS]\n",
+            program);
     exit(2);
 }
 
@@ -64,11 +68,15 @@ static bool take_option(struct options *o, const char *argument)
     struct {
         const char *key;
         int *to, least, most;
-    } const number[] = {
-        {"threads", &o->setup.threads, 0, 1024},     {"rounds", &o->rounds, 1, STATS_ROUNDS},
-        {"n", &o->setup.sequences, 1, REQUESTS_MAX}, {"prompt", &o->prompt, 1, 8192},
-        {"generate", &o->generate, 1, 8192},         {"context", &o->setup.context, 32, 65536},
-        {"step_ms", &o->setup.step_ms, 0, 10000}};
+    } const number[] = {{"threads", &o->setup.threads, 0, 1024},
+                        {"rounds", &o->rounds, 1, STATS_ROUNDS},
+                        {"n", &o->setup.sequences, 1, REQUESTS_MAX},
+                        {"prompt", &o->prompt, 1, 8192},
+                        {"generate", &o->generate, 1, 8192},
+                        {"context", &o->setup.context, 32, 65536},
+                        {"step_ms", &o->setup.step_ms, 0, 10000},
+                        {"kv_tokens", &o->setup.kv_tokens, 0, 1 << 30},
+                        {"step_tokens", &o->setup.step_tokens, 16, 8192}};
     for (size_t i = 0; i < sizeof number / sizeof *number; i++) {
         const char *value = value_of(argument, number[i].key);
         if (!value)
@@ -78,8 +86,10 @@ static bool take_option(struct options *o, const char *argument)
     }
     struct {
         const char *key, **to;
-    } const text[] = {
-        {"isa", &o->setup.instruction_set}, {"priority", &o->setup.priority}, {"kv", &o->setup.kv}};
+    } const text[] = {{"isa", &o->setup.instruction_set},
+                      {"priority", &o->setup.priority},
+                      {"kv", &o->setup.kv},
+                      {"device", &o->setup.device}};
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
         if (value_of(argument, text[i].key)) {
             *text[i].to = value_of(argument, text[i].key);
@@ -104,7 +114,8 @@ static struct options parse(int argc, char **argv)
                                   .context = found->context,
                                   .step_ms = 25,
                                   .priority = "normal",
-                                  .kv = "bf16"},
+                                  .kv = "bf16",
+                                  .device = "cpu"},
                         .rounds = 5,
                         .prompt = found->prompt,
                         .generate = found->generate};
@@ -169,12 +180,36 @@ static void bench_start(struct client *client, const struct options *o)
            ready - start, seconds, (double)(status_kib("VmHWM") - before) / 1024);
 }
 
+/* A wrong line is answered with a rate of 0. */
+static void bench_commands(struct client *client, const struct options *o)
+{
+    char line[128], workload[32];
+    double start = client_now();
+    client_load(client, o->library);
+    client_open(client, &o->setup);
+    printf("{\"workload\": \"load\", \"load_s\": %.4f}\n", client_now() - start);
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin)) {
+        struct options one = *o;
+        double rate = 0;
+        if (sscanf(line, "%31s %d %d %d", workload, &one.setup.sequences, &one.prompt,
+                   &one.generate) == 4 &&
+            one.setup.sequences >= 1 && one.setup.sequences <= REQUESTS_MAX) {
+            one.workload = workload;
+            rate = rate_of(client, &one);
+        }
+        stats_print(workload, &rate, 1);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct options o = parse(argc, argv);
     struct client client;
     if (strcmp(o.workload, "start") == 0) {
         bench_start(&client, &o);
+    } else if (strcmp(o.workload, "commands") == 0) {
+        bench_commands(&client, &o);
     } else {
         client_load(&client, o.library);
         client_open(&client, &o.setup);

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Writes GGUF files with the shapes of large models and random weights, to measure with.
 
-    tests/bench/shapes.py TOKENIZER.gguf llama-1b|llama-8b[-Nlayers].FORMAT.gguf ...
+    tests/bench/shapes.py TOKENIZER.gguf llama-1b|llama-8b|smollm2-135m[-Nlayers].FORMAT.gguf ...
     tests/bench/shapes.py TOKENIZER.gguf OUT.gguf --shape llama-8b --layers 4 --format Q8_0
 
-Shapes are those of Llama 3.2 1B and Llama 3 8B, the formats as llama.cpp's quantizer mixes them:
-Q4_1 with a head in Q6_K, or all Q8_0. The tokenizer is that of another file, filled up with
-unused tokens to the 128256 that the head really has.
+Shapes are those of Llama 3.2 1B, Llama 3 8B and SmolLM2 135M, the formats as llama.cpp's quantizer
+mixes them: Q4_1 with a head in Q6_K, Q4_K_M, or all Q8_0 or BF16. The tokenizer is that of another
+file, of which the beginning up to its tensors' data is enough, filled up with unused tokens to the
+number that the head really has.
 """
 import argparse
 import collections
@@ -22,15 +23,16 @@ from gguf_read import FORMAT, Header
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "model"))
 from gguf_write import ALIGNMENT, F32, I32, STRING, U32, array, key, text  # noqa: E402
 
-VOCABULARY = 128256
 UNUSED = 5  # type of a token that is never there
 
-Shape = collections.namedtuple("Shape", "layers width ffn heads kv_heads head tied")
+Shape = collections.namedtuple("Shape", "layers width ffn heads kv_heads head tied vocabulary base")
 SHAPES = {
-    "llama-1b": Shape(16, 2048, 8192, 32, 8, 64, True),
-    "llama-8b": Shape(32, 4096, 14336, 32, 8, 128, False),
+    "llama-1b": Shape(16, 2048, 8192, 32, 8, 64, True, 128256, 500000.0),
+    "llama-8b": Shape(32, 4096, 14336, 32, 8, 128, False, 128256, 500000.0),
+    "smollm2-135m": Shape(30, 576, 1536, 9, 3, 64, True, 49152, 100000.0),
 }
 NUMBER = {name: (kind, values, size) for kind, (name, values, size) in FORMAT.items()}
+FORMS = ("Q4_1", "Q8_0", "Q4_K_M", "BF16")
 POOL = 16381  # blocks that are made; a prime, so that no two rows are alike
 
 
@@ -44,6 +46,13 @@ def block(rng, form, deviation):
     if form == "Q6_K":
         scales = bytes(rng.choice((30, 31, 32, 33, 34)) for _ in range(16))
         return rng.randbytes(192) + scales + struct.pack("<e", deviation / 18.5 / 32)
+    if form == "Q4_K":  # all scales and minima 32, in the six bits of each
+        scale = deviation / 4.6 / 32
+        return (struct.pack("<ee", scale, 7.5 * scale) + b"\xa0" * 8 + bytes(4) +
+                rng.randbytes(128))
+    if form == "BF16":  # as many bytes as a block of 16
+        return b"".join(struct.pack("<f", rng.uniform(-1.73, 1.73) * deviation)[2:]
+                        for _ in range(16))
     raise ValueError(f"no random weights in {form}")
 
 
@@ -53,21 +62,30 @@ def pool(rng, form, width):
 
 def tensors(shape, form):
     """(name, shape with the row's length first, format), in the order of the file."""
-    head = "Q6_K" if form == "Q4_1" else form
     width, kv = shape.width, shape.kv_heads * shape.head
-    found = [("token_embd.weight", (width, VOCABULARY), head if shape.tied else form),
+    mixed = form == "Q4_K_M"
+    most = "Q4_K" if mixed else form
+    head = form
+    if mixed or form == "Q4_1":
+        head = "Q8_0" if width % 256 else "Q6_K"
+    found = [("token_embd.weight", (width, shape.vocabulary), head if shape.tied else most),
              ("output_norm.weight", (width,), "F32")]
     if not shape.tied:
-        found.append(("output.weight", (width, VOCABULARY), head))
+        found.append(("output.weight", (width, shape.vocabulary), head))
     for layer in range(shape.layers):
+        # Where the quantizer spends more bits: the ends, and every third layer between them.
+        eighth = shape.layers // 8
+        ends = layer < eighth or layer >= 7 * shape.layers // 8
+        more = "Q6_K" if mixed and (ends or (layer - eighth) % 3 == 2) else most
         for name, extent in (
                 ("attn_norm", (width,)), ("attn_q", (width, shape.heads * shape.head)),
                 ("attn_k", (width, kv)), ("attn_v", (width, kv)),
                 ("attn_output", (shape.heads * shape.head, width)), ("ffn_norm", (width,)),
                 ("ffn_gate", (width, shape.ffn)), ("ffn_up", (width, shape.ffn)),
                 ("ffn_down", (shape.ffn, width))):
+            kind = more if name in ("attn_v", "ffn_down") else most
             found.append((f"blk.{layer}.{name}.weight", extent,
-                          form if len(extent) == 2 else "F32"))
+                          kind if len(extent) == 2 else "F32"))
     return found
 
 
@@ -75,7 +93,7 @@ def keys(name, shape, tokenizer):
     """Of the model, and of the tokenizer with its list of tokens made longer."""
     tokens = tokenizer.keys["tokenizer.ggml.tokens"]
     kinds = tokenizer.keys["tokenizer.ggml.token_type"]
-    more = VOCABULARY - len(tokens)
+    more = shape.vocabulary - len(tokens)
     found = [
         key("general.architecture", STRING, "llama"), key("general.name", STRING, name),
         key("llama.block_count", U32, shape.layers), key("llama.context_length", U32, 8192),
@@ -84,9 +102,9 @@ def keys(name, shape, tokenizer):
         key("llama.attention.head_count", U32, shape.heads),
         key("llama.attention.head_count_kv", U32, shape.kv_heads),
         key("llama.attention.layer_norm_rms_epsilon", F32, 1e-5),
-        key("llama.rope.freq_base", F32, 500000.0),
+        key("llama.rope.freq_base", F32, shape.base),
         key("llama.rope.dimension_count", U32, shape.head),
-        key("llama.vocab_size", U32, VOCABULARY),
+        key("llama.vocab_size", U32, shape.vocabulary),
         array("tokenizer.ggml.tokens", STRING, tokens + [f"<unused{i}>" for i in range(more)]),
         array("tokenizer.ggml.token_type", I32, kinds + [UNUSED] * more),
     ]
@@ -139,13 +157,15 @@ def write(path, shape, form, tokenizer):
 
 def wish(args, path):
     """Shape and format: as told, else from the file's name."""
-    named = re.fullmatch(r"(llama-\d+b)(?:-(\d+)layers)?\.(\w+)\.gguf", path.name)
+    named = re.fullmatch(r"(\w+-\d+[bm])(?:-(\d+)layers)?\.(\w+)\.gguf", path.name)
     name = args.shape or (named and named[1])
     form = args.format or (named and named[3])
     layers = args.layers or int(named and named[2] or 0)
-    if name not in SHAPES or form not in ("Q4_1", "Q8_0"):
-        sys.exit(f"{path.name}: shape one of {', '.join(SHAPES)}, format Q4_1 or Q8_0")
+    if name not in SHAPES or form not in FORMS:
+        sys.exit(f"{path.name}: shape one of {', '.join(SHAPES)}, format one of {', '.join(FORMS)}")
     shape = SHAPES[name]
+    if form == "Q4_K_M" and shape.width % 256:
+        sys.exit(f"{path.name}: blocks of Q4_K are wider than its rows")
     return shape._replace(layers=layers or shape.layers), form
 
 
@@ -156,7 +176,7 @@ def main():
     parser.add_argument("out", type=pathlib.Path, nargs="+")
     parser.add_argument("--shape", choices=SHAPES)
     parser.add_argument("--layers", type=int)
-    parser.add_argument("--format", choices=("Q4_1", "Q8_0"))
+    parser.add_argument("--format", choices=FORMS)
     args = parser.parse_args()
     tokenizer = Header(args.tokenizer)
     for path in args.out:
