@@ -231,6 +231,9 @@ unit: $(TESTS) $(TINY) $(FAMILIES) $(LOCALE) model ## build and run the unit, op
 golden: $(BUILD)/tests/model/plan ## write the golden plans anew
 	INFLIGHT_GOLDEN=1 $<
 
+# The engine's tests once more on a device that steps are launched on before the last has ended.
+AHEAD     := $(foreach t,engine engine_faults engine_host engine_pages,"env FAKE_AHEAD=1 $(BUILD)/tests/unit/$(t)")
+
 # Each fuzz target over its committed corpus; the driver stands in for libFuzzer.
 FUZZ     := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c $(if $(CUDA),,tests/fuzz/ptx.c), \
               $(wildcard tests/fuzz/*.c)))
@@ -273,13 +276,13 @@ tsan: $(FATBINS) ## build and run the tests with threads under TSan
 	+@$(call SANITIZE,tsan,thread,sanitized-threads)
 
 sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(LIB) $(VALIDATOR) $(TINY) $(FAMILIES) $(LOCALE) model $(SAN_GPU)
-	@BUILD=$(BUILD) tests/run.sh $(filter-out $(CUDA_TESTS),$(SAN_TESTS)) $(SAN_VALIDATOR) \
+	@BUILD=$(BUILD) tests/run.sh $(filter-out $(CUDA_TESTS),$(SAN_TESTS)) $(AHEAD) $(SAN_VALIDATOR) \
 	    "$(VALIDATOR) --only submit-before-ready $(LIB) --model $(MODEL)" \
 	    $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)") \
 	    $(if $(CUDA),$(GPU_TESTS) $(call on_gpu,8.0,$(filter %_device %_head %_graph,$(CUDA_TESTS))))
 
 sanitized-threads: $(TSAN_TESTS) $(LIB) $(VALIDATOR) $(TINY)
-	@BUILD=$(BUILD) tests/run.sh $(TSAN_TESTS) $(SAN_VALIDATOR)
+	@BUILD=$(BUILD) tests/run.sh $(TSAN_TESTS) $(AHEAD) $(SAN_VALIDATOR)
 
 emulated: $(FATBINS) ## run the kernels' tests with every instruction set, what this processor lacks emulated
 	@tests/deps.sh emulated
@@ -300,7 +303,7 @@ check: ## set up and run every test; the last line is "N passed, N failed"
 	@$(MAKE) --no-print-directory check-run
 
 check-run:
-	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(HOST_TESTS) $(CHECKS) $(GPU_CHECKS)
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(HOST_TESTS) $(AHEAD) $(CHECKS) $(GPU_CHECKS)
 
 check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE) \
              $(if $(CUDA),$(GPU_CUDA) $(GPU_TESTS))
@@ -313,26 +316,45 @@ check-long: check emulated asan tsan fuzz figures-build ## check, sanitizers, fu
 # or the PTX they are compiled to differ by; check-gpu runs the same programs on a card.
 CUDA_TESTS := $(filter $(BUILD)/tests/op/op_cuda_% $(BUILD)/tests/model/cuda%,$(TESTS))
 HOST_TESTS := $(filter-out $(CUDA_TESTS),$(TESTS))
-OP_CUDA    := $(filter $(BUILD)/tests/op/%,$(CUDA_TESTS))
+# Of the two that take longest all tests run where the PTX differs most; what memory costs is that
+# of the PTX it was drawn for. All ways to cut large products: check-long.
+LINEAR     := $(BUILD)/tests/op/op_cuda_linear
+ATTEND     := $(BUILD)/tests/op/op_cuda_attend
+LINEAR_FEW := $(LINEAR) definition extreme gates layers parts widths wide strips tokens_do_not
+COSTS      := $(filter %_costs $(BUILD)/tests/op/op_cuda_costs%,$(CUDA_TESTS))
+OP_CUDA    := $(filter-out $(LINEAR) $(ATTEND) $(COSTS),$(filter $(BUILD)/tests/op/%,$(CUDA_TESTS)))
 CAPABILITIES := 8.0 8.9 9.0 12.0
+# Blocks of one launch that meet in global memory.
+RACES       = env GPU_RACES=1 tests/gpu/on.sh 9.0
 on_gpu      = $(foreach c,$(1),$(foreach t,$(2),"tests/gpu/on.sh $(c) $(t)"))
 GPU_CHECKS := $(if $(CUDA),"tests/gpu/static.sh $(BUILD)/cuda" $(GPU_TESTS) \
                 $(call on_gpu,$(CAPABILITIES),$(OP_CUDA)) $(call on_gpu,8.0,$(BUILD)/tests/unit/backends) \
-                $(call on_gpu,8.0,$(BUILD)/tests/model/cuda_graph) \
+                $(call on_gpu,8.0 9.0,$(ATTEND) $(COSTS)) \
+                $(foreach c,8.0 9.0,"tests/gpu/on.sh $(c) $(LINEAR_FEW)") \
+                $(foreach c,8.9 12.0,"tests/gpu/on.sh $(c) $(ATTEND) definition" \
+                    "tests/gpu/on.sh $(c) $(LINEAR) definition gates parts") \
+                $(call on_gpu,9.0,$(BUILD)/tests/model/cuda_graph) \
+                "$(RACES) $(LINEAR) tokens_do_not" \
+                "$(RACES) $(ATTEND) splits" "$(RACES) $(BUILD)/tests/op/op_cuda_head" \
                 "tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits chunks" \
                 "tests/gpu/on.sh 8.9 $(BUILD)/tests/model/families" \
+                "tests/gpu/on.sh 9.0 $(PYTHON) tests/model/ahead.py $(LIB) $(TINY) cuda 10" \
                 "env TEST_MODEL=$(TINY) tests/gpu/on.sh 12.0 $(BUILD)/tests/model/invariance")
 # Lanes that part at random take several times as long.
 SPLIT      := env GPU_SPLIT=1 GPU_SEED=1 tests/gpu/on.sh 8.0
 GPU_LONG   := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda greedy" tests/gpu/mutants.py \
-                "$(SPLIT) $(BUILD)/tests/op/op_cuda_linear" "$(SPLIT) $(BUILD)/tests/op/op_cuda_head" \
-                "$(SPLIT) $(BUILD)/tests/op/op_cuda_attend definition" \
+                $(foreach c,$(CAPABILITIES),"tests/gpu/on.sh $(c) $(LINEAR) cuts") \
+                $(call on_gpu,8.9 12.0,$(ATTEND)) $(foreach c,8.9 12.0,"tests/gpu/on.sh $(c) $(LINEAR_FEW)") \
+                "$(SPLIT) $(LINEAR)" "$(SPLIT) $(BUILD)/tests/op/op_cuda_head" \
+                "$(SPLIT) $(ATTEND) definition" \
+                "$(RACES) $(ATTEND)" "$(RACES) $(LINEAR)" \
                 "tests/gpu/on.sh 9.0 $(VALIDATOR) $(LIB) --model $(TINY)")
 REAL       := $(if $(shell ldconfig -p 2>/dev/null | grep libcuda.so.1),real,9.0)
 
-check-gpu: $(if $(CUDA),$(GPU_CUDA)) $(CUDA_TESTS) $(BUILD)/tests/unit/backends $(TINY) model ## the CUDA back end's tests on the machine's card, or on the simulated one
+check-gpu: $(if $(CUDA),$(GPU_CUDA)) $(CUDA_TESTS) $(BUILD)/tests/unit/backends $(TINY) $(FAMILIES) $(VALIDATOR) $(LIB) \
+           $(addprefix $(BUILD)/tests/model/,families invariance) model ## the CUDA back end's tests on the machine's card, or on the simulated one
 	@echo "device: $(if $(filter real,$(REAL)),this machine's card,simulated)"
-	@BUILD=$(BUILD) tests/run.sh $(call on_gpu,$(REAL),$(CUDA_TESTS) $(BUILD)/tests/unit/backends)
+	@BUILD=$(BUILD) tests/gpu/card.sh $(REAL) $(if $(filter real,$(REAL)),,$(CUDA_TESTS) $(BUILD)/tests/unit/backends)
 
 # Coverage-guided, with clang's libFuzzer; new inputs, and those that fail, stay under $(BUILD).
 FUZZER := $(FUZZ:%=$(BUILD)/fuzzer/%)
@@ -378,6 +400,11 @@ $(BUILD)/tests/bench/figures: tests/bench/figures.c $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) $(ALL_C) -I. -MMD -MP -MF $@.d $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
+$(BUILD)/tests/bench/card: $(wildcard tests/bench/card*.c) tests/bench/card.h tests/op/matrix.h $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALL_C) $(CUDA_C) -Itests -I. $(filter %.c,$^) -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 bench-kernels: $(KERNEL_BENCH) ## products, attention and barriers against the machine's ceilings
 	@for b in $(KERNEL_BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
@@ -426,6 +453,11 @@ bench-versus: $(LIB) $(BUILD)/bin/serve $(BUILD)/bin/ceilings model ## a table b
 bench-scaling: $(LIB) $(BUILD)/bin/serve model ## threads, contexts, sequences at once
 	@$(PYTHON) tests/bench/scaling.py $(LIB) $(MODEL)
 
+# On a card. CARD_ARGS: options of card.py; llama.cpp's build for cards is LLAMA_CPP_LIB.
+bench-card: $(LIB) $(BUILD)/bin/serve $(BUILD)/tests/bench/card model ## operations and models on a card, beside llama.cpp
+	$(BUILD)/tests/bench/card
+	$(PYTHON) tests/bench/card.py $(LIB) $(MODEL) --csv $(BUILD)/card.csv $(CARD_ARGS)
+
 # Random weights: speed depends on shapes and formats alone.
 SHAPES := $(addprefix $(BUILD)/models/,llama-1b.Q4_1.gguf llama-8b-2layers.Q4_1.gguf \
             llama-1b.Q8_0.gguf llama-8b-2layers.Q8_0.gguf)
@@ -468,6 +500,6 @@ help: ## this list
 
 .PHONY: all release examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
         sanitized-threads emulated emulated-run fuzz fuzz-run lint bench bench-kernels bench-versus \
-        bench-shapes bench-scaling figures figures-build validator install clean help check-gpu
+        bench-shapes bench-scaling bench-card figures figures-build validator install clean help check-gpu
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
