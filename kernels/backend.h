@@ -8,6 +8,7 @@
 #pragma once
 
 #include "batch.h"
+#include "kv_type.h"
 #include "ops.h"
 
 #include "../plugin/base/err.h"
@@ -15,12 +16,6 @@
 
 struct device; /* an open back end */
 struct lane;   /* one of the device's parallel executors, valid inside run() */
-
-enum kv_type {
-    KV_BF16,
-    KV_INT8, /* one scale per position and head */
-    KV_F32,  /* for measuring what the others cost */
-};
 
 enum activations {
     ACT_INT8, /* inputs of 4- and 8-bit matrices become int8 in groups of 32 */
@@ -38,6 +33,8 @@ struct device_config {
     int32_t L, H, K, dim; /* layers, query heads, key/value heads, head width */
     int32_t kv_type;      /* enum kv_type */
     int32_t kv_pages;     /* pages of the pool */
+    void *cuda_context;   /* the host's CUcontext, which it keeps; NULL: the device's own */
+    bool cublaslt;        /* CUDA: products of many tokens by cuBLASLt, if it is there */
 };
 
 /* Bytes a device will take for a configuration; known before anything is taken. */
@@ -48,12 +45,38 @@ struct device_bytes {
     uint64_t available; /* of the device's memory at this moment; UINT64_MAX: not asked */
 };
 
-/* The rows of one matrix as they stand in a file: n_rows rows of K values. */
+/* The rows of one matrix, N rows of K values: as they stand in a file, or made in another format
+ * when a back end comes for them. */
 struct weight_source {
     enum fmt fmt;
     int32_t N, K;
-    const void *data; /* fmt_row_bytes(fmt, K) per row */
+    const void *data; /* fmt_row_bytes(fmt, K) per row; NULL: make gives them */
+    /* Rows first .. first + n - 1, n at most step; valid until the same worker asks again. NULL:
+     * they cannot be had, and who gave the source knows why. worker: which of the callers that ask
+     * at once, below device_config.threads. */
+    const void *(*make)(void *maker, int worker, int32_t first, int32_t n);
+    void *maker;
+    int32_t step; /* a multiple of 16 */
 };
+
+/* Most rows that weight_source_rows gives at once. */
+static inline int32_t weight_source_step(const struct weight_source *source)
+{
+    return source->data ? source->N : source->step;
+}
+
+/* Rows first .. first + n - 1 as a source of their own that has data; false: see make. */
+static inline bool weight_source_rows(const struct weight_source *source, int worker, int32_t first,
+                                      int32_t n, struct weight_source *rows)
+{
+    *rows = (struct weight_source){.fmt = source->fmt, .N = n, .K = source->K};
+    if (source->data)
+        rows->data =
+            (const char *)source->data + (size_t)first * fmt_row_bytes(source->fmt, source->K);
+    else
+        rows->data = source->make(source->maker, worker, first, n);
+    return rows->data != NULL;
+}
 
 /* Steps that may be launched and not settled. */
 #define STEPS_AHEAD 2
@@ -106,6 +129,10 @@ struct backend {
     /* body(lane, arg) on every active lane; returns when all have returned, with the
      * first non-zero result. One caller at a time (the engine thread). */
     int (*run)(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg);
+
+    /* Within run, behind what the lane has queued: a copy of device memory to the host's, which has
+     * it when run returns. NULL if is_host. */
+    int (*fetch)(struct lane *lane, void *to, const void *from, size_t bytes);
 
     /* For a device that computes while the host prepares the next step; NULL: there is run alone.
      * launch queues what run would do and the choice of the rows' tokens, and returns; what the

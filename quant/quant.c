@@ -5,6 +5,10 @@
 #include "bf16.h"
 #include "f16.h"
 #include "f32.h"
+#include "fp8.h"
+#include "fp8_128.h"
+#include "int4.h"
+#include "int8.h"
 #include "q4_0.h"
 #include "q4_1.h"
 #include "q4_k.h"
@@ -16,29 +20,30 @@
 
 /* The decoder of a block is inlined into the loop over the row: for formats of one
  * value per block a call for each would cost more than the conversion. */
-#define FMT(name, n, bytes, gguf)                                                     \
-    static_assert(sizeof(struct name) == (bytes), "formats.def disagrees on " #name); \
-    static void decode_##name(const void *block, float *out)                          \
-    {                                                                                 \
-        name##_decode((const struct name *)block, out);                               \
-    }                                                                                 \
-    static void decode_row_##name(const void *row, int64_t n_blocks, float *out)      \
-    {                                                                                 \
-        const struct name *block = (const struct name *)row;                          \
-        for (int64_t i = 0; i < n_blocks; i++)                                        \
-            name##_decode(block + i, out + i * (n));                                  \
+#define FMT(name, n, bytes, head, gguf)                                                        \
+    static_assert(sizeof(struct name) == (bytes), "formats.def disagrees on " #name);          \
+    static_assert((head) == 0 || (head) == sizeof(float), "the head of " #name " is a scale"); \
+    static void decode_##name(const void *block, float *out)                                   \
+    {                                                                                          \
+        name##_decode((const struct name *)block, out);                                        \
+    }                                                                                          \
+    static void decode_blocks_##name(const void *first, int64_t n_blocks, float *out)          \
+    {                                                                                          \
+        const struct name *block = (const struct name *)first;                                 \
+        for (int64_t i = 0; i < n_blocks; i++)                                                 \
+            name##_decode(block + i, out + i * (n));                                           \
     }
 #include "formats.def"
 #undef FMT
 
 const struct fmt_info fmt_info[FMT_COUNT] = {
-#define FMT(name, n, bytes, gguf) {#name, n, bytes, gguf, decode_##name},
+#define FMT(name, n, bytes, head, gguf) {#name, n, bytes, head, gguf, decode_##name},
 #include "formats.def"
 #undef FMT
 };
 
-static void (*const decode_row[FMT_COUNT])(const void *row, int64_t n_blocks, float *out) = {
-#define FMT(name, n, bytes, gguf) decode_row_##name,
+static void (*const decode_blocks[FMT_COUNT])(const void *first, int64_t n_blocks, float *out) = {
+#define FMT(name, n, bytes, head, gguf) decode_blocks_##name,
 #include "formats.def"
 #undef FMT
 };
@@ -46,17 +51,25 @@ static void (*const decode_row[FMT_COUNT])(const void *row, int64_t n_blocks, fl
 enum fmt fmt_of_gguf(uint32_t type)
 {
     int fmt = 0;
-    while (fmt < FMT_COUNT && (uint32_t)fmt_info[fmt].gguf != type)
+    while (fmt < FMT_COUNT && fmt_info[fmt].gguf != (int64_t)type)
         fmt++;
     return (enum fmt)fmt;
 }
 
 size_t fmt_row_bytes(enum fmt fmt, int64_t n)
 {
-    return (size_t)(n / fmt_info[fmt].n) * (size_t)fmt_info[fmt].bytes;
+    const struct fmt_info *info = &fmt_info[fmt];
+    return (size_t)info->head + (size_t)(n / info->n) * (size_t)info->bytes;
 }
 
 void fmt_decode_row(enum fmt fmt, const void *row, int64_t n, float *out)
 {
-    decode_row[fmt](row, n / fmt_info[fmt].n, out);
+    const struct fmt_info *info = &fmt_info[fmt];
+    decode_blocks[fmt]((const uint8_t *)row + info->head, n / info->n, out);
+    if (info->head == 0)
+        return;
+    float scale;
+    memcpy(&scale, row, sizeof scale);
+    for (int64_t i = 0; i < n; i++)
+        out[i] *= scale;
 }

@@ -176,15 +176,26 @@ struct pack {
 static int pack_body(struct lane *lane, void *arg)
 {
     struct pack *pack = arg;
-    const struct device *device = lane->device;
+    const struct weight_source *source = pack->source;
+    const struct device_config *config = &lane->device->config;
+    const size_t tile_bytes = cpu_packed_bytes(config, source->fmt, 16, source->K);
     int first, last;
-    lane_share(lane, (pack->source->N + 15) / 16, &first, &last);
+    lane_share(lane, (source->N + 15) / 16, &first, &last);
     struct weight out = pack->before;
-    if (first < last)
-        device->isa->pack_tiles(&device->config, pack->source, &out, first, last);
+    for (int32_t row = first * 16, end = MIN(last * 16, source->N), n; row < end; row += n) {
+        struct weight_source rows;
+        n = MIN(weight_source_step(source), end - row);
+        if (!weight_source_rows(source, lane->id, row, n, &rows))
+            return INFLIGHT_E_MODEL;
+        out.data = (char *)pack->before.data + (size_t)(row / 16) * tile_bytes;
+        lane->device->isa->pack_tiles(config, &rows, &out, 0, (n + 15) / 16);
+    }
     /* The fields come out the same on every lane; the last one always has tiles. */
-    if (lane->id == lane->count - 1)
+    if (lane->id == lane->count - 1) {
         pack->after = out;
+        pack->after.data = pack->before.data;
+        pack->after.N = source->N;
+    }
     return 0;
 }
 
@@ -200,9 +211,10 @@ static int32_t cpu_pack(struct device *device, const struct weight_source *sourc
         return err_set(err, INFLIGHT_E_INTERNAL, "a packed matrix takes %zu bytes, given %zu", need,
                        out->bytes);
     struct pack pack = {source, *out, {0}};
-    int32_t rc = pool_run(device->pool, pack_body, &pack);
+    if (pool_run(device->pool, pack_body, &pack))
+        return err_set(err, INFLIGHT_E_MODEL, "rows of a matrix cannot be had");
     *out = pack.after;
-    return rc;
+    return INFLIGHT_OK;
 }
 
 static int cpu_run(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg)

@@ -2,15 +2,15 @@
  * head a page has one block, read front to back by attention:
  *
  *   pool    [page][layer][kv head] block                 so that a few pages are little memory
- *   block   keys | key scales (int8 only) | values | value scales (int8 only)
+ *   block   keys | key scales | values | value scales
  *
  *   keys    bf16       [dim / 2][16 positions][2 dims]   a 64-byte line times two numbers of
  *                                                        the query adds to 16 scores
- *           f32, int8  [dim][16 positions]
+ *           others     [dim][16 positions]
  *   values  bf16       [16 / 2][width][2 positions]      a 64-byte line times two weights adds
  *                                                        to 16 dims of the output
- *           f32, int8  [16 positions][width]
- *   scales  f32        [16 positions]
+ *           others     [16 positions][width]
+ *   scales  f32        [16 positions], of int8 and fp8 only
  *
  * width is dim rounded up to 16; the columns past dim hold anything and are never used. So
  * do positions that were not written: attention masks their scores and does not read their
@@ -31,13 +31,18 @@ struct kv_layout {
 /* Bytes of one number. */
 static inline size_t kv_type_bytes(enum kv_type type)
 {
-    return type == KV_BF16 ? 2 : type == KV_INT8 ? 1 : 4;
+    return type == KV_BF16 ? 2 : type == KV_F32 ? 4 : 1;
+}
+
+static inline bool kv_is_scaled(enum kv_type type)
+{
+    return type == KV_INT8 || type == KV_FP8;
 }
 
 static inline struct kv_layout kv_layout_of(enum kv_type type, int32_t dim)
 {
     struct kv_layout layout = {.width = ROUND_UP(dim, 16)};
-    size_t scales = type == KV_INT8 ? PAGE_TOKENS * sizeof(float) : 0;
+    size_t scales = kv_is_scaled(type) ? PAGE_TOKENS * sizeof(float) : 0;
     size_t k = (size_t)dim * PAGE_TOKENS * kv_type_bytes(type);
     size_t v = (size_t)layout.width * PAGE_TOKENS * kv_type_bytes(type);
     layout.k_scale = ROUND_UP(k, CACHE_LINE);

@@ -149,6 +149,20 @@ MEANING float meaning_reduce_max(__m512 a)
 #define _mm512_cvtepi32_ps(a)    __builtin_convertvector((lanes_i32)(a), lanes_f32)
 #endif
 
+#if !defined(__AVX512BW__)
+/* Signed products of words, added in pairs. */
+MEANING __m512i meaning_madd_epi16(__m512i a, __m512i b)
+{
+    simde__m512i_private x = simde__m512i_to_private(a), y = simde__m512i_to_private(b);
+    for (int i = 0; i < 2; i++)
+        x.m256i[i] = _mm256_madd_epi16(x.m256i[i], y.m256i[i]);
+    return simde__m512i_from_private(x);
+}
+
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16 meaning_madd_epi16
+#endif
+
 #if !defined(__AVX512DQ__)
 /* Lanes 8 i to 8 i + 7. */
 #undef _mm512_extractf32x8_ps

@@ -36,20 +36,41 @@ struct matrix {
     void *packed;
 };
 
+static inline void put_float(uint8_t *p, float value)
+{
+    memcpy(p, &value, sizeof value);
+}
+
 static inline void put_half(uint8_t *p, float value)
 {
     uint16_t bits = f16_of_float(value);
     memcpy(p, &bits, sizeof bits);
 }
 
-/* Sets the scales of a block of random bits to plausible sizes. */
+/* Bytes of E4M3, but those of no number: the largest number in their place. */
+static inline void tame_e4m3(uint8_t *bits, int n)
+{
+    for (int i = 0; i < n; i++)
+        bits[i] = (uint8_t)((bits[i] & 0x7f) == 0x7f ? bits[i] - 1 : bits[i]);
+}
+
+/* Sets the scales of a block of random bits to plausible sizes; zero points of all sizes. */
 static inline void tame_block(enum fmt fmt, uint8_t *block)
 {
     const struct fmt_info *info = &fmt_info[fmt];
     float d = 0.01f * (1.5f + random_float());
     if (fmt == FMT_f32) {
-        d = random_float();
-        memcpy(block, &d, sizeof d);
+        put_float(block, random_float());
+    } else if (fmt == FMT_fp8) {
+        tame_e4m3(block, 1);
+    } else if (fmt == FMT_fp8_128) {
+        put_float(block, d * 0.1f);
+        tame_e4m3(block + 4, 128);
+    } else if (fmt == FMT_int4_32 || fmt == FMT_int4_64 || fmt == FMT_int4_128) {
+        put_half(block, d);
+        block[2] = random_bits() % 2 ? 8 : (uint8_t)(random_bits() >> 9 & 15);
+    } else if (fmt == FMT_int8) {
+        return; /* its scale is that of the row */
     } else if (fmt == FMT_f16) {
         put_half(block, random_float());
     } else if (fmt == FMT_bf16) {
@@ -65,17 +86,34 @@ static inline void tame_block(enum fmt fmt, uint8_t *block)
         put_half(block + 2, d * 0.4f);
 }
 
+/* The same of a whole row. */
+static inline void tame_row(enum fmt fmt, uint8_t *row, int32_t K)
+{
+    const struct fmt_info *info = &fmt_info[fmt];
+    if (info->head)
+        put_float(row, (fmt == FMT_int8 ? 0.005f : 0.001f) * (1.5f + random_float()));
+    for (int32_t k = 0; k < K; k += info->n)
+        tame_block(fmt, row + info->head + (size_t)(k / info->n * info->bytes));
+}
+
+/* Whether a back end takes matrices of a format. */
+static inline bool matrix_served(const struct backend *b, enum fmt fmt)
+{
+    const struct device_config config = {0};
+    return b->packed_bytes(&config, fmt, 16, 256) != 0;
+}
+
 /* values: whether m->value is wanted. */
 static inline void matrix_init_values(struct matrix *m, enum fmt fmt, int32_t N, int32_t K,
                                       bool values)
 {
     size_t row = fmt_row_bytes(fmt, K), bytes = row * (size_t)N;
     uint8_t *data = malloc(bytes);
-    *m = (struct matrix){.source = {fmt, N, K, data}};
+    *m = (struct matrix){.source = {.fmt = fmt, .N = N, .K = K, .data = data}};
     for (size_t i = 0; i < bytes; i++)
         data[i] = (uint8_t)(random_bits() >> 7);
-    for (size_t i = 0; i < bytes; i += (size_t)fmt_info[fmt].bytes)
-        tame_block(fmt, data + i);
+    for (int32_t n = 0; n < N; n++)
+        tame_row(fmt, data + (size_t)n * row, K);
     if (!values)
         return;
     m->value = malloc((size_t)N * (size_t)K * sizeof *m->value);

@@ -82,6 +82,9 @@ TEST(backend, keys_and_values_take_the_bytes_of_their_type)
     config.kv_type = KV_INT8;
     CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
     CHECK_EQ(bytes.kv_token, numbers + 2 * (3 * 2 + 1) * sizeof(float));
+    config.kv_type = KV_FP8;
+    CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
+    CHECK_EQ(bytes.kv_token, numbers + 2 * (3 * 2 + 1) * sizeof(float));
     config.kv_type = KV_F32;
     CHECK_EQ(cpu()->measure(&config, &bytes, NULL), 0);
     CHECK_EQ(bytes.kv_token, numbers * 4);
@@ -257,7 +260,7 @@ TEST(backend, packs_on_any_number_of_lanes_to_the_same_bytes)
     float *rows = malloc(N * K * sizeof *rows);
     for (int i = 0; i < N * K; i++)
         rows[i] = (float)(i % 113) - 50.0f;
-    const struct weight_source source = {FMT_f32, N, K, rows};
+    const struct weight_source source = {.fmt = FMT_f32, .N = N, .K = K, .data = rows};
     void *packed[2] = {NULL, NULL};
     size_t bytes = 0;
     for (int i = 0; i < 2; i++) {
@@ -282,6 +285,54 @@ TEST(backend, packs_on_any_number_of_lanes_to_the_same_bytes)
     free(packed[0]);
     free(packed[1]);
     free(rows);
+}
+
+struct copier {
+    const float *rows;
+    int32_t K, missing;
+    float room[3][16 * 96]; /* of each lane */
+};
+
+static const void *copy_rows(void *maker, int worker, int32_t first, int32_t n)
+{
+    struct copier *copier = maker;
+    const size_t K = (size_t)copier->K;
+    if (n > 16 || worker > 2 || (first <= copier->missing && copier->missing < first + n))
+        return NULL;
+    return memcpy(copier->room[worker], copier->rows + (size_t)first * K,
+                  (size_t)n * K * sizeof(float));
+}
+
+TEST(backend, rows_that_are_made_are_asked_for_in_steps_and_may_be_missing)
+{
+    enum { N = 83, K = 96 };
+    static float rows[N * K];
+    for (int i = 0; i < N * K; i++)
+        rows[i] = (float)(i % 113) - 50.0f;
+    static struct copier copier = {.rows = rows, .K = K};
+    const struct weight_source stored = {.fmt = FMT_f32, .N = N, .K = K, .data = rows};
+    const struct weight_source made = {
+        .fmt = FMT_f32, .N = N, .K = K, .make = copy_rows, .maker = &copier, .step = 16};
+    for (int threads = 1; threads <= 3; threads++) {
+        struct device_config config = small();
+        struct device *device;
+        struct err err = {0};
+        config.threads = threads;
+        CHECK_EQ(cpu()->open(&config, &mem_system, &device, NULL), 0);
+        size_t bytes = cpu()->packed_bytes(&config, FMT_f32, N, K);
+        struct weight want = {.data = aligned_alloc(64, bytes), .bytes = bytes};
+        struct weight got = {.data = aligned_alloc(64, bytes), .bytes = bytes};
+        copier.missing = -1;
+        CHECK_EQ(cpu()->pack(device, &stored, &want, &err), 0);
+        CHECK_EQ(cpu()->pack(device, &made, &got, &err), 0);
+        CHECK(got.N == N && got.K == K && got.layout == want.layout);
+        CHECK(memcmp(got.data, want.data, bytes) == 0);
+        copier.missing = 40;
+        CHECK_EQ(cpu()->pack(device, &made, &got, &err), INFLIGHT_E_MODEL);
+        free((void *)(uintptr_t)want.data);
+        free((void *)(uintptr_t)got.data);
+        cpu()->close(device);
+    }
 }
 
 TEST(backend, packed_bytes_of_nothing_is_zero)

@@ -156,9 +156,10 @@ static void check_near(const struct problem *p, const float *y, const double *wa
 /* What becomes of the inputs of a matrix with the default activations. */
 static rounding *rounding_of(enum fmt fmt, enum isa isa)
 {
-    if (fmt == FMT_bf16 && isa == ISA_ID_AVX512BF16)
+    bool is_e4m3 = fmt == FMT_fp8 || fmt == FMT_fp8_128;
+    if ((fmt == FMT_bf16 || is_e4m3) && isa == ISA_ID_AVX512BF16)
         return round_to_bf16;
-    return fmt == FMT_f32 || fmt == FMT_f16 || fmt == FMT_bf16 ? NULL : round_inputs;
+    return fmt == FMT_f32 || fmt == FMT_f16 || fmt == FMT_bf16 || is_e4m3 ? NULL : round_inputs;
 }
 
 /* All instruction sets; rounded inputs are compared exactly only without a norm, whose own
@@ -224,14 +225,14 @@ static void fill_matrix(struct matrix *m, uint8_t byte)
     uint8_t *data = (uint8_t *)(uintptr_t)m->source.data;
     size_t row = fmt_row_bytes(m->source.fmt, m->source.K), bytes = row * (size_t)m->source.N;
     memset(data, byte, bytes);
-    for (size_t i = 0; i < bytes; i += (size_t)fmt_info[m->source.fmt].bytes) {
-        tame_block(m->source.fmt, data + i);
+    for (int32_t n = 0; n < m->source.N; n++, data += row) {
+        tame_row(m->source.fmt, data, m->source.K);
         if (m->source.fmt == FMT_q4_k || m->source.fmt == FMT_q5_k)
-            put_half(data + i + 2, 0);
-    }
-    for (int32_t n = 0; n < m->source.N; n++)
-        fmt_decode_row(m->source.fmt, data + (size_t)n * row, m->source.K,
+            for (size_t i = 0; i < row; i += (size_t)fmt_info[m->source.fmt].bytes)
+                put_half(data + i + 2, 0);
+        fmt_decode_row(m->source.fmt, data, m->source.K,
                        m->value + (size_t)n * (size_t)m->source.K);
+    }
 }
 
 /* Where sums of products are kept in 16 bits they reach what these can hold. */
@@ -330,6 +331,33 @@ TEST(linear, every_activation_is_that_of_its_definition)
         check_one(p, FMT_f32, 96);
         check_one(p, FMT_q4_0, 256);
         check_one(p, FMT_bf16, 576);
+    }
+}
+
+/* An E4M3 value that is no number makes all that is computed of its row none, and nothing else. */
+TEST(linear, a_weight_that_is_no_number_makes_none)
+{
+    static const enum fmt fmts[] = {FMT_fp8, FMT_fp8_128};
+    enum { N = 20, K = 256, ROW = 3 };
+    for (size_t f = 0; f < COUNT_OF(fmts); f++) {
+        struct problem p = {.epilogue = EPILOGUE_STORE, .n_part = 1};
+        problem_init(&p, &fmts[f], (int[]){N}, K);
+        uint8_t *row = (uint8_t *)(uintptr_t)p.matrix[0].source.data;
+        row[ROW * fmt_row_bytes(fmts[f], K) + 4 + 77] = 0xff;
+        float *y = malloc(T_MAX * (size_t)p.ldy * sizeof *y);
+        FOR_EACH_ISA(isa)
+        {
+            struct device_config config = config_of(isa, 2, ACT_INT8);
+            struct device *device = open_for(&p, &config);
+            int wrong = 0;
+            compute(&p, device, 0, T_MAX, y);
+            for (int i = 0; i < T_MAX * N; i++)
+                wrong += !isnan(y[i / N * p.ldy + p.column[0] + i % N]) != (i % N != ROW);
+            CHECK_EQ(wrong, 0);
+            backend_cpu.close(device);
+        }
+        free(y);
+        problem_release(&p);
     }
 }
 
@@ -439,6 +467,9 @@ TEST(linear, refuses_shapes_no_kernel_takes)
     CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_q4_1, 16, 48), 0);
     CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_q4_k, 16, 576), 0);
     CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_f32, 16, 31), 0);
+    CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_int8, 16, 33), 0);
+    CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_int4_128, 16, 192), 0);
+    CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_fp8_128, 16, 64), 0);
     CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_COUNT, 16, 32), 0);
     CHECK_EQ(backend_cpu.packed_bytes(&config, FMT_q4_1, 16, 576) % 64, 0);
 }

@@ -8,6 +8,10 @@
 
 #include "../../kernels/cpu/cpuid.h"
 #include "../../plugin/base/base.h"
+#include "../../quant/fp8.h"
+#include "../../quant/fp8_128.h"
+#include "../../quant/int4.h"
+#include "../../quant/int8.h"
 #include "../../quant/q4_0.h"
 #include "../../quant/q4_1.h"
 #include "../../quant/q4_k.h"
@@ -29,10 +33,15 @@ static const struct backend *cpu(void)
 }
 
 static const enum layout layout_of[FMT_COUNT] = {
-    [FMT_f32] = LAYOUT_f32,   [FMT_f16] = LAYOUT_f16,   [FMT_bf16] = LAYOUT_bf16,
-    [FMT_q4_0] = LAYOUT_q4_0, [FMT_q4_1] = LAYOUT_q4_1, [FMT_q5_0] = LAYOUT_q5_0,
-    [FMT_q5_1] = LAYOUT_q5_1, [FMT_q8_0] = LAYOUT_q8_0, [FMT_q4_k] = LAYOUT_q4_k,
-    [FMT_q5_k] = LAYOUT_q5_k, [FMT_q6_k] = LAYOUT_q6_k,
+    [FMT_f32] = LAYOUT_f32,           [FMT_f16] = LAYOUT_f16,
+    [FMT_bf16] = LAYOUT_bf16,         [FMT_q4_0] = LAYOUT_q4_0,
+    [FMT_q4_1] = LAYOUT_q4_1,         [FMT_q5_0] = LAYOUT_q5_0,
+    [FMT_q5_1] = LAYOUT_q5_1,         [FMT_q8_0] = LAYOUT_q8_0,
+    [FMT_q4_k] = LAYOUT_q4_k,         [FMT_q5_k] = LAYOUT_q5_k,
+    [FMT_q6_k] = LAYOUT_q6_k,         [FMT_fp8] = LAYOUT_fp8,
+    [FMT_fp8_128] = LAYOUT_fp8_128,   [FMT_int8] = LAYOUT_int8,
+    [FMT_int4_32] = LAYOUT_int4_32,   [FMT_int4_64] = LAYOUT_int4_64,
+    [FMT_int4_128] = LAYOUT_int4_128,
 };
 
 /* The integer of value k of a row. */
@@ -50,7 +59,12 @@ static int value_of(enum fmt fmt, const uint8_t *row, int k)
         VALUE(q4_k, 256)
         VALUE(q5_k, 256)
         VALUE(q6_k, 256)
+        VALUE(int4_32, 32)
+        VALUE(int4_64, 64)
+        VALUE(int4_128, 128)
 #undef VALUE
+    case FMT_int8:
+        return int8_q((const struct int8 *)(row + 4), k);
     default:
         return 0;
     }
@@ -60,6 +74,16 @@ static int value_of(enum fmt fmt, const uint8_t *row, int k)
 static void copy_half(uint8_t *at, int a, int r, const void *half)
 {
     memcpy(at + (size_t)(a * PACKED_ROWS + r) * 2, half, 2);
+}
+
+/* The scale at `from`, of n E4M3 numbers, of row r; no number if one of these is none. */
+static void define_float_scale(uint8_t *at, int r, const uint8_t *from, const uint8_t *bits, int n)
+{
+    static const uint32_t nan = 0x7fc00000;
+    bool is_nan = false;
+    for (int k = 0; k < n; k++)
+        is_nan |= (bits[k] & 0x7f) == 0x7f;
+    memcpy(at + 4 * r, is_nan ? (const void *)&nan : from, 4);
 }
 
 /* The scales of group g of a row. */
@@ -88,6 +112,19 @@ static void define_scales(enum fmt fmt, const uint8_t *row, int g, uint8_t *unit
         unit[(2 * in_block + 1) * 16 + r] = (uint8_t)b6->scale[2 * in_block + 1];
         copy_half(unit + 256, 0, r, &b6->d);
         break;
+    case SCALES_Z32:
+        copy_half(unit, g % 2, r, block);
+        unit[64 + g % 2 * 16 + r] = block[2];
+        break;
+    case SCALES_Z64:
+    case SCALES_Z128:
+        copy_half(unit, 0, r, block);
+        unit[32 + r] = block[2];
+        break;
+    case SCALES_F128:
+        define_float_scale(unit, r, block, block + 4, 128);
+        break;
+    case SCALES_ROW:
     case SCALES_NONE:
         break;
     }
@@ -99,7 +136,15 @@ static void define_value(enum isa isa, enum fmt fmt, const uint8_t *row, int k, 
 {
     const struct layout_info *info = &layout_info[layout_of[fmt]];
     int in_unit = k % unit_inputs(info->scales);
-    if (info->scales == SCALES_NONE) {
+    if (fmt == FMT_fp8 || fmt == FMT_fp8_128) {
+        size_t before = fmt == FMT_fp8 ? 4 : (size_t)(k / 128 + 1) * 4;
+        unit[scales_bytes(info->scales) + float_offset(DATA_E4M3, r, in_unit)] =
+            row[before + (size_t)k];
+        if (k % GROUP == 0)
+            define_scales(fmt, row, k / GROUP, unit, r);
+        return;
+    }
+    if (is_float(info->data)) {
         size_t bytes = fmt == FMT_f32 ? 4 : 2;
         memcpy(unit + float_offset(info->data, r, in_unit), row + (size_t)k * bytes, bytes);
         return;
@@ -113,21 +158,29 @@ static void define_value(enum isa isa, enum fmt fmt, const uint8_t *row, int k, 
         define_scales(fmt, row, k / GROUP, unit, r);
 }
 
+/* Row n into its tile. */
+static void define_row(enum isa isa, const struct weight_source *source, int n, uint8_t *tile)
+{
+    const struct layout_info *info = &layout_info[layout_of[source->fmt]];
+    const size_t unit_size = unit_bytes(info->data, info->scales);
+    const uint8_t *row =
+        (const uint8_t *)source->data + (size_t)n * fmt_row_bytes(source->fmt, source->K);
+    if (info->scales == SCALES_ROW)
+        define_float_scale(tile, n % PACKED_ROWS, row, row + 4,
+                           source->fmt == FMT_fp8 ? source->K : 0);
+    for (int k = 0; k < source->K; k++)
+        define_value(isa, source->fmt, row, k,
+                     tile + head_bytes(info->scales) +
+                         (size_t)(k / unit_inputs(info->scales)) * unit_size,
+                     n % PACKED_ROWS);
+}
+
 static void define(enum isa isa, const struct weight_source *source, uint8_t *out, size_t bytes)
 {
-    enum layout layout = layout_of[source->fmt];
-    const struct layout_info *info = &layout_info[layout];
-    size_t unit_size = unit_bytes(info->data, info->scales);
     memset(out, 0, bytes);
     for (int n = 0; n < source->N; n++)
-        for (int k = 0; k < source->K; k++)
-            define_value(isa, source->fmt,
-                         (const uint8_t *)source->data +
-                             (size_t)n * fmt_row_bytes(source->fmt, source->K),
-                         k,
-                         out + (size_t)(n / PACKED_ROWS) * tile_bytes(layout, source->K) +
-                             (size_t)(k / unit_inputs(info->scales)) * unit_size,
-                         n % PACKED_ROWS);
+        define_row(isa, source, n,
+                   out + (size_t)(n / PACKED_ROWS) * tile_bytes(layout_of[source->fmt], source->K));
 }
 
 static struct device_config config_of(enum isa isa, int threads)
@@ -158,7 +211,7 @@ static void check_shape(enum isa isa, enum fmt fmt, int N, int K, int threads)
         state = state * 1664525u + 1013904223u;
         data[i] = (uint8_t)(state >> 24);
     }
-    const struct weight_source source = {fmt, N, K, data};
+    const struct weight_source source = {.fmt = fmt, .N = N, .K = K, .data = data};
     struct weight out = {.data = got, .bytes = bytes};
     memset(got, 0xa5, bytes);
     define(isa, &source, want, bytes);

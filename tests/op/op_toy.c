@@ -304,8 +304,10 @@ static void pack_all(struct run *run, const struct device_config *config)
 {
     for (int layer = 0; layer < L; layer++)
         for (int w = 0; w < W_COUNT; w++) {
-            const struct weight_source source = {run->toy->fmt, shape[w][0], shape[w][1],
-                                                 run->toy->file[layer][w]};
+            const struct weight_source source = {.fmt = run->toy->fmt,
+                                                 .N = shape[w][0],
+                                                 .K = shape[w][1],
+                                                 .data = run->toy->file[layer][w]};
             struct weight *out = &run->weight[layer][w];
             out->bytes = run->backend->packed_bytes(config, source.fmt, source.N, source.K);
             out->data = aligned_alloc(64, out->bytes);

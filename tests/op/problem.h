@@ -5,7 +5,9 @@
 #include "../../plugin/base/base.h"
 #include "matrix.h"
 
-#define T_MAX     130
+#ifndef T_MAX
+#define T_MAX 130
+#endif
 #define K_MAX     30720
 #define PARTS_MAX 3
 

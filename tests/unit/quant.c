@@ -4,8 +4,13 @@
 #include "t.h"
 
 #include "quant/bf16.h"
+#include "quant/e4m3.h"
 #include "quant/f16.h"
 #include "quant/f32.h"
+#include "quant/fp8.h"
+#include "quant/fp8_128.h"
+#include "quant/int4.h"
+#include "quant/int8.h"
 #include "quant/q4_0.h"
 #include "quant/q4_1.h"
 #include "quant/q4_k.h"
@@ -132,6 +137,54 @@ TEST(bf16, a_NaN_stays_one_whatever_its_payload)
     CHECK_EQ(bf16_of_float(INFINITY), 0x7f80);
 }
 
+/* OCP 8-bit floating point, of a code without its sign: bias 7, subnormals, no infinity. */
+static double e4m3_by_definition(uint32_t code)
+{
+    int exponent = (int)(code >> 3), fraction = (int)(code & 7);
+    return exponent ? ldexp(8 + fraction, exponent - 10) : ldexp(fraction, -9);
+}
+
+TEST(e4m3, every_code_is_what_the_definition_says)
+{
+    int wrong = 0;
+    for (uint32_t code = 0; code < 0x7f; code++) {
+        wrong += (double)e4m3_to_float((uint8_t)code) != e4m3_by_definition(code);
+        wrong += (double)e4m3_to_float((uint8_t)(code | 0x80)) != -e4m3_by_definition(code);
+        wrong += e4m3_of_float((float)e4m3_by_definition(code)) != code;
+        wrong += e4m3_of_float(-(float)e4m3_by_definition(code)) != (code | 0x80);
+    }
+    CHECK_EQ(wrong, 0);
+    CHECK(isnan(e4m3_to_float(0x7f)) && isnan(e4m3_to_float(0xff)));
+    CHECK(signbit(e4m3_to_float(0x80)));
+    CHECK(e4m3_to_float(0x7e) == E4M3_MAX);
+}
+
+TEST(e4m3, middles_round_to_even_and_their_neighbours_to_the_nearest)
+{
+    int wrong = 0;
+    for (uint32_t low = 0; low < 0x7e; low++) {
+        double sum = e4m3_by_definition(low) + e4m3_by_definition(low + 1);
+        uint32_t middle = float_bits((float)(sum / 2));
+        wrong += e4m3_of_float(float_of_bits(middle)) != (low & 1 ? low + 1 : low);
+        wrong += e4m3_of_float(float_of_bits(middle - 1)) != low;
+        wrong += e4m3_of_float(float_of_bits(middle + 1)) != low + 1;
+        wrong += e4m3_of_float(-float_of_bits(middle + 1)) != ((low + 1) | 0x80);
+    }
+    CHECK_EQ(wrong, 0);
+}
+
+TEST(e4m3, what_is_too_large_becomes_the_largest)
+{
+    CHECK_EQ(e4m3_of_float(463.9f), 0x7e);
+    CHECK_EQ(e4m3_of_float(464), 0x7e);
+    CHECK_EQ(e4m3_of_float(-1e30f), 0xfe);
+    CHECK_EQ(e4m3_of_float(INFINITY), 0x7e);
+    CHECK_EQ(e4m3_of_float(-INFINITY), 0xfe);
+    CHECK_EQ(e4m3_of_float(float_of_bits(1)), 0);
+    CHECK_EQ(e4m3_of_float(NAN), 0x7f);
+    CHECK_EQ(e4m3_of_float(float_of_bits(0xff800001)), 0x7f);
+}
+
 TEST(q4_0, a_block_by_hand)
 {
     struct q4_0 b = {.d = HALF_0_5, .q = {[0] = 0x0f, [15] = 0x98}};
@@ -240,27 +293,85 @@ TEST(q6_k, a_block_by_hand)
     CHECK(q6_k_at(&b, 255) == 1968.5f);
 }
 
-/* Both ways to read a block, at every alignment, against the reference to the bit. */
+TEST(fp8, a_row_by_hand)
+{
+    /* scale 0.5; 448, 1, 1.125, -240, 2^-6, 2^-9, -0, not a number */
+    const uint8_t row[4 + 8] = {0, 0, 0, 0x3f, 0x7e, 0x38, 0x39, 0xf7, 0x08, 0x01, 0x80, 0x7f};
+    static const float want[7] = {224.0f, 0.5f, 0.5625f, -120.0f, 0x1p-7f, 0x1p-10f, -0.0f};
+    float value[8];
+    CHECK_EQ(fmt_row_bytes(FMT_fp8, 8), sizeof row);
+    fmt_decode_row(FMT_fp8, row, 8, value);
+    CHECK(memcmp(value, want, sizeof want) == 0);
+    CHECK(isnan(value[7]));
+    CHECK(fp8_at((const struct fp8 *)(row + 4), 3) == -240.0f);
+    fmt_info[FMT_fp8].decode(row + 4, value);
+    CHECK(value[0] == 448.0f);
+}
+
+TEST(fp8_128, a_block_by_hand)
+{
+    struct fp8_128 b = {.scale = -0.25f, .bits = {[0] = 0x7e, [1] = 0x38, [127] = 0xb0}};
+    float value[128];
+    CHECK(fp8_128_at(&b, 0) == -112.0f);
+    CHECK(fp8_128_at(&b, 1) == -0.25f);
+    CHECK(fp8_128_at(&b, 2) == 0.0f);
+    CHECK(fp8_128_at(&b, 127) == 0.125f); /* -0.25 * -0.5 */
+    fp8_128_decode(&b, value);
+    CHECK(value[0] == -112.0f && value[127] == 0.125f);
+}
+
+TEST(int8, a_row_by_hand)
+{
+    const uint8_t row[4 + 4] = {0, 0, 0x20, 0x40, 0x80, 0x7f, 0x00, 0xff}; /* scale 2.5 */
+    float value[4];
+    CHECK_EQ(fmt_row_bytes(FMT_int8, 4), sizeof row);
+    fmt_decode_row(FMT_int8, row, 4, value);
+    CHECK(value[0] == -320.0f && value[1] == 317.5f && value[2] == 0.0f && value[3] == -2.5f);
+    CHECK_EQ(int8_q((const struct int8 *)(row + 4), 0), -128);
+    CHECK(int8_at((const struct int8 *)(row + 4), 1) == 127.0f);
+}
+
+TEST(int4, blocks_by_hand)
+{
+    struct int4_32 a = {.d = HALF_0_5, .zero = 8, .q = {[0] = 0xf0, [1] = 0x98}};
+    CHECK(int4_32_at(&a, 0) == -4.0f); /* 0.5 * (0 - 8) */
+    CHECK(int4_32_at(&a, 1) == 3.5f);  /* 0.5 * (15 - 8) */
+    CHECK(int4_32_at(&a, 2) == 0.0f);
+    CHECK(int4_32_at(&a, 3) == 0.5f);
+    struct int4_64 b = {.d = HALF_2, .zero = 0, .q = {[31] = 0xa3}};
+    CHECK(int4_64_at(&b, 0) == 0.0f);
+    CHECK(int4_64_at(&b, 62) == 6.0f);
+    CHECK(int4_64_at(&b, 63) == 20.0f);
+    struct int4_128 c = {.d = HALF_1, .zero = 15, .q = {[63] = 0x1f}};
+    CHECK(int4_128_at(&c, 0) == -15.0f);
+    CHECK(int4_128_at(&c, 126) == 0.0f);
+    CHECK(int4_128_at(&c, 127) == -14.0f);
+}
+
+/* Both ways to read a block, at every alignment, against the reference to the bit: two blocks,
+ * or a row of some values after its scale. */
 static void check_vectors(enum fmt fmt, const uint8_t *bytes, size_t n_bytes, const uint32_t *bits,
                           size_t n_bits, float (*at)(const void *block, int i))
 {
     const struct fmt_info *info = &fmt_info[fmt];
     uint8_t shifted[1 + 512];
-    float row[512], block[256];
+    float row[512], block[256], scale = 1.0f;
     int n = info->n, wrong = 0;
 
-    CHECK_EQ(n_bytes, 2 * info->bytes);
-    CHECK_EQ(n_bits, 2 * n);
+    CHECK_EQ(n_bytes, fmt_row_bytes(fmt, (int64_t)n_bits));
+    CHECK(n_bits >= 2 * (size_t)n && n_bits % (size_t)n == 0);
     memcpy(shifted + 1, bytes, n_bytes);
-    fmt_decode_row(fmt, shifted + 1, 2 * n, row);
-    for (int k = 0; k < 2; k++) {
-        const uint8_t *start = shifted + 1 + k * info->bytes;
+    fmt_decode_row(fmt, shifted + 1, (int64_t)n_bits, row);
+    if (info->head)
+        memcpy(&scale, bytes, sizeof scale);
+    for (int k = 0; k < (int)n_bits / n; k++) {
+        const uint8_t *start = shifted + 1 + info->head + k * info->bytes;
         info->decode(start, block);
         for (int i = 0; i < n; i++) {
             uint32_t want = bits[k * n + i];
             wrong += float_bits(row[k * n + i]) != want;
-            wrong += float_bits(block[i]) != want;
-            wrong += float_bits(at(start, i)) != want;
+            wrong += float_bits(scale * block[i]) != want;
+            wrong += float_bits(scale * at(start, i)) != want;
         }
     }
     if (wrong)
@@ -287,6 +398,12 @@ VECTORS(q8_0)
 VECTORS(q4_k)
 VECTORS(q5_k)
 VECTORS(q6_k)
+VECTORS(fp8)
+VECTORS(fp8_128)
+VECTORS(int8)
+VECTORS(int4_32)
+VECTORS(int4_64)
+VECTORS(int4_128)
 
 TEST(quant, f32_rows_are_copied_bit_by_bit)
 {
@@ -304,8 +421,8 @@ TEST(quant, the_table_answers_by_GGUF_type)
     CHECK_EQ(fmt_of_gguf(0), FMT_f32);
     CHECK_EQ(fmt_of_gguf(3), FMT_q4_1);
     CHECK_EQ(fmt_of_gguf(30), FMT_bf16);
-    CHECK_EQ(fmt_of_gguf(4), FMT_COUNT); /* a removed type */
-    CHECK_EQ(fmt_of_gguf(UINT32_MAX), FMT_COUNT);
+    CHECK_EQ(fmt_of_gguf(4), FMT_COUNT);          /* a removed type */
+    CHECK_EQ(fmt_of_gguf(UINT32_MAX), FMT_COUNT); /* and not one that has none */
     CHECK_TEXT(fmt_info[FMT_q6_k].name, "q6_k");
 }
 
@@ -315,5 +432,11 @@ TEST(quant, rows_take_whole_blocks)
     CHECK_EQ(fmt_row_bytes(FMT_q4_1, 576), 360);
     CHECK_EQ(fmt_row_bytes(FMT_q6_k, 512), 420);
     CHECK_EQ(fmt_row_bytes(FMT_q8_0, 0), 0);
+    CHECK_EQ(fmt_row_bytes(FMT_fp8, 4096), 4100);
+    CHECK_EQ(fmt_row_bytes(FMT_fp8_128, 4096), 4224);
+    CHECK_EQ(fmt_row_bytes(FMT_int8, 33), 37);
+    CHECK_EQ(fmt_row_bytes(FMT_int4_32, 64), 38);
+    CHECK_EQ(fmt_row_bytes(FMT_int4_64, 64), 35);
+    CHECK_EQ(fmt_row_bytes(FMT_int4_128, 256), 134);
     CHECK_EQ(fmt_row_bytes(FMT_f16, INT64_C(1) << 40), INT64_C(1) << 41);
 }

@@ -1,8 +1,10 @@
 """Writes quant_vectors.h: two random blocks of each weight format and their values as
-the reference implementation of the formats decodes them.
+the reference implementation of the formats decodes them. Formats that GGUF files have not are
+decoded here, with the E4M3 numbers of ml_dtypes; those whose rows have one scale are given as
+a row of it and 64 values.
 
 Recipe (the result is committed, so this is only run when a format is added):
-    pip install gguf numpy
+    pip install gguf ml_dtypes numpy
     python3 tests/unit/quant_vectors.py > tests/unit/quant_vectors.h
 
 All bits are random except the scales, which are halves of ordinary size in the first
@@ -12,6 +14,7 @@ as the bits of a float: the test asks for equality, not for closeness.
 
 import sys
 
+import ml_dtypes
 import numpy as np
 from gguf import GGMLQuantizationType as T
 from gguf.quants import dequantize
@@ -41,6 +44,44 @@ def blocks_of(rng, n_bytes, halves):
     return blocks
 
 
+def e4m3_of(rng, n):
+    """Bytes of which none is 0x7f or 0xff, which are no numbers."""
+    q = rng.integers(0, 127, n, dtype=np.uint8) | rng.integers(0, 2, n, dtype=np.uint8) << 7
+    return q, q.view(ml_dtypes.float8_e4m3fn).astype(np.float32)
+
+
+def row_of(rng, name):
+    """A scale and 64 values."""
+    scale = np.float32(rng.uniform(-0.1, 0.1))
+    if name == "fp8":
+        q, number = e4m3_of(rng, 64)
+    else:
+        q = rng.integers(0, 256, 64, dtype=np.uint8)
+        number = q.view(np.int8).astype(np.float32)
+    return scale.tobytes() + q.tobytes(), scale * number
+
+
+def two_fp8_128(rng):
+    data, values = b"", []
+    for _ in range(2):
+        scale = np.float32(rng.uniform(-0.1, 0.1))
+        q, number = e4m3_of(rng, 128)
+        data += scale.tobytes() + q.tobytes()
+        values.append(scale * number)
+    return data, np.concatenate(values)
+
+
+def two_int4(rng, n):
+    """An asymmetric block and a symmetric one; the even values are in the low nibbles."""
+    data, values = b"", []
+    for zero in (rng.integers(0, 16), 8):
+        d = np.float16(rng.uniform(-0.1, 0.1))
+        q = rng.integers(0, 16, n, dtype=np.uint8)
+        data += d.tobytes() + bytes([zero]) + (q[0::2] | q[1::2] << 4).tobytes()
+        values.append((q.astype(np.float32) - np.float32(zero)) * np.float32(d))
+    return data, np.concatenate(values)
+
+
 def print_array(kind, name, items, per_line):
     print(f"static const {kind} {name}[] = {{")
     for i in range(0, len(items), per_line):
@@ -62,6 +103,13 @@ def main():
         if values.size != 2 * n or not np.isfinite(values).all():
             sys.exit(f"{name}: {values.size} values, all finite: {np.isfinite(values).all()}")
         print_array("uint8_t", f"{name}_bytes", [f"0x{b:02x}" for b in blocks.ravel()], 16)
+        print_array("uint32_t", f"{name}_bits", [f"0x{b:08x}" for b in values.view(np.uint32)], 8)
+        print()
+    others = {name: row_of(rng, name) for name in ("fp8", "int8")}
+    others["fp8_128"] = two_fp8_128(rng)
+    others.update({f"int4_{n}": two_int4(rng, n) for n in (32, 64, 128)})
+    for name, (data, values) in others.items():
+        print_array("uint8_t", f"{name}_bytes", [f"0x{b:02x}" for b in data], 16)
         print_array("uint32_t", f"{name}_bits", [f"0x{b:08x}" for b in values.view(np.uint32)], 8)
         print()
     print("/* clang-format on */")

@@ -3,6 +3,8 @@
  * elements are stored. */
 #include "attend.h"
 
+#include "../../../quant/e4m3.h"
+
 static void append_bf16(const struct attend_keys *keys, uint8_t *block, int slot, const float *k,
                         const float *v)
 {
@@ -30,31 +32,51 @@ static void append_f32(const struct attend_keys *keys, uint8_t *block, int slot,
     memcpy(to, v, (size_t)keys->dim * sizeof *v);
 }
 
-/* out = x / scale, rounded; returns the scale, largest / 127. */
-static float quantize(const float *x, int n, int8_t *out)
+static float largest_of(const float *x, int n)
 {
     vf most = vf_zero();
     for (int i = 0; i < n; i += LANES)
         most = vf_max(vf_abs(vf_load_first(x + i, MIN(n - i, LANES))), most);
-    float largest = vf_largest(most);
+    return vf_largest(most);
+}
+
+/* out = x / scale, rounded; returns the scale, largest / 127. */
+static float quantize_int8(const float *x, int n, uint8_t *out)
+{
+    float largest = largest_of(x, n);
     vf factor = vf_set1(largest > 0 ? 127.0f / largest : 0.0f);
     for (int i = 0; i < n; i += LANES)
-        vi_store_s8(out + i, vi_round(vf_mul(vf_load_first(x + i, MIN(n - i, LANES)), factor)));
+        vi_store_s8((int8_t *)out + i,
+                    vi_round(vf_mul(vf_load_first(x + i, MIN(n - i, LANES)), factor)));
     return largest / 127.0f;
 }
 
-static void append_int8(const struct attend_keys *keys, uint8_t *block, int slot, const float *k,
-                        const float *v)
+/* As quantize_int8, of E4M3: the scale is largest / 448. */
+static float quantize_fp8(const float *x, int n, uint8_t *out)
+{
+    float largest = largest_of(x, n), factor = largest > 0 ? E4M3_MAX / largest : 0.0f;
+    for (int i = 0; i < n; i++)
+        out[i] = e4m3_of_float(x[i] * factor);
+    return largest / E4M3_MAX;
+}
+
+static float quantize(enum kv_type type, const float *x, int n, uint8_t *out)
+{
+    return type == KV_INT8 ? quantize_int8(x, n, out) : quantize_fp8(x, n, out);
+}
+
+static void append_scaled(const struct attend_keys *keys, uint8_t *block, int slot, const float *k,
+                          const float *v)
 {
     const struct kv_layout *layout = &keys->layout;
-    int8_t row[KV_DIM_MAX];
+    uint8_t row[KV_DIM_MAX];
     float *scale = (float *)(void *)(block + layout->k_scale);
-    int8_t *to = (int8_t *)block + slot;
-    scale[slot] = quantize(k, keys->dim, row);
+    uint8_t *to = block + slot;
+    scale[slot] = quantize(keys->type, k, keys->dim, row);
     for (int i = 0; i < keys->dim; i++)
         to[i * PAGE_TOKENS] = row[i];
     scale = (float *)(void *)(block + layout->v_scale);
-    scale[slot] = quantize(v, keys->dim, row);
+    scale[slot] = quantize(keys->type, v, keys->dim, row);
     memcpy(block + layout->v + slot * layout->width, row, (size_t)keys->dim);
 }
 
@@ -64,8 +86,8 @@ void ISA_FN(append)(const struct attend_keys *keys, int position, const float *k
     int slot = position % PAGE_TOKENS;
     if (keys->type == KV_BF16)
         append_bf16(keys, block, slot, k, v);
-    else if (keys->type == KV_INT8)
-        append_int8(keys, block, slot, k, v);
+    else if (kv_is_scaled(keys->type))
+        append_scaled(keys, block, slot, k, v);
     else
         append_f32(keys, block, slot, k, v);
 }

@@ -5,16 +5,22 @@
  * Integer data comes in lines (see simd.h): 64 bytes, 4 inputs of 16 rows. A group of 32
  * inputs takes 8 lines. Signed integers are stored plus stored_bias. Of 4-bit data two
  * groups share 8 lines: the even group in the low nibbles, the odd one in the high nibbles.
- * A unit is 64 inputs, or 256 where the format has super-blocks.
+ * A unit is 64 inputs, or the block of the format where that is more.
  *
  * Scales of a unit, each an array over its 16 rows:
  *   D    half d[2]                             value = d q
  *   DM   { half d, m }[2]                      value = d q + m
  *   K    uint8 scale[8], min[8]; half d, dmin  value = d scale q - dmin min
  *   K16  int8 scale[16]; half d; 32 bytes      value = d scale q, a scale for 16 inputs
+ *   Z32  half d[2]; uint8 zero[2]              value = d (q - zero)
+ *   Z64, Z128  half d; uint8 zero; 16 bytes    the same, one for all inputs of the unit
+ *   F128 float scale                           value = scale number
+ *   ROW  none, but the tile begins with one    value = scale q or scale number
+ *        float for each row
  *
  * Floats: a unit is 32 inputs, 16 rows each: f32 and f16 input by input, bf16 in pairs
- * of inputs, the even one in the lower half of 32 bits. */
+ * of inputs, the even one in the lower half of 32 bits. E4M3 is in such pairs, of 16 bits, and
+ * has units of 64 or 128 inputs; a scale of values of which one is no number is none either. */
 #pragma once
 
 #include "../../../quant/quant.h"
@@ -38,13 +44,25 @@ enum data {
     DATA_F32,
     DATA_F16,
     DATA_BF16,
+    DATA_E4M3,
 };
 
-enum scales { SCALES_NONE, SCALES_D, SCALES_DM, SCALES_K, SCALES_K16 };
+enum scales {
+    SCALES_NONE,
+    SCALES_D,
+    SCALES_DM,
+    SCALES_K,
+    SCALES_K16,
+    SCALES_Z32,
+    SCALES_Z64,
+    SCALES_Z128,
+    SCALES_F128,
+    SCALES_ROW
+};
 
 enum layout {
-#define LAYOUT(name, data, scales) LAYOUT_##name,
-#define FLOAT_LAYOUT(name, data)   LAYOUT_##name,
+#define LAYOUT(name, data, scales)       LAYOUT_##name,
+#define FLOAT_LAYOUT(name, data, scales) LAYOUT_##name,
 #include "layouts.def"
 #undef LAYOUT
 #undef FLOAT_LAYOUT
@@ -57,8 +75,8 @@ struct layout_info {
 };
 
 static const struct layout_info layout_info[LAYOUT_COUNT] = {
-#define LAYOUT(name, data, scales) {DATA_##data, SCALES_##scales},
-#define FLOAT_LAYOUT(name, data)   {DATA_##data, SCALES_NONE},
+#define LAYOUT(name, data, scales)       {DATA_##data, SCALES_##scales},
+#define FLOAT_LAYOUT(name, data, scales) {DATA_##data, SCALES_##scales},
 #include "layouts.def"
 #undef LAYOUT
 #undef FLOAT_LAYOUT
@@ -67,7 +85,34 @@ static const struct layout_info layout_info[LAYOUT_COUNT] = {
 /* Inputs of a unit. */
 SIMD int unit_inputs(enum scales scales)
 {
-    return scales == SCALES_NONE ? GROUP : scales == SCALES_K || scales == SCALES_K16 ? 256 : 64;
+    switch (scales) {
+    case SCALES_NONE:
+        return GROUP;
+    case SCALES_K:
+    case SCALES_K16:
+        return 256;
+    case SCALES_Z128:
+    case SCALES_F128:
+        return 128;
+    case SCALES_D:
+    case SCALES_DM:
+    case SCALES_Z32:
+    case SCALES_Z64:
+    case SCALES_ROW:
+    default:
+        return 64;
+    }
+}
+
+SIMD bool is_float(enum data data)
+{
+    return data == DATA_F32 || data == DATA_F16 || data == DATA_BF16 || data == DATA_E4M3;
+}
+
+/* Whether there are zero points. */
+SIMD bool has_zeros(enum scales scales)
+{
+    return scales == SCALES_Z32 || scales == SCALES_Z64 || scales == SCALES_Z128;
 }
 
 /* Bytes of n inputs of a tile, without scales. */
@@ -82,6 +127,7 @@ SIMD size_t data_bytes(enum data data, int n)
     case DATA_S5:
     case DATA_S6:
     case DATA_S8:
+    case DATA_E4M3:
         return values;
     case DATA_F16:
     case DATA_BF16:
@@ -96,16 +142,28 @@ SIMD size_t scales_bytes(enum scales scales)
 {
     switch (scales) {
     case SCALES_D:
+    case SCALES_Z64:
+    case SCALES_Z128:
+    case SCALES_F128:
         return 64;
+    case SCALES_Z32:
+        return 96;
     case SCALES_DM:
         return 128;
     case SCALES_K:
     case SCALES_K16:
         return 320;
     case SCALES_NONE:
+    case SCALES_ROW:
     default:
         return 0;
     }
+}
+
+/* Bytes of a tile before its units. */
+SIMD size_t head_bytes(enum scales scales)
+{
+    return scales == SCALES_ROW ? PACKED_ROWS * sizeof(float) : 0;
 }
 
 SIMD size_t unit_bytes(enum data data, enum scales scales)
@@ -118,10 +176,18 @@ SIMD int tile_units(enum scales scales, int32_t K)
     return (K + unit_inputs(scales) - 1) / unit_inputs(scales);
 }
 
-SIMD size_t tile_bytes(enum layout layout, int32_t K)
+/* Of the head and the units of a tile. */
+SIMD size_t used_bytes(enum layout layout, int32_t K)
 {
     const struct layout_info *info = &layout_info[layout];
-    return (size_t)tile_units(info->scales, K) * unit_bytes(info->data, info->scales);
+    return head_bytes(info->scales) +
+           (size_t)tile_units(info->scales, K) * unit_bytes(info->data, info->scales);
+}
+
+/* The same, so that the next tile begins with a line. */
+SIMD size_t tile_bytes(enum layout layout, int32_t K)
+{
+    return (used_bytes(layout, K) + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
 }
 
 SIMD bool is_nibbles(enum data data)
@@ -163,6 +229,8 @@ SIMD size_t float_offset(enum data data, int r, int k)
         return (size_t)(k * PACKED_ROWS + r) * 2;
     case DATA_BF16:
         return (size_t)((k / 2 * PACKED_ROWS + r) * 2 + k % 2) * 2;
+    case DATA_E4M3:
+        return (size_t)((k / 2 * PACKED_ROWS + r) * 2 + k % 2);
     default:
         return (size_t)(k * PACKED_ROWS + r) * 4;
     }
@@ -174,12 +242,24 @@ SIMD size_t half_offset(int a, int r)
     return (size_t)(a * PACKED_ROWS + r) * 2;
 }
 
+/* Where the scale and the zero point of row r in group g of a unit are. */
+SIMD size_t zero_scale_offset(enum scales scales, int g, int r)
+{
+    return half_offset(scales == SCALES_Z32 ? g : 0, r);
+}
+
+SIMD size_t zero_offset(enum scales scales, int g, int r)
+{
+    return (size_t)((scales == SCALES_Z32 ? 4 + g : 2) * PACKED_ROWS + r);
+}
+
 /* One row in one group: its values as they are stored, an unsigned byte each, and its
  * scales as they stand. */
 struct row_group {
     uint32_t word[GROUP / 4]; /* 4 values each, the first in the lowest byte */
     uint16_t d, m;            /* halves; K: d and dmin */
     uint8_t scale, min;       /* K */
+    uint8_t zero;             /* Z32, Z64, Z128 */
     int8_t half_scale[2];     /* K16 */
 };
 

@@ -35,9 +35,9 @@ static unsigned part_inputs(const struct linear_part *part, bool float_inputs)
     const struct layout_info *info = &layout_info[part->weight->layout];
     if (float_inputs)
         return INPUTS_FLOAT;
-    if (DOT_PAIRS && info->data == DATA_BF16)
+    if (DOT_PAIRS && (info->data == DATA_BF16 || info->data == DATA_E4M3))
         return INPUTS_PAIRS;
-    return info->scales == SCALES_NONE ? INPUTS_FLOAT : INPUTS_INT8;
+    return is_float(info->data) ? INPUTS_FLOAT : INPUTS_INT8;
 }
 
 static int part_tiles(const struct linear_part *part)
@@ -76,7 +76,7 @@ static struct tile_kernel find_kernel(const struct pass *pass, const struct line
         return TILE_FN(int8_kernels)[layout][width_index];
 #if DOT_PAIRS
     case INPUTS_PAIRS:
-        return ISA_FN(pair_kernels)[width_index];
+        return ISA_FN(pair_kernels)[layout - LAYOUT_bf16][width_index];
 #endif
     default:
         return TILE_FN(float_kernel)(layout, width_index);

@@ -5,6 +5,10 @@
  * vector is the same word of each row, and 4 values of 16 rows are a line, as they come or
  * after shifts and masks on whole words. The functions below are copied for each format,
  * where layouts and counts are constants. */
+#include "../../../quant/fp8.h"
+#include "../../../quant/fp8_128.h"
+#include "../../../quant/int4.h"
+#include "../../../quant/int8.h"
 #include "../../../quant/q4_0.h"
 #include "../../../quant/q4_1.h"
 #include "../../../quant/q4_k.h"
@@ -18,7 +22,7 @@
 
 #define WORDS (GROUP / 4)
 
-_Static_assert(DOT_BIAS == 0 || DOT_BIAS == 128, "read_q8_0 knows these two");
+_Static_assert(DOT_BIAS == 0 || DOT_BIAS == 128, "stored_bytes knows these two");
 
 /* Rows of the file and the tile that they become. */
 struct tile_rows {
@@ -33,6 +37,7 @@ struct tile_group {
     vi word[WORDS];
     vi d, m;       /* halves; K: d and dmin */
     vi scale, min; /* bytes; K16: the scales of the lower and the upper half */
+    vi zero;       /* bytes */
 };
 
 /* x in each byte of each word. */
@@ -123,13 +128,54 @@ SIMD void read_q5_1(const vi *block, int j, struct tile_group *out)
     out->m = vi_shr(block[0], 16);
 }
 
+/* Signed bytes as they are stored. */
+SIMD vi stored_bytes(vi words)
+{
+    return DOT_BIAS ? vi_xor(words, bytes(128)) : words;
+}
+
 SIMD void read_q8_0(const vi *block, int j, struct tile_group *out)
 {
     (void)j;
     UNROLL
     for (int i = 0; i < WORDS; i++)
-        out->word[i] = DOT_BIAS ? vi_xor(block[BODY + i], bytes(128)) : block[BODY + i];
+        out->word[i] = stored_bytes(block[BODY + i]);
     out->d = block[0];
+}
+
+/* The four nibbles of the lower half of each word, each in a byte, the lowest first. */
+SIMD vi spread_nibbles(vi words)
+{
+    vi two = vi_add(bits_of_words(words, 0, 8), vi_shl(bits_of_words(words, 8, 8), 16));
+    return vi_add(bits_of_bytes(two, 0, 4), vi_shl(bits_of_bytes(two, 4, 4), 8));
+}
+
+SIMD void read_int4(const vi *block, int j, struct tile_group *out)
+{
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        vi word = block[BODY + 4 * j + i];
+        out->word[2 * i] = spread_nibbles(word);
+        out->word[2 * i + 1] = spread_nibbles(vi_shr(word, 16));
+    }
+    out->d = block[0];
+    out->zero = bits_of_words(block[0], 16, 8);
+}
+
+SIMD void read_int4_32(const vi *block, int j, struct tile_group *out)
+{
+    (void)j;
+    read_int4(block, 0, out);
+}
+
+SIMD void read_int4_64(const vi *block, int j, struct tile_group *out)
+{
+    read_int4(block, j, out);
+}
+
+SIMD void read_int4_128(const vi *block, int j, struct tile_group *out)
+{
+    read_int4(block, j, out);
 }
 
 /* Group j of the nibbles of a super-block. */
@@ -212,7 +258,13 @@ SIMD void put_scales(enum scales kind, uint8_t *scales, int g, const struct tile
         put_bytes(scales, 8 + g, group->min, present);
         put_halves(halves, 0, group->d, present);
         put_halves(halves, 1, group->m, present);
-    } else {
+    } else if (has_zeros(kind)) {
+        vi_store_u16((uint16_t *)(void *)(scales + zero_scale_offset(kind, g, 0)),
+                     vi_and(group->d, present));
+        vi_store_s8((int8_t *)scales + zero_offset(kind, g, 0), vi_and(group->zero, present));
+        if (kind != SCALES_Z32)
+            memset(scales + zero_offset(kind, 1, 0) + PACKED_ROWS, 0, PACKED_ROWS);
+    } else if (kind == SCALES_K16) {
         put_bytes(scales, 2 * g, group->scale, present);
         put_bytes(scales, 2 * g + 1, group->min, present);
         put_halves(halves, 0, group->d, present);
@@ -273,6 +325,92 @@ PACKER(q8_0, q, 1, q8_0)
 PACKER(q4_k, q, 8, q4_k)
 PACKER(q5_k, high, 8, q5_k)
 PACKER(q6_k, low, 8, q6_k)
+PACKER(int4_32, q, 1, int4_32)
+PACKER(int4_64, q, 2, int4_64)
+PACKER(int4_128, q, 4, int4_128)
+
+/* The first word of each row's bytes from at on: a scale. */
+SIMD vi load_scales(const struct tile_rows *rows, size_t at)
+{
+    vi word[4];
+    vi_load_rows(rows->row, at, word);
+    return word[0];
+}
+
+static void pack_int8(const struct tile_rows *rows)
+{
+    const struct layout_info *info = &layout_info[LAYOUT_int8];
+    const int groups = rows->K / GROUP;
+    uint8_t *unit = rows->tile + head_bytes(info->scales);
+    vi_store(rows->tile, vi_and(load_scales(rows, 0), rows->present));
+    for (int g = 0; g < groups; g += 2, unit += unit_bytes(info->data, info->scales)) {
+        struct tile_group pair[2];
+        const vi present[2] = {rows->present, g + 1 < groups ? rows->present : vi_zero()};
+        for (int i = 0; i < 2; i++) {
+            size_t at =
+                (size_t)fmt_info[FMT_int8].head + (size_t)(g + i < groups ? g + i : g) * GROUP;
+            vi_load_rows(rows->row, at, pair[i].word);
+            vi_load_rows(rows->row, at + GROUP / 2, pair[i].word + 4);
+            for (int j = 0; j < WORDS; j++)
+                pair[i].word[j] = stored_bytes(pair[i].word[j]);
+        }
+        put_pair(LAYOUT_int8, unit, 0, pair, present);
+    }
+}
+
+/* n E4M3 numbers of each row from byte at on, in pairs. All ones in the lanes of rows that have
+ * one that is no number. */
+SIMD vi pack_e4m3(const struct tile_rows *rows, size_t at, int n, uint8_t *to)
+{
+    vi none = vi_zero();
+    for (int k = 0; k < n; k += 16, at += 16) {
+        vi word[4];
+        vi_load_rows(rows->row, at, word);
+        UNROLL
+        for (int j = 0; j < 4; j++, to += LINE_BYTES) {
+            put_halves(to, 0, word[j], rows->present);
+            put_halves(to, 1, vi_shr(word[j], 16), rows->present);
+            /* 0x7f or 0xff plus 1 has the upper bit, of all bytes without their sign */
+            none = vi_or(none, vi_add(vi_and(word[j], bytes(0x7f)), bytes(1)));
+        }
+    }
+    return none;
+}
+
+/* The scales of rows; not a number where one of the values is none, as `none` says. */
+SIMD void put_float_scales(const struct tile_rows *rows, vi scale, vi none, uint8_t *to)
+{
+    int32_t word[PACKED_ROWS], nan[PACKED_ROWS];
+    vi_store(word, vi_and(scale, rows->present));
+    vi_store(nan, vi_and(none, rows->present));
+    for (int r = 0; r < PACKED_ROWS; r++)
+        if ((uint32_t)nan[r] & 0x80808080u)
+            word[r] = 0x7fc00000;
+    memcpy(to, word, sizeof word);
+}
+
+static void pack_fp8(const struct tile_rows *rows)
+{
+    const size_t head = (size_t)fmt_info[FMT_fp8].head;
+    uint8_t *to = rows->tile + head_bytes(SCALES_ROW);
+    vi none = pack_e4m3(rows, head, rows->K, to);
+    put_float_scales(rows, load_scales(rows, 0), none, rows->tile);
+    memset(to + data_bytes(DATA_E4M3, rows->K), 0,
+           tile_bytes(LAYOUT_fp8, rows->K) - head_bytes(SCALES_ROW) -
+               data_bytes(DATA_E4M3, rows->K));
+}
+
+static void pack_fp8_128(const struct tile_rows *rows)
+{
+    uint8_t *unit = rows->tile;
+    size_t at = 0;
+    for (int k = 0; k < rows->K; k += 128, at += sizeof(struct fp8_128)) {
+        vi none = pack_e4m3(rows, at + offsetof(struct fp8_128, bits), 128,
+                            unit + scales_bytes(SCALES_F128));
+        put_float_scales(rows, load_scales(rows, at), none, unit);
+        unit += unit_bytes(DATA_E4M3, SCALES_F128);
+    }
+}
 
 /* Floats stay as they are, in words: one, or two halves, which bf16 keeps side by side. */
 SIMD void pack_floats(enum data data, const struct tile_rows *rows)
@@ -313,12 +451,23 @@ static const struct {
     enum layout layout;
     void (*pack)(const struct tile_rows *rows);
 } packing[FMT_COUNT] = {
-    [FMT_f32] = {LAYOUT_f32, pack_f32},    [FMT_f16] = {LAYOUT_f16, pack_f16},
-    [FMT_bf16] = {LAYOUT_bf16, pack_bf16}, [FMT_q4_0] = {LAYOUT_q4_0, pack_q4_0},
-    [FMT_q4_1] = {LAYOUT_q4_1, pack_q4_1}, [FMT_q5_0] = {LAYOUT_q5_0, pack_q5_0},
-    [FMT_q5_1] = {LAYOUT_q5_1, pack_q5_1}, [FMT_q8_0] = {LAYOUT_q8_0, pack_q8_0},
-    [FMT_q4_k] = {LAYOUT_q4_k, pack_q4_k}, [FMT_q5_k] = {LAYOUT_q5_k, pack_q5_k},
+    [FMT_f32] = {LAYOUT_f32, pack_f32},
+    [FMT_f16] = {LAYOUT_f16, pack_f16},
+    [FMT_bf16] = {LAYOUT_bf16, pack_bf16},
+    [FMT_q4_0] = {LAYOUT_q4_0, pack_q4_0},
+    [FMT_q4_1] = {LAYOUT_q4_1, pack_q4_1},
+    [FMT_q5_0] = {LAYOUT_q5_0, pack_q5_0},
+    [FMT_q5_1] = {LAYOUT_q5_1, pack_q5_1},
+    [FMT_q8_0] = {LAYOUT_q8_0, pack_q8_0},
+    [FMT_q4_k] = {LAYOUT_q4_k, pack_q4_k},
+    [FMT_q5_k] = {LAYOUT_q5_k, pack_q5_k},
     [FMT_q6_k] = {LAYOUT_q6_k, pack_q6_k},
+    [FMT_fp8] = {LAYOUT_fp8, pack_fp8},
+    [FMT_fp8_128] = {LAYOUT_fp8_128, pack_fp8_128},
+    [FMT_int8] = {LAYOUT_int8, pack_int8},
+    [FMT_int4_32] = {LAYOUT_int4_32, pack_int4_32},
+    [FMT_int4_64] = {LAYOUT_int4_64, pack_int4_64},
+    [FMT_int4_128] = {LAYOUT_int4_128, pack_int4_128},
 };
 
 size_t ISA_FN(packed_bytes)(const struct device_config *config, enum fmt fmt, int32_t N, int32_t K)
@@ -347,7 +496,7 @@ void ISA_FN(pack_tiles)(const struct device_config *config, const struct weight_
 {
     (void)config;
     enum layout layout = packing[source->fmt].layout;
-    size_t size = tile_bytes(layout, source->K);
+    size_t size = tile_bytes(layout, source->K), used = used_bytes(layout, source->K);
     size_t row_bytes = fmt_row_bytes(source->fmt, source->K);
     for (int32_t t = first; t < last; t++) {
         int32_t n = t * PACKED_ROWS;
@@ -355,6 +504,7 @@ void ISA_FN(pack_tiles)(const struct device_config *config, const struct weight_
         struct tile_rows rows = {.K = source->K, .tile = (uint8_t *)out->data + (size_t)t * size};
         place_rows(&rows, row, row_bytes, source->N - n);
         packing[source->fmt].pack(&rows);
+        memset(rows.tile + used, 0, size - used);
     }
     out->fmt = source->fmt;
     out->layout = (int32_t)layout;

@@ -108,6 +108,20 @@ SIMD vf vf_load_bf16(const uint16_t *p)
                  _mm256_castsi256_ps(_mm256_slli_epi32(b, 16)));
 }
 
+/* The even and the odd ones of 16 pairs of E4M3 numbers, each times 2^-8: their bits are those
+ * of a half with a larger exponent. */
+SIMD void vf_load_e4m3_pairs(const uint8_t *p, vf *even, vf *odd)
+{
+    const __m256i m = _mm256_set1_epi16((short)0xbf80);
+    __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
+    __m256i e = _mm256_and_si256(_mm256_srai_epi16(_mm256_slli_epi16(pairs, 8), 1), m);
+    __m256i o = _mm256_and_si256(_mm256_srai_epi16(pairs, 1), m);
+    *even = vf_of(_mm256_cvtph_ps(_mm256_castsi256_si128(e)),
+                  _mm256_cvtph_ps(_mm256_extracti128_si256(e, 1)));
+    *odd = vf_of(_mm256_cvtph_ps(_mm256_castsi256_si128(o)),
+                 _mm256_cvtph_ps(_mm256_extracti128_si256(o, 1)));
+}
+
 SIMD vf vf_add(vf x, vf y)
 {
     return vf_of(_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b));
@@ -309,9 +323,25 @@ SIMD vi vi_add(vi x, vi y)
     return vi_of(_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b));
 }
 
+SIMD vi vi_sub(vi x, vi y)
+{
+    return vi_of(_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b));
+}
+
+/* Products of the low 16 bits of lanes, 0 .. 32767 in x. */
+SIMD vi vi_mul16(vi x, vi y)
+{
+    return vi_of(_mm256_madd_epi16(x.a, y.a), _mm256_madd_epi16(x.b, y.b));
+}
+
 SIMD vi vi_and(vi x, vi y)
 {
     return vi_of(_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b));
+}
+
+SIMD vi vi_or(vi x, vi y)
+{
+    return vi_of(_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b));
 }
 
 SIMD vi vi_xor(vi x, vi y)

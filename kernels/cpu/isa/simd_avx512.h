@@ -85,6 +85,17 @@ SIMD vf vf_load_bf16(const uint16_t *p)
         _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
 
+/* The even and the odd ones of 16 pairs of E4M3 numbers, each times 2^-8: their bits are those
+ * of a half with a larger exponent. */
+SIMD void vf_load_e4m3_pairs(const uint8_t *p, vf *even, vf *odd)
+{
+    const __m256i m = _mm256_set1_epi16((short)0xbf80);
+    __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
+    __m256i e = _mm256_srai_epi16(_mm256_slli_epi16(pairs, 8), 1);
+    *even = _mm512_cvtph_ps(_mm256_and_si256(e, m));
+    *odd = _mm512_cvtph_ps(_mm256_and_si256(_mm256_srai_epi16(pairs, 1), m));
+}
+
 SIMD vf vf_add(vf a, vf b)
 {
     return _mm512_add_ps(a, b);
@@ -263,9 +274,25 @@ SIMD vi vi_add(vi a, vi b)
     return _mm512_add_epi32(a, b);
 }
 
+SIMD vi vi_sub(vi a, vi b)
+{
+    return _mm512_sub_epi32(a, b);
+}
+
+/* Products of the low 16 bits of lanes, 0 .. 32767 in a. */
+SIMD vi vi_mul16(vi a, vi b)
+{
+    return _mm512_madd_epi16(a, b);
+}
+
 SIMD vi vi_and(vi a, vi b)
 {
     return _mm512_and_si512(a, b);
+}
+
+SIMD vi vi_or(vi a, vi b)
+{
+    return _mm512_or_si512(a, b);
 }
 
 SIMD vi vi_xor(vi a, vi b)

@@ -2,6 +2,7 @@
  * becomes the base instruction set of the machine. */
 #pragma once
 
+#include "../../../quant/e4m3.h"
 #include "../../../quant/f16.h"
 
 typedef float f32x4 __attribute__((vector_size(16)));
@@ -115,6 +116,17 @@ SIMD vf vf_load_bf16(const uint16_t *p)
         bits[i] = (uint32_t)p[i] << 16;
     memcpy(&x, bits, sizeof x);
     return x;
+}
+
+/* The even and the odd ones of 16 pairs of E4M3 numbers, each times 2^-8. */
+static __attribute__((noinline, unused)) void vf_load_e4m3_pairs(const uint8_t *p, vf *even,
+                                                                 vf *odd)
+{
+    float x[2][16];
+    for (int i = 0; i < 32; i++)
+        x[i % 2][i / 2] = e4m3_to_float(p[i]) * 0x1p-8f;
+    *even = vf_load(x[0]);
+    *odd = vf_load(x[1]);
 }
 
 SIMD vf vf_add(vf x, vf y)
@@ -307,9 +319,25 @@ SIMD vi vi_add(vi x, vi y)
     EACH4(vi, (i32x4)((u32x4)x.v[i] + (u32x4)y.v[i]));
 }
 
+SIMD vi vi_sub(vi x, vi y)
+{
+    EACH4(vi, (i32x4)((u32x4)x.v[i] - (u32x4)y.v[i]));
+}
+
+/* Products of the low 16 bits of lanes, 0 .. 32767 in x. */
+SIMD vi vi_mul16(vi x, vi y)
+{
+    EACH4(vi, x.v[i] * ((i32x4)((u32x4)y.v[i] << 16) >> 16));
+}
+
 SIMD vi vi_and(vi x, vi y)
 {
     EACH4(vi, x.v[i] & y.v[i]);
+}
+
+SIMD vi vi_or(vi x, vi y)
+{
+    EACH4(vi, x.v[i] | y.v[i]);
 }
 
 SIMD vi vi_xor(vi x, vi y)

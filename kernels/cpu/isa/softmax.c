@@ -21,6 +21,14 @@ struct tile {
 #define COLUMNS(rows) (4 * (rows) <= TILE_VECTORS ? 4 : 2 * (rows) <= TILE_VECTORS ? 2 : 1)
 #define COLUMNS_MAX   4
 
+/* The bits of E4M3 are the middle ones of a float, 2^120 too small. */
+SIMD vf vf_load_e4m3(const uint8_t *p)
+{
+    vi code = vi_load_s8((const int8_t *)p);
+    vi sign = vi_shl(vi_shr(code, 31), 31), rest = vi_shl(vi_and(code, vi_set1(0x7f)), 20);
+    return vf_mul(vi_as_vf(vi_xor(sign, rest)), vf_set1(0x1p120f));
+}
+
 /* 16 numbers of row i of a block's keys or values, whose rows have so many numbers; bf16
  * keeps rows 2n and 2n + 1 in pairs. A line of pairs is loaded anew for each of its rows:
  * kept, it would take a register from the sums. */
@@ -28,6 +36,8 @@ SIMD vf row_at(enum kv_type type, const uint8_t *at, int width, int i)
 {
     if (type == KV_INT8)
         return vf_of_vi(vi_load_s8((const int8_t *)at + i * width));
+    if (type == KV_FP8)
+        return vf_load_e4m3(at + i * width);
     if (type == KV_F32)
         return vf_load((const float *)(const void *)at + i * width);
     vi line = vi_load(unknown(at + (i & ~1) * width * 2));
@@ -83,12 +93,12 @@ SIMD void score_pages(const struct tile *tile, enum kv_type type, int rows, int 
     UNROLL
     for (int c = 0; c < columns; c++) {
         vf scale = vf_set1(1.0f);
-        if (type == KV_INT8)
+        if (kv_is_scaled(type))
             scale = vf_load((const float *)(const void *)(block[c] + tile->keys->layout.k_scale));
         UNROLL
         for (int r = 0; r < rows; r++)
             vf_store(scores + r * SPLIT + c * PAGE_TOKENS,
-                     type == KV_INT8 ? vf_mul(sum[r][c], scale) : sum[r][c]);
+                     kv_is_scaled(type) ? vf_mul(sum[r][c], scale) : sum[r][c]);
     }
 }
 
@@ -176,6 +186,8 @@ COPIED void value_rows(const struct tile *tile, enum kv_type type, int rows)
             score_rows(tile, KV_BF16, rows);          \
         else if (tile->keys->type == KV_INT8)         \
             score_rows(tile, KV_INT8, rows);          \
+        else if (tile->keys->type == KV_FP8)          \
+            score_rows(tile, KV_FP8, rows);           \
         else                                          \
             score_rows(tile, KV_F32, rows);           \
     }                                                 \
@@ -185,6 +197,8 @@ COPIED void value_rows(const struct tile *tile, enum kv_type type, int rows)
             value_rows(tile, KV_BF16, rows);          \
         else if (tile->keys->type == KV_INT8)         \
             value_rows(tile, KV_INT8, rows);          \
+        else if (tile->keys->type == KV_FP8)          \
+            value_rows(tile, KV_FP8, rows);           \
         else                                          \
             value_rows(tile, KV_F32, rows);           \
     }
@@ -294,7 +308,7 @@ static void attend_tile(const struct attend_rows *rows, int split, int r0, int n
             adjust(rows, tile, split, r, r0 + r);
         weigh(tile->weights + r * SPLIT, tile->first_page, row_first(rows, split, r0 + r),
               row_count(rows, split, r0 + r), extra);
-        if (rows->keys.type == KV_INT8)
+        if (kv_is_scaled(rows->keys.type))
             scale_weights(tile, r);
     }
     tile->n_all = row_count(rows, split, r0) & ~1;
@@ -307,6 +321,8 @@ static void attend_tile(const struct attend_rows *rows, int split, int r0, int n
             add_last_values(tile, KV_BF16, r, count);
         else if (rows->keys.type == KV_INT8)
             add_last_values(tile, KV_INT8, r, count);
+        else if (rows->keys.type == KV_FP8)
+            add_last_values(tile, KV_FP8, r, count);
         else
             add_last_values(tile, KV_F32, r, count);
     }

@@ -7,8 +7,11 @@
  *                                    y = fma(dot[g], d[g] * scale[g], y)
  *                 with dot[g] an exact integer; K16, whose halves differ in scale:
  *                                    y = fma(fma(upper, d2, lower * d), scale[g], y)
+ *                 with zero points, dot[g] is that of the integers less their zero point
  *   float inputs: for each input k:  y = fma(w[k], x[k], y)
- *   pairs:        for each pair, its odd input first:  y = fma(w[k], x[k], y) */
+ *   pairs:        for each pair, its odd input first:  y = fma(w[k], x[k], y)
+ * Where rows have one scale each the result is times it; where blocks of floats have scales,
+ * each block is such a chain by itself, and   y = fma(chain, scale, y). */
 #pragma once
 
 #include "quantize.h"
@@ -38,8 +41,8 @@ struct tile_kernel {
 /* For int8 inputs; layout of integers. */
 extern const struct tile_kernel TILE_FN(int8_kernels)[][WIDTHS];
 #if DOT_PAIRS
-/* For pairs; layout bf16. */
-extern const struct tile_kernel ISA_FN(pair_kernels)[WIDTHS];
+/* For pairs; layouts from bf16 on. */
+extern const struct tile_kernel ISA_FN(pair_kernels)[][WIDTHS];
 #endif
 /* For float inputs; any layout. */
 struct tile_kernel TILE_FN(float_kernel)(enum layout layout, int width_index);
@@ -51,7 +54,8 @@ SIMD int32_t load_int32(const uint8_t *p)
     return x;
 }
 
-/* Scales of the 16 rows in one group: weight = d q + m; K16: d2 for the upper half. */
+/* Scales of the 16 rows in one group: weight = d q + m; K16: d2 for the upper half. One that
+ * is of the whole row is left to the end. */
 struct group_scales {
     vf d, d2, m;
 };
@@ -81,6 +85,34 @@ SIMD struct group_scales group_scales(enum scales scales, const uint8_t *p, size
         vf d = vf_load_f16(super);
         s.d = vf_mul(d, vf_of_vi(vi_load_s8(scale)));
         s.d2 = vf_mul(d, vf_of_vi(vi_load_s8(scale + PACKED_ROWS)));
+    } else if (has_zeros(scales)) {
+        s.d = vf_load_f16((const uint16_t *)(p + zero_scale_offset(scales, (int)g, 0)));
+    } else if (scales == SCALES_ROW) {
+        s.d = vf_set1(1.0f);
     }
     return s;
+}
+
+/* The zero points of group g of the unit at p. */
+SIMD vi group_zeros(enum scales scales, const uint8_t *p, size_t g)
+{
+    return vi_load_u8(p + zero_offset(scales, (int)g, 0));
+}
+
+/* Inputs that are summed before they are scaled. */
+SIMD int32_t chain_inputs(enum scales scales, int32_t K)
+{
+    return scales == SCALES_F128 ? 128 : K;
+}
+
+/* A chain of floats, of the unit (or tile, if its rows are scaled) at p, to its place. Of E4M3
+ * it comes times 2^-8. first: of the row. */
+SIMD void put_chain(enum scales scales, const uint8_t *p, bool first, vf sum, float *out)
+{
+    if (scales != SCALES_NONE) {
+        vf scale = vf_load((const float *)(const void *)p);
+        sum = vf_mul(sum, vf_set1(0x1p8f));
+        sum = first ? vf_mul(sum, scale) : vf_fma(sum, scale, vf_load(out));
+    }
+    vf_store(out, sum);
 }

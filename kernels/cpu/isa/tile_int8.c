@@ -56,14 +56,25 @@ SIMD struct group_scales scales_of_group(struct kind k, const struct group *g, i
 /* Whether a sum of stored integers starts at something, to come out as that of the values. */
 SIMD bool has_start(struct kind k)
 {
-    return k.data == DATA_S4 || k.data == DATA_S5 || k.data == DATA_S6 ||
+    return has_zeros(k.scales) || k.data == DATA_S4 || k.data == DATA_S5 || k.data == DATA_S6 ||
            (k.data == DATA_S8 && DOT_BIAS != 0);
 }
 
-/* What that is for column c, of lines from the first on. */
-SIMD vi column_start(struct kind k, const struct group *g, int first, int c)
+/* With zero points: minus their product with the sum of the activations, which the columns have
+ * times -8; high nibbles come times HIGH_SCALE. */
+SIMD vi zero_start(struct kind k, const struct group *g, int i, int c)
+{
+    vi zero = group_zeros(k.scales, g->unit + (size_t)i * g->bytes, 2 * g->pair + g->high);
+    vi eight = vi_mul16(zero, vi_set1(numbers_of(k, g, c)->bias_s4));
+    return g->high && HIGH_SCALE == 16 ? vi_add(eight, eight) : vi_sar(eight, 3);
+}
+
+/* What that is for tile i and column c, of lines from the first on. */
+SIMD vi column_start(struct kind k, const struct group *g, int first, int i, int c)
 {
     const struct column_numbers *n = numbers_of(k, g, c);
+    if (has_zeros(k.scales))
+        return zero_start(k, g, i, c);
     switch (k.data) {
     case DATA_S4: /* the high nibbles come times HIGH_SCALE */
         return vi_set1(g->high && HIGH_SCALE == 16 ? n->bias_s8 : n->bias_s4);
@@ -101,17 +112,17 @@ struct run {
     bool before;
 };
 
-/* The sums of a run, of one column: where they start and how they end. */
-SIMD vi run_start(struct kind k, const struct group *g, struct run run, vi sum, int c)
+/* The sums of a run, of one tile and column: where they start and how they end. */
+SIMD vi run_start(struct kind k, const struct group *g, struct run run, vi sum, int i, int c)
 {
-    return run.before ? sum : column_start(k, g, run.first, c);
+    return run.before ? sum : column_start(k, g, run.first, i, c);
 }
 
-SIMD vi run_end(struct kind k, const struct group *g, struct run run, vi sum, int c, vi part)
+SIMD vi run_end(struct kind k, const struct group *g, struct run run, vi sum, int i, int c, vi part)
 {
     if (!run.before && !has_start(k))
         return vi_dot_end(part);
-    return vi_dot_end_after(run_start(k, g, run, sum, c), part);
+    return vi_dot_end_after(run_start(k, g, run, sum, i, c), part);
 }
 
 /* The exact sums of a run. A line that is one by itself comes to its end column by column:
@@ -132,12 +143,12 @@ SIMD void dot_run(struct kind k, const struct group *g, struct run run,
             vi a = vi_broadcast4(column_inputs(g, c, j));
             UNROLL
             for (int i = 0; i < k.tiles; i++) {
-                vi start = j > run.first ? part[i][c] : run_start(k, g, run, sum[i][c], c);
+                vi start = j > run.first ? part[i][c] : run_start(k, g, run, sum[i][c], i, c);
                 part[i][c] = j > run.first
                                  ? vi_dot_add(start, line[i], a, is_signed_byte(k.data))
                                  : vi_dot_begin(start, line[i], a, is_signed_byte(k.data));
                 if (at_once)
-                    sum[i][c] = run_end(k, g, run, sum[i][c], c, part[i][c]);
+                    sum[i][c] = run_end(k, g, run, sum[i][c], i, c, part[i][c]);
             }
         }
     }
@@ -147,7 +158,7 @@ SIMD void dot_run(struct kind k, const struct group *g, struct run run,
     for (int c = 0; c < k.columns; c++) {
         UNROLL
         for (int i = 0; i < k.tiles; i++)
-            sum[i][c] = run_end(k, g, run, sum[i][c], c, part[i][c]);
+            sum[i][c] = run_end(k, g, run, sum[i][c], i, c, part[i][c]);
     }
 }
 
@@ -228,13 +239,21 @@ SIMD void fetch_ahead(struct kind k, const struct group *g)
             __builtin_prefetch(p + at);
 }
 
+/* Where rows have one scale each: those of tile i. */
+SIMD vf row_scales(const struct tile_job *job, int i)
+{
+    return vf_load((const float *)(const void *)(job->tile + (size_t)i * job->bytes));
+}
+
 /* k.columns columns of the block, from the first on. */
 SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
 {
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
     const bool cold = FETCH_AHEAD != 0 && job->cold && first == 0;
-    struct group g = {
-        .unit = job->tile, .bytes = job->bytes, .record = job->inputs, .column = first};
+    struct group g = {.unit = job->tile + head_bytes(k.scales),
+                      .bytes = job->bytes,
+                      .record = job->inputs,
+                      .column = first};
     vf acc[DOT_TILES][DOT_COLUMNS];
     UNROLL
     for (int c = 0; c < k.columns; c++) {
@@ -259,8 +278,11 @@ SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
     UNROLL
     for (int c = 0; c < k.columns; c++) {
         UNROLL
-        for (int i = 0; i < k.tiles; i++)
+        for (int i = 0; i < k.tiles; i++) {
+            if (k.scales == SCALES_ROW)
+                acc[i][c] = vf_mul(acc[i][c], row_scales(job, i));
             vf_store(job->out + (i * k.width + first + c) * PACKED_ROWS, acc[i][c]);
+        }
     }
 }
 
@@ -308,7 +330,7 @@ COPIED void dot_tiles(struct kind k, const struct tile_job *job)
     KERNEL(name, data, scales, 4)  \
     KERNEL(name, data, scales, 6)  \
     KERNEL(name, data, scales, 8)
-#define FLOAT_LAYOUT(name, data)
+#define FLOAT_LAYOUT(name, data, scales)
 #include "layouts.def"
 #undef LAYOUT
 #undef FLOAT_LAYOUT
@@ -317,7 +339,7 @@ const struct tile_kernel TILE_FN(int8_kernels)[][WIDTHS] = {
 #define LAYOUT(name, data, scales)                   \
     {MANY(name##_1), MANY(name##_2), MANY(name##_3), \
      MANY(name##_4), MANY(name##_6), MANY(name##_8)},
-#define FLOAT_LAYOUT(name, data)
+#define FLOAT_LAYOUT(name, data, scales)
 #include "layouts.def"
 #undef LAYOUT
 #undef FLOAT_LAYOUT

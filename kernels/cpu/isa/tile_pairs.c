@@ -1,13 +1,34 @@
-/* Tiles of bfloat16 times pairs of bfloat16 inputs, where an instruction multiplies pairs:
+/* Tiles of bfloat16 or E4M3 times pairs of bfloat16 inputs, where an instruction multiplies pairs:
  * see tile.h for the order of operations. Elsewhere these tiles take float inputs. */
 #include "tile.h"
 
 #if DOT_PAIRS
 
-/* As many tiles at once as keep enough chains of sums in flight. */
-COPIED void multiply_pairs(int tiles, int width, const struct tile_job *job)
+/* What a kernel is made for; constant wherever it is passed. */
+struct kind {
+    enum data data;
+    enum scales scales;
+    int width, tiles; /* of the block; done at once */
+};
+
+/* A pair of inputs as bfloat16, E4M3 times 2^-8. */
+SIMD vi load_pairs(enum data data, const uint8_t *p)
 {
-    const uint8_t *unit = job->tile, *x = job->inputs;
+    vf even, odd;
+    if (data == DATA_BF16)
+        return vi_load(p);
+    vf_load_e4m3_pairs(p, &even, &odd);
+    return vi_add(vi_shr(vf_as_vi(even), 16), vf_as_vi(odd));
+}
+
+/* The chain of inputs [first, last). As many tiles at once as keep enough of them in flight. */
+SIMD void multiply_chain(struct kind kind, int32_t first, int32_t last, const struct tile_job *job)
+{
+    const int width = kind.width, tiles = kind.tiles, per_unit = unit_inputs(kind.scales);
+    const uint8_t *unit = job->tile + head_bytes(kind.scales) +
+                          (size_t)(first / per_unit) * unit_bytes(kind.data, kind.scales);
+    const uint8_t *pair = unit + scales_bytes(kind.scales);
+    const uint8_t *x = job->inputs + (size_t)first * 2 * (size_t)width;
     vf acc[TILES_MAX][BLOCK_COLUMNS];
     UNROLL
     for (int i = 0; i < tiles; i++) {
@@ -15,44 +36,66 @@ COPIED void multiply_pairs(int tiles, int width, const struct tile_job *job)
         for (int c = 0; c < width; c++)
             acc[i][c] = vf_zero();
     }
-    for (int32_t k = 0; k < job->K; k += 2, unit += LINE_BYTES, x += 4 * width) {
+    for (int32_t k = first; k < last; k += 2, x += 4 * width) {
         UNROLL
         for (int i = 0; i < tiles; i++) {
-            vi w = vi_load(unit + (size_t)i * job->bytes);
+            vi w = load_pairs(kind.data, pair + (size_t)i * job->bytes);
             UNROLL
             for (int c = 0; c < width; c++)
                 acc[i][c] = vf_dot_pairs(acc[i][c], w, vi_set1(load_int32(x + 4 * c)));
         }
+        pair += data_bytes(kind.data, 2);
     }
+    const uint8_t *scales = kind.scales == SCALES_ROW ? job->tile : unit;
     UNROLL
     for (int i = 0; i < tiles; i++) {
         UNROLL
         for (int c = 0; c < width; c++)
-            vf_store(job->out + (i * width + c) * PACKED_ROWS, acc[i][c]);
+            put_chain(kind.scales, scales + (size_t)i * job->bytes, first == 0, acc[i][c],
+                      job->out + (i * width + c) * PACKED_ROWS);
     }
 }
 
-#define KERNEL(width, n)                                         \
-    static void pairs_##width(const struct tile_job *job)        \
-    {                                                            \
-        multiply_pairs(1, width, job);                           \
-    }                                                            \
-    static void pairs_##width##_many(const struct tile_job *job) \
-    {                                                            \
-        multiply_pairs(n, width, job);                           \
-    }
-KERNEL(1, 4)
-KERNEL(2, 4)
-KERNEL(3, 2)
-KERNEL(4, 2)
-KERNEL(6, 2)
-KERNEL(8, 2)
+COPIED void multiply_pairs(struct kind kind, const struct tile_job *job)
+{
+    const int32_t chain = chain_inputs(kind.scales, job->K);
+    for (int32_t first = 0; first < job->K; first += chain)
+        multiply_chain(kind, first, first + chain, job);
+}
 
-#define MANY(width, n)                                                 \
-    {                                                                  \
-        .one = pairs_##width, .many = pairs_##width##_many, .tiles = n \
+#define KERNEL(name, data, scales, width, n)                                        \
+    static void name##_##width(const struct tile_job *job)                          \
+    {                                                                               \
+        multiply_pairs((struct kind){DATA_##data, SCALES_##scales, width, 1}, job); \
+    }                                                                               \
+    static void name##_##width##_many(const struct tile_job *job)                   \
+    {                                                                               \
+        multiply_pairs((struct kind){DATA_##data, SCALES_##scales, width, n}, job); \
     }
-const struct tile_kernel ISA_FN(pair_kernels)[WIDTHS] = {MANY(1, 4), MANY(2, 4), MANY(3, 2),
-                                                         MANY(4, 2), MANY(6, 2), MANY(8, 2)};
+#define KERNELS(name, data, scales)  \
+    KERNEL(name, data, scales, 1, 4) \
+    KERNEL(name, data, scales, 2, 4) \
+    KERNEL(name, data, scales, 3, 2) \
+    KERNEL(name, data, scales, 4, 2) \
+    KERNEL(name, data, scales, 6, 2) \
+    KERNEL(name, data, scales, 8, 2)
+KERNELS(bf16, BF16, NONE)
+KERNELS(fp8, E4M3, ROW)
+KERNELS(fp8_128, E4M3, F128)
+
+#define MANY(fn, n)                              \
+    {                                            \
+        .one = fn, .many = fn##_many, .tiles = n \
+    }
+#define ROW(name)                                                                   \
+    {                                                                               \
+        MANY(name##_1, 4), MANY(name##_2, 4), MANY(name##_3, 2), MANY(name##_4, 2), \
+            MANY(name##_6, 2), MANY(name##_8, 2)                                    \
+    }
+const struct tile_kernel ISA_FN(pair_kernels)[][WIDTHS] = {
+    [LAYOUT_bf16 - LAYOUT_bf16] = ROW(bf16),
+    [LAYOUT_fp8 - LAYOUT_bf16] = ROW(fp8),
+    [LAYOUT_fp8_128 - LAYOUT_bf16] = ROW(fp8_128),
+};
 
 #endif

@@ -1,5 +1,6 @@
 /* Rows of a packed matrix back to floats, for the embedding table. */
 #include "../../../quant/bf16.h"
+#include "../../../quant/e4m3.h"
 #include "layout.h"
 
 static uint16_t get_half(const uint8_t *halves, int a, int r)
@@ -23,7 +24,10 @@ static void get_scales(enum scales kind, const uint8_t *scales, int r, int g,
         group->min = scales[(8 + g) * PACKED_ROWS + r];
         group->d = get_half(halves, 0, r);
         group->m = get_half(halves, 1, r);
-    } else {
+    } else if (has_zeros(kind)) {
+        memcpy(&group->d, scales + zero_scale_offset(kind, g, r), sizeof group->d);
+        group->zero = scales[zero_offset(kind, g, r)];
+    } else if (kind == SCALES_K16) {
         group->half_scale[0] = (int8_t)scales[2 * g * PACKED_ROWS + r];
         group->half_scale[1] = (int8_t)scales[(2 * g + 1) * PACKED_ROWS + r];
         group->d = get_half(halves, 0, r);
@@ -49,9 +53,12 @@ static int value_of(enum data data, int stored)
     return is_signed_byte(data) ? (int8_t)stored : stored - stored_bias(data);
 }
 
-static void unpack_group(const struct layout_info *info, const struct row_group *group, float *out)
+/* row_scale: if the row has one for all. */
+static void unpack_group(const struct layout_info *info, const struct row_group *group,
+                         float row_scale, float *out)
 {
-    float d = f16_to_float(group->d), m = f16_to_float(group->m);
+    float d = info->scales == SCALES_ROW ? row_scale : f16_to_float(group->d);
+    float m = f16_to_float(group->m);
     float scale[2] = {d, d}, offset = 0.0f;
     if (info->scales == SCALES_DM) {
         offset = m;
@@ -63,7 +70,7 @@ static void unpack_group(const struct layout_info *info, const struct row_group 
         scale[1] = d * (float)group->half_scale[1];
     }
     for (int k = 0; k < GROUP; k++) {
-        int q = value_of(info->data, (int)(group->word[k / 4] >> 8 * (k % 4) & 0xff));
+        int q = value_of(info->data, (int)(group->word[k / 4] >> 8 * (k % 4) & 0xff)) - group->zero;
         out[k] = (float)q * scale[k / 16] + offset;
     }
 }
@@ -73,6 +80,8 @@ static float unpack_float(enum data data, const uint8_t *unit, int r, int k)
     const uint8_t *at = unit + float_offset(data, r, k);
     uint16_t half;
     float value;
+    if (data == DATA_E4M3)
+        return e4m3_to_float(*at);
     memcpy(&half, at, sizeof half);
     if (data == DATA_F16)
         return f16_to_float(half);
@@ -80,6 +89,15 @@ static float unpack_float(enum data data, const uint8_t *unit, int r, int k)
         return bf16_to_float(half);
     memcpy(&value, at, sizeof value);
     return value;
+}
+
+/* The scale of row r at the head of a tile or of a unit of floats; 1 where there is none. */
+static float float_scale(const uint8_t *head, bool is_there, int r)
+{
+    float scale = 1.0f;
+    if (is_there)
+        memcpy(&scale, head + (size_t)r * sizeof scale, sizeof scale);
+    return scale;
 }
 
 void ISA_FN(unpack_row)(const struct weight *weight, int32_t n, float *out)
@@ -90,15 +108,18 @@ void ISA_FN(unpack_row)(const struct weight *weight, int32_t n, float *out)
     size_t bytes = unit_bytes(info->data, info->scales);
     const uint8_t *tile =
         (const uint8_t *)weight->data + (size_t)(n / PACKED_ROWS) * tile_bytes(layout, weight->K);
+    float scale = float_scale(tile, info->scales == SCALES_ROW, r);
     struct row_group group = {0};
     for (int32_t g = 0; g < weight->K / GROUP; g++, out += GROUP) {
-        const uint8_t *unit = tile + (size_t)(g / per_unit) * bytes;
-        if (info->scales == SCALES_NONE) {
+        const uint8_t *unit = tile + head_bytes(info->scales) + (size_t)(g / per_unit) * bytes;
+        if (is_float(info->data)) {
+            const uint8_t *data = unit + scales_bytes(info->scales);
+            float s = info->scales == SCALES_F128 ? float_scale(unit, true, r) : scale;
             for (int k = 0; k < GROUP; k++)
-                out[k] = unpack_float(info->data, unit, r, k);
+                out[k] = s * unpack_float(info->data, data, r, g % per_unit * GROUP + k);
         } else {
             get_group(info, unit, r, g % per_unit, &group);
-            unpack_group(info, &group, out);
+            unpack_group(info, &group, scale, out);
         }
     }
 }

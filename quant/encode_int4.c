@@ -1,0 +1,194 @@
+/* Groups of 4-bit integers. All candidates of a group are tried with the same few instructions:
+ * four values at a time, in eight sums, so that nothing depends on how a compiler orders them. */
+#include "encode_int4.h"
+
+#include "encode.h"
+#include "f16.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+/* As every 64-bit processor can; operators on these are vector instructions. */
+typedef float lanes __attribute__((vector_size(16)));
+typedef int32_t lane_bits __attribute__((vector_size(16)));
+
+enum { LANES = 4 };
+
+#define LEVELS      15.0f     /* steps from the lowest integer to the highest */
+#define ROUNDER     0x1.8p23f /* rounds to the nearest integer, ties to even, below 2^22 */
+#define CLIP_STEP   0.025f    /* of the whole range */
+#define HALF_NORMAL 0x1p-14f
+#define HALF_LEAST  0x1p-24f
+#define HALF_MOST   0x7bff /* 65504 */
+
+static inline lanes load(const float *value)
+{
+    lanes v;
+    memcpy(&v, value, sizeof v);
+    return v;
+}
+
+static inline lanes all(float value)
+{
+    return (lanes){value, value, value, value};
+}
+
+static inline lanes lesser(lanes a, lanes b)
+{
+#ifdef __SSE2__
+    return _mm_min_ps(a, b);
+#else
+    lane_bits less = a < b;
+    return (lanes)((less & (lane_bits)a) | (~less & (lane_bits)b));
+#endif
+}
+
+static inline lanes greater(lanes a, lanes b)
+{
+#ifdef __SSE2__
+    return _mm_max_ps(a, b);
+#else
+    lane_bits more = a > b;
+    return (lanes)((more & (lane_bits)a) | (~more & (lane_bits)b));
+#endif
+}
+
+static inline float sum(lanes v)
+{
+    return (v[0] + v[1]) + (v[2] + v[3]);
+}
+
+/* How the values of a group become integers: value = scale * (q - zero). */
+struct grid {
+    float scale, zero; /* zero: an integer, 0 .. 15 */
+};
+
+/* The grid over the range from low to high, which has 0 in it. */
+static struct grid grid_of(float low, float high)
+{
+    float scale = (high - low) / LEVELS;
+    float zero = -low / scale + ROUNDER - ROUNDER;
+    return (struct grid){scale, zero};
+}
+
+/* q - zero of four values. */
+static inline lanes steps_of(lanes value, lanes inverse, lanes least, lanes most)
+{
+    lanes step = value * inverse + ROUNDER - ROUNDER;
+    return greater(lesser(step, most), least);
+}
+
+/* What a grid's integers are worth with the scale that fits them best: by how much they bring the
+ * sum of squares down, (sum of x u)^2 / sum of u^2. best gets that scale. */
+static float fit(const float *value, int32_t n, struct grid grid, float *best)
+{
+    const lanes inverse = all(1 / grid.scale), least = all(-grid.zero);
+    const lanes most = all(LEVELS - grid.zero);
+    lanes xu[2] = {all(0), all(0)}, uu[2] = {all(0), all(0)};
+    for (int32_t i = 0; i < n; i += 2 * LANES)
+        for (int j = 0; j < 2; j++) {
+            lanes x = load(value + i + j * LANES), u = steps_of(x, inverse, least, most);
+            xu[j] += x * u;
+            uu[j] += u * u;
+        }
+    float product = sum(xu[0] + xu[1]), square = sum(uu[0] + uu[1]);
+    *best = square > 0 ? product / square : 0;
+    return *best * product;
+}
+
+/* The largest and the least value, and 0. */
+static void range_of(const float *value, int32_t n, float *low, float *high)
+{
+    lanes least = all(0), most = all(0);
+    for (int32_t i = 0; i < n; i += LANES) {
+        least = lesser(least, load(value + i));
+        most = greater(most, load(value + i));
+    }
+    *low = *high = 0;
+    for (int j = 0; j < LANES; j++) {
+        *low = least[j] < *low ? least[j] : *low;
+        *high = most[j] > *high ? most[j] : *high;
+    }
+}
+
+struct found {
+    struct grid grid;
+    float worth;
+    int clip;
+};
+
+/* Takes the range's part of that number if it is better than what was found. */
+static void try_clip(const float *value, int32_t n, float low, float high, int clip,
+                     struct found *found)
+{
+    float part = 1 - (float)clip * CLIP_STEP, scale;
+    struct grid grid = grid_of(low * part, high * part);
+    float worth = fit(value, n, grid, &scale);
+    if (worth > found->worth)
+        *found = (struct found){{scale, grid.zero}, worth, clip};
+}
+
+/* Of values within 1: sums of squares neither overflow nor vanish. Every fourth part, then those
+ * half-way to the next on both sides of the best, then again. */
+static struct grid search(const float *value, int32_t n, float low, float high)
+{
+    struct found found = {grid_of(low, high), -1, 0};
+    for (int clip = 0; clip < ENCODE_CLIPS; clip += 4)
+        try_clip(value, n, low, high, clip, &found);
+    for (int away = 2; away >= 1; away--) {
+        const int best = found.clip;
+        if (best >= away)
+            try_clip(value, n, low, high, best - away, &found);
+        if (best + away < ENCODE_CLIPS)
+            try_clip(value, n, low, high, best + away, &found);
+    }
+    return found.grid;
+}
+
+/* Below the normal halves the next larger one, or the range would shrink much. */
+static uint16_t half_scale(float scale)
+{
+    uint16_t half = f16_of_float(scale);
+    if (scale < HALF_NORMAL && f16_to_float(half) < scale)
+        half++;
+    return half < HALF_MOST ? half : HALF_MOST;
+}
+
+static void put_group(const float *value, int32_t n, uint16_t half, float zero, uint8_t *group)
+{
+    const float d = f16_to_float(half), inverse = d > 0 ? 1 / d : 0;
+    uint8_t q[ENCODE_BLOCK];
+    memcpy(group, &half, sizeof half);
+    group[2] = (uint8_t)zero;
+    for (int32_t i = 0; i < n; i++) {
+        float level = value[i] * inverse + ROUNDER - ROUNDER + zero;
+        level = level < 0 ? 0 : level;
+        level = level > LEVELS ? LEVELS : level;
+        q[i] = (uint8_t)(int32_t)level;
+    }
+    for (int32_t i = 0; i < n / 2; i++)
+        group[3 + i] = (uint8_t)(q[2 * i] | q[2 * i + 1] << 4);
+}
+
+static void encode_group(const float *value, int32_t n, uint8_t *group)
+{
+    float near[ENCODE_BLOCK], low, high;
+    range_of(value, n, &low, &high);
+    float largest = high > -low ? high : -low;
+    /* Where the scale would be below the least half, whatever it is. */
+    if (largest < HALF_LEAST) {
+        put_group(value, n, half_scale(largest), 8, group);
+        return;
+    }
+    for (int32_t i = 0; i < n; i++)
+        near[i] = value[i] / largest;
+    struct grid grid = search(near, n, low / largest, high / largest);
+    put_group(value, n, half_scale(grid.scale * largest), grid.zero, group);
+}
+
+void encode_int4(const float *value, int64_t n, int32_t group, uint8_t *row)
+{
+    for (int64_t at = 0; at < n; at += group, row += 3 + group / 2)
+        encode_group(value + at, group, row);
+}
