@@ -21,6 +21,7 @@ namespace InflightLLM
         public inflight_str config, config_path;
         public IntPtr user, log, wakeup, io, alloc;
         public uint flags, reserved;
+        public IntPtr cuda_context;
     }
 
     [StructLayout(LayoutKind.Sequential)]
@@ -65,7 +66,7 @@ namespace InflightLLM
         public const int Chat = 0, Prompt = 1, Busy = -6;
         public const int EvLoad = 1, EvReady = 2, EvText = 3, EvDone = 5, EvLog = 7, EvDevice = 8;
         const string Library = "inflight"; // libinflight.so
-        const uint Abi = 0x10000, QueryError = 1;
+        const uint Abi = 0x10001, QueryError = 1;
 
         [DllImport(Library)]
         static extern int inflight_init(inflight_init_params* p, IntPtr* engine);
@@ -85,7 +86,8 @@ namespace InflightLLM
         readonly inflight_event[] events = new inflight_event[64];
 
         // config: YAML text. The model loads in the background: EvLoad, then one EvReady.
-        public Engine(string config)
+        // cudaContext: a CUcontext for device cuda to work in, alive until Dispose.
+        public Engine(string config, IntPtr cudaContext = default(IntPtr))
         {
             byte[] text = Encoding.UTF8.GetBytes(config);
             var p = new inflight_init_params();
@@ -95,6 +97,7 @@ namespace InflightLLM
             fixed (byte* at = text)
             {
                 p.config = new inflight_str { ptr = (IntPtr)at, len = (ulong)text.Length };
+                p.cuda_context = cudaContext;
                 status = inflight_init(&p, &opened);
             }
             Check(status);

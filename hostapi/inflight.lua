@@ -8,7 +8,7 @@ typedef struct { uint32_t struct_size, abi; } inflight_hdr;
 typedef struct { const char *ptr; uint64_t len; } inflight_str;
 typedef struct {
   inflight_hdr h; inflight_str config, config_path; void *user, *log, *wakeup;
-  const void *io, *alloc; uint32_t flags, reserved;
+  const void *io, *alloc; uint32_t flags, reserved; void *cuda_context;
 } inflight_init_params;
 typedef struct {
   inflight_hdr h; uint64_t user; uint32_t kind, priority; inflight_str input, options;
@@ -35,7 +35,7 @@ Engine.__index = Engine
 
 local function header(name)
   local struct = ffi.new(name)
-  struct.h.struct_size, struct.h.abi = ffi.sizeof(name), 0x10000
+  struct.h.struct_size, struct.h.abi = ffi.sizeof(name), 0x10001
   return struct
 end
 
@@ -45,11 +45,12 @@ local function explain(lib, engine, status)
   return n > 0 and ffi.string(text) or "inflight: status " .. status
 end
 
--- config: YAML text. library: path of libinflight.so.1. Errors are Lua errors.
-function M.open(config, library)
+-- config: YAML text. library: path of libinflight.so.1. cuda_context: a CUcontext to share.
+-- Errors are Lua errors.
+function M.open(config, library, cuda_context)
   local lib = ffi.load(library or "libinflight.so.1")
   local params, out = header "inflight_init_params", ffi.new("void *[1]")
-  params.config.ptr, params.config.len = config, #config
+  params.config.ptr, params.config.len, params.cuda_context = config, #config, cuda_context
   local status = lib.inflight_init(params, out)
   if status ~= 0 then error(explain(lib, nil, status), 2) end
   return setmetatable({lib = lib, handle = ffi.gc(out[0], lib.inflight_free), asked = {},

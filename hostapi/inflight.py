@@ -18,7 +18,7 @@ import os
 import time
 from typing import Any, AsyncIterator, Iterable, NamedTuple, Optional, Sequence, Union
 
-ABI = 0x10000
+ABI = 0x10001
 OK, E_ARG, E_BUSY, E_DEADLINE, E_CANCELLED, E_SHUTDOWN = 0, -3, -6, -8, -9, -16
 EV_LOAD, EV_READY, EV_TEXT, EV_LOGPROBS, EV_DONE, EV_BUDGET, EV_LOG, EV_DEVICE = range(1, 9)
 EVF_LAST, EVF_GAP = 1, 2
@@ -45,7 +45,8 @@ class Str(C.Structure):
 class InitParams(C.Structure):
     _fields_ = [("h", Hdr), ("config", Str), ("config_path", Str), ("user", C.c_void_p),
                 ("log", C.c_void_p), ("wakeup", C.c_void_p), ("io", C.c_void_p),
-                ("alloc", C.c_void_p), ("flags", C.c_uint32), ("reserved", C.c_uint32)]
+                ("alloc", C.c_void_p), ("flags", C.c_uint32), ("reserved", C.c_uint32),
+                ("cuda_context", C.c_void_p)]
 
 
 class Request(C.Structure):
@@ -141,7 +142,8 @@ class Engine:
 
     def __init__(self, config: Union[str, dict, None] = None,
                  config_path: Optional[str] = None, *, library: Optional[str] = None,
-                 plan_only: bool = False):
+                 plan_only: bool = False, cuda_context: Optional[int] = None):
+        """cuda_context: the address of a CUcontext for device cuda to work in, alive until close."""
         self._engine = C.c_void_p()
         self._lib = load_library(library)
         self._raw = (RawEvent * POLL_EVENTS)()
@@ -149,7 +151,8 @@ class Engine:
             config = json.dumps({"version": 1, **config}, ensure_ascii=False)  # JSON is YAML
         params = InitParams(h=Hdr(C.sizeof(InitParams), ABI), config=_bytes(config),
                             config_path=_bytes(config_path),
-                            flags=INIT_PLAN_ONLY if plan_only else 0)
+                            flags=INIT_PLAN_ONLY if plan_only else 0,
+                            cuda_context=cuda_context)
         self._check(self._lib.inflight_init(C.byref(params), C.byref(self._engine)))
 
     def _check(self, status: int) -> int:
@@ -317,7 +320,8 @@ class LLM(Engine):
     The keywords are the sections of the configuration; model may be just its path."""
 
     def __init__(self, model: Union[str, dict, None] = None, *,
-                 config_path: Optional[str] = None, library: Optional[str] = None, **sections):
+                 config_path: Optional[str] = None, library: Optional[str] = None,
+                 cuda_context: Optional[int] = None, **sections):
         if model is not None:
             sections["model"] = {"path": model} if isinstance(model, str) else model
         if bool(sections) == bool(config_path):
@@ -325,7 +329,7 @@ class LLM(Engine):
         self._sinks: dict = {}  # user -> function of an event
         self._next_user = 1
         self._ready: Optional[Event] = None
-        super().__init__(sections or None, config_path, library=library)
+        super().__init__(sections or None, config_path, library=library, cuda_context=cuda_context)
 
     def _dispatch(self, timeout: float) -> None:
         for event in self.poll(timeout):

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Inflight: an LLM engine inside your program. ABI 1.0.
+ * Inflight: an LLM engine inside your program. ABI 1.1.
  *
  * One shared object, four verbs: init, submit, poll, free. An engine is a model
  * with its memory and its own threads; a request is a prompt given to it; events
@@ -40,7 +40,7 @@ extern "C" {
 #endif
 
 #define INFLIGHT_ABI_MAJOR 1u
-#define INFLIGHT_ABI_MINOR 0u
+#define INFLIGHT_ABI_MINOR 1u
 #define INFLIGHT_ABI       ((INFLIGHT_ABI_MAJOR << 16) | INFLIGHT_ABI_MINOR)
 
 /* "Length" of a NUL-terminated string. */
@@ -205,6 +205,13 @@ typedef struct inflight_init_params {
     const inflight_alloc *alloc;
     uint32_t flags; /* INFLIGHT_INIT_* */
     uint32_t reserved;
+    /* Since 1.1. A CUcontext in which device cuda works, on the card that it is of; NULL: the
+     * primary context of the first card. A renderer gives the one it shares with its graphics, a
+     * framework its own. It is only ever current on threads of the engine and stays the host's:
+     * its flags and limits are not touched, it is not reset or destroyed, and inflight_free leaves
+     * nothing in it. The host keeps it until then. One that cannot be used is an error of READY,
+     * or the reason why device.kind auto went on. */
+    void *cuda_context;
 } inflight_init_params;
 
 /* One request. options is JSON with OpenAI's field names: max_tokens, min_tokens,
@@ -361,7 +368,7 @@ typedef struct inflight_text_api {
 INFLIGHT_CHECK_LAYOUT(sizeof(void *) == 8, "64-bit only");
 INFLIGHT_CHECK_LAYOUT(sizeof(inflight_event) == 112, "inflight_event layout");
 INFLIGHT_CHECK_LAYOUT(sizeof(inflight_request) == 80, "inflight_request layout");
-INFLIGHT_CHECK_LAYOUT(sizeof(inflight_init_params) == 88, "inflight_init_params layout");
+INFLIGHT_CHECK_LAYOUT(sizeof(inflight_init_params) == 96, "inflight_init_params layout");
 INFLIGHT_CHECK_LAYOUT(sizeof(inflight_stats) == 128, "inflight_stats layout");
 INFLIGHT_CHECK_LAYOUT(sizeof(inflight_api) == 88, "inflight_api layout");
 #undef INFLIGHT_CHECK_LAYOUT

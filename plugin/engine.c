@@ -145,6 +145,7 @@ static void *engine_main(void *arg)
             recover(e);
     }
     shut_down(e);
+    load_release(e); /* here: a device's context is never current on a thread of the host */
     return NULL;
 }
 
@@ -226,7 +227,6 @@ int32_t engine_close(struct engine *e)
     atomic_store(&e->stop, true);
     queue_wake(e->queue);
     thread_join(&e->thread);
-    load_release(e);
     engine_free(e);
     return INFLIGHT_OK;
 }

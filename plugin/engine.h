@@ -32,6 +32,7 @@ struct engine_host {
     void (*log)(void *user, int32_t level, const char *line, uint64_t len);
     void (*wakeup)(void *user);
     bool plan_only;
+    void *cuda_context; /* CUcontext, or NULL */
 };
 
 /* Takes over the arena with the configuration in it: *arena is empty afterwards, also on

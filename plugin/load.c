@@ -12,12 +12,27 @@ static int32_t most_rows(const struct config *c)
     return MIN(c->max_sequences, c->max_step_tokens);
 }
 
+/* What the configuration's words are; quantization of model_params. */
+static const struct {
+    const char *name;
+    enum fmt fmt;
+} quantizations[] = {
+    [QUANTIZATION_NONE] = {"none", FMT_f32},
+    [QUANTIZATION_FP8] = {"fp8", FMT_fp8},
+    [QUANTIZATION_FP8_BLOCK] = {"fp8_block", FMT_fp8_128},
+    [QUANTIZATION_INT8] = {"int8", FMT_int8},
+    [QUANTIZATION_INT4] = {"int4", FMT_int4_128},
+    [QUANTIZATION_INT4_64] = {"int4_64", FMT_int4_64},
+    [QUANTIZATION_INT4_32] = {"int4_32", FMT_int4_32},
+};
+
 static void model_params_of(struct engine *e, uint64_t budget, struct model_params *params)
 {
     const struct config *c = &e->config;
     *params = (struct model_params){.path = c->model_path,
                                     .chat_template = c->chat_template,
                                     .device = c->device,
+                                    .cuda_context = e->host.cuda_context,
                                     .fallback = &e->fallback,
                                     .io = e->host.io,
                                     .mem = &e->host.mem,
@@ -26,6 +41,9 @@ static void model_params_of(struct engine *e, uint64_t budget, struct model_para
                                     .isa = c->isa,
                                     .activations = c->activations,
                                     .kv_type = c->kv_type,
+                                    .quantization = (int32_t)quantizations[c->quantization].fmt,
+                                    .quantize_head = c->quantize_head,
+                                    .cublaslt = c->cublaslt,
                                     .kv_tokens = c->kv_tokens,
                                     .max_tokens = c->max_step_tokens,
                                     .max_rows = most_rows(c),
@@ -86,6 +104,14 @@ static int32_t open_model(struct engine *e, struct err *err)
     return model_open(&e->model, &params, err);
 }
 
+static void publish_model(struct engine *e)
+{
+    struct buf text;
+    buf_init(&text, &e->host.mem);
+    model_describe(e->model, &text);
+    board_set_text(e->board, BOARD_MODEL, &text);
+}
+
 static void publish_texts(struct engine *e)
 {
     const struct memory_plan *plan = model_memory(e->model);
@@ -99,9 +125,7 @@ static void publish_texts(struct engine *e)
                (unsigned long long)plan->workspace, (unsigned long long)plan->logits,
                (unsigned long long)own, (unsigned long long)(plan->total + own));
     board_set_text(e->board, BOARD_PLAN, &text);
-    buf_init(&text, &e->host.mem);
-    model_describe(e->model, &text);
-    board_set_text(e->board, BOARD_MODEL, &text);
+    publish_model(e);
 }
 
 struct progress {
@@ -190,6 +214,8 @@ static int32_t open_and_load(struct engine *e, struct err *err)
             return INFLIGHT_OK;
         rc = model_load(e->model, report_progress, &progress, err);
     } while (rc && model_pass_over(e->model, &e->fallback, err));
+    if (!rc && e->config.quantization)
+        publish_model(e); /* with the errors of what was converted */
     return rc;
 }
 
@@ -239,6 +265,8 @@ static void say(struct engine *e, void (*ring_say)(struct ring *, int32_t, struc
     }
     buf_put_text(&json, ",\"model\":");
     buf_put_json(&json, name, strlen(name));
+    if (e->config.quantization)
+        buf_format(&json, ",\"quantization\":\"%s\"", quantizations[e->config.quantization].name);
     buf_format(&json, ",\"context\":%d,\"threads\":%d,\"weights_bytes\":%llu,", e->context,
                e->threads, (unsigned long long)model_memory(m)->weights);
     buf_format(&json, "\"kv_tokens\":%lld,\"load_ms\":%llu}",

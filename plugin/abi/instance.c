@@ -100,6 +100,7 @@ static int32_t open_engine(struct instance *i, const struct checked *c, struct e
         .log = i->hooks.log ? hooks_log : NULL,
         .wakeup = i->hooks.wakeup ? hooks_wakeup : NULL,
         .plan_only = c->params.flags & INFLIGHT_INIT_PLAN_ONLY,
+        .cuda_context = c->params.cuda_context,
     };
     arena_init(&arena, &i->mem);
     int32_t rc = c->path.len ? parse_file(&config, c, host.io, &arena, err)

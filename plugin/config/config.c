@@ -165,6 +165,17 @@ static int32_t refuse_unknown(struct reader *r, const char *section, struct str 
                   meant ? ", did you mean " : "", meant ? meant : "", meant ? "?" : "");
 }
 
+/* The row's name that the value is a slip of, or NULL. */
+static const char *meant_name(const struct reader *r, const struct config_row *row)
+{
+    size_t n = 0;
+    if (r->event.type != YAML_SCALAR_EVENT)
+        return NULL;
+    while (row->names[n])
+        n++;
+    return n ? closest_word(scalar_text(r), row->names, n) : NULL;
+}
+
 static int32_t refuse_value(struct reader *r, const struct config_row *row)
 {
     char text[SHOWN_BYTES + 4];
@@ -178,9 +189,11 @@ static int32_t refuse_value(struct reader *r, const struct config_row *row)
         quote = plain ? "" : "\"";
         got = plain && !scalar_text(r).len ? "empty" : shown(scalar_text(r), text);
     }
-    int32_t code = refuse(r, r->place, "%s%s%s: must be %.*s, not %s%s%s",
+    const char *meant = meant_name(r, row);
+    int32_t code = refuse(r, r->place, "%s%s%s: must be %.*s, not %s%s%s%s%s%s",
                           row->section ? row->section : "", row->section ? "." : "", row->key,
-                          (int)expected.len, expected.ptr, quote, got, quote);
+                          (int)expected.len, expected.ptr, quote, got, quote,
+                          meant ? ", did you mean " : "", meant ? meant : "", meant ? "?" : "");
     if (expected.failed)
         code = refuse_no_memory(r);
     buf_release(&expected);

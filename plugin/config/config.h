@@ -12,18 +12,32 @@ enum batching {
     BATCHING_STATIC,    /* a batch starts only when the last one has ended, for comparison */
 };
 
+/* What matrices become while a model is loaded. */
+enum quantization {
+    QUANTIZATION_NONE,
+    QUANTIZATION_FP8,       /* E4M3, a scale for each row */
+    QUANTIZATION_FP8_BLOCK, /* E4M3, a scale for 128 x 128 values */
+    QUANTIZATION_INT8,      /* a scale for each row */
+    QUANTIZATION_INT4,      /* scale and zero point for groups of 128 values of a row */
+    QUANTIZATION_INT4_64,   /* of 64 */
+    QUANTIZATION_INT4_32,   /* of 32 */
+};
+
 /* All fields filled: a missing key has become its default; 0 stays where it is documented
  * as "decided at load". Strings live in the arena given to parse, or for ever. */
 struct config {
     const char *model_path;    /* in the folder of the YAML's name, or as given if absolute */
     const char *chat_template; /* the same; a Jinja file that replaces the model's own, or NULL */
     int32_t context;           /* most positions of a sequence; 0: the model's own limit */
+    int32_t quantization;      /* enum quantization */
+    bool quantize_head;        /* the output head too */
     const char *device;        /* "auto", "cuda", "cpu" */
     int32_t threads;           /* 0: the physical cores this process may use */
     int32_t priority;          /* enum thread_priority of base/thread.h */
     int32_t isa;         /* 0 auto; index in the order plain, avx2, avx512, avx512_bf16 from 1 */
     int32_t activations; /* enum activations of kernels/backend.h */
     int32_t kv_type;     /* enum kv_type of kernels/backend.h */
+    bool cublaslt;       /* as in struct device_config */
     int64_t kv_tokens;   /* positions in the pool; 0: decided at load */
     bool prefix_cache;
     uint64_t memory_budget;   /* bytes of all engine memory; 0: no limit */

@@ -19,7 +19,7 @@ enum config_kind {
     CONFIG_SEED,    /* sampling.seed, and sampling.has_seed is set */
 };
 
-#define CONFIG_NAMES 5 /* most names of a row */
+#define CONFIG_NAMES 7 /* most names of a row */
 
 struct config_row {
     const char *section; /* NULL: at the top level */
@@ -32,7 +32,7 @@ struct config_row {
     const char *const names[CONFIG_NAMES + 1]; /* NULL-terminated */
 };
 
-#define CONFIG_ROWS 31
+#define CONFIG_ROWS 34
 
 /* In the order in which they are printed; the rows of a section stand together. */
 extern const struct config_row config_rows[CONFIG_ROWS];

@@ -99,6 +99,8 @@ static void configure_device(struct model *m, const struct model_params *p)
         .K = m->h.K,
         .dim = m->h.dim,
         .kv_type = p->kv_type,
+        .cuda_context = p->cuda_context,
+        .cublaslt = p->cublaslt,
         /* One page more than a full context, for the copy of a shared last page. */
         .kv_pages = MAX(pages_of(tokens), pages_of(m->context) + 1),
     };
@@ -169,7 +171,9 @@ static int32_t try_backend(struct model *m, const struct backend *backend,
 {
     m->backend = backend;
     configure_device(m, p);
-    if (backend->probe(err) || weights_measure(&m->weights, backend, &m->config, err))
+    /* A context of the host's says which device it is: measure asks that one. */
+    bool is_there = p->cuda_context || !backend->probe(err);
+    if (!is_there || weights_measure(&m->weights, backend, &m->config, err))
         return err->code;
     return fit(m, p, err);
 }
@@ -228,6 +232,8 @@ static int32_t open_contents(struct model *m, const struct model_params *p, stru
         weights_open(&m->weights, &m->gguf, m->arch, &m->h, &m->arena, err) ||
         plan_reserve(&m->plan, m->h.L, &m->arena, err))
         return err->code;
+    if (p->quantization)
+        weights_quantize(&m->weights, (enum fmt)p->quantization, p->quantize_head);
     plan_measure(&m->buffers, &m->h, p->max_tokens, p->max_rows);
     return choose_backend(m, p, err);
 }
@@ -329,8 +335,13 @@ int32_t model_load(struct model *m, model_progress *progress, void *user, struct
     struct loading loading = {progress, user};
     if (m->backend->open(&m->config, m->mem, &m->device, err) || take_activations(m, err))
         return err->code;
-    struct weights_source source = {&m->file,  m->backend, m->device,
-                                    m->h.freq, on_weights, &loading};
+    struct weights_source source = {.file = &m->file,
+                                    .backend = m->backend,
+                                    .device = m->device,
+                                    .threads = m->config.threads,
+                                    .freq = m->h.freq,
+                                    .progress = on_weights,
+                                    .user = &loading};
     if (weights_load(&m->weights, &source, m->mem, err))
         return err->code;
     file_close(&m->file);
@@ -342,18 +353,10 @@ int32_t model_load(struct model *m, model_progress *progress, void *user, struct
 
 /* ---- Running and reading */
 
-static int read_rows(struct model *m, int32_t R)
-{
-    size_t logits = (size_t)R * (size_t)m->h.V * sizeof *m->logits;
-    size_t blocks = (size_t)R * (size_t)logit_blocks(m->h.V) * sizeof *m->block;
-    int rc = m->backend->read(m->device, m->logits, m->plan.logits, logits);
-    return rc ? rc : m->backend->read(m->device, m->block, m->plan.block, blocks);
-}
-
 int model_forward(struct model *m, const struct batch *batch)
 {
-    int rc = decoder_run(&m->plan, m->backend, m->device, batch);
-    return rc || !m->copy || !batch->R ? rc : read_rows(m, batch->R);
+    const struct decoder_copy copy = {.logits = m->logits, .block = m->block, .V = m->h.V};
+    return decoder_run(&m->plan, m->backend, m->device, batch, m->copy ? &copy : NULL);
 }
 
 bool model_is_lost(const struct model *m)
@@ -444,8 +447,13 @@ void model_describe(const struct model *m, struct buf *out)
                ", \"layers\": %d, \"width\": %d, \"ffn_width\": %d, \"heads\": %d, "
                "\"kv_heads\": %d, \"head_width\": %d, \"vocabulary\": %d, "
                "\"trained_context\": %d, \"context\": %d, \"chat_template\": %s, "
-               "\"tensors\": %llu, \"file_bytes\": %llu}",
+               "\"tensors\": %llu, \"file_bytes\": %llu",
                h->L, h->D, h->F, h->H, h->K, h->dim, h->V, h->context, m->context,
                m->chat ? "true" : "false", (unsigned long long)m->gguf.n_tensors,
                (unsigned long long)m->weights.file_bytes);
+    if (m->weights.quantization) {
+        buf_put_text(out, ", \"quantized\": ");
+        weights_describe(&m->weights, out);
+    }
+    buf_put_text(out, "}");
 }

@@ -21,12 +21,16 @@ struct model_params {
     const char *path;
     const char *chat_template; /* a file that replaces the model's own, or NULL */
     const char *device;        /* "auto" or a back end's name */
+    void *cuda_context;        /* the host's CUcontext for device cuda, or NULL */
     struct fallback *fallback; /* read and added to by "auto"; or NULL: all are tried */
     const inflight_io *io;     /* or NULL */
     const struct mem *mem;     /* outlives the model */
     int32_t context;           /* 0: the model's own */
     int32_t threads, isa, activations, kv_type;
-    int64_t kv_tokens; /* 0: enough for one full context and at least 16384 */
+    int32_t quantization; /* enum fmt that matrices become while they are loaded; 0: none */
+    bool quantize_head;   /* the output head too */
+    bool cublaslt;        /* as in struct device_config */
+    int64_t kv_tokens;    /* 0: enough for one full context and at least 16384 */
     int32_t max_tokens, max_rows;
     uint64_t memory_budget; /* 0: none */
 };

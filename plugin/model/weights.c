@@ -1,5 +1,6 @@
 #include "weights.h"
 
+#include "convert.h"
 #include "rope.h"
 
 #include <stdatomic.h>
@@ -51,9 +52,11 @@ struct weight_item {
     const struct gguf_tensor *tensor; /* NULL: the rotary frequencies, from hparams */
     char name[48];
     enum kind kind;
+    enum fmt fmt;  /* of a matrix on the device */
     void *target;  /* struct weight or const float * */
     size_t offset; /* in the memory */
     size_t bytes;  /* there */
+    double error;  /* of a converted matrix, relative; negative: not loaded yet */
 };
 
 /* What open passes down. */
@@ -94,6 +97,8 @@ static int32_t add(struct opening *o, const struct tensor_row *row, void *base, 
     o->used[t - o->g->tensor] = true;
     item->tensor = t;
     item->kind = row->kind;
+    item->fmt = t->fmt;
+    item->error = -1;
     item->target = (char *)base + row->offset;
     o->w->file_bytes += t->bytes;
     if (row->kind == MATRIX)
@@ -176,6 +181,24 @@ int32_t weights_open(struct weights *w, const struct gguf *g, const struct arch 
     return INFLIGHT_OK;
 }
 
+void weights_quantize(struct weights *w, enum fmt fmt, bool head)
+{
+    w->quantization = fmt;
+    if (w->tied && head) {
+        struct weight_item *item = &w->item[w->n_item++];
+        *item = w->item[0]; /* the embedding */
+        item->target = &w->head;
+        w->file_bytes += item->tensor->bytes;
+        w->tied = false;
+    }
+    for (int32_t i = 0; i < w->n_item; i++) {
+        struct weight_item *item = &w->item[i];
+        bool stays = item->target == &w->embed || (item->target == &w->head && !head);
+        if (item->kind == MATRIX && !stays)
+            item->fmt = convert_fmt(fmt, item->tensor->dim[0]);
+    }
+}
+
 int32_t weights_measure(struct weights *w, const struct backend *backend,
                         const struct device_config *config, struct err *err)
 {
@@ -185,13 +208,14 @@ int32_t weights_measure(struct weights *w, const struct backend *backend,
         const struct gguf_tensor *t = item->tensor;
         if (item->kind == MATRIX)
             item->bytes =
-                backend->packed_bytes(config, t->fmt, (int32_t)t->dim[1], (int32_t)t->dim[0]);
+                backend->packed_bytes(config, item->fmt, (int32_t)t->dim[1], (int32_t)t->dim[0]);
         else if (t)
             item->bytes = (size_t)t->dim[0] * sizeof(float);
         if (t && !item->bytes)
             return err_set(err, INFLIGHT_E_UNSUPPORTED,
                            "tensor %s: %s rows of %lld values are not served by device %s",
-                           item->name, fmt_info[t->fmt].name, (long long)t->dim[0], backend->name);
+                           item->name, fmt_info[item->fmt].name, (long long)t->dim[0],
+                           backend->name);
         item->offset = w->bytes;
         w->bytes += ROUND_UP(item->bytes, (size_t)CACHE_LINE);
     }
@@ -205,7 +229,7 @@ void weights_place(struct weights *w, void *memory)
         const struct gguf_tensor *t = item->tensor;
         char *at = (char *)memory + item->offset;
         if (item->kind == MATRIX)
-            *(struct weight *)item->target = (struct weight){.fmt = t->fmt,
+            *(struct weight *)item->target = (struct weight){.fmt = item->fmt,
                                                              .N = (int32_t)t->dim[1],
                                                              .K = (int32_t)t->dim[0],
                                                              .data = at,
@@ -221,6 +245,7 @@ void weights_place(struct weights *w, void *memory)
 struct scratch {
     struct buf file;   /* for file_view */
     struct buf vector; /* floats, for a device whose memory is not the host's */
+    struct converter converter;
 };
 
 static int32_t load_vector(const struct weight_item *item, const void *data,
@@ -240,7 +265,27 @@ static int32_t load_vector(const struct weight_item *item, const void *data,
     return INFLIGHT_OK;
 }
 
-static int32_t load_item(const struct weight_item *item, const struct weights_source *source,
+static int32_t load_matrix(struct weight_item *item, const void *data,
+                           const struct weights_source *source, struct scratch *scratch,
+                           struct err *err)
+{
+    const struct gguf_tensor *t = item->tensor;
+    struct weight_source rows = {
+        .fmt = t->fmt, .N = (int32_t)t->dim[1], .K = (int32_t)t->dim[0], .data = data};
+    bool converted = item->fmt != t->fmt;
+    if (converted)
+        rows = convert_begin(&scratch->converter, &rows, item->fmt);
+    int32_t rc = source->backend->pack(source->device, &rows, item->target, err);
+    if (rc && converted)
+        (void)convert_explain(&scratch->converter, err);
+    if (rc)
+        return err_prefix(err, "tensor %s", item->name);
+    if (converted)
+        item->error = convert_error(&scratch->converter);
+    return INFLIGHT_OK;
+}
+
+static int32_t load_item(struct weight_item *item, const struct weights_source *source,
                          struct scratch *scratch, struct err *err)
 {
     const struct gguf_tensor *t = item->tensor;
@@ -249,9 +294,8 @@ static int32_t load_item(const struct weight_item *item, const struct weights_so
         return err->code;
     if (item->kind == VECTOR)
         return load_vector(item, data, source, scratch, err);
-    struct weight_source rows = {t->fmt, (int32_t)t->dim[1], (int32_t)t->dim[0], data};
-    if (source->backend->pack(source->device, &rows, item->target, err))
-        return err_prefix(err, "tensor %s", item->name);
+    if (load_matrix(item, data, source, scratch, err))
+        return err->code;
     /* Or the file and what is packed from it would be in memory side by side. */
     file_done(source->file, t->offset, t->bytes);
     return INFLIGHT_OK;
@@ -297,7 +341,7 @@ static int32_t load_items(struct weights *w, const struct weights_source *source
     uint64_t done = 0;
     size_t touched = 0;
     for (int32_t i = 0; i < w->n_item; i++) {
-        const struct weight_item *item = &w->item[i];
+        struct weight_item *item = &w->item[i];
         touch_for(w, item, source, &touched);
         if (!item->tensor) {
             void *to = *(void **)item->target;
@@ -329,12 +373,38 @@ int32_t weights_load(struct weights *w, const struct weights_source *source, con
     weights_place(w, w->memory);
     buf_init(&scratch.file, mem);
     buf_init(&scratch.vector, mem);
-    int32_t rc = load_items(w, source, &scratch, err);
+    scratch.converter = (struct converter){0};
+    int32_t rc = INFLIGHT_OK;
+    if (w->quantization)
+        rc = convert_open(&scratch.converter, w->quantization, source->threads, w->max_width, mem,
+                          err);
+    if (!rc)
+        rc = load_items(w, source, &scratch, err);
+    convert_close(&scratch.converter);
     buf_release(&scratch.file);
     buf_release(&scratch.vector);
     if (!rc && w->tied)
         w->head = w->embed;
     return rc;
+}
+
+void weights_describe(const struct weights *w, struct buf *out)
+{
+    const char *comma = "";
+    buf_put_text(out, "[");
+    for (int32_t i = 0; i < w->n_item; i++) {
+        const struct weight_item *item = &w->item[i];
+        if (item->kind != MATRIX || item->fmt == item->tensor->fmt)
+            continue;
+        buf_format(out, "%s{\"tensor\": \"%s\", \"from\": \"%s\", \"to\": \"%s\", \"bytes\": %zu",
+                   comma, item->target == &w->head ? "output.weight" : item->name,
+                   fmt_info[item->tensor->fmt].name, fmt_info[item->fmt].name, item->bytes);
+        if (item->error >= 0)
+            buf_format(out, ", \"relative_error\": %.3g", item->error);
+        buf_put_text(out, "}");
+        comma = ", ";
+    }
+    buf_put_text(out, "]");
 }
 
 void weights_release(struct weights *w)

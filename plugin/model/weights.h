@@ -17,12 +17,13 @@ struct layer {
 struct weight_item; /* one tensor: where it is in the file and where it goes */
 
 struct weights {
-    struct weight embed; /* (V, D) */
-    struct weight head;  /* (V, D); the same data as embed when the file has no output */
-    const float *norm;   /* (D) before the head */
-    const float *freq;   /* (dim / 2) */
-    struct layer *layer; /* (L) */
-    bool tied;
+    struct weight embed;   /* (V, D) */
+    struct weight head;    /* (V, D); the same data as embed when the file has no output */
+    const float *norm;     /* (D) before the head */
+    const float *freq;     /* (dim / 2) */
+    struct layer *layer;   /* (L) */
+    bool tied;             /* head is embed */
+    enum fmt quantization; /* what matrices become while they are loaded; FMT_f32: nothing */
 
     struct weight_item *item; /* (n_item) in file order of use */
     int32_t n_item;
@@ -39,6 +40,12 @@ struct weights {
  * sizes. */
 int32_t weights_open(struct weights *w, const struct gguf *g, const struct arch *arch,
                      const struct hparams *h, struct arena *arena, struct err *err);
+
+/* Matrices of the layers, and with head the output head, become fmt (encode_serves) or where rows
+ * do not consist of its groups convert_fmt of it; embedding and vectors stay. A head that is the
+ * embedding's data becomes a matrix of its own. */
+void weights_quantize(struct weights *w, enum fmt fmt, bool head);
+
 int32_t weights_measure(struct weights *w, const struct backend *backend,
                         const struct device_config *config, struct err *err);
 
@@ -53,6 +60,7 @@ struct weights_source {
     const struct file *file;
     const struct backend *backend;
     struct device *device;
+    int32_t threads;   /* of the device, which make rows of other formats */
     const float *freq; /* (dim / 2) */
     weights_progress *progress;
     void *user;
@@ -62,6 +70,12 @@ struct weights_source {
  * from mem. */
 int32_t weights_load(struct weights *w, const struct weights_source *source, const struct mem *mem,
                      struct err *err);
+/* What became of every matrix that was converted, JSON: an array of {"tensor", "from", "to",
+ * "bytes", "relative_error"}, the last (root of the sums of squares, of error and matrix) once it
+ * is loaded. */
+struct buf;
+void weights_describe(const struct weights *w, struct buf *out);
+
 /* Before the device is closed. */
 void weights_release(struct weights *w);
 

@@ -7,7 +7,7 @@ int header_is_enough(const inflight_api *api);
 int header_is_enough(const inflight_api *api)
 {
     inflight_init_params p = {
-        {sizeof p, INFLIGHT_ABI}, {"", INFLIGHT_NTS}, {0, 0}, 0, 0, 0, 0, 0, 0, 0};
+        {sizeof p, INFLIGHT_ABI}, {"", INFLIGHT_NTS}, {0, 0}, 0, 0, 0, 0, 0, 0, 0, 0};
     inflight_engine *engine;
     return api->init(&p, &engine);
 }

@@ -38,6 +38,7 @@ static void print_structs(void)
     FIELD(inflight_init_params, alloc);
     FIELD(inflight_init_params, flags);
     FIELD(inflight_init_params, reserved);
+    FIELD(inflight_init_params, cuda_context);
     TYPE(inflight_request);
     FIELD(inflight_request, user);
     FIELD(inflight_request, kind);

@@ -176,8 +176,8 @@ static void run_test(const struct test *test)
     n_failed += result[0] == 'f';
 }
 
-static const struct test *const lists[] = {tests_abi,   tests_flow,    tests_pressure,
-                                           tests_hooks, tests_process, tests_unload};
+static const struct test *const lists[] = {tests_abi,     tests_flow,   tests_pressure, tests_hooks,
+                                           tests_process, tests_unload, tests_context};
 
 static int for_each(const char *only, void (*body)(const struct test *))
 {

@@ -32,7 +32,7 @@ struct test {
 
 /* Lists of tests, each ended by a NULL name. */
 extern const struct test tests_abi[], tests_flow[], tests_pressure[], tests_hooks[],
-    tests_process[], tests_unload[];
+    tests_process[], tests_unload[], tests_context[];
 
 noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 noreturn void skip(const char *reason);

@@ -61,6 +61,18 @@ struct model *direct_open_file(const char *path, int32_t isa, int32_t activation
     return open_params(&params);
 }
 
+struct model *direct_open_quantized(const char *path, enum fmt fmt, bool head, int32_t activations,
+                                    int32_t threads, const struct mem *mem)
+{
+    struct model_params params = common_params(path, activations, KV_BF16);
+    params.device = "cpu";
+    params.quantization = (int32_t)fmt;
+    params.quantize_head = head;
+    params.threads = threads;
+    params.mem = mem;
+    return open_params(&params);
+}
+
 bool direct_continue(struct model *m, const int32_t *token, int32_t from, int32_t n)
 {
     static int32_t count[DIRECT_CONTEXT];

@@ -15,6 +15,11 @@ struct model *direct_open_file(const char *path, int32_t isa, int32_t activation
 /* The test model on a device of that kind, on two threads if it has them. */
 struct model *direct_open_on(const char *device, int32_t activations, int32_t kv_type);
 
+/* The test model, or that at path, whose matrices become fmt, on the CPU; what it takes is from
+ * mem. */
+struct model *direct_open_quantized(const char *path, enum fmt fmt, bool head, int32_t activations,
+                                    int32_t threads, const struct mem *mem);
+
 /* Positions 0 .. n-1 in one pass, logits of every position. False: failed. */
 bool direct_forward(struct model *m, const int32_t *token, int32_t n);
 

@@ -39,7 +39,7 @@ static const char *const others[15] = {
 
 static struct answer baseline;
 
-/* A card's memory stays where it is, and its cache is bf16 or int8. */
+/* A card's memory stays where it is, and its cache is bf16, int8 or fp8. */
 static bool on_host(void)
 {
     return strcmp(test_device(), "cpu") == 0;
@@ -222,7 +222,7 @@ TEST(invariance, every_instruction_set_and_cache_type_is_consistent)
 {
     static struct answer answers[2];
     struct session s;
-    int n_kv = on_host() ? KV_F32 + 1 : KV_INT8 + 1;
+    int n_kv = on_host() ? KV_F32 + 1 : KV_FP8 + 1;
     for (int isa = 1; isa < ISA_COUNT; isa++)
         for (int kv = 0; kv < n_kv && cpu_can((enum isa)isa); kv++) {
             if (!session_prepare(&s))

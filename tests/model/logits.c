@@ -84,6 +84,11 @@ TEST(logits, int8_cache_costs_two_hundredths)
     check(ACT_FLOAT, KV_INT8, 2e-2, 0.2);
 }
 
+TEST(logits, fp8_cache_costs_four_hundredths)
+{
+    check(ACT_FLOAT, KV_FP8, 4e-2, 0.5);
+}
+
 /* llama.cpp, which rounds its activations to 8 bits too, is at 3.6e-2 on the same rows. */
 TEST(logits, int8_activations_cost_four_hundredths)
 {

@@ -52,6 +52,7 @@ TEST(config, a_missing_key_has_its_default)
     CHECK_EQ(config.priority, THREAD_LOW);
     CHECK_EQ(config.isa, 0);
     CHECK_EQ(config.activations, ACT_INT8);
+    CHECK(!config.cublaslt);
     CHECK_EQ(config.kv_type, KV_BF16);
     CHECK_EQ(config.kv_tokens, 0);
     CHECK(config.prefix_cache);
@@ -80,9 +81,10 @@ TEST(config, sampling_has_the_defaults_of_OpenAI)
 TEST(config, every_key_fills_its_field)
 {
     accept("version: 1\n"
-           "model: {path: /m/x, context: 4096, chat_template: 't.jinja'}\n"
+           "model: {path: /m/x, context: 4096, chat_template: 't.jinja', quantization: int4_64,\n"
+           "        quantize_head: true}\n"
            "device: {kind: cpu, threads: 7, priority: idle, instruction_set: avx512,\n"
-           "         activations: float}\n"
+           "         activations: float, cublaslt: true}\n"
            "kv_cache: {type: int8, tokens: 5000, prefix_cache: false}\n"
            "memory: {budget: 4GiB}\n"
            "batch: {max_sequences: 5, max_tokens: 64, step_ms: 40, mode: static}\n"
@@ -91,11 +93,14 @@ TEST(config, every_key_fills_its_field)
     CHECK_TEXT(config.model_path, "/m/x");
     CHECK_TEXT(config.chat_template, "t.jinja");
     CHECK_TEXT(config.device, "cpu");
+    CHECK_EQ(config.quantization, QUANTIZATION_INT4_64);
+    CHECK(config.quantize_head);
     CHECK_EQ(config.context, 4096);
     CHECK_EQ(config.threads, 7);
     CHECK_EQ(config.priority, THREAD_IDLE);
     CHECK_EQ(config.isa, 3);
     CHECK_EQ(config.activations, ACT_FLOAT);
+    CHECK(config.cublaslt);
     CHECK_EQ(config.kv_type, KV_INT8);
     CHECK_EQ(config.kv_tokens, 5000);
     CHECK(!config.prefix_cache);
@@ -107,6 +112,13 @@ TEST(config, every_key_fills_its_field)
     CHECK_EQ(config.max_requests, 9);
     CHECK_EQ(config.stream_bytes, 8192);
     CHECK_EQ(config.log_level, 3);
+    arena_release(&arena);
+}
+
+TEST(config, keys_and_values_may_be_fp8)
+{
+    accept(HEAD "kv_cache: {type: fp8}\n");
+    CHECK_EQ(config.kv_type, KV_FP8);
     arena_release(&arena);
 }
 
@@ -328,8 +340,11 @@ TEST(config, a_wrong_type_is_refused)
            "config:4:21: batch.max_tokens: must be an integer from 16 to 8192, not a mapping");
     refuse(HEAD "kv_cache:\n  prefix_cache: yes\n",
            "config:5:17: kv_cache.prefix_cache: must be true or false, not yes");
+    refuse("version: 1\nmodel: {path: m, quantization: int4_33}\n",
+           "config:2:32: model.quantization: must be none, fp8, fp8_block, int8, int4, int4_64 or "
+           "int4_32, not int4_33, did you mean int4_32?");
     refuse(HEAD "kv_cache: {type: q8}\n",
-           "config:4:18: kv_cache.type: must be bf16, int8 or f32, not q8");
+           "config:4:18: kv_cache.type: must be bf16, int8, fp8 or f32, not q8");
     refuse(HEAD "sampling: {temperature: .nan}\n",
            "config:4:25: sampling.temperature: must be a number from 0 to 100, not .nan");
     refuse(HEAD "sampling: {temperature: 1e}\n",
