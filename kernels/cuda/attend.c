@@ -14,8 +14,8 @@
 /* Partial results have room for so many splits of one token, if there can be as many. */
 #define SPLITS_ROOM 2048
 
-static_assert(KERNEL_decode_int8_256 - KERNEL_decode_bf16_64 == 5 &&
-                  KERNEL_prefill_int8_256 - KERNEL_prefill_bf16_64 == 5,
+static_assert(KERNEL_decode_fp8_256 - KERNEL_decode_bf16_64 == 8 &&
+                  KERNEL_prefill_fp8_256 - KERNEL_prefill_bf16_64 == 8,
               "the order of attend_variant");
 
 /* Rows of partial results that there is room for: always for one token of the longest sequence. */
@@ -62,7 +62,7 @@ int32_t attend_check(const struct device_config *config, struct err *err)
 {
     if (config->kv_type == KV_F32)
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
-                       "keys and values are bf16 or int8 on a CUDA device, not f32");
+                       "keys and values are bf16, int8 or fp8 on a CUDA device, not f32");
     return INFLIGHT_OK;
 }
 

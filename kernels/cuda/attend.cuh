@@ -12,32 +12,35 @@
 #include "dequant.cuh"
 #include "mma.cuh"
 
+#include "../kv_type.h"
+
 #define TILE_PAGES (TILE_POSITIONS / PAGE_TOKENS)
 #define ALL_LANES  0xffffffff
 
-template <bool INT8_, int W_, int WARPS_, int SHARERS_> struct shape {
-    static constexpr bool INT8 = INT8_;
+template <int TYPE_, int W_, int WARPS_, int SHARERS_> struct shape {
+    static constexpr int TYPE = TYPE_; /* enum kv_type */
+    static constexpr bool SCALED = TYPE != KV_BF16;
     static constexpr int W = W_, WARPS = WARPS_, SHARERS = SHARERS_; /* W: width at most */
     static constexpr int THREADS = 32 * WARPS, ROWS = 16 * WARPS / SHARERS;
     static constexpr int COLUMNS = W / SHARERS, N = COLUMNS / 8; /* of a warp; in mma's eights */
     static constexpr int PITCH = 2 * W; /* bytes of a row in shared memory */
     static constexpr int TILE = TILE_POSITIONS * PITCH;
 
-    /* Places in shared memory: queries; then of bfloat16 keys and values of each stage, of int8 one
+    /* Places in shared memory: queries; then of bfloat16 keys and values of each stage, scaled one
      * tile that has become bfloat16, keys and values as they come, scales of two tiles. */
-    static constexpr int STAGES = ATTEND_STAGES(W_, INT8_);
+    static constexpr int STAGES = ATTEND_STAGES(W_, SCALED);
     static constexpr int QUERY = 0, TILES = ROWS * PITCH, RAW = TILES + TILE;
-    static constexpr int SCALE = RAW + TILE, END = TILES + ATTEND_TILES(W_, INT8_);
-    static_assert(!INT8 || SCALE + 4 * TILE_POSITIONS * 4 == END, "as launched");
+    static constexpr int SCALE = RAW + TILE, END = TILES + ATTEND_TILES(W_, SCALED);
+    static_assert(!SCALED || SCALE + 4 * TILE_POSITIONS * 4 == END, "as launched");
 
     /* Pieces of 16 bytes of a tile as it comes: thread i has number i % CHUNKS of rows
      * i / CHUNKS + STEP j. */
-    static constexpr int CHUNKS = (INT8 ? W : PITCH) / 16, STEP = THREADS / CHUNKS;
+    static constexpr int CHUNKS = (SCALED ? W : PITCH) / 16, STEP = THREADS / CHUNKS;
 
     /* Of keys (kind 0) and values (kind 1). */
     static __device__ constexpr int tile(int number, int kind)
     {
-        return INT8 ? TILES : TILES + (number % STAGES * 2 + kind) * TILE;
+        return SCALED ? TILES : TILES + (number % STAGES * 2 + kind) * TILE;
     }
     static __device__ constexpr int raw(int kind)
     {
@@ -174,11 +177,35 @@ static __device__ __forceinline__ uint2 bf16_of_int8(uint32_t q)
     return {pair_of_int8(__byte_perm(q, 0, 0x4140)), pair_of_int8(__byte_perm(q, 0, 0x4342))};
 }
 
-/* 16 int8 as chunks 2 chunk and 2 chunk + 1 of a row. */
-template <class S>
-static __device__ __forceinline__ void unpack_int8(uint8_t *to, int row, int chunk, uint4 q)
+/* Two E4M3 in bits 8 .. 15 and 24 .. 31. Their bits are the middle ones of a bfloat16 that is 2^120
+ * too small: the product is exact, subnormals too. */
+static __device__ __forceinline__ uint32_t pair_of_e4m3(uint32_t q)
 {
-    const uint2 w[4] = {bf16_of_int8(q.x), bf16_of_int8(q.y), bf16_of_int8(q.z), bf16_of_int8(q.w)};
+    const uint32_t small = (q & 0x80008000) | (q >> 4 & 0x07f007f0);
+    uint32_t pair;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;"
+        : "=r"(pair)
+        : "r"(small), "r"(0x7b807b80), "r"(0x80008000));
+    return pair;
+}
+
+static __device__ __forceinline__ uint2 bf16_of_e4m3(uint32_t q)
+{
+    return {pair_of_e4m3(__byte_perm(q, 0, 0x1404)), pair_of_e4m3(__byte_perm(q, 0, 0x3424))};
+}
+
+/* Four numbers of one byte. */
+template <int TYPE> static __device__ __forceinline__ uint2 bf16_of(uint32_t q)
+{
+    return TYPE == KV_INT8 ? bf16_of_int8(q) : bf16_of_e4m3(q);
+}
+
+/* 16 numbers of one byte as chunks 2 chunk and 2 chunk + 1 of a row. */
+template <class S>
+static __device__ __forceinline__ void unpack(uint8_t *to, int row, int chunk, uint4 q)
+{
+    const uint2 w[4] = {bf16_of<S::TYPE>(q.x), bf16_of<S::TYPE>(q.y), bf16_of<S::TYPE>(q.z),
+                        bf16_of<S::TYPE>(q.w)};
     *(uint4 *)(to + chunk_at<S>(row, 2 * chunk)) = {w[0].x, w[0].y, w[1].x, w[1].y};
     *(uint4 *)(to + chunk_at<S>(row, 2 * chunk + 1)) = {w[2].x, w[2].y, w[3].x, w[3].y};
 }
@@ -188,7 +215,7 @@ template <class S> static __device__ __forceinline__ void clear_columns(uint8_t 
 {
     if (width == S::W)
         return;
-    const int rows = S::INT8 ? S::RAW / S::PITCH : S::END / S::PITCH, chunks = (S::W - width) / 8;
+    const int rows = S::SCALED ? S::RAW / S::PITCH : S::END / S::PITCH, chunks = (S::W - width) / 8;
     for (int i = threadIdx.x; i < rows * chunks; i += S::THREADS)
         *(uint4 *)(shared + chunk_at<S>(i / chunks, width / 8 + i % chunks)) = {0, 0, 0, 0};
 }
@@ -212,19 +239,19 @@ static __device__ __forceinline__ void load_tile(uint8_t *shared, const attend_a
                                                  int number, int kind)
 {
     const int thread = threadIdx.x, chunk = thread % S::CHUNKS;
-    const int row_bytes = a.width * (S::INT8 ? 1 : 2);
+    const int row_bytes = a.width * (S::SCALED ? 1 : 2);
 #pragma unroll(S::ROWS == 16 ? 8 : S::STAGES)
     for (int i = 0; i < TILE_POSITIONS / S::STEP; i++) {
         const int row = i * S::STEP + thread / S::CHUNKS, position = span.first + row;
         const int in = __shfl_sync(ALL_LANES, page, at + row / PAGE_TOKENS);
         const uint8_t *from = p.pool + (uint64_t)in * a.page_bytes +
                               (kind * PAGE_TOKENS + row % PAGE_TOKENS) * row_bytes + chunk * 16;
-        uint8_t *to = S::INT8 ? shared + S::raw(kind) + row * S::W + chunk * 16
-                              : shared + S::tile(number, kind) + chunk_at<S>(row, chunk);
+        uint8_t *to = S::SCALED ? shared + S::raw(kind) + row * S::W + chunk * 16
+                                : shared + S::tile(number, kind) + chunk_at<S>(row, chunk);
         if (chunk * 16 < row_bytes && is_loaded(span, position))
             copy_if(to, from, position < span.old);
     }
-    if (S::INT8 && thread < TILE_POSITIONS) {
+    if (S::SCALED && thread < TILE_POSITIONS) {
         const int row = thread, position = span.first + row;
         const int in = __shfl_sync(ALL_LANES, page, at + row / PAGE_TOKENS);
         const uint8_t *scales = p.pool + (uint64_t)in * a.page_bytes + 2 * PAGE_TOKENS * a.width;
@@ -235,7 +262,7 @@ static __device__ __forceinline__ void load_tile(uint8_t *shared, const attend_a
     }
 }
 
-/* What this thread has loaded of int8 becomes bfloat16. */
+/* What this thread has loaded of one byte a number becomes bfloat16. */
 template <class S>
 static __device__ __forceinline__ void unpack_tile(uint8_t *shared, const span &span, int width,
                                                    int kind)
@@ -246,7 +273,7 @@ static __device__ __forceinline__ void unpack_tile(uint8_t *shared, const span &
         const int row = i * S::STEP + thread / S::CHUNKS;
         const uint8_t *from = shared + S::raw(kind) + row * S::W + chunk * 16;
         if (chunk * 16 < width && is_loaded(span, span.first + row))
-            unpack_int8<S>(shared + S::TILES, row, chunk, *(const uint4 *)from);
+            unpack<S>(shared + S::TILES, row, chunk, *(const uint4 *)from);
     }
 }
 
@@ -348,7 +375,7 @@ static __device__ __forceinline__ void hide(float (&s)[8][4], const attend_args 
     }
 }
 
-/* Products become scores in powers of two. scales: of int8, the tile's keys. */
+/* Products become scores in powers of two. scales: of scaled numbers, the tile's keys. */
 template <class S>
 static __device__ __forceinline__ void finish_scores(float (&s)[8][4], const float *scales,
                                                      const attend_args &a, const place &p,
@@ -358,7 +385,7 @@ static __device__ __forceinline__ void finish_scores(float (&s)[8][4], const flo
 #pragma unroll
     for (int i = 0; i < 8; i++) {
         float2 f = {a.scale_log2, a.scale_log2};
-        if constexpr (S::INT8) {
+        if constexpr (S::SCALED) {
             const float2 scale = *(const float2 *)(scales + 8 * i + 2 * t);
             f = {__fmul_rn(f.x, scale.x), __fmul_rn(f.y, scale.y)};
         }
@@ -412,7 +439,7 @@ template <int N> static __device__ __forceinline__ void soften(float (&s)[8][4],
     }
 }
 
-/* Weights as operands of products: 16 positions each. scales: of int8, the tile's values. */
+/* Weights as operands of products: 16 positions each. scales: the tile's, of scaled values. */
 template <class S>
 static __device__ __forceinline__ void pack_weights(uint32_t (&w)[4][4], const float (&s)[8][4],
                                                     const float *scales)
@@ -421,7 +448,7 @@ static __device__ __forceinline__ void pack_weights(uint32_t (&w)[4][4], const f
 #pragma unroll
     for (int i = 0; i < 8; i++) {
         float2 f = {1, 1};
-        if constexpr (S::INT8)
+        if constexpr (S::SCALED)
             f = *(const float2 *)(scales + 8 * i + 2 * t);
         w[i / 2][i % 2 * 2] = pack_bf16x2(s[i][0] * f.x, s[i][1] * f.y);
         w[i / 2][i % 2 * 2 + 1] = pack_bf16x2(s[i][2] * f.x, s[i][3] * f.y);

@@ -93,33 +93,33 @@ BOTH int32_t decode_tiles(int32_t rows)
 #define PREFILL_ROWS(W)  ((W) == 128 ? 128 : 64)
 #define PREFILL_WARPS(W) ((W) > 64 ? 8 : 4)
 
-/* Tiles of keys and values that a block has in shared memory. int8 comes to a place of its own and
- * becomes bfloat16 in another, first the keys, then the values; scales are of two tiles. */
-#define ATTEND_STAGES(W, is_int8) ((is_int8) || (W) > 128 ? 1 : 2)
-#define ATTEND_TILES(W, is_int8)                                             \
-    ((is_int8) ? 2 * TILE_POSITIONS * (2 * (W)) + 2 * 2 * TILE_POSITIONS * 4 \
-               : ATTEND_STAGES(W, is_int8) * 2 * TILE_POSITIONS * (2 * (W)))
+/* Tiles of keys and values that a block has in shared memory. int8 and fp8 come to a place of their
+ * own and become bfloat16 in another, first the keys, then the values; scales are of two tiles. */
+#define ATTEND_STAGES(W, is_scaled) ((is_scaled) || (W) > 128 ? 1 : 2)
+#define ATTEND_TILES(W, is_scaled)                                             \
+    ((is_scaled) ? 2 * TILE_POSITIONS * (2 * (W)) + 2 * 2 * TILE_POSITIONS * 4 \
+                 : ATTEND_STAGES(W, is_scaled) * 2 * TILE_POSITIONS * (2 * (W)))
 
 /* Dynamic shared memory of a block: queries, tiles. */
-#define PREFILL_SHARED(W, is_int8) (2 * (W)*PREFILL_ROWS(W) + ATTEND_TILES(W, is_int8))
+#define PREFILL_SHARED(W, is_scaled) (2 * (W)*PREFILL_ROWS(W) + ATTEND_TILES(W, is_scaled))
 
 /* A new key or value of a block of decode.h, with its scale. */
 #define DECODE_FRESH(W) (2 * (W) + 16)
 
 /* Queries, tiles, scores, and the new keys and values of sequences with n tokens in the step. */
-#define DECODE_SHARED(W, is_int8, n)                                                  \
-    (2 * (W)*DECODE_ROWS + ATTEND_TILES(W, is_int8) + 4 * SCORE_PITCH * DECODE_ROWS + \
+#define DECODE_SHARED(W, is_scaled, n)                                                  \
+    (2 * (W)*DECODE_ROWS + ATTEND_TILES(W, is_scaled) + 4 * SCORE_PITCH * DECODE_ROWS + \
      2 * (n)*DECODE_FRESH(W))
 
 #ifndef __CUDACC__
 #include "../backend.h"
 
 /* Of the kernels of one kind, which stand in kernels.def in the order bf16_64, bf16_128, bf16_256,
- * int8_64, int8_128, int8_256: the one for a configuration. */
+ * int8_64 ... fp8_256: the one for a configuration. */
 static inline int32_t attend_variant(const struct device_config *config)
 {
     int32_t width = config->dim <= 64 ? 0 : config->dim <= 128 ? 1 : 2;
-    return (config->kv_type == KV_INT8 ? 3 : 0) + width;
+    return 3 * config->kv_type + width;
 }
 
 /* The width that a variant serves at most. */

@@ -1,4 +1,5 @@
 /* The CUDA back end: checks a configuration, measures it, and lets a step run. */
+#include "dense.h"
 #include "device.h"
 
 #include "../config.h"
@@ -21,9 +22,10 @@ static int32_t cuda_probe(struct err *err)
 }
 
 /* A thirty-second of the card is left to the code of the kernels and to fragments. */
-static int32_t measure_available(uint64_t *bytes, struct err *err)
+static int32_t measure_available(const struct device_config *config, uint64_t *bytes,
+                                 struct err *err)
 {
-    int32_t rc = cuda_free_bytes(bytes, err);
+    int32_t rc = cuda_free_bytes(config, bytes, err);
     *bytes -= *bytes / 32;
     return rc;
 }
@@ -40,9 +42,10 @@ static int32_t cuda_measure(const struct device_config *config, struct device_by
     if (rc)
         return rc;
     /* A step has three copies of its arrays, two of them in the host's memory. */
-    bytes->workspace = linear_scratch_bytes(config) + attend_scratch_bytes(config) +
-                       3 * step_bytes(config) + 2 * ahead_bytes(config) + graph_bytes(config);
-    return measure_available(&bytes->available, err);
+    bytes->workspace = linear_scratch_bytes(config) + dense_bytes(config) +
+                       attend_scratch_bytes(config) + 3 * step_bytes(config) +
+                       2 * ahead_bytes(config) + graph_bytes(config);
+    return measure_available(config, &bytes->available, err);
 }
 
 static int32_t cuda_open(const struct device_config *config, const struct mem *mem,
@@ -190,6 +193,7 @@ const struct backend backend_cuda = {
     .packed_bytes = cuda_matrix_bytes,
     .pack = cuda_upload,
     .run = cuda_run,
+    .fetch = cuda_fetch,
     .launch = ahead_launch,
     .settle = ahead_settle,
     .lane_id = cuda_lane_id,

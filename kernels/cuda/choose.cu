@@ -573,7 +573,6 @@ extern "C" __global__ void __launch_bounds__(CHOOSE_THREADS)
     choose(const __grid_constant__ choose_args a)
 {
     __shared__ shared s;
-    let_next_kernel_begin();
     wait_for_kernels_before();
     /* Early: what is asked for at the end would be waited for. */
     const int parity = *a.parity;

@@ -18,6 +18,7 @@
  *   embed           embed.cu, embed.c
  *   prepare         float rows -> (normalized) bf16 rows and sums of their groups
  *   skinny, tile    products for few and for many tokens; linear.c chooses
+ *   dense           products for many tokens by cuBLASLt, which cublaslt.c finds
  *   rotate          rotary embedding, norms of heads, k and v to their pages
  *   decode, prefill attention over pages; attend.c chooses
  *   head            logits of the rows, notes of their blocks (notes.cuh)
@@ -77,6 +78,7 @@ struct device {
     size_t kv_bytes;
     CUdeviceptr linear_scratch; /* linear_scratch_bytes(config), linear.c */
     size_t linear_scratch_bytes;
+    struct dense *dense;        /* products by cuBLASLt, dense.h; NULL: there are none */
     CUdeviceptr attend_scratch; /* attend_scratch_bytes(config), attend.c */
     size_t attend_scratch_bytes;
     struct step step;   /* the current batch on the device, step.h */

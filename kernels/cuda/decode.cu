@@ -5,11 +5,12 @@
 #include "heads.cuh"
 
 /* Shared memory behind queries and tiles: scores, and the step's own keys and values. */
-template <bool INT8_, int W_> struct decode_shape : shape<INT8_, W_, 4, 4> {
-    using S = shape<INT8_, W_, 4, 4>;
+template <int TYPE_, int W_> struct decode_shape : shape<TYPE_, W_, 4, 4> {
+    using S = shape<TYPE_, W_, 4, 4>;
     static constexpr int SCORE = S::END, FRESH = SCORE + 4 * SCORE_PITCH * DECODE_ROWS;
     static constexpr int PAIRS = W_ / 64; /* of a lane, of a head */
-    static_assert(S::ROWS == DECODE_ROWS && FRESH == DECODE_SHARED(W_, INT8_, 0), "as launched");
+    static_assert(S::ROWS == DECODE_ROWS && FRESH == DECODE_SHARED(W_, S::SCALED, 0),
+                  "as launched");
 };
 
 /* A block's part: rows [row, row + rows) of a sequence, tiles [begin, tiles) of the positions from
@@ -89,14 +90,14 @@ static __device__ __forceinline__ void keep(uint8_t *shared, const attend_args &
     uint8_t *block = part.p.pool + (uint64_t)page * a.page_bytes;
     uint16_t *to = (uint16_t *)fresh_at<S>(shared, part, i);
     float scale = 0;
-    if constexpr (S::INT8) {
-        scale = quantize(h);
+    if constexpr (S::SCALED) {
+        scale = quantize<S::TYPE>(h);
         if (threadIdx.x % 32 == 0)
             *(float *)(to + S::W) = scale;
     }
     store_bf16(h, a, half, [to](int column) { return to + column; });
     if (part.row == 0)
-        append<S::INT8>(h, a, half, block, position, kind, scale);
+        append<S::TYPE>(h, a, half, block, position, kind, scale);
 }
 
 /* All items, each loaded while the one before it is at work; zeros for rows that are missing. */
@@ -157,7 +158,7 @@ static __device__ __forceinline__ void place_step(uint8_t *shared, const attend_
         if (lane * 8 < a.width)
             *(uint4 *)(shared + S::tile(tile, kind) + chunk_at<S>(row, lane)) =
                 *(const uint4 *)(from + lane * 16);
-        if (S::INT8 && lane == 0)
+        if (S::SCALED && lane == 0)
             ((float *)(shared + S::scales(tile, kind)))[row] = *(const float *)(from + S::PITCH);
     }
 }
@@ -197,7 +198,7 @@ static __device__ __forceinline__ void finish_load(uint8_t *shared, const attend
                                                    const part_of &part, int tile, int kind)
 {
     copy_wait<2 * S::STAGES - 1>();
-    if constexpr (S::INT8) {
+    if constexpr (S::SCALED) {
         unpack_tile<S>(shared, span_of(part, tile), a.width, kind);
         load<S>(shared, a, part, tile + 1, kind);
     }
@@ -223,7 +224,7 @@ static __device__ __forceinline__ void walk(partial<S::N> &sum, uint8_t *shared,
         scores<S, 1>(slice, base + S::QUERY, base + S::tile(tile, 0), 0, 16 * warp);
         give_scores<S>(shared, slice);
         __syncthreads();
-        if constexpr (!S::INT8)
+        if constexpr (!S::SCALED)
             load<S>(shared, a, part, tile + S::STAGES, 0);
         take_scores<S>(s, shared);
         finish_scores<S>(s, (const float *)(shared + S::scales(tile, 0)), a, part.p, rows,
@@ -234,7 +235,7 @@ static __device__ __forceinline__ void walk(partial<S::N> &sum, uint8_t *shared,
         pack_weights<S>(packed, s, (const float *)(shared + S::scales(tile, 1)));
         add_values<S>(sum, packed, base + S::tile(tile, 1), warp * S::COLUMNS);
         __syncthreads();
-        if constexpr (!S::INT8)
+        if constexpr (!S::SCALED)
             load<S>(shared, a, part, tile + S::STAGES, 1);
     }
     end_split(sum);
@@ -348,11 +349,10 @@ static __device__ __forceinline__ void merge_splits(const attend_args &a, const 
     }
 }
 
-template <bool INT8, int W> static __device__ __forceinline__ void decode(const attend_args &a)
+template <int TYPE, int W> static __device__ __forceinline__ void decode(const attend_args &a)
 {
-    using S = decode_shape<INT8, W>;
+    using S = decode_shape<TYPE, W>;
     extern __shared__ __align__(1024) uint8_t shared[];
-    let_next_kernel_begin();
     const int row = blockIdx.y / a.K * DECODE_ROWS, first = blockIdx.x % a.items * SPLIT_POSITIONS;
     const place p = place_of(a, a.first_sequence + blockIdx.x / a.items, blockIdx.y % a.K);
     if (first >= p.length || first / SPLIT_POSITIONS < first_split(a, p) ||
@@ -373,15 +373,18 @@ template <bool INT8, int W> static __device__ __forceinline__ void decode(const 
         merge_splits(a, mine);
 }
 
-#define DECODE(type, int8, W, blocks)                              \
+#define DECODE(type, TYPE, W, blocks)                              \
     extern "C" __global__ void __launch_bounds__(128, blocks)      \
         decode_##type##_##W(const __grid_constant__ attend_args a) \
     {                                                              \
-        decode<int8, W>(a);                                        \
+        decode<TYPE, W>(a);                                        \
     }
-DECODE(bf16, false, 64, 4)
-DECODE(bf16, false, 128, 3)
-DECODE(bf16, false, 256, 2)
-DECODE(int8, true, 64, 4)
-DECODE(int8, true, 128, 3)
-DECODE(int8, true, 256, 2)
+DECODE(bf16, KV_BF16, 64, 4)
+DECODE(bf16, KV_BF16, 128, 3)
+DECODE(bf16, KV_BF16, 256, 2)
+DECODE(int8, KV_INT8, 64, 4)
+DECODE(int8, KV_INT8, 128, 3)
+DECODE(int8, KV_INT8, 256, 2)
+DECODE(fp8, KV_FP8, 64, 4)
+DECODE(fp8, KV_FP8, 128, 3)
+DECODE(fp8, KV_FP8, 256, 2)

@@ -1,5 +1,6 @@
 /* A lane's part of a tile of weights (layout.h): loaded, turned into operands of mma, and into
- * scales. All integers are exact in bfloat16, whose 8 bits of significand hold -256 .. 256. */
+ * scales. All integers are exact in bfloat16, whose 8 bits of significand hold -256 .. 256, and so
+ * are all numbers of E4M3. */
 #pragma once
 
 #include "layout.h"
@@ -54,11 +55,26 @@ static __device__ __forceinline__ uint32_t pair_of_int8(uint32_t q)
     return add_bf16x2(and_or(q, 0x007f007f, 0x43004300), and_or(q, 0x00800080, 0xc300c300));
 }
 
-/* Two int4 in bits 0 .. 3 and 16 .. 19: after 128 they make 128 .. 143. */
-template <int L> static __device__ __forceinline__ uint32_t pair_of_int4(uint32_t q)
+/* Two E4M3 in bits 8 .. 15 and 24 .. 31. Sign, exponent and fraction in their places are the
+ * number times 2^(7 - 127), subnormal numbers as well, and the product with 2^120 is exact. */
+static __device__ __forceinline__ uint32_t pair_of_fp8(uint32_t q)
 {
-    return add_bf16x2(and_or(q, 0x000f000f, 0x43004300),
-                      L == LAYOUT_INT4_D ? 0xc308c308 : 0xc300c300);
+    return multiply_bf16x2(and_or(q, 0x80008000, q >> 4 & 0x07f007f0), 0x7b807b80);
+}
+
+/* Two int4 in bits 0 .. 3 and 16 .. 19: after 128 they make 128 .. 143, to which `less` is added:
+ * twice -128 or, where there is a zero point, -128 - zero. */
+static __device__ __forceinline__ uint32_t pair_of_int4(uint32_t q, uint32_t less)
+{
+    return add_bf16x2(and_or(q, 0x000f000f, 0x43004300), less);
+}
+
+/* What is added to the integers of chunk c of row lane / 4 + 8 r. */
+template <int L> static __device__ __forceinline__ uint32_t less_of(const tile<L> &in, int c, int r)
+{
+    if constexpr (layout_has_zero(L))
+        return __byte_perm(in.record[r][c / layout_group(L)], 0, 0x3232);
+    return L == LAYOUT_INT4_D ? 0xc308c308 : 0xc300c300;
 }
 
 /* Operand A of both steps of chunk c of the tile: a[4 s ..] as mma_bf16 wants it. Here and below
@@ -71,20 +87,25 @@ static __device__ __forceinline__ void operands(const tile<L> &in, int c, uint32
         if constexpr (L == LAYOUT_BF16) {
             a[r] = in.row[r].x, a[r + 2] = in.row[r].y;
             a[r + 4] = in.row[r].z, a[r + 6] = in.row[r].w;
+        } else if constexpr (layout_is_fp8(L)) {
+            uint32_t first = word_of(in.row[r], 2 * c);
+            uint32_t second = word_of(in.row[r], 2 * c + 1);
+            a[r] = pair_of_fp8(first << 8), a[r + 2] = pair_of_fp8(first);
+            a[r + 4] = pair_of_fp8(second << 8), a[r + 6] = pair_of_fp8(second);
         } else if constexpr (layout_tile_width(L) == 64) {
             uint32_t first = word_of(in.row[r], 2 * c);
             uint32_t second = word_of(in.row[r], 2 * c + 1);
             a[r] = pair_of_int8(first), a[r + 2] = pair_of_int8(first >> 8);
             a[r + 4] = pair_of_int8(second), a[r + 6] = pair_of_int8(second >> 8);
         } else {
-            uint32_t q = word_of(in.row[r], c);
-            a[r] = pair_of_int4<L>(q), a[r + 2] = pair_of_int4<L>(q >> 4);
-            a[r + 4] = pair_of_int4<L>(q >> 8), a[r + 6] = pair_of_int4<L>(q >> 12);
+            uint32_t q = word_of(in.row[r], c), less = less_of<L>(in, c, r);
+            a[r] = pair_of_int4(q, less), a[r + 2] = pair_of_int4(q >> 4, less);
+            a[r + 4] = pair_of_int4(q >> 8, less), a[r + 6] = pair_of_int4(q >> 12, less);
         }
     }
 }
 
-/* value = scale * number + min. */
+/* value = scale * number + min, times the scale of the row if it has one. */
 struct scales {
     float scale[2]; /* of the lower and the upper 16 values of the chunk */
     float min;
@@ -100,8 +121,12 @@ template <int L> static __device__ __forceinline__ scales scales_of(const tile<L
 {
     const auto &record = in.record[r];
     scales s = {{1, 1}, 0};
-    if constexpr (L == LAYOUT_BF16) {
+    if constexpr (layout_group(L) == 0) {
         return s;
+    } else if constexpr (layout_has_zero(L)) {
+        s.scale[0] = half_of(record[c / layout_group(L)], 0);
+    } else if constexpr (L == LAYOUT_FP8_128) {
+        s.scale[0] = __uint_as_float(record[0]);
     } else if constexpr (L == LAYOUT_INT4_D || L == LAYOUT_INT8_D) {
         s.scale[0] = half_of(record[c / 2], c % 2);
     } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {
@@ -118,4 +143,14 @@ template <int L> static __device__ __forceinline__ scales scales_of(const tile<L
     }
     s.scale[1] = s.scale[0];
     return s;
+}
+
+/* The scale of row n of a matrix (N, K), a row that there is. */
+template <int L>
+static __device__ __forceinline__ float row_scale(const uint8_t *weight, int K, int n)
+{
+    static_assert(layout_has_row_scale(L), "its rows have scales");
+    const uint8_t *strip = weight + (size_t)(n / STRIP_ROWS) * layout_strip_bytes(L, K);
+    const uint8_t *scales = strip + (size_t)layout_tiles(L, K) * TILE_BYTES;
+    return __ldg((const float *)scales + n % STRIP_ROWS);
 }

@@ -1,20 +1,29 @@
 /* From a driver to a device that can step, and back: context, stream, kernels, memory. */
 #include "device.h"
 
+#include "dense.h"
+
 #include <stdio.h>
 
 #define ORDINAL 0 /* of the card */
 
+static CUresult enter(const struct driver *driver, CUcontext context)
+{
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+    CUresult result = driver->cuThreadExchangeStreamCaptureMode(&mode);
+    return result ? result : driver->cuCtxPushCurrent(context);
+}
+
 bool cuda_enter(const struct device *device)
 {
-    return device->driver->cuCtxPushCurrent(device->context) == CUDA_SUCCESS;
+    return enter(device->driver, device->context) == CUDA_SUCCESS;
 }
 
 bool cuda_enter_step(struct device *device)
 {
     if (device->lost)
         return false;
-    CUresult result = device->driver->cuCtxPushCurrent(device->context);
+    CUresult result = enter(device->driver, device->context);
     device->lost = result;
     if (result)
         cuda_note_failure(device, result);
@@ -59,17 +68,38 @@ static CUresult read_attributes(const struct driver *driver, struct device *devi
     return result;
 }
 
-int32_t cuda_find_device(const struct driver *driver, struct device *device, struct err *err)
+static int32_t find_first(const struct driver *driver, struct device *device, struct err *err)
 {
     int n = 0;
-    char name[80] = "";
     CUresult result = driver->cuDeviceGetCount(&n);
     if (!result && n <= ORDINAL)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "the driver has no device");
     if (!result)
         result = driver->cuDeviceGet(&device->ordinal, ORDINAL);
-    if (!result)
-        result = driver->cuDeviceGetName(name, sizeof name, device->ordinal);
+    return result ? driver_refuse(driver, result, "asking the driver for a device", err)
+                  : INFLIGHT_OK;
+}
+
+/* One that is not a context, or has an error, shows here. */
+static int32_t find_by_context(const struct driver *driver, struct device *device, struct err *err)
+{
+    CUcontext context;
+    CUresult result = enter(driver, device->config.cuda_context);
+    if (!result) {
+        result = driver->cuCtxGetDevice(&device->ordinal);
+        (void)driver->cuCtxPopCurrent(&context);
+    }
+    return result ? driver_refuse(driver, result, "using the host's CUDA context", err)
+                  : INFLIGHT_OK;
+}
+
+int32_t cuda_find_device(const struct driver *driver, struct device *device, struct err *err)
+{
+    char name[80] = "";
+    if (device->config.cuda_context ? find_by_context(driver, device, err)
+                                    : find_first(driver, device, err))
+        return err->code;
+    CUresult result = driver->cuDeviceGetName(name, sizeof name, device->ordinal);
     if (!result)
         result = read_attributes(driver, device);
     if (result)
@@ -82,9 +112,12 @@ int32_t cuda_find_device(const struct driver *driver, struct device *device, str
     return INFLIGHT_OK;
 }
 
-/* The context that all of the process shares; the host may have it already. */
+/* The host's, or the one that all of the process shares; the host may have that already. */
 static int32_t retain(struct device *device, struct err *err)
 {
+    device->context = device->config.cuda_context;
+    if (device->context)
+        return INFLIGHT_OK;
     CUresult result = device->driver->cuDevicePrimaryCtxRetain(&device->context, device->ordinal);
     if (result)
         device->context = NULL;
@@ -93,7 +126,7 @@ static int32_t retain(struct device *device, struct err *err)
 
 static void release(struct device *device)
 {
-    if (device->context)
+    if (device->context && !device->config.cuda_context)
         (void)device->driver->cuDevicePrimaryCtxRelease(device->ordinal);
     device->context = NULL;
 }
@@ -114,11 +147,11 @@ static int32_t ask_free(struct device *device, uint64_t *bytes, struct err *err)
                   : INFLIGHT_OK;
 }
 
-int32_t cuda_free_bytes(uint64_t *bytes, struct err *err)
+int32_t cuda_free_bytes(const struct device_config *config, uint64_t *bytes, struct err *err)
 {
     struct err unheard;
     struct driver driver;
-    struct device device = {.driver = &driver};
+    struct device device = {.driver = &driver, .config = *config};
     err = err ? err : &unheard;
     int32_t rc = driver_open(&driver, err);
     if (rc)
@@ -222,7 +255,7 @@ static int32_t fill_device(struct device *device, struct err *err)
 {
     if (open_stream(device, err) || load_modules(device, err) || find_kernels(device, err) ||
         alloc_memory(device, err) || ahead_open(device, err) || graph_open(device, err) ||
-        linear_open(device, err))
+        linear_open(device, err) || dense_open(device, err))
         return err->code;
     return attend_open(device, err);
 }
@@ -277,6 +310,7 @@ static void close_contents(struct device *device)
     if (device->stream)
         (void)driver->cuStreamSynchronize(device->stream);
     graph_close(device);
+    dense_close(device);
     cuda_close_upload(device);
     ahead_close(device);
     for (int i = 0; i < 2; i++)
@@ -302,6 +336,7 @@ void cuda_close_device(struct device *device)
         cuda_leave(device);
     }
     graph_free(device);
+    dense_free(device);
     cuda_free_upload(device);
     release(device);
     driver_close(&opened->driver);

@@ -4,20 +4,23 @@
 #include "cuda.h"
 
 /* Every entry of the back end runs between these two: the context is current on the calling
- * thread, which may be any, and afterwards what the host had current is current again. False:
- * the driver refused, and there is nothing to leave. */
+ * thread, which may be any, and afterwards what was current before is current again. False: the
+ * driver refused, and there is nothing to leave. What other threads of the host capture into
+ * graphs meanwhile is none of the calling thread's business from here on: its calls are neither
+ * refused for it nor spoil it. */
 bool cuda_enter(const struct device *device);
 void cuda_leave(const struct device *device);
 
 /* cuda_enter for a step, by the engine's thread alone: a context that cannot be entered is lost. */
 bool cuda_enter_step(struct device *device);
 
-/* Device 0 of a driver: number, capability, sizes and the description. */
+/* The card: number, capability, sizes and the description. It is the one that device->config's
+ * context is of; device 0 without one. */
 int32_t cuda_find_device(const struct driver *driver, struct device *device, struct err *err);
 
-/* Bytes of device 0 that are free for whoever asks first. Makes a context for the question if
- * the process has none. */
-int32_t cuda_free_bytes(uint64_t *bytes, struct err *err);
+/* Bytes of the card that are free for whoever asks first. Makes a context for the question if
+ * neither the configuration nor the process has one. */
+int32_t cuda_free_bytes(const struct device_config *config, uint64_t *bytes, struct err *err);
 
 /* Everything but the checks of a configuration. */
 int32_t cuda_open_device(const struct device_config *config, const struct mem *mem,
@@ -56,6 +59,7 @@ void *cuda_take_host(struct device *device, size_t bytes);
 void cuda_give_host(struct device *device, void *memory, size_t bytes);
 int32_t cuda_write(struct device *device, void *to, const void *from, size_t bytes);
 int32_t cuda_read(struct device *device, void *to, const void *from, size_t bytes);
+int cuda_fetch(struct lane *lane, void *to, const void *from, size_t bytes);
 int32_t cuda_upload(struct device *device, const struct weight_source *source, struct weight *out,
                     struct err *err);
 

@@ -2,14 +2,23 @@
 #include "embed.h"
 
 #include "depend.cuh"
-#include "layout.h"
-#include "mma.cuh"
+#include "dequant.cuh"
+
+/* 16 bytes in one request: of what stands in two branches the compiler may make one for each. */
+static __device__ __forceinline__ uint4 load_whole(const void *from)
+{
+    uint4 v;
+    asm("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+        : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+        : "l"(from));
+    return v;
+}
 
 /* A lane's part of a chunk (layout.h): 4 bytes of int4, 8 of int8, 16 of bfloat16. */
 template <int L> static __device__ __forceinline__ uint4 load_part(const uint8_t *part)
 {
     if constexpr (L == LAYOUT_BF16)
-        return *(const uint4 *)part;
+        return load_whole(part);
     if constexpr (layout_tile_width(L) == 64) {
         const uint2 words = *(const uint2 *)part;
         return make_uint4(words.x, words.y, 0, 0);
@@ -25,6 +34,10 @@ template <int L> static __device__ __forceinline__ float number(const uint4 &par
         const uint32_t pair = s ? (h ? part.w : part.z) : (h ? part.y : part.x);
         return __uint_as_float(e ? pair & 0xffff0000 : pair << 16);
     }
+    if constexpr (layout_is_fp8(L)) {
+        const uint32_t q = (s ? part.y : part.x) >> (8 * (h + 2 * e));
+        return __uint_as_float((q & 0x80) << 24 | (q & 0x7f) << 20) * 0x1p120f;
+    }
     if constexpr (layout_tile_width(L) == 64)
         return (float)(int8_t)((s ? part.y : part.x) >> (8 * (h + 2 * e)));
     return (float)((int)(part.x >> (4 * (2 * s + h + 4 * e)) & 15) - (L == LAYOUT_INT4_D ? 8 : 0));
@@ -34,8 +47,14 @@ template <int L> static __device__ __forceinline__ float number(const uint4 &par
 template <int L>
 static __device__ __forceinline__ float2 scale_and_min(const uint32_t *record, int c, int s)
 {
-    if constexpr (L == LAYOUT_BF16) {
+    if constexpr (layout_group(L) == 0) {
         return make_float2(1, 0);
+    } else if constexpr (layout_has_zero(L)) {
+        const uint32_t word = record[c / layout_group(L)];
+        const float d = half_of(word, 0);
+        return make_float2(d, -d * (float)(word >> 16 & 127));
+    } else if constexpr (L == LAYOUT_FP8_128) {
+        return make_float2(__uint_as_float(record[0]), 0);
     } else if constexpr (L == LAYOUT_INT4_D || L == LAYOUT_INT8_D) {
         return make_float2(half_of(record[c / 2], c % 2), 0);
     } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {
@@ -69,7 +88,9 @@ static __device__ __forceinline__ void read_part(const embed_args &a, int token,
         (const uint32_t *)records + (size_t)(i * STRIP_ROWS + row) * layout_words(L);
     const uint4 q =
         load_part<L>(strip + (size_t)i * TILE_BYTES + row * 64 + t * 16 + c * (16 / chunks));
-    const float2 scale[2] = {scale_and_min<L>(record, c, 0), scale_and_min<L>(record, c, 1)};
+    float2 scale[2] = {scale_and_min<L>(record, c, 0), scale_and_min<L>(record, c, 1)};
+    if constexpr (layout_has_row_scale(L))
+        scale[0].x = scale[1].x = row_scale<L>(a.table, a.D, token);
 #pragma unroll
     for (int s = 0; s < 2; s++) {
         const int k = chunk * CHUNK + s * 16 + t * 4;
@@ -124,7 +145,6 @@ extern "C" __global__ void __launch_bounds__(EMBED_THREADS)
     embed(const __grid_constant__ embed_args a)
 {
     const int t = blockIdx.x, part = blockIdx.y * EMBED_THREADS + threadIdx.x;
-    let_next_kernel_begin();
     wait_for_kernels_before();
     if (blockIdx.y == gridDim.y - 1) {
         fill_rotary(a, t);

@@ -10,7 +10,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     head_notes(const __grid_constant__ head_args a)
 {
     const int b = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, r = blockIdx.y;
-    let_next_kernel_begin();
     wait_for_kernels_before();
     if (b >= a.n_blocks)
         return;

@@ -8,6 +8,8 @@
 #include "attend.h"
 #include "mma.cuh"
 
+#include "../../quant/e4m3.h"
+#include "../kv_type.h"
 #include "../ops.h"
 
 template <int PAIRS> struct head {
@@ -137,50 +139,92 @@ static __device__ __forceinline__ void store_bf16(const head<PAIRS> &h, const at
         *at(a.dim + lane) = 0;
 }
 
-/* The numbers of int8 in place of those of the head; returns their scale. */
-template <int PAIRS> static __device__ __forceinline__ float quantize(head<PAIRS> &h)
+/* Codes of E4M3, u's in bits 0 .. 7, v's in bits 8 .. 15: to nearest, ties to even, saturating. */
+static __device__ __forceinline__ uint16_t pack_e4m3x2(float u, float v)
 {
+#if __CUDA_ARCH__ >= 890
+    uint16_t pair;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(v), "f"(u));
+    return pair;
+#else
+    return (uint16_t)(e4m3_of_float(u) | e4m3_of_float(v) << 8);
+#endif
+}
+
+/* A code in bits 0 .. 7 as attention unpacks it from a page, the two that are no numbers too. */
+static __device__ __forceinline__ float unpack_e4m3(uint32_t code)
+{
+    return __fmul_rn(__uint_as_float((code & 0x80) << 24 | (code & 0x7f) << 20), 0x1p120f);
+}
+
+/* The two as the type keeps them. */
+template <int TYPE> static __device__ __forceinline__ void round_pair(float &u, float &v)
+{
+    if constexpr (TYPE == KV_INT8) {
+        u = (float)__float2int_rn(u);
+        v = (float)__float2int_rn(v);
+    } else {
+        const uint32_t pair = pack_e4m3x2(u, v);
+        u = unpack_e4m3(pair), v = unpack_e4m3(pair >> 8);
+    }
+}
+
+/* The numbers of int8 or E4M3 in place of those of the head; returns their scale. */
+template <int TYPE, int PAIRS> static __device__ __forceinline__ float quantize(head<PAIRS> &h)
+{
+    constexpr float MOST = TYPE == KV_INT8 ? 127.0f : E4M3_MAX;
     float most = 0;
 #pragma unroll
     for (int j = 0; j < PAIRS; j++)
         most = fmaxf(most, fmaxf(fabsf(h.u[j]), fabsf(h.v[j])));
     most = most_of_warp(most);
-    const float factor = most > 0 ? __fdiv_rn(127.0f, most) : 0;
+    const float factor = most > 0 ? __fdiv_rn(MOST, most) : 0;
 #pragma unroll
     for (int j = 0; j < PAIRS; j++) {
-        h.u[j] = (float)__float2int_rn(__fmul_rn(h.u[j], factor));
-        h.v[j] = (float)__float2int_rn(__fmul_rn(h.v[j], factor));
+        h.u[j] = __fmul_rn(h.u[j], factor);
+        h.v[j] = __fmul_rn(h.v[j], factor);
+        round_pair<TYPE>(h.u[j], h.v[j]);
     }
-    return __fdiv_rn(most, 127.0f);
+    return __fdiv_rn(most, MOST);
 }
 
-template <int PAIRS>
-static __device__ __forceinline__ void store_int8(const head<PAIRS> &h, const attend_args &a,
-                                                  int half, int8_t *to)
+/* Numbers that quantize gave; u in bits 0 .. 7, v in bits 8 .. 15. */
+template <int TYPE> static __device__ __forceinline__ uint16_t pack_bytes(float u, float v)
+{
+    if constexpr (TYPE == KV_INT8)
+        return (uint16_t)(((int)u & 0xff) | (int)v << 8);
+    else
+        return pack_e4m3x2(u, v);
+}
+
+template <int TYPE, int PAIRS>
+static __device__ __forceinline__ void store_bytes(const head<PAIRS> &h, const attend_args &a,
+                                                   int half, uint8_t *to)
 {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int j = 0; j < PAIRS; j++) {
-        const int i = lane + 32 * j, u = (int)h.u[j], v = (int)h.v[j];
+        const int i = lane + 32 * j;
+        const uint16_t pair = pack_bytes<TYPE>(h.u[j], h.v[j]);
         if (i < half) {
-            to[i] = (int8_t)u;
-            to[i + half] = (int8_t)v;
+            to[i] = (uint8_t)pair;
+            to[i + half] = (uint8_t)(pair >> 8);
         } else if (2 * i < a.dim) {
-            *(uint16_t *)(to + 2 * i) = (uint16_t)((u & 0xff) | v << 8);
+            *(uint16_t *)(to + 2 * i) = pair;
         }
     }
     if (lane < a.width - a.dim)
         to[a.dim + lane] = 0;
 }
 
-/* A key (part 0) or value (part 1), of int8 quantized, to its row of a block of a page. */
-template <bool INT8, int PAIRS>
+/* A key (part 0) or value (part 1), of bytes quantized, to its row of a block of a page. */
+template <int TYPE, int PAIRS>
 static __device__ __forceinline__ void append(const head<PAIRS> &h, const attend_args &a, int half,
                                               uint8_t *block, int position, int part, float scale)
 {
     const int row = part * PAGE_TOKENS + position % PAGE_TOKENS;
-    if constexpr (INT8) {
-        store_int8(h, a, half, (int8_t *)block + row * a.width);
+    if constexpr (TYPE != KV_BF16) {
+        store_bytes<TYPE>(h, a, half, block + row * a.width);
         if (threadIdx.x % 32 == 0)
             ((float *)(block + 2 * PAGE_TOKENS * a.width))[row] = scale;
     } else {

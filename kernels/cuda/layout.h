@@ -2,12 +2,14 @@
  *
  * A matrix (N, K) is a sequence of strips of 16 rows; missing rows of the last one are zeros.
  *
- *   strip    tiles along K, 1024 bytes each | records along K | zeros up to a multiple of 256
- *   tile     16 rows x 64 bytes of one kind of number: 32 bfloat16, 64 int8 or 128 int4.
+ *   strip    tiles along K, 1024 bytes each | records along K, or a scale of each row | zeros up
+ *            to a multiple of 256
+ *   tile     16 rows x 64 bytes of one kind of number: 32 bfloat16, 64 int8 or E4M3, 128 int4.
  *            Byte 512 * (row / 8) + 16 * lane: the 16 bytes that lane = 4 * (row % 8) + t of a
  *            warp holds. So a warp reads a tile in two loads of 512 bytes without gaps, and what
  *            it has read is operand A of mma.m16n8k16 (PTX ISA 9.0, 9.7.14.5.8).
- *   record   per tile and row, layout_words() words: scales and minima.
+ *   record   per tile and row, layout_words() words: scales, minima and zero points.
+ *   scale    a float of each row, in LAYOUT_INT8_ROW and LAYOUT_FP8_ROW.
  *
  * Chunks. K is counted in chunks of 32. In a chunk, value
  *     k = 16 s + 4 t + 2 h + e        s: step of the mma, t: lane % 4, h: register, e: half
@@ -17,12 +19,13 @@
  *
  * The 16 bytes of a lane, for each kind:
  *   bfloat16  one chunk: word 2 s + h, half e.
- *   int8      two chunks of 8 bytes: word s, byte h + 2 e.
+ *   int8      two chunks of 8 bytes: word s, byte h + 2 e. E4M3 alike.
  *   int4      four chunks of one word: nibble 2 s + h + 4 e.
  * So one mask takes both halves of a register out of a word (dequant.cuh).
  *
- * Numbers are the integers of the file, records its scales: nothing is rounded again, except
- * that float32 and float16 become bfloat16. */
+ * Numbers are those of the file, records its scales: nothing is rounded again, except that
+ * float32 and float16 become bfloat16. Where E4M3 numbers of the file are not numbers at all, the
+ * scale that they share is none. */
 #pragma once
 
 #include "../../quant/quant.h"
@@ -37,14 +40,19 @@
 #define WIDTH_STEP 128
 
 enum layout {
-    LAYOUT_BF16,     /* f32, f16, bf16 */
-    LAYOUT_INT4_D,   /* q4_0: half d[4]; q - 8 */
-    LAYOUT_INT4_DM,  /* q4_1: (half d, m)[4] */
-    LAYOUT_INT4_K,   /* q4_k: half d, dmin; (uint8 scale, min)[4] */
-    LAYOUT_INT8_D,   /* q8_0, q5_0: half d[2] */
-    LAYOUT_INT8_DM,  /* q5_1: (half d, m)[2] */
-    LAYOUT_INT8_K,   /* q5_k: half d, dmin; (uint8 scale, min)[2] */
-    LAYOUT_INT8_K16, /* q6_k: half d, 0; int8 scale[4], of 16 values each */
+    LAYOUT_BF16,      /* f32, f16, bf16 */
+    LAYOUT_INT4_D,    /* q4_0: half d[4]; q - 8 */
+    LAYOUT_INT4_DM,   /* q4_1: (half d, m)[4] */
+    LAYOUT_INT4_K,    /* q4_k: half d, dmin; (uint8 scale, min)[4] */
+    LAYOUT_INT4_Z,    /* int4_32, int4_64: (half d, bfloat16 -128 - zero)[4]; q - zero */
+    LAYOUT_INT4_Z128, /* int4_128: one of these */
+    LAYOUT_INT8_D,    /* q8_0, q5_0: half d[2] */
+    LAYOUT_INT8_DM,   /* q5_1: (half d, m)[2] */
+    LAYOUT_INT8_K,    /* q5_k: half d, dmin; (uint8 scale, min)[2] */
+    LAYOUT_INT8_K16,  /* q6_k: half d, 0; int8 scale[4], of 16 values each */
+    LAYOUT_INT8_ROW,  /* int8: none; a scale of each row */
+    LAYOUT_FP8_ROW,   /* fp8: none; a scale of each row */
+    LAYOUT_FP8_128,   /* fp8_128: float scale, twice for each 128 values */
     LAYOUT_COUNT
 };
 
@@ -63,12 +71,51 @@ LAYOUT_FN int layout_tile_width(int layout)
 /* Words of a record. */
 LAYOUT_FN int layout_words(int layout)
 {
-    return layout == LAYOUT_BF16      ? 0
-           : layout == LAYOUT_INT4_D  ? 2
-           : layout == LAYOUT_INT4_DM ? 4
-           : layout == LAYOUT_INT4_K  ? 3
-           : layout == LAYOUT_INT8_D  ? 1
-                                      : 2;
+    switch (layout) {
+    case LAYOUT_BF16:
+    case LAYOUT_INT8_ROW:
+    case LAYOUT_FP8_ROW:
+        return 0;
+    case LAYOUT_INT4_Z128:
+    case LAYOUT_INT8_D:
+    case LAYOUT_FP8_128:
+        return 1;
+    case LAYOUT_INT4_K:
+        return 3;
+    case LAYOUT_INT4_DM:
+    case LAYOUT_INT4_Z:
+        return 4;
+    default:
+        return 2;
+    }
+}
+
+/* Numbers are E4M3. */
+LAYOUT_FN bool layout_is_fp8(int layout)
+{
+    return layout == LAYOUT_FP8_ROW || layout == LAYOUT_FP8_128;
+}
+
+/* Integers have a zero point, which is in the record of their scale. */
+LAYOUT_FN bool layout_has_zero(int layout)
+{
+    return layout == LAYOUT_INT4_Z || layout == LAYOUT_INT4_Z128;
+}
+
+/* A row has one scale, which its sum is multiplied by. */
+LAYOUT_FN bool layout_has_row_scale(int layout)
+{
+    return layout == LAYOUT_INT8_ROW || layout == LAYOUT_FP8_ROW;
+}
+
+/* Chunks of a tile whose products are summed before they are multiplied by their scale, of which
+ * they have one; 0: products are summed as they are. */
+LAYOUT_FN int layout_group(int layout)
+{
+    return layout == LAYOUT_BF16 || layout_has_row_scale(layout) ? 0
+           : layout == LAYOUT_INT4_Z128                          ? 4
+           : layout == LAYOUT_FP8_128                            ? 2
+                                                                 : 1;
 }
 
 /* Values have a minimum beside the scale. */
@@ -86,7 +133,8 @@ LAYOUT_FN int layout_tiles(int layout, int K)
 LAYOUT_FN size_t layout_strip_bytes(int layout, int K)
 {
     size_t tile = (size_t)(TILE_BYTES + STRIP_ROWS * 4 * layout_words(layout));
-    return (tile * (size_t)layout_tiles(layout, K) + 255) / 256 * 256;
+    size_t scales = layout_has_row_scale(layout) ? STRIP_ROWS * 4 : 0;
+    return (tile * (size_t)layout_tiles(layout, K) + scales + 255) / 256 * 256;
 }
 
 LAYOUT_FN int layout_strips(int N)
@@ -125,6 +173,12 @@ LAYOUT_FN int slice_first(int n_tiles, int slice)
     case LAYOUT_INT4_K:          \
         BODY(LAYOUT_INT4_K);     \
         break;                   \
+    case LAYOUT_INT4_Z:          \
+        BODY(LAYOUT_INT4_Z);     \
+        break;                   \
+    case LAYOUT_INT4_Z128:       \
+        BODY(LAYOUT_INT4_Z128);  \
+        break;                   \
     case LAYOUT_INT8_D:          \
         BODY(LAYOUT_INT8_D);     \
         break;                   \
@@ -134,7 +188,16 @@ LAYOUT_FN int slice_first(int n_tiles, int slice)
     case LAYOUT_INT8_K:          \
         BODY(LAYOUT_INT8_K);     \
         break;                   \
-    default:                     \
+    case LAYOUT_INT8_K16:        \
         BODY(LAYOUT_INT8_K16);   \
+        break;                   \
+    case LAYOUT_INT8_ROW:        \
+        BODY(LAYOUT_INT8_ROW);   \
+        break;                   \
+    case LAYOUT_FP8_ROW:         \
+        BODY(LAYOUT_FP8_ROW);    \
+        break;                   \
+    default:                     \
+        BODY(LAYOUT_FP8_128);    \
     }
 #endif

@@ -1,7 +1,9 @@
 /* The operation linear, and what it shares with head: the input is prepared in the device's
  * scratch, then one of the kernels multiplies. All of them give the same bits, so the choice is
- * one of speed alone and may depend on anything. */
+ * one of speed alone and may depend on anything. Other bits come of cuBLASLt, which only
+ * configurations that ask for it have (dense.h). */
 #include "cuda.h"
+#include "dense.h"
 #include "prepare.h"
 #include "product.h"
 #include "skinny.h"
@@ -70,10 +72,13 @@ int product_launch(struct device *device, const struct product_input *input,
     args->rows = tile ? tile_rows(args->T) : skinny_rows(args->T);
     if (skinny_takes_input(device, input, args))
         return skinny_launch(device, input, args);
+    const bool dense = dense_takes(device, args);
     int rc = launch_prepare(device, input, args);
     if (rc)
         return rc;
     CLEAR_PADDING(args, product_args, n_part, offsetof(struct product_args, part));
+    if (dense)
+        return dense_launch(device, args);
     return tile ? tile_launch(device, args) : skinny_launch(device, NULL, args);
 }
 

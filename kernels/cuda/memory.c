@@ -115,3 +115,18 @@ int32_t cuda_read(struct device *device, void *to, const void *from, size_t byte
     return finish_copy(device, device->driver->cuMemcpyDtoHAsync(to, (CUdeviceptr)(uintptr_t)from,
                                                                  bytes, device->stream));
 }
+
+/* What was recorded is queued first, since the copy is of what it writes. */
+int cuda_fetch(struct lane *lane, void *to, const void *from, size_t bytes)
+{
+    struct device *device = lane->device;
+    if (!bytes)
+        return 0;
+    if (graph_end(device, false))
+        return INFLIGHT_E_DEVICE;
+    CUresult result =
+        device->driver->cuMemcpyDtoHAsync(to, (CUdeviceptr)(uintptr_t)from, bytes, device->stream);
+    device->queued = true;
+    device->failed = device->failed ? device->failed : result;
+    return result ? INFLIGHT_E_DEVICE : 0;
+}

@@ -55,6 +55,14 @@ static __device__ __forceinline__ uint32_t add_bf16x2(uint32_t a, uint32_t b)
     return r;
 }
 
+/* a * b of two bfloat16 each; subnormal numbers are numbers. A product of its own is sm_90. */
+static __device__ __forceinline__ uint32_t multiply_bf16x2(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(0x80008000));
+    return r;
+}
+
 /* To nearest, ties to even; low in the lower half. */
 static __device__ __forceinline__ uint32_t pack_bf16x2(float low, float high)
 {

@@ -10,6 +10,10 @@
 #include "../../plugin/base/base.h"
 #include "../../quant/bf16.h"
 #include "../../quant/f32.h"
+#include "../../quant/fp8.h"
+#include "../../quant/fp8_128.h"
+#include "../../quant/int4.h"
+#include "../../quant/int8.h"
 #include "../../quant/q4_0.h"
 #include "../../quant/q4_1.h"
 #include "../../quant/q5_0.h"
@@ -96,6 +100,23 @@ static inline void put_k16(const struct q6_k *b, int g, int c, uint8_t *record)
     const uint32_t d = b->d;
     memcpy(record, &d, sizeof d);
     memcpy(record + 4 + c * 2, b->scale + 2 * g, 2);
+}
+
+/* Word g of a record. The lower bits of -128 in bfloat16 count ones, up to 127 of them. */
+static inline void put_zero(uint16_t d, uint8_t zero, int g, uint8_t *record)
+{
+    const uint32_t word = d | (uint32_t)(0xc300 | (zero & 127)) << 16;
+    memcpy(record + g * 4, &word, sizeof word);
+}
+
+/* A scale, which n E4M3 numbers share: no number if one of them is none. */
+static inline void put_scale(const void *scale, const uint8_t *bits, int32_t n, uint8_t *out)
+{
+    static const uint32_t nan = 0x7fc00000;
+    bool is_nan = false;
+    for (int32_t k = 0; k < n; k++)
+        is_nan |= (bits[k] & 0x7f) == 0x7f;
+    memcpy(out, is_nan ? &nan : scale, sizeof nan);
 }
 
 /* ---- Chunk i of a row, chunk c of its tile */
@@ -230,35 +251,89 @@ static inline void chunk_q8_0(const void *row, int32_t i, int c, uint8_t *lanes,
     put_d(b, c, record);
 }
 
+/* 32 integers of 4 bits, even ones in the low halves of bytes. */
+static inline void put_nibbles(const uint8_t *q, int c, uint8_t *lanes)
+{
+    bytes16 v;
+    memcpy(&v, q, sizeof v);
+    const bytes16 even = v & 15, odd = v >> 4;
+    const bytes16 lower =
+        __builtin_shufflevector(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const bytes16 upper = __builtin_shufflevector(even, odd, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28,
+                                                  13, 29, 14, 30, 15, 31);
+    put_int4((words)lower, (words)upper, c, lanes);
+}
+
+/* of: chunks that share a word of a record. */
+#define CHUNK_INT4(n, of)                                                                \
+    static inline void chunk_int4_##n(const void *row, int32_t i, int c, uint8_t *lanes, \
+                                      uint8_t *record)                                   \
+    {                                                                                    \
+        const struct int4_##n *b = (const struct int4_##n *)row + i / (n / CHUNK);       \
+        put_nibbles(b->q + i % (n / CHUNK) * (CHUNK / 2), c, lanes);                     \
+        put_zero(b->d, b->zero, c / (of), record);                                       \
+    }
+CHUNK_INT4(32, 1)
+CHUNK_INT4(64, 1)
+CHUNK_INT4(128, 4)
+
+static inline void chunk_fp8(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct fp8 *b = (const struct fp8 *)row + i * CHUNK;
+    (void)record;
+    put_int8(load(b), load(b + 16), c, lanes);
+}
+
+static inline void chunk_fp8_128(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct fp8_128 *b = (const struct fp8_128 *)row + i / 4;
+    const uint8_t *bits = b->bits + i % 4 * CHUNK;
+    put_int8(load(bits), load(bits + 16), c, lanes);
+    if (c == 0)
+        put_scale(&b->scale, b->bits, 128, record);
+}
+
+static inline void chunk_int8(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    chunk_fp8(row, i, c, lanes, record);
+}
+
 /* ---- Rows */
 
-#define FORMATS(X)          \
-    X(f32, LAYOUT_BF16)     \
-    X(f16, LAYOUT_BF16)     \
-    X(bf16, LAYOUT_BF16)    \
-    X(q4_0, LAYOUT_INT4_D)  \
-    X(q4_1, LAYOUT_INT4_DM) \
-    X(q4_k, LAYOUT_INT4_K)  \
-    X(q5_0, LAYOUT_INT8_D)  \
-    X(q8_0, LAYOUT_INT8_D)  \
-    X(q5_1, LAYOUT_INT8_DM) \
-    X(q5_k, LAYOUT_INT8_K)  \
-    X(q6_k, LAYOUT_INT8_K16)
+#define FORMATS(X)             \
+    X(f32, LAYOUT_BF16)        \
+    X(f16, LAYOUT_BF16)        \
+    X(bf16, LAYOUT_BF16)       \
+    X(q4_0, LAYOUT_INT4_D)     \
+    X(q4_1, LAYOUT_INT4_DM)    \
+    X(q4_k, LAYOUT_INT4_K)     \
+    X(q5_0, LAYOUT_INT8_D)     \
+    X(q8_0, LAYOUT_INT8_D)     \
+    X(q5_1, LAYOUT_INT8_DM)    \
+    X(q5_k, LAYOUT_INT8_K)     \
+    X(q6_k, LAYOUT_INT8_K16)   \
+    X(fp8, LAYOUT_FP8_ROW)     \
+    X(fp8_128, LAYOUT_FP8_128) \
+    X(int8, LAYOUT_INT8_ROW)   \
+    X(int4_32, LAYOUT_INT4_Z)  \
+    X(int4_64, LAYOUT_INT4_Z)  \
+    X(int4_128, LAYOUT_INT4_Z128)
 
-/* The whole chunks of a row, of which there are n, to its places in the first tile and in the
- * records of that; a function per format, in which the layout is a constant. */
-typedef void row_fn(const void *row, int32_t n, uint8_t *lanes, uint8_t *record);
+/* n chunks of a row from chunk `first` of it on, which is where the source begins, to their places
+ * behind those in its first tile and in the record of that; a function per format, in which the
+ * layout is a constant. */
+typedef void row_fn(const void *row, int32_t first, int32_t n, uint8_t *lanes, uint8_t *record);
 
-#define ROW(fmt, layout)                                                               \
-    static void row_##fmt(const void *row, int32_t n, uint8_t *lanes, uint8_t *record) \
-    {                                                                                  \
-        const int32_t per_tile = layout_tile_width(layout) / CHUNK;                    \
-        for (int32_t i = 0; i < n;) {                                                  \
-            for (int32_t c = 0; c < per_tile && i < n; c++, i++)                       \
-                chunk_##fmt(row, i, c, lanes, record);                                 \
-            lanes += TILE_BYTES;                                                       \
-            record += STRIP_ROWS * 4 * layout_words(layout);                           \
-        }                                                                              \
+#define ROW(fmt, layout)                                                                        \
+    static void row_##fmt(const void *row, int32_t first, int32_t n, uint8_t *lanes,            \
+                          uint8_t *record)                                                      \
+    {                                                                                           \
+        const uint32_t per_tile = (uint32_t)(layout_tile_width(layout) / CHUNK);                \
+        for (int32_t i = 0; i < n; i++) {                                                       \
+            const uint32_t at = (uint32_t)(first + i), tile = at / per_tile;                    \
+            chunk_##fmt(row, i, (int)(at % per_tile), lanes + (size_t)tile * TILE_BYTES,        \
+                        record + (size_t)tile * STRIP_ROWS * 4 * (size_t)layout_words(layout)); \
+        }                                                                                       \
     }
 FORMATS(ROW)
 
@@ -272,39 +347,52 @@ int32_t cuda_layout(enum fmt fmt)
 /* Rows of floats are read four values at a time. */
 size_t cuda_packed_bytes(enum fmt fmt, int32_t N, int32_t K)
 {
+#define SERVED(fmt, layout) [FMT_##fmt] = true,
+    static const bool served[FMT_COUNT] = {FORMATS(SERVED)};
+    if ((unsigned)fmt >= FMT_COUNT || !served[fmt])
+        return 0;
     if (N <= 0 || K <= 0 || K % 8 || K % fmt_info[fmt].n)
         return 0;
     return (size_t)layout_strips(N) * layout_strip_bytes(cuda_layout(fmt), K);
+}
+
+/* Row r of a strip. */
+static void pack_row(const struct weight_source *source, const uint8_t *row, int32_t r,
+                     uint8_t *strip)
+{
+#define PACK(fmt, layout) [FMT_##fmt] = row_##fmt,
+    static row_fn *const pack[FMT_COUNT] = {FORMATS(PACK)};
+    const int32_t layout = cuda_layout(source->fmt), chunks = source->K / CHUNK;
+    const struct fmt_info *info = &fmt_info[source->fmt];
+    const uint8_t *values = row + info->head;
+    uint8_t *lanes = strip + r / 8 * 512 + r % 8 * 64;
+    uint8_t *records = strip + (size_t)layout_tiles(layout, source->K) * TILE_BYTES;
+    uint8_t *record = records + (size_t)r * 4 * (size_t)layout_words(layout);
+    pack[source->fmt](values, 0, chunks, lanes, record);
+    const size_t rest = (size_t)(source->K % CHUNK * info->bytes);
+    if (rest) { /* of formats of one value a block; bits of 0 are 0 in all of them */
+        uint8_t padded[CHUNK * sizeof(float)] = {0};
+        memcpy(padded, values + (size_t)chunks * CHUNK * (size_t)info->bytes, rest);
+        pack[source->fmt](padded, chunks, 1, lanes, record);
+    }
+    if (layout_has_row_scale(layout))
+        put_scale(row, values, layout_is_fp8(layout) ? source->K : 0, records + (size_t)r * 4);
 }
 
 /* rows of a strip, at most 16. */
 static void pack_strip(const struct weight_source *source, const uint8_t *row, int32_t rows,
                        uint8_t *strip)
 {
-#define PACK(fmt, layout) [FMT_##fmt] = row_##fmt,
-    static row_fn *const pack[FMT_COUNT] = {FORMATS(PACK)};
     const int32_t layout = cuda_layout(source->fmt);
-    const size_t tiles = (size_t)layout_tiles(layout, source->K);
-    const size_t record_bytes = (size_t)layout_words(layout) * 4;
     const size_t row_bytes = fmt_row_bytes(source->fmt, source->K);
-    const int32_t chunks = source->K / CHUNK;
-    const size_t rest = fmt_row_bytes(source->fmt, source->K % CHUNK);
-    const size_t used = tiles * (TILE_BYTES + STRIP_ROWS * record_bytes);
+    const size_t used = (size_t)layout_tiles(layout, source->K) *
+                        (size_t)(TILE_BYTES + STRIP_ROWS * 4 * layout_words(layout));
     /* Zeros are what no value and no record covers. */
     const bool is_full = rows == STRIP_ROWS && source->K % layout_tile_width(layout) == 0;
     const size_t from = is_full ? used : 0;
     memset(strip + from, 0, layout_strip_bytes(layout, source->K) - from);
-    for (int32_t r = 0; r < rows; r++) {
-        uint8_t *lanes = strip + r / 8 * 512 + r % 8 * 64;
-        uint8_t *record = strip + tiles * TILE_BYTES + (size_t)r * record_bytes;
-        pack[source->fmt](row, chunks, lanes, record);
-        if (rest) { /* of floats, whose tiles are chunks; bits of 0 are 0.0 */
-            uint8_t padded[CHUNK * sizeof(float)] = {0};
-            memcpy(padded, row + row_bytes - rest, rest);
-            pack[source->fmt](padded, 1, lanes + chunks * TILE_BYTES, record);
-        }
-        row += row_bytes;
-    }
+    for (int32_t r = 0; r < rows; r++)
+        pack_row(source, row + (size_t)r * row_bytes, r, strip);
 }
 
 size_t cuda_pack_rows(const struct weight_source *source, int32_t first, int32_t last, void *out)

@@ -49,7 +49,7 @@ static __device__ __forceinline__ void finish_load(uint8_t *shared, const attend
                                                    int tile, int kind)
 {
     copy_wait<1>();
-    if constexpr (S::INT8) {
+    if constexpr (S::SCALED) {
         unpack_tile<S>(shared, {tile * TILE_POSITIONS, w.p.length, w.p.length}, a.width, kind);
         load<S>(shared, a, w, tile + 1, kind);
     }
@@ -103,7 +103,7 @@ static __device__ __forceinline__ void one_stage(partial<S::N> &part, uint8_t *s
     __syncthreads();
     scores<S, 4>(s, base + S::QUERY, base + S::tile(tile, 0), warp / S::SHARERS * 16, 0);
     __syncthreads();
-    if constexpr (!S::INT8)
+    if constexpr (!S::SCALED)
         load<S>(shared, a, w, tile + 1, 0);
     weigh<S>(s, part, shared, a, w, rows, tile);
     finish_load<S>(shared, a, w, tile, 1);
@@ -111,7 +111,7 @@ static __device__ __forceinline__ void one_stage(partial<S::N> &part, uint8_t *s
     pack_weights<S>(packed, s, (const float *)(shared + S::scales(tile, 1)));
     add_values<S>(part, packed, base + S::tile(tile, 1), warp % S::SHARERS * S::COLUMNS);
     __syncthreads();
-    if constexpr (!S::INT8)
+    if constexpr (!S::SCALED)
         load<S>(shared, a, w, tile + 1, 1);
 }
 
@@ -163,13 +163,13 @@ static __device__ __forceinline__ void store(const attend_args &a, const place &
     }
 }
 
-template <bool INT8, int W> static __device__ __forceinline__ void prefill(const attend_args &a)
+template <int TYPE, int W> static __device__ __forceinline__ void prefill(const attend_args &a)
 {
     constexpr int SHARERS = W > 128 ? 2 : 1;
-    using S = shape<INT8, W, PREFILL_WARPS(W), SHARERS>;
-    static_assert(S::ROWS == PREFILL_ROWS(W) && S::END == PREFILL_SHARED(W, INT8), "as launched");
+    using S = shape<TYPE, W, PREFILL_WARPS(W), SHARERS>;
+    static_assert(S::ROWS == PREFILL_ROWS(W) && S::END == PREFILL_SHARED(W, S::SCALED),
+                  "as launched");
     extern __shared__ __align__(1024) uint8_t shared[];
-    let_next_kernel_begin();
     const int group = a.H / a.K, warp = threadIdx.x / 32;
     const place p = place_of(a, a.first_sequence + blockIdx.x % a.n_sequences, blockIdx.y);
     const int row = (a.items - 1 - (int)(blockIdx.x / a.n_sequences)) * S::ROWS;
@@ -187,15 +187,18 @@ template <bool INT8, int W> static __device__ __forceinline__ void prefill(const
           row + warp / S::SHARERS * 16, warp % S::SHARERS * S::COLUMNS);
 }
 
-#define PREFILL(type, int8, W, blocks)                                          \
+#define PREFILL(type, TYPE, W, blocks)                                          \
     extern "C" __global__ void __launch_bounds__(32 * PREFILL_WARPS(W), blocks) \
         prefill_##type##_##W(const __grid_constant__ attend_args a)             \
     {                                                                           \
-        prefill<int8, W>(a);                                                    \
+        prefill<TYPE, W>(a);                                                    \
     }
-PREFILL(bf16, false, 64, 3)
-PREFILL(bf16, false, 128, 1)
-PREFILL(bf16, false, 256, 1)
-PREFILL(int8, true, 64, 3)
-PREFILL(int8, true, 128, 1)
-PREFILL(int8, true, 256, 1)
+PREFILL(bf16, KV_BF16, 64, 3)
+PREFILL(bf16, KV_BF16, 128, 1)
+PREFILL(bf16, KV_BF16, 256, 1)
+PREFILL(int8, KV_INT8, 64, 3)
+PREFILL(int8, KV_INT8, 128, 1)
+PREFILL(int8, KV_INT8, 256, 1)
+PREFILL(fp8, KV_FP8, 64, 3)
+PREFILL(fp8, KV_FP8, 128, 1)
+PREFILL(fp8, KV_FP8, 256, 1)

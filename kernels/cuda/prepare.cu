@@ -15,11 +15,11 @@ extern "C" __global__ void __launch_bounds__(PREPARE_THREADS, 3)
                           a.sums != NULL,
                           a.rows,
                           a.padded,
-                          partial};
+                          partial,
+                          thread_of_group()};
     quads norm = {};
-    let_next_kernel_begin();
     if (a.norm)
-        load_quads(norm, a.norm, 0, a.K / 4);
+        load_quads(norm, a.norm, 0, thread_of_group(), a.K / 4);
     wait_for_kernels_before();
     const float *x = a.x + (taken ? (size_t)(a.row ? a.row[r] : r) * a.K : 0);
     const row_norm how = {taken ? a.norm : NULL, a.norm_bias, a.eps, a.norm_kind == NORM_LAYER};

@@ -1,4 +1,4 @@
-/* A row of floats becomes a row of activations, by all threads of a block: what prepare.cu does
+/* A row of floats becomes a row of activations, by a group of PREPARE_THREADS: what prepare.cu does
  * for many rows, and skinny.cu for its only one. The order of every sum is a function of K. */
 #pragma once
 
@@ -10,17 +10,41 @@
 
 #define PREPARE_WARPS (PREPARE_THREADS / 32)
 
-/* Four values each: number first + threadIdx.x + j * PREPARE_THREADS of a row. */
+/* The thread's number in its group; a block may have several groups. */
+static __device__ __forceinline__ int thread_of_group(void)
+{
+    return threadIdx.x % PREPARE_THREADS;
+}
+
+/* Until all threads of the group are here, of up to four in a block; barrier 0 is the block's.
+ * Numbers are constants, for with others a block takes all barriers that there are. */
+static __device__ __forceinline__ void wait_for_group(void)
+{
+#define BARRIER_OF_GROUP(i)                                                               \
+    case i:                                                                               \
+        asm volatile("bar.sync %0, %1;" ::"n"((i) + 1), "n"(PREPARE_THREADS) : "memory"); \
+        break
+    switch (threadIdx.x / PREPARE_THREADS) {
+        BARRIER_OF_GROUP(0);
+        BARRIER_OF_GROUP(1);
+        BARRIER_OF_GROUP(2);
+        BARRIER_OF_GROUP(3);
+    }
+#undef BARRIER_OF_GROUP
+}
+
+/* Four values each: number first + thread + j * PREPARE_THREADS of a row. */
 struct quads {
     float4 v[PREPARE_BATCH];
 };
 
 /* Zeros beyond the n that there are. */
-static __device__ __forceinline__ void load_quads(quads &to, const float *x, int first, int n)
+static __device__ __forceinline__ void load_quads(quads &to, const float *x, int first, int thread,
+                                                  int n)
 {
 #pragma unroll
     for (int j = 0; j < PREPARE_BATCH; j++) {
-        const int i = first + threadIdx.x + j * PREPARE_THREADS;
+        const int i = first + thread + j * PREPARE_THREADS;
         to.v[j] = make_float4(0, 0, 0, 0);
         if (i < n)
             to.v[j] = ((const float4 *)x)[i];
@@ -35,15 +59,15 @@ static __device__ __forceinline__ float add_squares(float sum, const float4 &v)
     return fmaf(v.w, v.w, sum);
 }
 
-/* The sum over the block, the same in all threads. partial: (PREPARE_WARPS) in shared memory. */
-static __device__ __forceinline__ float sum_of_block(float value, float *partial)
+/* The sum over the group, the same in all threads. partial: (PREPARE_WARPS) in shared memory. */
+static __device__ __forceinline__ float sum_of_group(float value, float *partial)
 {
 #pragma unroll
     for (int i = 16; i > 0; i /= 2)
         value += __shfl_xor_sync(0xffffffff, value, i);
     if (threadIdx.x % 32 == 0)
-        partial[threadIdx.x / 32] = value;
-    __syncthreads();
+        partial[thread_of_group() / 32] = value;
+    wait_for_group();
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < PREPARE_WARPS; i++)
@@ -71,11 +95,11 @@ static __device__ __forceinline__ float mean_of(const quads &head, const float *
 #pragma unroll
     for (int j = 0; j < PREPARE_BATCH; j++)
         sum += (head.v[j].x + head.v[j].y) + (head.v[j].z + head.v[j].w);
-    for (int i = PREPARE_QUADS + threadIdx.x; i < K / 4; i += PREPARE_THREADS) {
+    for (int i = PREPARE_QUADS + thread_of_group(); i < K / 4; i += PREPARE_THREADS) {
         const float4 v = ((const float4 *)x)[i];
         sum += (v.x + v.y) + (v.z + v.w);
     }
-    return __fdividef(sum_of_block(sum, partial), (float)K);
+    return __fdividef(sum_of_group(sum, partial), (float)K);
 }
 
 /* 1 / sqrt(variance + eps), of differences: squares of a large mean would hide it. */
@@ -83,12 +107,12 @@ static __device__ __forceinline__ float layer_factor(const float *x, int K, floa
                                                      float *partial)
 {
     float sum = 0;
-    for (int i = threadIdx.x; i < K / 4; i += PREPARE_THREADS) {
+    for (int i = thread_of_group(); i < K / 4; i += PREPARE_THREADS) {
         float4 v = ((const float4 *)x)[i];
         subtract(v, mean);
         sum = add_squares(sum, v);
     }
-    return rsqrtf(__fdividef(sum_of_block(sum, partial), (float)K) + eps);
+    return rsqrtf(__fdividef(sum_of_group(sum, partial), (float)K) + eps);
 }
 
 /* head: the first quads of x. */
@@ -100,9 +124,9 @@ static __device__ __forceinline__ float norm_factor(const quads &head, const flo
     for (int j = 0; j < PREPARE_BATCH; j++)
         sum = add_squares(sum, head.v[j]);
 #pragma unroll 2
-    for (int i = PREPARE_QUADS + threadIdx.x; i < K / 4; i += PREPARE_THREADS)
+    for (int i = PREPARE_QUADS + thread_of_group(); i < K / 4; i += PREPARE_THREADS)
         sum = add_squares(sum, ((const float4 *)x)[i]);
-    return rsqrtf(__fdividef(sum_of_block(sum, partial), (float)K) + eps);
+    return rsqrtf(__fdividef(sum_of_group(sum, partial), (float)K) + eps);
 }
 
 /* The sum of the two bfloat16 of a word. */
@@ -117,13 +141,14 @@ struct row_place {
     float *sums; /* of its chunks, `stride` apart */
     bool wants_sums;
     int stride, padded;
-    float *partial; /* (2 PREPARE_WARPS) for sum_of_block */
+    float *partial; /* (2 PREPARE_WARPS) for sum_of_group */
+    int thread;     /* where this thread begins, in quads: groups that share a row stand apart */
 };
 
 static __device__ __forceinline__ void put_quads(const row_place &to, const quads &in, int first)
 {
     constexpr uint32_t step = 4 * PREPARE_THREADS; /* whole chunks: j changes no place in one */
-    const uint32_t k = 4 * (first + threadIdx.x);
+    const uint32_t k = 4 * (first + to.thread);
     uint16_t *x = to.x + k / CHUNK * CHUNK + chunk_place((int)(k % CHUNK));
     float *sums = to.sums + (size_t)(k / CHUNK) * to.stride;
 #pragma unroll
@@ -137,7 +162,7 @@ static __device__ __forceinline__ void put_quads(const row_place &to, const quad
                 sum += __shfl_xor_sync(0xffffffff, sum, lane);
         if (k + j * step < (uint32_t)to.padded) { /* all lanes of a warp */
             *(uint64_t *)(x + j * step) = (uint64_t)high << 32 | low;
-            if (to.wants_sums && threadIdx.x % 8 == 0)
+            if (to.wants_sums && to.thread % 8 == 0)
                 sums[j * (step / CHUNK) * to.stride] = sum;
         }
     }
@@ -156,11 +181,12 @@ static __device__ __forceinline__ void normalize(quads &x, float mean, float fac
     }
 }
 
-static __device__ __forceinline__ void add_bias(quads &x, const float *bias, int first, int n)
+static __device__ __forceinline__ void add_bias(quads &x, const float *bias, int first, int thread,
+                                                int n)
 {
 #pragma unroll
     for (int j = 0; j < PREPARE_BATCH; j++) {
-        const int i = first + threadIdx.x + j * PREPARE_THREADS;
+        const int i = first + thread + j * PREPARE_THREADS;
         if (i < n) {
             const float4 b = ((const float4 *)bias)[i];
             x.v[j].x += b.x, x.v[j].y += b.y, x.v[j].z += b.z, x.v[j].w += b.w;
@@ -168,9 +194,10 @@ static __device__ __forceinline__ void add_bias(quads &x, const float *bias, int
     }
 }
 
-/* The quads of a row from `first` on, the next `step` further: of x, (K), if there is a norm
- * normalized by it and then all of them; K 0: zeros. other: the first quads of the norm, loaded
- * already. LAYER: it may be NORM_LAYER, which takes registers. */
+/* The quads of a row from `first` on, the next `step` further, which are the same in all threads:
+ * of x, (K), if there is a norm normalized by it and then all of them by one group; K 0: zeros.
+ * other: the first quads of the norm, loaded already. LAYER: it may be NORM_LAYER, which takes
+ * registers. */
 template <bool LAYER>
 static __device__ __forceinline__ void put_row(const row_place &to, const float *x, int K,
                                                const row_norm &norm, quads &other, int first,
@@ -178,29 +205,29 @@ static __device__ __forceinline__ void put_row(const row_place &to, const float 
 {
     float mean = 0, factor = 1;
     quads value;
-    load_quads(value, x, first, K / 4);
+    load_quads(value, x, first, to.thread, K / 4);
     if (LAYER && norm.weight && norm.is_layer) {
         mean = mean_of(value, x, K, to.partial);
         factor = layer_factor(x, K, mean, norm.eps, to.partial + PREPARE_WARPS);
     } else if (norm.weight) {
         factor = norm_factor(value, x, K, norm.eps, to.partial);
     } else {
-        load_quads(other, x, first + step, K / 4); /* what comes after value */
+        load_quads(other, x, first + step, to.thread, K / 4); /* what comes after value */
     }
 #pragma unroll 1
     while (first < to.padded / 4) {
         if (norm.weight)
             normalize(value, mean, factor, other);
         if (LAYER && norm.weight && norm.bias)
-            add_bias(value, norm.bias, first, K / 4);
+            add_bias(value, norm.bias, first, to.thread, K / 4);
         put_quads(to, value, first);
         first += step;
         if (norm.weight) {
-            load_quads(value, x, first, K / 4);
-            load_quads(other, norm.weight, first, K / 4);
+            load_quads(value, x, first, to.thread, K / 4);
+            load_quads(other, norm.weight, first, to.thread, K / 4);
         } else {
             value = other;
-            load_quads(other, x, first + step, K / 4);
+            load_quads(other, x, first + step, to.thread, K / 4);
         }
     }
 }

@@ -14,15 +14,25 @@ static __device__ __forceinline__ void add_scaled(float (&acc)[4], const float (
 }
 
 /* acc += 16 rows of chunk c of a tile times the activations x of 8 tokens. low, high: scales
- * of rows lane / 4 and lane / 4 + 8. sum: of the activations of tokens 2t and 2t + 1. */
+ * of rows lane / 4 and lane / 4 + 8. sum: of the activations of tokens 2t and 2t + 1. group: of the
+ * chunks before that have the same scale, zeros at the first of a tile. */
 template <int L>
 static __device__ __forceinline__ void multiply_chunk(const uint32_t (&a)[8], const scales &low,
                                                       const scales &high, const uint4 &x,
-                                                      const float2 &sum, float (&acc)[4])
+                                                      const float2 &sum, int c, float (&group)[4],
+                                                      float (&acc)[4])
 {
-    if constexpr (L == LAYOUT_BF16) {
+    if constexpr (layout_group(L) == 0) {
         mma_bf16(acc, a, x.x, x.y);
         mma_bf16(acc, a + 4, x.z, x.w);
+        return;
+    } else if constexpr (layout_group(L) > 1) {
+        mma_bf16(group, a, x.x, x.y);
+        mma_bf16(group, a + 4, x.z, x.w);
+        if ((c + 1) % layout_group(L) == 0) {
+            add_scaled(acc, group, low.scale[0], high.scale[0]);
+            group[0] = group[1] = group[2] = group[3] = 0;
+        }
         return;
     }
     float part[4] = {0, 0, 0, 0};
@@ -50,6 +60,12 @@ static __device__ __forceinline__ product_part part_of(const product_args &a, in
             part = a.part[2];
     }
     return part;
+}
+
+/* A sum over K, finished but for its bias; scale: of its row. */
+template <int L> static __device__ __forceinline__ float biased(float sum, float scale, float bias)
+{
+    return layout_has_row_scale(L) ? fmaf(sum, scale, bias) : sum + bias;
 }
 
 /* x / (1 + e^-x), or with tanh's approximation of gelu x / (1 + e^-2u), u = sqrt(2 / pi) (x +

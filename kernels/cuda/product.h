@@ -3,9 +3,10 @@
  *   y[t][column + n] = epilogue(sum over k of x[t][k] * w[n][k])
  *
  * for up to three matrices that share x. The sum is that of the file's own values: products of
- * exact integers are summed in float over a group of one scale, then multiplied by it and added
- * to the sum of the slice; x is bfloat16. Slices and their order are those of layout.h, and an
- * output depends on its own row and token alone: both kernels give the same bits. */
+ * exact numbers are summed in float over a group of one scale, but no more than a tile, then
+ * multiplied by it and added to the sum of the slice; a scale of the row multiplies the sum of the
+ * slices. x is bfloat16. Slices and their order are those of layout.h, and an output depends on its
+ * own row and token alone: both kernels give the same bits. */
 #pragma once
 
 #include "layout.h"

@@ -7,9 +7,8 @@
 #define THREADS 256
 #define PAIRS   4 /* of a lane, 128 of a head */
 
-template <bool INT8> static __device__ __forceinline__ void rotate(const attend_args &a)
+template <int TYPE> static __device__ __forceinline__ void rotate(const attend_args &a)
 {
-    let_next_kernel_begin();
     const int t = blockIdx.x, i = blockIdx.y * (THREADS / 32) + threadIdx.x / 32;
     const int s = a.sequence[t], n = a.first[s + 1] - a.first[s];
     if (i >= a.H + 2 * a.K || attend_is_decode(n, a.length[s], a.H, a.K, a.rows_most))
@@ -29,19 +28,25 @@ template <bool INT8> static __device__ __forceinline__ void rotate(const attend_
     uint8_t *block =
         a.pool + (uint64_t)(slot / PAGE_TOKENS) * a.page_bytes + (uint64_t)kv * a.block_bytes;
     float scale = 0;
-    if constexpr (INT8)
-        scale = quantize(h);
-    append<INT8>(h, a, from.half, block, slot, part, scale);
+    if constexpr (TYPE != KV_BF16)
+        scale = quantize<TYPE>(h);
+    append<TYPE>(h, a, from.half, block, slot, part, scale);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 5)
     rotate_bf16(const __grid_constant__ attend_args a)
 {
-    rotate<false>(a);
+    rotate<KV_BF16>(a);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 5)
     rotate_int8(const __grid_constant__ attend_args a)
 {
-    rotate<true>(a);
+    rotate<KV_INT8>(a);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 5)
+    rotate_fp8(const __grid_constant__ attend_args a)
+{
+    rotate<KV_FP8>(a);
 }

@@ -6,14 +6,12 @@
 
 #include <assert.h>
 
-/* Of one kernel that an SM has: few enough that the kernel after it can begin beside them. */
+/* Of one kernel that an SM has, if they have one group. */
 #define BLOCKS_OF_SM 2
 
-static_assert(KERNEL_skinny_1_int8_k16 - KERNEL_skinny_1_bf16 == LAYOUT_INT8_K16 - LAYOUT_BF16 &&
-                  KERNEL_skinny_8_int8_k16 - KERNEL_skinny_8_bf16 ==
-                      LAYOUT_INT8_K16 - LAYOUT_BF16 &&
-                  KERNEL_skinny_16_int8_k16 - KERNEL_skinny_16_bf16 ==
-                      LAYOUT_INT8_K16 - LAYOUT_BF16,
+static_assert(KERNEL_skinny_1_fp8_128 - KERNEL_skinny_1_bf16 == LAYOUT_FP8_128 - LAYOUT_BF16 &&
+                  KERNEL_skinny_8_fp8_128 - KERNEL_skinny_8_bf16 == LAYOUT_FP8_128 - LAYOUT_BF16 &&
+                  KERNEL_skinny_16_fp8_128 - KERNEL_skinny_16_bf16 == LAYOUT_FP8_128 - LAYOUT_BF16,
               "a kernel for each layout, in their order");
 
 static const struct {
@@ -25,10 +23,22 @@ static const struct {
     {SKINNY_MOST, KERNEL_skinny_16_bf16},
 };
 
+/* As many as there may be where SMs are large, kernels begin beside others, and there is work for
+ * more than one. */
+static int32_t groups_of_block(const struct device *device, const struct skinny_args *args,
+                               int32_t tokens)
+{
+    const int32_t most = skinny_groups(tokens);
+    const int32_t shared =
+        skinny_shared(args->product.part[0].layout, tokens, most, args->product.padded);
+    const bool is_large = device->capability >= 90 && device->capability < 120;
+    return is_large && args->n_strips > device->n_sm && shared <= device->shared_most ? most : 1;
+}
+
 static int32_t shared_of_widest(const struct device *device, int32_t layout, int32_t tokens)
 {
     const int32_t padded = ROUND_UP(device->config.max_width, WIDTH_STEP);
-    return MIN(skinny_shared(layout, tokens, padded), device->shared_most);
+    return MIN(skinny_shared(layout, tokens, skinny_groups(tokens), padded), device->shared_most);
 }
 
 int32_t skinny_open(struct device *device, struct err *err)
@@ -49,7 +59,8 @@ bool skinny_takes_input(const struct device *device, const struct product_input 
 {
     bool fits = args->T == 1 && (!input->norm || input->norm_kind == NORM_RMS);
     for (int32_t i = 0; i < args->n_part; i++)
-        fits = fits && skinny_shared(args->part[i].layout, 1, args->padded) <= device->shared_most;
+        fits =
+            fits && skinny_shared(args->part[i].layout, 1, 1, args->padded) <= device->shared_most;
     return fits;
 }
 
@@ -76,13 +87,15 @@ static void number_strips(struct skinny_args *args)
 static int launch(struct device *device, struct skinny_args *args, int size)
 {
     const int32_t layout = args->product.part[0].layout;
+    const int32_t tokens = sizes[size].tokens, padded = args->product.padded;
     number_strips(args);
-    struct grid grid = {
-        .x = (uint32_t)MIN(args->n_strips, BLOCKS_OF_SM * device->n_sm),
-        .y = 1,
-        .z = 1,
-        .threads = SLICES * WARP,
-        .shared = (uint32_t)skinny_shared(layout, sizes[size].tokens, args->product.padded)};
+    const int32_t groups = groups_of_block(device, args, tokens);
+    const int32_t most = (groups == 1 ? BLOCKS_OF_SM : 1) * device->n_sm;
+    struct grid grid = {.x = (uint32_t)MIN(args->n_strips, most),
+                        .y = 1,
+                        .z = 1,
+                        .threads = (uint32_t)(groups * SKINNY_THREADS),
+                        .shared = (uint32_t)skinny_shared(layout, tokens, groups, padded)};
     CLEAR_PADDING(&args->product, product_args, n_part, offsetof(struct product_args, part));
     CLEAR_PADDING(&args->input, product_input, norm_kind, sizeof args->input);
     CLEAR_PADDING(args, skinny_args, n_strips, sizeof *args);

@@ -5,19 +5,37 @@
 #include "prepare.cuh"
 #include "product.cuh"
 
-#define THREADS (SLICES * 32)
+static_assert(SKINNY_THREADS == PREPARE_THREADS, "a group prepares rows");
+
+/* The block's groups of threads, and this thread's. */
+static __device__ __forceinline__ int n_groups(void)
+{
+    return blockDim.x / SKINNY_THREADS;
+}
+
+static __device__ __forceinline__ int group(void)
+{
+    return threadIdx.x / SKINNY_THREADS;
+}
+
+/* This warp's slice of K. */
+static __device__ __forceinline__ int slice_of_warp(void)
+{
+    return threadIdx.x % SKINNY_THREADS / 32;
+}
 
 /* The shared memory of a block; row_x and row_sums are skinny_1's. */
 template <int L, int TOKENS> struct block_memory {
     uint8_t *ring;   /* of this warp: SKINNY_DEPTH slots */
-    float *partials; /* [2][SLICES][32, or STRIP_ROWS * TOKENS] */
+    float *partials; /* of this group: [2][SLICES][STRIP_ROWS * TOKENS] */
     uint16_t *row_x; /* (padded) */
     float *row_sums; /* (padded / CHUNK) */
 
     __device__ __forceinline__ block_memory(uint8_t *shared, int padded)
         : ring(shared + (threadIdx.x >> 5) * SKINNY_DEPTH * skinny_slot(L)),
-          partials((float *)(shared + skinny_rings(L))),
-          row_x((uint16_t *)(shared + skinny_rings(L) + skinny_partials(TOKENS))),
+          partials(
+              (float *)(shared + n_groups() * skinny_rings(L) + group() * skinny_partials(TOKENS))),
+          row_x((uint16_t *)(shared + n_groups() * (skinny_rings(L) + skinny_partials(TOKENS)))),
           row_sums((float *)(row_x + padded))
     {
     }
@@ -25,7 +43,7 @@ template <int L, int TOKENS> struct block_memory {
 
 /* ---- The ring of tiles */
 
-/* Strips of a block, in their order: number i is block_at(i) of all parts, until there is none. Of
+/* Strips of a group, in their order: number i is block_at(i) of all parts, until there is none. Of
  * a gate of one layout both matrices come in turn. */
 struct strips {
     const skinny_args &args;
@@ -38,7 +56,7 @@ struct strips {
 
     __device__ __forceinline__ int block_at(int i) const
     {
-        return (int)blockIdx.x + (i >> pairs) * (int)gridDim.x;
+        return (int)blockIdx.x + (group() + (i >> pairs) * n_groups()) * (int)gridDim.x;
     }
 
     __device__ __forceinline__ bool has(int i) const
@@ -79,10 +97,10 @@ template <int L> struct copies {
 
     __device__ __forceinline__ copies(const strips &of) : all(of)
     {
-        const int n = layout_tiles(L, K()), slice = threadIdx.x >> 5;
+        const int n = layout_tiles(L, K()), slice = slice_of_warp();
         first = slice_first(n, slice), last = slice_first(n, slice + 1);
         strip = 0;
-        are_left = first < last;
+        are_left = first < last && all.has(0);
         begin_strip();
     }
 
@@ -130,21 +148,25 @@ struct activations {
     int stride;
 };
 
-/* Prepares the row in shared memory. */
+/* Prepares the row in shared memory. Groups share it; if there is a norm, which is one of the whole
+ * row, the first has all of it and the others stand behind its end. */
 template <int L>
 static __device__ __forceinline__ void prepare_input(const skinny_args &args,
                                                      const block_memory<L, 1> &memory)
 {
     const product_input &input = args.input;
-    const int K = args.product.K;
+    const int K = args.product.K, padded = args.product.padded;
+    const int apart = group() * (input.norm ? padded / 4 : PREPARE_QUADS);
+    const int thread = threadIdx.x % SKINNY_THREADS + apart;
     quads norm = {};
     if (input.norm)
-        load_quads(norm, input.norm, 0, K / 4);
+        load_quads(norm, input.norm, 0, thread, K / 4);
     wait_for_kernels_before();
     const float *x = input.x + (input.row ? (size_t)input.row[0] * K : 0);
-    const row_place to = {memory.row_x,        memory.row_sums, layout_has_min(L), 1,
-                          args.product.padded, memory.partials};
-    put_row<false>(to, x, K, {input.norm, NULL, input.eps, false}, norm, 0, PREPARE_QUADS);
+    const row_place to = {memory.row_x,    memory.row_sums, layout_has_min(L), 1, padded,
+                          memory.partials, thread};
+    put_row<false>(to, x, K, {input.norm, NULL, input.eps, false}, norm, 0,
+                   (input.norm ? 1 : n_groups()) * PREPARE_QUADS);
     __syncthreads();
 }
 
@@ -201,6 +223,7 @@ static __device__ __forceinline__ void add_tile(const uint8_t *slot, int i, int 
 {
     constexpr int chunks = layout_tile_width(L) / CHUNK;
     operand_b<MT> b[chunks];
+    float group[MT][4] = {};
     tile<L> w;
     if constexpr (TOKENS == 8)
 #pragma unroll
@@ -221,7 +244,7 @@ static __device__ __forceinline__ void add_tile(const uint8_t *slot, int i, int 
             load_b<L, TOKENS>(b[c], from, padded, i * chunks + c);
 #pragma unroll
         for (int m = 0; m < MT; m++)
-            multiply_chunk<L>(operand, low, high, b[c].x[m], b[c].sum[m], acc[m]);
+            multiply_chunk<L>(operand, low, high, b[c].x[m], b[c].sum[m], c, group[m], acc[m]);
     }
 }
 
@@ -232,21 +255,21 @@ static __device__ __forceinline__ int partial_place(int token, int row)
     return (token * STRIP_ROWS + row) ^ (token & 6) << 2;
 }
 
-/* Stores the warp's sums. All columns of skinny_1 are its token: lane 4 row keeps the upper rows,
- * the lane after it the lower. */
+/* Stores the warp's sums. All columns of skinny_1 are its token: even lanes store the upper row,
+ * odd ones the lower, two of them the same. */
 template <int TOKENS, int MT>
 static __device__ __forceinline__ void put_partials(float *partials, const float (&acc)[MT][4])
 {
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    partials += slice_of_warp() * STRIP_ROWS * TOKENS;
     if constexpr (TOKENS == 1) {
-        partials[warp * 32 + lane] = t & 1 ? acc[0][2] : acc[0][0];
+        partials[(t & 1) * 8 + g] = t & 1 ? acc[0][2] : acc[0][0];
     } else {
 #pragma unroll
         for (int m = 0; m < MT; m++)
 #pragma unroll
             for (int j = 0; j < 4; j++)
-                partials[warp * STRIP_ROWS * TOKENS +
-                         partial_place(m * 8 + t * 2 + j % 2, g + j / 2 * 8)] = acc[m][j];
+                partials[partial_place(m * 8 + t * 2 + j % 2, g + j / 2 * 8)] = acc[m][j];
     }
 }
 
@@ -254,30 +277,33 @@ static __device__ __forceinline__ void put_partials(float *partials, const float
 template <int TOKENS>
 static __device__ __forceinline__ float add_partials(const float *partials, int token, int row)
 {
-    constexpr int pitch = TOKENS == 1 ? 32 : STRIP_ROWS * TOKENS;
-    const int at = TOKENS == 1 ? row % 8 * 4 + row / 8 : partial_place(token, row);
+    const int at = TOKENS == 1 ? row : partial_place(token, row);
     float total = 0;
 #pragma unroll
     for (int s = 0; s < SLICES; s++)
-        total += partials[s * pitch + at];
+        total += partials[s * STRIP_ROWS * TOKENS + at];
     return total;
 }
 
 /* An output of a strip and what it is made of beside the sums, loaded while these are made. */
 struct output {
-    int32_t at; /* of y; -1: this thread has none */
+    int32_t at;  /* of y; -1: this thread has none */
+    float scale; /* of the row */
     float bias;
     float before; /* what is added to, or a gate that a launch before has left in y */
 };
 
+template <int L>
 static __device__ __forceinline__ output output_of(const strips &all, int i, int token, int row)
 {
     const product_args &a = all.args.product;
     const product_part part = all.part_at(i);
     const int n = (all.block_at(i) - part.first_block) * STRIP_ROWS + row;
-    output out = {-1, 0, 0};
+    output out = {-1, 1, 0, 0};
     if (token < a.T && n < part.N) {
         out.at = token * a.ldy + part.column + n;
+        if constexpr (layout_has_row_scale(L))
+            out.scale = row_scale<L>(part.weight, a.K, n);
         if (part.bias)
             out.bias = __ldg(part.bias + n);
         if (product_reads_y(a.epilogue) && !all.pairs)
@@ -287,11 +313,12 @@ static __device__ __forceinline__ output output_of(const strips &all, int i, int
 }
 
 /* gate: of the strip before, which was the first of its pair. */
+template <int L>
 static __device__ __forceinline__ void put_output(const strips &all, int i, const output &out,
                                                   float total, float &gate)
 {
     const product_args &a = all.args.product;
-    const float value = total + out.bias;
+    const float value = biased<L>(total, out.scale, out.bias);
     if (all.pairs && !(i & 1))
         gate = value;
     else if (out.at >= 0)
@@ -303,12 +330,12 @@ template <int L, int TOKENS> static __device__ __forceinline__ void skinny(const
     constexpr int MT = (TOKENS + 7) / 8, BUFFER = skinny_partials(TOKENS) / 2 / 4;
     extern __shared__ __align__(16) uint8_t shared[];
     const product_args &a = args.product;
-    const int token = threadIdx.x / STRIP_ROWS, row = threadIdx.x % STRIP_ROWS;
+    const int thread = threadIdx.x % SKINNY_THREADS;
+    const int token = thread / STRIP_ROWS, row = thread % STRIP_ROWS;
     const block_memory<L, TOKENS> memory(shared, a.padded);
     const strips strips(args);
     copies<L> copies(strips);
 
-    let_next_kernel_begin();
 #pragma unroll 1
     for (int i = 0; i < SKINNY_DEPTH; i++)
         copies.next(memory.ring + i * skinny_slot(L));
@@ -319,7 +346,7 @@ template <int L, int TOKENS> static __device__ __forceinline__ void skinny(const
 #pragma unroll 1
     for (int strip = 0; strips.has(strip); strip++) {
         float acc[MT][4] = {};
-        const output out = output_of(strips, strip, token, row);
+        const output out = output_of<L>(strips, strip, token, row);
 #pragma unroll 1
         for (int i = copies.first; i < copies.last; i++) {
             uint8_t *at = memory.ring + slot * skinny_slot(L);
@@ -328,30 +355,41 @@ template <int L, int TOKENS> static __device__ __forceinline__ void skinny(const
         }
         float *partials = memory.partials + (strip & 1) * BUFFER;
         put_partials<TOKENS>(partials, acc);
-        __syncthreads(); /* the buffer of the strip before is free once all are here again */
+        wait_for_group(); /* the buffer of the strip before is free once all are here again */
         if (token < TOKENS)
-            put_output(strips, strip, out, add_partials<TOKENS>(partials, token, row), gate);
+            put_output<L>(strips, strip, out, add_partials<TOKENS>(partials, token, row), gate);
     }
 }
 
-/* Registers for as many blocks of an SM as may be there: of one token two, and two of the kernel
- * after it (skinny.c); of more tokens two. */
-#define SKINNY(name, L, tokens)                                                \
-    extern "C" __global__ void __launch_bounds__(THREADS, tokens == 1 ? 4 : 2) \
-        name(const __grid_constant__ skinny_args a)                            \
-    {                                                                          \
-        skinny<L, tokens>(a);                                                  \
+/* Registers for as many threads as an SM has of a kernel (skinny.c). */
+#if __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
+#define GROUPS(tokens) skinny_groups(tokens)
+#else
+#define GROUPS(tokens) 1
+#endif
+
+#define SKINNY(name, L, tokens)                                                  \
+    extern "C" __global__ void __launch_bounds__(SKINNY_THREADS *GROUPS(tokens), \
+                                                 GROUPS(tokens) == 1 ? 2 : 1)    \
+        name(const __grid_constant__ skinny_args a)                              \
+    {                                                                            \
+        skinny<L, tokens>(a);                                                    \
     }
 
-#define SKINNY_LAYOUTS(tokens)                                \
-    SKINNY(skinny_##tokens##_bf16, LAYOUT_BF16, tokens)       \
-    SKINNY(skinny_##tokens##_int4_d, LAYOUT_INT4_D, tokens)   \
-    SKINNY(skinny_##tokens##_int4_dm, LAYOUT_INT4_DM, tokens) \
-    SKINNY(skinny_##tokens##_int4_k, LAYOUT_INT4_K, tokens)   \
-    SKINNY(skinny_##tokens##_int8_d, LAYOUT_INT8_D, tokens)   \
-    SKINNY(skinny_##tokens##_int8_dm, LAYOUT_INT8_DM, tokens) \
-    SKINNY(skinny_##tokens##_int8_k, LAYOUT_INT8_K, tokens)   \
-    SKINNY(skinny_##tokens##_int8_k16, LAYOUT_INT8_K16, tokens)
+#define SKINNY_LAYOUTS(tokens)                                    \
+    SKINNY(skinny_##tokens##_bf16, LAYOUT_BF16, tokens)           \
+    SKINNY(skinny_##tokens##_int4_d, LAYOUT_INT4_D, tokens)       \
+    SKINNY(skinny_##tokens##_int4_dm, LAYOUT_INT4_DM, tokens)     \
+    SKINNY(skinny_##tokens##_int4_k, LAYOUT_INT4_K, tokens)       \
+    SKINNY(skinny_##tokens##_int4_z, LAYOUT_INT4_Z, tokens)       \
+    SKINNY(skinny_##tokens##_int4_z128, LAYOUT_INT4_Z128, tokens) \
+    SKINNY(skinny_##tokens##_int8_d, LAYOUT_INT8_D, tokens)       \
+    SKINNY(skinny_##tokens##_int8_dm, LAYOUT_INT8_DM, tokens)     \
+    SKINNY(skinny_##tokens##_int8_k, LAYOUT_INT8_K, tokens)       \
+    SKINNY(skinny_##tokens##_int8_k16, LAYOUT_INT8_K16, tokens)   \
+    SKINNY(skinny_##tokens##_int8_row, LAYOUT_INT8_ROW, tokens)   \
+    SKINNY(skinny_##tokens##_fp8_row, LAYOUT_FP8_ROW, tokens)     \
+    SKINNY(skinny_##tokens##_fp8_128, LAYOUT_FP8_128, tokens)
 
 SKINNY_LAYOUTS(1)
 SKINNY_LAYOUTS(8)

@@ -7,8 +7,8 @@
 
 #include <assert.h>
 
-static_assert(KERNEL_tile_32_int8_k16 - KERNEL_tile_32_bf16 == LAYOUT_INT8_K16 - LAYOUT_BF16 &&
-                  KERNEL_tile_64_int8_k16 - KERNEL_tile_64_bf16 == LAYOUT_INT8_K16 - LAYOUT_BF16,
+static_assert(KERNEL_tile_32_fp8_128 - KERNEL_tile_32_bf16 == LAYOUT_FP8_128 - LAYOUT_BF16 &&
+                  KERNEL_tile_64_fp8_128 - KERNEL_tile_64_bf16 == LAYOUT_FP8_128 - LAYOUT_BF16,
               "a kernel for each layout, in their order");
 
 #define STAGES_MOST 4

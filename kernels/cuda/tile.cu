@@ -160,6 +160,8 @@ static __device__ constexpr bool needs_word(int layout, int c, int i)
 {
     return layout == LAYOUT_INT4_D                                ? i == c / 2
            : layout == LAYOUT_INT4_DM || layout == LAYOUT_INT8_DM ? i == c
+           : layout_has_zero(layout)                              ? i * layout_group(layout) == c
+           : layout == LAYOUT_FP8_128                             ? c == 0
            : layout == LAYOUT_INT4_K                              ? i == 0 || i == 1 + c / 2
                                                                   : true;
 }
@@ -190,6 +192,7 @@ static __device__ __forceinline__ void add_tile(const stage &s, int j, int odd, 
                                                 float (&acc)[TILE_STRIPS][MT][4])
 {
     using S = shape<L, MT>;
+    float group[TILE_STRIPS][MT][4] = {};
     tile<L> w[TILE_STRIPS];
 #pragma unroll
     for (int r = 0; r < TILE_STRIPS; r++)
@@ -218,7 +221,7 @@ static __device__ __forceinline__ void add_tile(const stage &s, int j, int odd, 
                 sum = *(const float2 *)(s.sums + (chunk * S::TOKENS + m * 8) * 4);
 #pragma unroll
             for (int r = 0; r < TILE_STRIPS; r++)
-                multiply_chunk<L>(operand[r], low[r], high[r], x, sum, acc[r][m]);
+                multiply_chunk<L>(operand[r], low[r], high[r], x, sum, c, group[r][m], acc[r][m]);
         }
         if (c == 0)
             copy();
@@ -346,32 +349,46 @@ static __device__ __forceinline__ bool join(const tile_args &a, int unit, float4
     return true;
 }
 
+/* The scale of row n of a part; 1 if it has none, or if it is in the sums and weight is NULL. */
+template <int L>
+static __device__ __forceinline__ float scale_of(const product_args &a, const product_part &part,
+                                                 int n)
+{
+    if constexpr (layout_has_row_scale(L))
+        if (part.weight && n < part.N)
+            return row_scale<L>(part.weight, a.K, n);
+    return 1;
+}
+
 /* The first strip of total = the outputs of a gate whose sums total has. */
-template <int MT>
+template <int L, int MT>
 static __device__ __forceinline__ void apply_gate(const product_args &a, int strip, float4 *total)
 {
-    float bias[2][2] = {};
+    float bias[2][2] = {}, scale[2][2];
 #pragma unroll
     for (int p = 0; p < 2; p++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const int n = strip * STRIP_ROWS + ((threadIdx.x & 31) >> 2) + h * 8;
+            scale[p][h] = scale_of<L>(a, a.part[p], n);
             if (a.part[p].bias && n < a.part[p].N)
                 bias[p][h] = a.part[p].bias[n];
         }
 #pragma unroll 2
     for (int i = 0; i < MT; i++) {
         const float4 gate = total[i * 32], up = total[(MT + i) * 32];
-        total[i * 32] = make_float4(gated(a.epilogue, gate.x + bias[0][0], up.x + bias[1][0]),
-                                    gated(a.epilogue, gate.y + bias[0][0], up.y + bias[1][0]),
-                                    gated(a.epilogue, gate.z + bias[0][1], up.z + bias[1][1]),
-                                    gated(a.epilogue, gate.w + bias[0][1], up.w + bias[1][1]));
+        const auto output = [&](float g, float u, int h) {
+            return gated(a.epilogue, biased<L>(g, scale[0][h], bias[0][h]),
+                         biased<L>(u, scale[1][h], bias[1][h]));
+        };
+        total[i * 32] = make_float4(output(gate.x, up.x, 0), output(gate.y, up.y, 0),
+                                    output(gate.z, up.z, 1), output(gate.w, up.w, 1));
     }
 }
 
 /* The outputs of a strip, whose sums are in total. What y has is read for some tokens at once, for
  * it takes a while. A gate of two launches finds there what the first has left. */
-template <int MT>
+template <int L, int MT>
 static __device__ __forceinline__ void put_strip(const product_args &a, const product_part &part,
                                                  int epilogue, int strip, int first_token,
                                                  const float4 *total)
@@ -381,6 +398,7 @@ static __device__ __forceinline__ void put_strip(const product_args &a, const pr
     const bool is[2] = {n < part.N, n + 8 < part.N};
     const float bias[2] = {part.bias && is[0] ? part.bias[n] : 0,
                            part.bias && is[1] ? part.bias[n + 8] : 0};
+    const float scale[2] = {scale_of<L>(a, part, n), scale_of<L>(a, part, n + 8)};
 #pragma unroll 1
     for (int i = 0; i < MT; i += AT_ONCE) {
         const int token = first_token + i * 8 + (threadIdx.x & 3) * 2;
@@ -398,10 +416,11 @@ static __device__ __forceinline__ void put_strip(const product_args &a, const pr
         }
 #pragma unroll
         for (int j = 0; j < AT_ONCE * 4; j++) {
-            const float before = old[j / 4][j % 4], sum = value[j / 4][j % 4] + bias[j / 2 % 2];
-            if (token + j / 4 * 8 + j % 2 < a.T && is[j / 2 % 2])
-                y[(size_t)(j / 4 * 8 + j % 2) * a.ldy + j / 2 % 2 * 8] =
-                    finished(epilogue, before, sum);
+            const int h = j / 2 % 2;
+            const float before = old[j / 4][j % 4];
+            const float sum = biased<L>(value[j / 4][j % 4], scale[h], bias[h]);
+            if (token + j / 4 * 8 + j % 2 < a.T && is[h])
+                y[(size_t)(j / 4 * 8 + j % 2) * a.ldy + h * 8] = finished(epilogue, before, sum);
         }
     }
 }
@@ -417,7 +436,6 @@ template <int L, int MT> static __device__ __forceinline__ void tile_product(con
     const int pair = ((int)blockIdx.y - part.first_block) * warps + warp;
     const int unit = (blockIdx.y * gridDim.x + blockIdx.x) * warps + warp;
     const int last = layout_strips(part.N) - 1;
-    let_next_kernel_begin();
     work w;
     w.first_token = blockIdx.x * S::TOKENS;
     w.n = layout_tiles(L, p.K);
@@ -438,14 +456,14 @@ template <int L, int MT> static __device__ __forceinline__ void tile_product(con
     if (a.split > 1 && !join<MT>(a, unit, total, partial))
         return;
     if (gated) {
-        apply_gate<MT>(p, pair, total);
-        part.bias = NULL; /* is in it */
-        put_strip<MT>(p, part, EPILOGUE_STORE, pair, w.first_token, total);
+        apply_gate<L, MT>(p, pair, total);
+        part.bias = NULL, part.weight = NULL; /* are in it */
+        put_strip<L, MT>(p, part, EPILOGUE_STORE, pair, w.first_token, total);
         return;
     }
 #pragma unroll 1
     for (int r = 0; r < TILE_STRIPS; r++)
-        put_strip<MT>(p, part, p.epilogue, pair * 2 + r, w.first_token, total + r * MT * 32);
+        put_strip<L, MT>(p, part, p.epilogue, pair * 2 + r, w.first_token, total + r * MT * 32);
 }
 
 /* bounds: threads, and blocks of an SM if ptxas must know how many registers it may take, for it
@@ -464,10 +482,17 @@ template <int L, int MT> static __device__ __forceinline__ void tile_product(con
 TILE(tile_32_bf16, LAYOUT_BF16, 4, THREADS_MOST, 2)
 TILE(tile_64_bf16, LAYOUT_BF16, 8, 320)
 TILE(tile_128_bf16, LAYOUT_BF16, 16, THREADS_MOST)
+TILE(tile_32_int8_row, LAYOUT_INT8_ROW, 4, THREADS_MOST, 2)
+TILE(tile_64_int8_row, LAYOUT_INT8_ROW, 8, THREADS_MOST)
+TILE(tile_32_fp8_row, LAYOUT_FP8_ROW, 4, THREADS_MOST, 2)
+TILE(tile_64_fp8_row, LAYOUT_FP8_ROW, 8, THREADS_MOST)
 TILES(int4_d, LAYOUT_INT4_D)
 TILES(int4_dm, LAYOUT_INT4_DM)
 TILES(int4_k, LAYOUT_INT4_K)
+TILES(int4_z, LAYOUT_INT4_Z)
+TILES(int4_z128, LAYOUT_INT4_Z128)
 TILES(int8_d, LAYOUT_INT8_D)
 TILES(int8_dm, LAYOUT_INT8_DM)
 TILES(int8_k, LAYOUT_INT8_K)
 TILES(int8_k16, LAYOUT_INT8_K16)
+TILES(fp8_128, LAYOUT_FP8_128)

@@ -86,11 +86,29 @@ struct job {
     int32_t rows;            /* of a piece */
     _Atomic int32_t next;    /* piece */
     _Atomic CUresult failed; /* with what, if any */
+    _Atomic bool no_rows;    /* the source has none */
 };
 
-/* Piece i through a buffer that may still be on its way from before. */
-static CUresult load_piece(struct job *job, struct upload_lane *lane, int32_t i)
+/* Rows first .. last - 1 into a buffer; returns the bytes, 0 if they cannot be had. */
+static size_t pack_piece(struct job *job, int worker, int32_t first, int32_t last, void *buffer)
 {
+    size_t bytes = 0;
+    for (int32_t row = first, n; row < last; row += n) {
+        struct weight_source rows;
+        n = MIN(weight_source_step(job->source), last - row);
+        if (!weight_source_rows(job->source, worker, row, n, &rows)) {
+            job->no_rows = true;
+            return 0;
+        }
+        bytes += cuda_pack_rows(&rows, 0, n, (char *)buffer + bytes);
+    }
+    return bytes;
+}
+
+/* Piece i through a buffer that may still be on its way from before. */
+static CUresult load_piece(struct job *job, int worker, int32_t i)
+{
+    struct upload_lane *lane = &job->device->upload.lane[worker];
     const struct driver *driver = job->device->driver;
     const int32_t first = i * job->rows, last = MIN(first + job->rows, job->source->N);
     const CUdeviceptr to = job->to + (size_t)(first / STRIP_ROWS) * job->strip_bytes;
@@ -99,7 +117,9 @@ static CUresult load_piece(struct job *job, struct upload_lane *lane, int32_t i)
     CUresult result = driver->cuEventSynchronize(lane->copied[side]);
     if (result)
         return result;
-    size_t bytes = cuda_pack_rows(job->source, first, last, lane->buffer[side]);
+    size_t bytes = pack_piece(job, worker, first, last, lane->buffer[side]);
+    if (!bytes)
+        return CUDA_SUCCESS;
     result = driver->cuMemcpyHtoDAsync(to, lane->buffer[side], bytes, job->device->stream);
     return result ? result : driver->cuEventRecord(lane->copied[side], job->device->stream);
 }
@@ -112,8 +132,8 @@ static void load_pieces(void *arg, int worker)
         job->failed = CUDA_ERROR_INVALID_CONTEXT;
         return;
     }
-    for (int32_t i; !job->failed && (i = job->next++) < n;) {
-        CUresult result = load_piece(job, &job->device->upload.lane[worker], i);
+    for (int32_t i; !job->failed && !job->no_rows && (i = job->next++) < n;) {
+        CUresult result = load_piece(job, worker, i);
         if (result)
             job->failed = result;
     }
@@ -133,10 +153,15 @@ static int32_t upload_matrix(struct device *device, const struct weight_source *
         return err_set(err, INFLIGHT_E_INTERNAL, "%d values a row are more than the widest matrix",
                        source->K);
     job.rows = strips * STRIP_ROWS;
+    const int32_t step = weight_source_step(source);
+    if (step > 0 && job.rows > step)
+        job.rows -= job.rows % step;
     device->queued = true;
     workers_run(u->workers, (source->N + job.rows - 1) / job.rows, load_pieces, &job);
-    return job.failed ? driver_refuse(device->driver, job.failed, "copying weights", err)
-                      : INFLIGHT_OK;
+    if (job.failed)
+        return driver_refuse(device->driver, job.failed, "copying weights", err);
+    return job.no_rows ? err_set(err, INFLIGHT_E_MODEL, "rows of a matrix cannot be had")
+                       : INFLIGHT_OK;
 }
 
 int32_t cuda_upload(struct device *device, const struct weight_source *source, struct weight *out,

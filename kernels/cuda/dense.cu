@@ -1,0 +1,119 @@
+/* Weights as rows of bfloat16, and outputs from sums: dense.h. */
+#include "dense.h"
+
+#include "depend.cuh"
+#include "product.cuh"
+
+/* Tiles of a warp, and where they go. */
+template <int L> struct unpacker {
+    static constexpr int WIDTH = layout_tile_width(L);
+    tile<L> tiles[UNPACK_TILES];
+    int first; /* tile */
+    int n;     /* tiles of a strip */
+
+    __device__ __forceinline__ void load(const dense_unpack_args &a)
+    {
+        const uint8_t *strip = a.weight + (size_t)blockIdx.x * layout_strip_bytes(L, a.K);
+        const uint8_t *records = strip + (size_t)n * TILE_BYTES;
+#pragma unroll
+        for (int i = 0; i < UNPACK_TILES; i++) {
+            if (first + i >= n)
+                continue;
+            load_numbers(tiles[i], strip + (size_t)(first + i) * TILE_BYTES);
+            if constexpr (layout_words(L) > 0)
+                load_records(tiles[i],
+                             records + (size_t)(first + i) * STRIP_ROWS * 4 * layout_words(L));
+        }
+    }
+
+    /* A lane's eight values of a row in a chunk. */
+    static __device__ __forceinline__ uint4 values(const uint32_t (&a)[8], int r, const scales &by)
+    {
+        uint32_t out[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const uint32_t pair = a[r + 2 * i];
+            const float low = __uint_as_float(pair << 16);
+            const float high = __uint_as_float(pair & 0xffff0000);
+            out[i] = L == LAYOUT_BF16 ? pair
+                                      : pack_bf16x2(fmaf(by.scale[i / 2], low, by.min),
+                                                    fmaf(by.scale[i / 2], high, by.min));
+        }
+        return make_uint4(out[0], out[1], out[2], out[3]);
+    }
+
+    __device__ __forceinline__ void store(const dense_unpack_args &a) const
+    {
+        const int lane = threadIdx.x & 31;
+        const size_t row = (size_t)blockIdx.x * STRIP_ROWS + (lane >> 2), width = n * WIDTH;
+        uint16_t *out = (uint16_t *)a.out + row * width + first * WIDTH + (lane & 3) * 8;
+        float scale[2] = {1, 1};
+        if constexpr (layout_has_row_scale(L))
+#pragma unroll
+            for (int r = 0; r < 2; r++)
+                scale[r] = row_scale<L>((const uint8_t *)a.weight, a.K, (int)row + 8 * r);
+#pragma unroll
+        for (int i = 0; i < UNPACK_TILES; i++) {
+            if (first + i >= n)
+                continue;
+#pragma unroll
+            for (int c = 0; c < WIDTH / CHUNK; c++) {
+                uint32_t numbers[8];
+                operands(tiles[i], c, numbers);
+#pragma unroll
+                for (int r = 0; r < 2; r++) {
+                    scales by = scales_of(tiles[i], c, r);
+                    by.scale[0] *= scale[r], by.scale[1] *= scale[r];
+                    *(uint4 *)(out + r * 8 * width + i * WIDTH + c * CHUNK) =
+                        values(numbers, r, by);
+                }
+            }
+        }
+    }
+};
+
+template <int L> static __device__ __forceinline__ void unpack(const dense_unpack_args &a)
+{
+    unpacker<L> u;
+    u.n = layout_tiles(L, a.K);
+    u.first = (blockIdx.y * (DENSE_THREADS / 32) + (threadIdx.x >> 5)) * UNPACK_TILES;
+    u.load(a);
+    wait_for_kernels_before();
+    u.store(a);
+}
+
+extern "C" __global__ void __launch_bounds__(DENSE_THREADS)
+    dense_unpack(const __grid_constant__ dense_unpack_args a)
+{
+#define UNPACK(L) unpack<L>(a)
+    FOR_LAYOUT(a.layout, UNPACK)
+#undef UNPACK
+}
+
+extern "C" __global__ void __launch_bounds__(DENSE_THREADS)
+    dense_finish(const __grid_constant__ dense_finish_args a)
+{
+    const int n = blockIdx.x * DENSE_THREADS + threadIdx.x, token = blockIdx.y * FINISH_TOKENS;
+    const bool is = n < a.n;
+    const float bias[2] = {is && a.bias[0] ? a.bias[0][n] : 0, is && a.bias[1] ? a.bias[1][n] : 0};
+    float sum[FINISH_TOKENS] = {}, other[FINISH_TOKENS] = {};
+    wait_for_kernels_before();
+#pragma unroll
+    for (int i = 0; i < FINISH_TOKENS; i++) {
+        if (!is || token + i >= a.T)
+            continue;
+        sum[i] = a.sum[(size_t)(token + i) * a.ld + n];
+        if (a.up)
+            other[i] = a.up[(size_t)(token + i) * a.ld + n];
+        else if (product_reads_y(a.epilogue))
+            other[i] = a.y[(size_t)(token + i) * a.ldy + n];
+    }
+#pragma unroll
+    for (int i = 0; i < FINISH_TOKENS; i++) {
+        const float first = sum[i] + bias[0];
+        if (is && token + i < a.T)
+            a.y[(size_t)(token + i) * a.ldy + n] =
+                a.up ? gated(a.epilogue, first, other[i] + bias[1])
+                     : finished(a.epilogue, other[i], first);
+    }
+}
