@@ -101,9 +101,11 @@ $(BUILD)/obj/%.o: %.c
 	$(Q)$(CC) $(ALL_C) -MMD -MP -c $< -o $@
 
 $(BUILD)/obj/kernels/cuda/%.o: ALL_C += $(CUDA_C)
+# Plain loops that vectors are made of.
+$(BUILD)/obj/quant/encode%.o: ALL_C += -O3
 
 # What ptxas says of registers and memory stays beside the image, for tests/gpu/static.sh.
-NVCC_C = -std=c++17 -O3 --compress-mode=$(CUDA_PACK) -Xptxas -v -DINFLIGHT_CUDA \
+NVCC_C = -std=c++17 -O3 --compress-mode=$(CUDA_PACK) -Xptxas -v -DINFLIGHT_CUDA $(NVCC_FLAGS) \
          $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=[sm_$(a),compute_$(a)])
 
 $(BUILD)/cuda/%.fatbin: kernels/cuda/%.cu
@@ -179,6 +181,18 @@ demo: ## set up everything and run several conversations at once on a real model
 
 include tests/gpu/gpu.mk
 
+# Kernels that know their lines, in a build folder that shares all else.
+TEST       ?= op_cuda_linear
+CAPABILITY ?= 8.0
+LINES      := $(BUILD)-lines
+gpu-lines: $(filter-out %/images.o,$(OBJ)) $(if $(CUDA),$(GPU_CUDA)) ## the dearest lines of the kernels: TEST=op_cuda_linear CAPABILITY=8.0 FILTER=
+	@mkdir -p $(LINES)
+	@ln -sfn $(abspath $(BUILD))/obj $(LINES)/obj
+	@ln -sfn $(abspath $(BUILD))/gpu $(LINES)/gpu
+	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(LINES) NVCC_FLAGS=-lineinfo \
+	    CUDA_ARCHS=$(subst .,,$(CAPABILITY)) $(LINES)/tests/op/$(TEST)
+	@BUILD=$(LINES) GPU_COUNTERS=2 tests/gpu/on.sh $(CAPABILITY) $(LINES)/tests/op/$(TEST) $(FILTER)
+
 # ---- Tests. Each file of tests/unit, and op_*.c, and the model tests, is a program.
 
 UNIT_SRC  := $(sort $(wildcard tests/unit/*.c))
@@ -251,10 +265,10 @@ $(BUILD)/fuzz/ptx $(BUILD)/fuzzer/ptx: $(GPU_OBJ)
 
 # The same under the sanitizers. What computes minutes with the test model is left out, one
 # of the validator's tests runs it in their place.
-SAN_TESTS := $(filter-out $(addprefix $(BUILD)/tests/model/,logits greedy invariance),$(TESTS))
+SAN_TESTS := $(filter-out $(addprefix $(BUILD)/tests/model/,logits greedy invariance quantized),$(TESTS))
 TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool board queue doorbell ring ring_threads stream engine \
                 engine_host engine_faults engine_pages) $(BUILD)/tests/op/op_backend
-SAN_GPU   := $(if $(CUDA),$(GPU_CUDA) $(GPU_TESTS))
+SAN_GPU   := $(if $(CUDA),$(GPU_CUDA) $(GPU_LT) $(GPU_TESTS))
 SAN_VALIDATOR := "$(VALIDATOR) --cycles 100 $(LIB) --model $(TINY)"
 
 comma  := ,
@@ -303,10 +317,11 @@ check: ## set up and run every test; the last line is "N passed, N failed"
 	@$(MAKE) --no-print-directory check-run
 
 check-run:
-	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh $(HOST_TESTS) $(AHEAD) $(CHECKS) $(GPU_CHECKS)
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) JOBS=$(JOBS) GPU_THREADS=1 tests/run.sh $(HOST_TESTS) $(AHEAD) $(CHECKS) \
+	    --together $(GPU_CHECKS)
 
 check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE) \
-             $(if $(CUDA),$(GPU_CUDA) $(GPU_TESTS))
+             $(if $(CUDA),$(GPU_CUDA) $(GPU_LT) $(GPU_TESTS))
 
 check-long: check emulated asan tsan fuzz figures-build ## check, sanitizers, fuzzing, figures, the validator on the test model
 	@BUILD=$(BUILD) CC=$(CC) tests/run.sh "tests/bench/figures.py $(BUILD)" \
@@ -316,8 +331,8 @@ check-long: check emulated asan tsan fuzz figures-build ## check, sanitizers, fu
 # or the PTX they are compiled to differ by; check-gpu runs the same programs on a card.
 CUDA_TESTS := $(filter $(BUILD)/tests/op/op_cuda_% $(BUILD)/tests/model/cuda%,$(TESTS))
 HOST_TESTS := $(filter-out $(CUDA_TESTS),$(TESTS))
-# Of the two that take longest all tests run where the PTX differs most; what memory costs is that
-# of the PTX it was drawn for. All ways to cut large products: check-long.
+# Of the two that take longest all tests run where the PTX differs most. All ways to cut large
+# products: check-long.
 LINEAR     := $(BUILD)/tests/op/op_cuda_linear
 ATTEND     := $(BUILD)/tests/op/op_cuda_attend
 LINEAR_FEW := $(LINEAR) definition extreme gates layers parts widths wide strips tokens_do_not
@@ -327,19 +342,22 @@ CAPABILITIES := 8.0 8.9 9.0 12.0
 # Blocks of one launch that meet in global memory.
 RACES       = env GPU_RACES=1 tests/gpu/on.sh 9.0
 on_gpu      = $(foreach c,$(1),$(foreach t,$(2),"tests/gpu/on.sh $(c) $(t)"))
-GPU_CHECKS := $(if $(CUDA),"tests/gpu/static.sh $(BUILD)/cuda" $(GPU_TESTS) \
-                $(call on_gpu,$(CAPABILITIES),$(OP_CUDA)) $(call on_gpu,8.0,$(BUILD)/tests/unit/backends) \
-                $(call on_gpu,8.0 9.0,$(ATTEND) $(COSTS)) \
+# The longest come first, so that none is left alone at the end.
+GPU_CHECKS := $(if $(CUDA),"env TEST_MODEL=$(TINY) tests/gpu/on.sh 12.0 $(BUILD)/tests/model/invariance" \
+                "tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits chunks" \
+                $(call on_gpu,9.0,$(BUILD)/tests/model/cuda_graph) \
+                "tests/gpu/on.sh 8.9 $(BUILD)/tests/model/families" \
+                "tests/gpu/on.sh 9.0 $(PYTHON) tests/model/ahead.py $(LIB) $(TINY) cuda 10" \
+                $(call on_gpu,8.0 9.0,$(ATTEND)) \
                 $(foreach c,8.0 9.0,"tests/gpu/on.sh $(c) $(LINEAR_FEW)") \
                 $(foreach c,8.9 12.0,"tests/gpu/on.sh $(c) $(ATTEND) definition" \
                     "tests/gpu/on.sh $(c) $(LINEAR) definition gates parts") \
-                $(call on_gpu,9.0,$(BUILD)/tests/model/cuda_graph) \
+                $(call on_gpu,$(CAPABILITIES),$(COSTS) $(OP_CUDA)) \
+                $(call on_gpu,8.0,$(BUILD)/tests/unit/backends) \
                 "$(RACES) $(LINEAR) tokens_do_not" \
                 "$(RACES) $(ATTEND) splits" "$(RACES) $(BUILD)/tests/op/op_cuda_head" \
-                "tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits chunks" \
-                "tests/gpu/on.sh 8.9 $(BUILD)/tests/model/families" \
-                "tests/gpu/on.sh 9.0 $(PYTHON) tests/model/ahead.py $(LIB) $(TINY) cuda 10" \
-                "env TEST_MODEL=$(TINY) tests/gpu/on.sh 12.0 $(BUILD)/tests/model/invariance")
+                $(foreach t,cuda-context cuda-context-bad,"tests/gpu/on.sh 9.0 $(VALIDATOR) --only $(t) $(LIB) --model $(TINY)") \
+                "tests/gpu/static.sh $(BUILD)/cuda" $(GPU_TESTS))
 # Lanes that part at random take several times as long.
 SPLIT      := env GPU_SPLIT=1 GPU_SEED=1 tests/gpu/on.sh 8.0
 GPU_LONG   := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda greedy" tests/gpu/mutants.py \
@@ -351,7 +369,7 @@ GPU_LONG   := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda greedy
                 "tests/gpu/on.sh 9.0 $(VALIDATOR) $(LIB) --model $(TINY)")
 REAL       := $(if $(shell ldconfig -p 2>/dev/null | grep libcuda.so.1),real,9.0)
 
-check-gpu: $(if $(CUDA),$(GPU_CUDA)) $(CUDA_TESTS) $(BUILD)/tests/unit/backends $(TINY) $(FAMILIES) $(VALIDATOR) $(LIB) \
+check-gpu: $(if $(CUDA),$(GPU_CUDA) $(GPU_LT)) $(CUDA_TESTS) $(BUILD)/tests/unit/backends $(TINY) $(FAMILIES) $(VALIDATOR) $(LIB) \
            $(addprefix $(BUILD)/tests/model/,families invariance) model ## the CUDA back end's tests on the machine's card, or on the simulated one
 	@echo "device: $(if $(filter real,$(REAL)),this machine's card,simulated)"
 	@BUILD=$(BUILD) tests/gpu/card.sh $(REAL) $(if $(filter real,$(REAL)),,$(CUDA_TESTS) $(BUILD)/tests/unit/backends)
@@ -493,13 +511,13 @@ install: $(LIB) ## install library, header and host bindings under PREFIX
 	install -m 644 $(wildcard hostapi/*.*) $(DESTDIR)$(PREFIX)/share/inflight/hostapi/
 
 clean: ## remove everything built
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-emulated $(BUILD)-release
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-emulated $(BUILD)-release $(LINES)
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
 .PHONY: all release examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
         sanitized-threads emulated emulated-run fuzz fuzz-run lint bench bench-kernels bench-versus \
-        bench-shapes bench-scaling bench-card figures figures-build validator install clean help check-gpu
+        bench-shapes bench-scaling bench-card figures figures-build validator install clean help check-gpu gpu-lines
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -75,7 +75,7 @@ uint8_t *access_check(struct warp *w, const struct ptx_instr *in, int lane, stru
 }
 
 void access_count(struct warp *w, const struct ptx_instr *in, uint32_t mask,
-                  const struct place *place, uint32_t bytes)
+                  const struct place *place, uint32_t bytes, bool writes)
 {
     uint64_t at[WARP_LANES];
     uint32_t global = 0, shared = 0;
@@ -89,7 +89,7 @@ void access_count(struct warp *w, const struct ptx_instr *in, uint32_t mask,
         shared |= (uint32_t)(place[l].space == ACCESS_SHARED) << l;
     }
     if (global)
-        count_global(w, in, global, at, bytes);
+        count_global(w, in, global, at, bytes, writes);
     if (shared)
         count_shared(w, in, shared, at, bytes);
 }
@@ -132,7 +132,7 @@ static void lanes_of_global(struct warp *w, const struct ptx_instr *in, uint32_t
         global_read_lanes(w, in, mask, address, bytes);
     memcpy(host, address, WARP_LANES * sizeof *host);
     if (w->cta->counts)
-        count_global(w, in, mask, address, bytes);
+        count_global(w, in, mask, address, bytes, kind == ACCESS_WRITE);
 }
 
 static void lanes_apart(struct warp *w, const struct ptx_instr *in, uint32_t mask,
@@ -145,7 +145,7 @@ static void lanes_apart(struct warp *w, const struct ptx_instr *in, uint32_t mas
         place[l] = access_place(space, address[l]);
         host[l] = (uint64_t)(uintptr_t)access_check(w, in, l, place[l], bytes, kind);
     }
-    access_count(w, in, mask, place, bytes);
+    access_count(w, in, mask, place, bytes, kind == ACCESS_WRITE);
 }
 
 /* A parameter, which all lanes read. */

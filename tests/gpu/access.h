@@ -32,7 +32,7 @@ uint8_t *access_check_atomic(struct warp *w, const struct ptx_instr *in, int lan
 
 /* Counts one warp-wide access, if the launch counts; place and bytes of the lanes of mask. */
 void access_count(struct warp *w, const struct ptx_instr *in, uint32_t mask,
-                  const struct place *place, uint32_t bytes);
+                  const struct place *place, uint32_t bytes, bool writes);
 
 /* Checks and counts the accesses of all lanes of mask (not 0). host, (32), gets where they are;
  * of other lanes what one of mask has, so that a loop over all may read there. */

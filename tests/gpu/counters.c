@@ -1,11 +1,12 @@
 /* Sectors and wavefronts of warp-wide accesses, and sums over a function. */
 #include "counters.h"
 
+#include "sectors.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTOR 32 /* bytes that global memory moves at least */
-#define BANKS  32 /* of 4 bytes */
+#define BANKS 32 /* of 4 bytes */
 
 static struct ptx_counts *counts_of(struct warp *w, const struct ptx_instr *in)
 {
@@ -27,7 +28,7 @@ static uint32_t distinct(uint64_t *value, uint32_t n)
 }
 
 void count_global(struct warp *w, const struct ptx_instr *in, uint32_t mask,
-                  const uint64_t *address, uint32_t bytes)
+                  const uint64_t *address, uint32_t bytes, bool writes)
 {
     uint64_t sector[2 * WARP_LANES];
     uint32_t n = 0;
@@ -41,7 +42,9 @@ void count_global(struct warp *w, const struct ptx_instr *in, uint32_t mask,
             sector[n++] = last;
     }
     c->bytes += (uint64_t)bytes * (uint64_t)__builtin_popcount(mask);
-    c->sectors += distinct(sector, n);
+    n = distinct(sector, n);
+    c->sectors += n;
+    c->fresh += sectors_touch(w->cta->launch_number, sector, n, writes);
 }
 
 /* Passes for the lanes of one phase: the most distinct words that one bank must give. */
@@ -118,9 +121,11 @@ static void add(const struct ptx_function *f, uint32_t i, struct function_totals
     if (global && store) {
         out->global_bytes_written += c->bytes;
         out->sectors_written += c->sectors;
+        out->fresh_written += c->fresh;
     } else if (global) {
         out->global_bytes_read += copy ? c->bytes / 2 : c->bytes;
         out->sectors_read += c->sectors;
+        out->fresh_read += c->fresh;
     }
 }
 

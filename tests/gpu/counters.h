@@ -9,13 +9,14 @@ struct ptx_counts {
     uint64_t lanes;      /* active lanes of them */
     uint64_t bytes;      /* asked for by the lanes, global and shared */
     uint64_t sectors;    /* 32-byte sectors of global memory touched */
+    uint64_t fresh;      /* of them, those that their launch had not read, or written, before */
     uint64_t wavefronts; /* shared memory: passes over the 32 banks of 4 bytes */
     uint64_t divergent;  /* branches that parted a warp's lanes */
 };
 
 /* One warp-wide access: the lanes' addresses and the width of each, for lanes of mask. */
 void count_global(struct warp *w, const struct ptx_instr *in, uint32_t mask,
-                  const uint64_t *address, uint32_t bytes);
+                  const uint64_t *address, uint32_t bytes, bool writes);
 void count_shared(struct warp *w, const struct ptx_instr *in, uint32_t mask, const uint64_t *offset,
                   uint32_t bytes);
 
@@ -23,6 +24,7 @@ struct function_totals {
     uint64_t launches, warp_instructions, lane_instructions;
     uint64_t global_bytes_read, global_bytes_written;
     uint64_t sectors_read, sectors_written;
+    uint64_t fresh_read, fresh_written;
     uint64_t shared_requests, wavefronts;
     uint64_t mma, divergent;
 };

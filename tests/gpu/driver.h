@@ -13,6 +13,7 @@
  *   driver_stream.c   streams; driver_queue.c the order in which their work is done
  *   driver_event.c    events
  *   driver_capture.c  stream capture; driver_graph.c graphs
+ *   driver_library.c  work of stand-ins of NVIDIA's libraries
  *   driver_fail.c     failures on demand
  *   driver_report.c   counts, table at the end */
 #pragma once
@@ -113,6 +114,7 @@ void *object_find(const void *handle, enum object_kind kind);
 /* The n-th living object of a kind and context (NULL: any), from 0; NULL behind the last. */
 void *object_nth(enum object_kind kind, const struct context *context, size_t n);
 void object_retire_all(const struct context *context);
+uint64_t objects_living(void); /* of contexts, which are not counted themselves */
 void *object_handle(const struct object *object);
 void objects_end(void); /* forgets the table, when the library is closed */
 
@@ -206,6 +208,11 @@ void functions_retire(struct module *module);
 int function_threads_most(const struct ptx_function *ptx);
 void report_add(const struct ptx_function *function); /* before it is freed, driver_report.c */
 
+/* driver_cache.c: a module of that text that was given before, NULL: there is none. */
+struct ptx_module *cache_take(const char *text, size_t bytes);
+void cache_give(struct ptx_module *ptx); /* takes it over; NULL is allowed */
+void cache_end(void);
+
 /* ---- Work, driver_work.c */
 
 enum work_kind {
@@ -214,6 +221,7 @@ enum work_kind {
     WORK_COPY,
     WORK_SET,
     WORK_HOST,
+    WORK_LIBRARY,
     WORK_FREE,
     WORK_GRAPH,
 };
@@ -245,6 +253,11 @@ struct work {
             CUhostFn function;
             void *data;
         } host;
+        struct {
+            gpu_library_work *run;
+            void *arg; /* owned */
+            size_t bytes;
+        } library;
         uint64_t address;  /* FREE */
         struct exec *exec; /* GRAPH, held */
     };
@@ -264,7 +277,8 @@ void launch_early(struct work *work, const struct work *first, struct context *c
 CUresult copy_now(const struct work *work, struct context *context); /* driver_copy.c */
 CUresult free_now(const struct work *work, struct context *context); /* driver_memory.c */
 CUresult set_now(const struct work *work, struct context *context);
-CUresult exec_run(struct exec *exec, struct context *context); /* driver_graph.c */
+CUresult library_now(const struct work *work, struct context *context); /* driver_library.c */
+CUresult exec_run(struct exec *exec, struct context *context);          /* driver_graph.c */
 
 /* ---- Streams, driver_stream.c and driver_queue.c */
 
@@ -388,6 +402,7 @@ enum fail {
     FAIL_GRAPH,
     FAIL_CAPTURE,
     FAIL_MODULE,
+    FAIL_LIBRARY,
     FAIL_LOST,
     FAIL_KINDS
 };

@@ -17,6 +17,7 @@ static const struct {
     [FAIL_GRAPH] = {"graph", CUDA_ERROR_LAUNCH_FAILED, true},
     [FAIL_CAPTURE] = {"capture", CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, false},
     [FAIL_MODULE] = {"module", CUDA_ERROR_NO_BINARY_FOR_GPU, false},
+    [FAIL_LIBRARY] = {"library", CUDA_ERROR_LAUNCH_FAILED, false},
     [FAIL_LOST] = {"lost", CUDA_ERROR_UNKNOWN, false},
 };
 

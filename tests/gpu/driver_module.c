@@ -20,7 +20,7 @@ static void release(struct object *object)
     if (module->ptx)
         for (uint32_t i = 0; i < module->ptx->n_function; i++)
             report_add(&module->ptx->function[i]);
-    ptx_free(module->ptx);
+    cache_give(module->ptx);
     free(module);
 }
 
@@ -118,7 +118,9 @@ static CUresult parse(const void *image, const struct log *log, struct ptx_modul
         fatbin_ptx(image, driver.settings.capability, &bytes, &owned, error, sizeof error);
     if (!text)
         return refuse(CUDA_ERROR_NO_BINARY_FOR_GPU, error, log);
-    *out = ptx_parse(text, bytes, error, sizeof error);
+    *out = cache_take(text, bytes);
+    if (!*out)
+        *out = ptx_parse(text, bytes, error, sizeof error);
     free(owned);
     return *out ? check_target(*out, log) : refuse(CUDA_ERROR_INVALID_PTX, error, log);
 }
@@ -132,7 +134,7 @@ static CUresult load(struct context *context, const void *image, const struct lo
         rc = parse(image, log, &ptx);
     struct module *module = rc ? NULL : object_new(OBJECT_MODULE, sizeof *module, context, release);
     if (!module) {
-        ptx_free(ptx);
+        cache_give(ptx);
         return rc ? rc : CUDA_ERROR_OUT_OF_MEMORY;
     }
     module->ptx = ptx;

@@ -84,6 +84,14 @@ void object_retire_all(const struct context *context)
             object_retire(table[i]);
 }
 
+uint64_t objects_living(void)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < n_table; i++)
+        n += table[i] && table[i]->context;
+    return n;
+}
+
 void *object_handle(const struct object *object)
 {
     return (void *)(uintptr_t)object->handle;

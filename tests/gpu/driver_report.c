@@ -3,6 +3,7 @@
 #include "driver.h"
 #include "counters.h"
 #include "lines.h"
+#include "sectors.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,8 @@ static void add(struct gpu_kernel_counts *to, const struct function_totals *from
     to->global_bytes_written += from->global_bytes_written;
     to->sectors_read += from->sectors_read;
     to->sectors_written += from->sectors_written;
+    to->fresh_read += from->fresh_read;
+    to->fresh_written += from->fresh_written;
     to->shared_requests += from->shared_requests;
     to->wavefronts += from->wavefronts;
     to->mma += from->mma;
@@ -206,6 +209,7 @@ void gpu_counts(struct gpu_counts *out)
 {
     driver_lock();
     *out = driver.counts;
+    out->objects = objects_living();
     driver_unlock();
 }
 
@@ -284,5 +288,7 @@ __attribute__((destructor)) static void end(void)
         free(rows);
     }
     objects_end();
+    cache_end();
     memory_end();
+    sectors_end();
 }

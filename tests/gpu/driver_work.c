@@ -21,6 +21,8 @@ bool work_copy(struct work *to, const struct work *from)
         done = copy_bytes(&to->kernel.param, to->kernel.function->ptx->param_bytes);
     if (to->kind == WORK_COPY && to->copy.staged)
         done = copy_bytes(&to->copy.staged, to->copy.width * to->copy.height);
+    if (to->kind == WORK_LIBRARY)
+        done = copy_bytes((uint8_t **)&to->library.arg, to->library.bytes);
     if (to->kind == WORK_KERNEL)
         to->kernel.ahead = NULL;
     if (!done)
@@ -41,6 +43,8 @@ void work_release(struct work *work)
     }
     if (work->kind == WORK_COPY)
         free(work->copy.staged);
+    if (work->kind == WORK_LIBRARY)
+        free(work->library.arg);
     if (work->kind == WORK_GRAPH)
         object_drop(&work->exec->object);
     *work = (struct work){.kind = WORK_NOTHING};
@@ -71,6 +75,8 @@ CUresult work_run(struct work *work, struct context *context, struct unfinished 
         return set_now(work, context);
     case WORK_HOST:
         return host_now(work);
+    case WORK_LIBRARY:
+        return library_now(work, context);
     case WORK_FREE:
         return free_now(work, context);
     case WORK_GRAPH:

@@ -81,6 +81,7 @@ struct cta {
     struct barrier *barrier;   /* (16), barrier.c */
     struct ptx_counts *counts; /* (n_instr) of this host thread, NULL: not counted */
     uint32_t n_warp;
+    uint32_t launch_number;         /* sectors.h */
     bool runs_ahead;                /* of the kernel before its own: up to griddepcontrol.wait */
     bool lets_go;                   /* the next kernel, before it has waited */
     struct early_reads early_reads; /* while it ran ahead */

@@ -33,12 +33,14 @@ struct gpu_counts {
     uint64_t sets;
     uint64_t captures, graph_launches;
     uint64_t kernels;        /* executed, by a launch or by a graph */
+    uint64_t library_works;  /* executed, of stand-ins of libraries */
     uint64_t early_launches; /* of them, with the attribute of programmatic serialization */
     uint64_t early_blocks;   /* of them, run up to griddepcontrol.wait before the kernel before */
     uint64_t uninitialised;  /* copies to the host of bytes that nobody wrote */
     uint64_t faults;
     uint64_t leaks;    /* living allocations of contexts that were destroyed */
     uint64_t contexts; /* living, now */
+    uint64_t objects;  /* streams, events, modules, graphs and the like in them, now */
     uint64_t living;   /* allocations of device and pinned memory in them, now */
 };
 
@@ -54,9 +56,21 @@ GPU_EXPORT void gpu_counts_reset(void); /* forgets the last fault too */
  *   graph   cuGraphLaunch   719, likewise
  *   capture cuStreamEndCapture 901
  *   module  loading one     209
+ *   library work of a stand-in of a library, which is not queued: 719, of that call alone
  *   lost    any call        999, and all that follow
  * NULL or "": nothing fails any more, and a lost device is back. False: not understood. */
 GPU_EXPORT bool gpu_fail(const char *what);
+
+/* For stand-ins of NVIDIA's libraries (cublaslt.c): work that a stream does in its turn, on the
+ * host. arg is copied. Returns what a launch would. The work reads and writes device memory of the
+ * stream's context through these two alone. False: not within one allocation, or read and not
+ * written by anybody; it is printed, with `what` is accessed, and the work's own false makes it a
+ * fault of the context. */
+typedef bool gpu_library_work(const void *arg);
+GPU_EXPORT int gpu_library_submit(void *stream, gpu_library_work *work, const void *arg,
+                                  size_t bytes);
+GPU_EXPORT bool gpu_library_read(void *to, uint64_t from, size_t bytes, const char *what);
+GPU_EXPORT bool gpu_library_write(uint64_t to, const void *from, size_t bytes, const char *what);
 
 /* The last fault of a kernel: its enum fault_kind, and its text in text (may be NULL). 0: none. */
 GPU_EXPORT int gpu_last_fault(char *text, size_t bytes);
@@ -66,6 +80,7 @@ struct gpu_kernel_counts {
     uint64_t launches, warp_instructions, lane_instructions;
     uint64_t global_bytes_read, global_bytes_written;
     uint64_t sectors_read, sectors_written;
+    uint64_t fresh_read, fresh_written; /* of them, those that a launch had not touched before */
     uint64_t shared_requests, wavefronts;
     uint64_t mma, divergent;
 };

@@ -7,6 +7,7 @@
 #include "counters.h"
 #include "memory.h"
 #include "run.h"
+#include "sectors.h"
 #include "shared.h"
 
 #include <pthread.h>
@@ -28,6 +29,7 @@ struct launch {
     uint64_t stride, offset; /* CTA i is number (i stride + offset) % n_cta */
     struct worker *held;     /* (n_held) whose CTAs ran ahead */
     uint32_t n_held;
+    uint32_t number; /* of those that count, sectors.h */
     struct races races;
     _Atomic uint32_t next_held; /* that go on */
 };
@@ -162,6 +164,7 @@ static void add_counts(struct worker *worker)
         to->lanes += from[i].lanes;
         to->bytes += from[i].bytes;
         to->sectors += from[i].sectors;
+        to->fresh += from[i].fresh;
         to->wavefronts += from[i].wavefronts;
         to->divergent += from[i].divergent;
     }
@@ -287,6 +290,7 @@ static bool open_worker(struct worker *worker, struct launch *launch)
     uint32_t threads = config->block[0] * config->block[1] * config->block[2];
     *worker = (struct worker){.launch = launch};
     worker->cta.launch = launch;
+    worker->cta.launch_number = launch->number;
     worker->cta.config = config;
     worker->cta.fault = &worker->fault;
     worker->cta.n_warp = (threads + WARP_LANES - 1) / WARP_LANES;
@@ -300,6 +304,7 @@ static void open_launch(struct launch *launch, const struct launch_config *confi
     launch->n_cta = (uint64_t)config->grid[0] * config->grid[1] * config->grid[2];
     choose_order(launch);
     races_open(&launch->races);
+    launch->number = config->count ? sectors_launch() : 0;
     if (config->count && counters_open(config->function))
         config->function->counts[config->function->n_instr].warps++;
     pthread_mutex_init(&launch->lock, NULL);

@@ -59,13 +59,13 @@ static void row_offsets(struct warp *w, const struct ptx_instr *in, int k, int n
 static void run_ldmatrix(struct warp *w, const struct ptx_instr *in, uint32_t mask)
 {
     int n = (int)in->form.detail[0];
-    uint64_t offset[WARP_LANES];
+    uint64_t offset[WARP_LANES] = {0};
     struct matrix matrix[4];
     need_all_lanes(w, in, mask);
     row_offsets(w, in, n, n * ROWS, offset);
+    shared_read_lanes(w, in, UINT32_MAX >> (WARP_LANES - n * ROWS), offset, ROW_BYTES);
     for (int l = 0; l < n * ROWS; l++)
-        memcpy(matrix[l / ROWS].element[l % ROWS], shared_read(w, in, l, offset[l], ROW_BYTES),
-               ROW_BYTES);
+        memcpy(matrix[l / ROWS].element[l % ROWS], w->cta->shared + offset[l], ROW_BYTES);
     for (int m = 0; m < n; m++) {
         uint32_t reg[WARP_LANES];
         to_lanes(&matrix[m], in->form.detail[1], reg);

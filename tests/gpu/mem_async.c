@@ -130,7 +130,7 @@ static void run_issue(struct warp *w, const struct ptx_instr *in, uint32_t mask)
                                                      .from_bytes = (uint8_t)from_bytes};
     }
     if (w->cta->counts) {
-        count_global(w, in, reading, from, bytes);
+        count_global(w, in, reading, from, bytes, false);
         count_shared(w, in, mask, to, bytes);
     }
 }

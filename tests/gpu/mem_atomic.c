@@ -140,7 +140,7 @@ static void run_atomic(struct warp *w, const struct ptx_instr *in, uint32_t mask
         if (reg)
             memcpy(reg + (size_t)l * bytes, &old, bytes);
     }
-    access_count(w, in, mask, place, bytes);
+    access_count(w, in, mask, place, bytes, false);
 }
 
 static bool find_word(const char *const *words, size_t n, const char **rest, uint32_t *out)

@@ -307,6 +307,28 @@ TEST(driver, parameters_may_come_in_one_buffer)
     gpu_stop();
 }
 
+/* What a text means is kept when its module ends, what the module held is not. */
+TEST(driver, modules_of_one_text_have_their_own_variables)
+{
+    gpu_start("");
+    for (int round = 0; round < 2; round++) {
+        CUmodule module[2];
+        CUdeviceptr counter[2] = {0};
+        for (int i = 0; i < 2; i++) {
+            uint32_t value = 0;
+            module[i] = gpu_module();
+            OK(gpu.cuModuleGetGlobal(&counter[i], NULL, module[i], "counter"));
+            OK(gpu_run(gpu_kernel(module[i], "bump"), 1, NULL, NULL));
+            OK(gpu.cuMemcpyDtoH(&value, counter[i], 4));
+            CHECK_EQ(value, 8);
+        }
+        CHECK(counter[0] != counter[1]);
+        for (int i = 0; i < 2; i++)
+            OK(gpu.cuModuleUnload(module[i]));
+    }
+    gpu_stop();
+}
+
 TEST(driver, module_has_variables)
 {
     CUdeviceptr counter, table;

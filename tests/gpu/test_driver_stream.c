@@ -318,6 +318,35 @@ TEST(stream, kernels_are_counted_where_asked_for)
     CHECK_EQ(counts.launches, 2);
     CHECK_EQ(counts.global_bytes_written, 8);
     CHECK_EQ(counts.sectors_written, 2);
+    CHECK_EQ(counts.fresh_written, 2);
+    OK(gpu.cuMemFree(p));
+    gpu_stop();
+}
+
+/* Both blocks read one word twice and another once, and write the first. */
+static const char again_ptx[] =
+    KERNEL_HEAD ".visible .entry again(.param .u64 a0)\n{\n" REGISTERS
+                "ld.param.u64 %rd1, [a0];\ncvta.to.global.u64 %rd1, %rd1;\n"
+                "ld.global.u32 %r1, [%rd1];\nld.global.u32 %r2, [%rd1+4];\n"
+                "ld.global.u32 %r2, [%rd1+64];\nst.global.u32 [%rd1], %r1;\nret;\n}\n";
+
+TEST(stream, sectors_are_fresh_once_in_a_launch)
+{
+    struct gpu_kernel_counts counts;
+    CUmodule module;
+    gpu_start("GPU_COUNTERS=1");
+    OK(gpu.cuModuleLoadData(&module, again_ptx));
+    CUfunction again = gpu_kernel(module, "again");
+    CUdeviceptr p = new_words(32);
+    void *args[] = {&p};
+    for (int i = 0; i < 3; i++)
+        OK(gpu.cuLaunchKernel(again, 2, 1, 1, 1, 1, 1, 0, NULL, args, NULL));
+    OK(gpu.cuCtxSynchronize());
+    CHECK(gpu.gpu_kernel_counts("again", &counts));
+    CHECK_EQ(counts.sectors_read, 3 * 2 * 3);
+    CHECK_EQ(counts.sectors_written, 3 * 2);
+    CHECK_EQ(counts.fresh_read, 3 * 2);
+    CHECK_EQ(counts.fresh_written, 3);
     OK(gpu.cuMemFree(p));
     gpu_stop();
 }

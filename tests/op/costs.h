@@ -3,7 +3,8 @@
  *
  * Global memory: a load counts the bytes of each lane, so a value that all lanes want counts 32
  * times, but a sector once for each warp instruction. Sectors are what L1 and L2 are asked for;
- * what DRAM gives is less where a cache holds what is read again.
+ * what DRAM gives is less where a cache holds what is read again: the sectors that a launch reads,
+ * or writes, for the first time.
  * Shared memory: wavefronts, of which a request has at least 1 for 4 bytes a lane, 2 for 8 and 4
  * for 16 and for ldmatrix.x4. */
 #pragma once
@@ -37,7 +38,8 @@ __attribute__((constructor)) static void costs_ask(void)
 {
     static char setting[] = "GPU_COUNTERS=1";
     costs.were_wanted = getenv("GPU_COUNTERS");
-    CHECK_EQ(putenv(setting), 0);
+    if (!costs.were_wanted)
+        CHECK_EQ(putenv(setting), 0);
 }
 
 /* Runs before the library's own end, which prints a table of all kernels where tests/run.sh looks
@@ -95,6 +97,8 @@ static inline struct gpu_kernel_counts costs_of(enum kernel kernel)
         .global_bytes_written = now.global_bytes_written - seen->global_bytes_written,
         .sectors_read = now.sectors_read - seen->sectors_read,
         .sectors_written = now.sectors_written - seen->sectors_written,
+        .fresh_read = now.fresh_read - seen->fresh_read,
+        .fresh_written = now.fresh_written - seen->fresh_written,
         .shared_requests = now.shared_requests - seen->shared_requests,
         .wavefronts = now.wavefronts - seen->wavefronts,
         .mma = now.mma - seen->mma,
@@ -164,6 +168,29 @@ static inline void check_traffic(const char *what, enum kernel kernel, const str
                (long long)want->read, (long long)want->sectors_read, (long long)got->written,
                (long long)got->sectors_written, (long long)want->written,
                (long long)want->sectors_written);
+}
+
+/* What DRAM must move, where L2 holds what is asked for again, in percent of the least there must
+ * be; and whether lanes want all that their sectors hold, but for `apart` of them. A value that all
+ * lanes want makes the bytes more than the sectors. */
+static inline void check_least(const char *what, enum kernel kernel,
+                               const struct gpu_kernel_counts *counts, const struct traffic *least,
+                               int64_t most_percent, int64_t apart)
+{
+    const int64_t moved = (int64_t)(counts->fresh_read + counts->fresh_written);
+    const int64_t need = least->sectors_read + least->sectors_written;
+    const int64_t sectors = (int64_t)(counts->sectors_read + counts->sectors_written) - apart;
+    const int64_t bytes = (int64_t)(counts->global_bytes_read + counts->global_bytes_written);
+    printf("  %-16s %-30s moves %lld sectors, least %lld: %.3f; asks for %.3f of its bytes\n",
+           costs_name(kernel), what, (long long)moved, (long long)need,
+           (double)moved / (double)need, (double)(sectors + apart) * SECTOR / (double)bytes);
+    if (moved * 100 > need * most_percent)
+        t_fail(__FILE__, __LINE__, "%s, %s: %lld sectors move, %lld percent of %lld allowed",
+               costs_name(kernel), what, (long long)moved, (long long)most_percent,
+               (long long)need);
+    if (sectors * SECTOR * 100 > bytes * 105)
+        t_fail(__FILE__, __LINE__, "%s, %s: %lld sectors for %lld bytes, 105 percent allowed",
+               costs_name(kernel), what, (long long)sectors, (long long)bytes);
 }
 
 /* Percent of the wavefronts that there would be without a conflict. A few may be less: nvcc joins

@@ -340,14 +340,16 @@ static double error(const struct work *w, int s)
  * what q and k err by; the mean square of scores is about 1, and 1.5 at most. bfloat16 rounds to
  * 2^-8, evenly: 2^-8 / sqrt(3) in the mean. int8 (k and v) rounds evenly to steps of
  * largest / 127, that is to 1 / (127 sqrt(12)) of the largest, which is no more than 3 times the
- * mean. */
+ * mean. fp8 rounds by up to 2^-4, as bfloat16 by 2^-8. */
 static double bound(enum kv_type type)
 {
-    double bf16 = 0x1p-8 / sqrt(3), kv = type == KV_INT8 ? 3 / (127 * sqrt(12)) : bf16;
+    double bf16 = 0x1p-8 / sqrt(3), kv = type == KV_INT8  ? 3 / (127 * sqrt(12))
+                                         : type == KV_FP8 ? 0x1p-4 / sqrt(3)
+                                                          : bf16;
     return sqrt((bf16 * bf16 + kv * kv) * (1 + 1.5));
 }
 
-static const char *const type_name[] = {[KV_BF16] = "bf16", [KV_INT8] = "int8"};
+static const char *const type_name[] = {[KV_BF16] = "bf16", [KV_INT8] = "int8", [KV_FP8] = "fp8"};
 
 static void check_error(const struct work *w, const struct way *way)
 {
@@ -406,7 +408,7 @@ static const int heads[][2] = {{3, 1}, {4, 4}, {9, 3}, {10, 2}, {7, 1}, {1, 1}, 
 TEST(cuda_attend, gives_what_the_definition_says)
 {
     for (size_t d = 0, round = 0; d < COUNT_OF(dims); d++)
-        for (int type = KV_BF16; type <= KV_INT8; type++, round++) {
+        for (int type = KV_BF16; type <= KV_FP8; type++, round++) {
             const int *h = heads[round % COUNT_OF(heads)];
             struct problem p = {.H = h[0],
                                 .K = h[1],
@@ -426,7 +428,7 @@ TEST(cuda_attend, chunks_do_not_change_a_bit)
     static const int shapes[][3] = {{2, 1, 64}, {1, 1, 128}, {1, 1, 256}};
     static const struct way ways[] = {{.n = {17}}, {.n = {5}}, {.n = {1}}};
     for (size_t i = 0; i < COUNT_OF(shapes); i++)
-        for (int type = KV_BF16; type <= KV_INT8; type++) {
+        for (int type = KV_BF16; type <= KV_FP8; type++) {
             struct problem p = {.H = shapes[i][0],
                                 .K = shapes[i][1],
                                 .dim = shapes[i][2],
@@ -443,7 +445,7 @@ TEST(cuda_attend, neighbours_do_not_change_a_bit)
 {
     static const struct way ways[] = {{.nan = true}, {.n = {3, 1, 1, 1}}};
     for (size_t i = 0; i < 4; i++)
-        for (int type = KV_BF16; type <= KV_INT8; type++) {
+        for (int type = KV_BF16; type <= KV_FP8; type++) {
             struct problem p = {.H = heads[i][0],
                                 .K = heads[i][1],
                                 .dim = 16 << i,
@@ -458,7 +460,7 @@ TEST(cuda_attend, neighbours_do_not_change_a_bit)
 TEST(cuda_attend, neighbours_with_more_splits_do_not_change_a_bit)
 {
     static const struct way ways[] = {{.n = {8, 9}}};
-    for (int type = KV_BF16; type <= KV_INT8; type++) {
+    for (int type = KV_BF16; type <= KV_FP8; type++) {
         struct problem p = {.H = 1, .K = 1, .dim = 32, .n_seqs = 2, .length = {256, 300}};
         check_same(&p, (enum kv_type)type, ways, 1);
     }
@@ -484,7 +486,7 @@ TEST(cuda_attend, variants_give_what_the_definition_says_in_all_ways)
 {
     static const struct way ways[] = {{.nan = true}, {.n = {5, 1}}};
     for (size_t v = 0; v < COUNT_OF(variants); v++)
-        for (int type = KV_BF16; type <= KV_INT8; type++) {
+        for (int type = KV_BF16; type <= KV_FP8; type++) {
             struct problem p = variants[v];
             p.H = v % 2 ? 6 : 2;
             p.K = v % 2 ? 2 : 1;
@@ -512,7 +514,7 @@ TEST(cuda_attend, refuses_f32_pages_with_a_reason)
                                    .kv_pages = 1};
     struct err err = {0};
     CHECK_EQ(attend_check(&config, &err), INFLIGHT_E_UNSUPPORTED);
-    CHECK_TEXT(err.text, "keys and values are bf16 or int8 on a CUDA device, not f32");
+    CHECK_TEXT(err.text, "keys and values are bf16, int8 or fp8 on a CUDA device, not f32");
     config.kv_type = KV_INT8;
     CHECK_EQ(attend_check(&config, &err), INFLIGHT_OK);
 }

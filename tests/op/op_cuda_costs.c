@@ -7,7 +7,7 @@
 #include "../../kernels/cuda/layout.h"
 #include "../../kernels/cuda/skinny.h"
 
-enum { T_MAX = 16, K_MAX = 4096, N_MAX = 128, V = 512, DIM = 64 };
+enum { T_MAX = 16, K_MAX = 4096, V = 512, DIM = 64 };
 
 static const struct device_config config = {.threads = 1,
                                             .max_tokens = T_MAX,
@@ -33,7 +33,7 @@ static const struct shape shapes[] = {
     {FMT_q4_k, 64, 4096, 1, EPILOGUE_STORE, true},
     {FMT_q4_k, 64, 4096, 8, EPILOGUE_ADD, false},
     {FMT_q4_1, 64, 1536, 16, EPILOGUE_STORE, false},
-    {FMT_q4_0, 64, 576, 13, EPILOGUE_STORE, false},
+    {FMT_q4_0, 512, 576, 13, EPILOGUE_STORE, false},
     {FMT_q8_0, 64, 576, 1, EPILOGUE_GLU_SILU, true},
     {FMT_q8_0, 64, 576, 16, EPILOGUE_GLU_SILU, true},
     {FMT_q6_k, 64, 4096, 1, EPILOGUE_ADD, false},
@@ -41,6 +41,13 @@ static const struct shape shapes[] = {
     {FMT_bf16, 64, 576, 8, EPILOGUE_ADD, false},
     {FMT_q5_1, 64, 1536, 8, EPILOGUE_STORE, true},
     {FMT_q5_k, 64, 1536, 8, EPILOGUE_STORE, true},
+    {FMT_int4_128, 64, 4096, 1, EPILOGUE_STORE, true},
+    {FMT_int4_64, 64, 576, 8, EPILOGUE_ADD, false},
+    {FMT_int4_32, 64, 1536, 16, EPILOGUE_GLU_SILU, true},
+    {FMT_fp8, 64, 4096, 1, EPILOGUE_GLU_SILU, true},
+    {FMT_fp8, 64, 576, 8, EPILOGUE_STORE, false},
+    {FMT_fp8_128, 64, 4096, 1, EPILOGUE_ADD, false},
+    {FMT_int8, 64, 1536, 16, EPILOGUE_STORE, true},
 };
 
 static const char *shape_name(const struct shape *s)
@@ -112,6 +119,9 @@ static struct traffic skinny_design(const struct shape *s, bool gathered)
         add_read(&t, eights * 8 * 64, eights * 2 * (mt == 1 ? MIN(s->T, 8) : 8));
         add_sums(&t, layout, eights);
     }
+    if (layout_has_row_scale(layout)) /* with each output; a warp's are of two tokens */
+        add_read(&t, (int64_t)s->T * s->N * 4 * matrices(s),
+                 strips(s) * ((s->T + 1) / 2) * 2 * matrices(s));
     add_outputs(&t, s);
     return t;
 }
@@ -129,15 +139,19 @@ static void check_weights(const struct shape *s, const struct traffic *got,
     CHECK(read <= least);
 }
 
-/* The operation's own: each weight byte, activation, sum and output once. */
+/* The operation's own: each weight byte, activation, sum and output once. Where the kernel prepares
+ * its row, that comes as floats, with its norm. */
 static struct traffic product_least(const struct shape *s)
 {
     const int layout = cuda_layout(s->fmt);
     const int64_t tile = TILE_BYTES + STRIP_ROWS * 4 * layout_words(layout);
     const int64_t y = (int64_t)s->T * s->N * 4;
     int64_t read = layout_strips(s->N) * layout_tiles(layout, s->K) * tile * matrices(s);
-    read += (int64_t)s->T * s->K * 2;
-    read += layout_has_min(layout) ? (int64_t)s->T * s->K / CHUNK * 4 : 0;
+    if (takes_input(s))
+        read += (int64_t)s->K * 4 * (s->normed ? 2 : 1);
+    else
+        read += (int64_t)s->T * (s->K * 2 + (layout_has_min(layout) ? s->K / CHUNK * 4 : 0));
+    read += layout_has_row_scale(layout) ? (int64_t)s->N * 4 * matrices(s) : 0;
     return traffic_least(read + (s->epilogue == EPILOGUE_ADD ? y : 0), y);
 }
 
@@ -162,10 +176,11 @@ static struct traffic prepare_design(const struct shape *s, bool gathered)
     return t;
 }
 
+/* Activations are written for as many tokens as products read. */
 static struct traffic prepare_least(const struct shape *s)
 {
-    const int64_t n = (int64_t)s->T * s->K;
-    return traffic_least(n * 4 + (s->normed ? s->K * 4 : 0), n * 2 + n / CHUNK * 4);
+    const int64_t n = (int64_t)skinny_rows(s->T) * s->K, sums = wants_sums(s) ? n / CHUNK * 4 : 0;
+    return traffic_least((int64_t)s->T * s->K * 4 + (s->normed ? s->K * 4 : 0), n * 2 + sums);
 }
 
 /* Branches that part a warp's lanes, of a row that is prepared: one lane in eight keeps a sum, one
@@ -225,6 +240,8 @@ static void check_prepare(const struct shape *s)
     const struct traffic got = traffic_of(&counts), least = prepare_least(s);
     const struct traffic want = prepare_design(s, false);
     print_traffic(shape_name(s), KERNEL_prepare, &got, &least);
+    const int64_t sums = wants_sums(s) ? skinny_rows(s->T) * ROUND_UP(s->K, WIDTH_STEP) / CHUNK : 0;
+    check_least(shape_name(s), KERNEL_prepare, &counts, &least, 105, sums);
     check_traffic(shape_name(s), KERNEL_prepare, &got, &want, 0);
     CHECK_EQ(counts.wavefronts, counts.shared_requests); /* one float each */
     CHECK_EQ(counts.divergent, prepare_branches(s));
@@ -239,6 +256,7 @@ static void check_product(const struct shape *s)
     if (!takes_input(s))
         check_prepare(s);
     print_traffic(shape_name(s), kernel, &got, &least);
+    check_least(shape_name(s), kernel, &counts, &least, 105, 0);
     check_traffic(shape_name(s), kernel, &got, &want, 0);
     check_weights(s, &got, &want);
     check_product_shared(s, &counts);
@@ -291,7 +309,9 @@ static void run_product(struct bench *b, const struct shape *s)
 {
     struct matrix matrix;
     matrix_init_values(&matrix, s->fmt, s->N, s->K, false);
-    struct weight weight = cuda_matrix(b->device, &config, &matrix);
+    struct weight weight[2];
+    for (int i = 0; i < matrices(s); i++)
+        weight[i] = cuda_matrix(b->device, &config, &matrix);
     b->batch = (struct batch){.T = s->T};
     b->linear = (struct op_linear){.x = b->x,
                                    .y = b->y,
@@ -301,10 +321,11 @@ static void run_product(struct bench *b, const struct shape *s)
                                    .ldy = s->N,
                                    .n_part = matrices(s),
                                    .epilogue = (int32_t)s->epilogue,
-                                   .part = {{.weight = &weight}, {.weight = &weight}}};
+                                   .part = {{.weight = &weight[0]}, {.weight = &weight[1]}}};
     CHECK_EQ(backend_cuda.run(b->device, linear_body, b), 0);
     check_product(s);
-    cuda_drop(b->device, weight.data, weight.bytes);
+    for (int i = 0; i < matrices(s); i++)
+        cuda_drop(b->device, weight[i].data, weight[i].bytes);
     matrix_release(&matrix);
 }
 
@@ -332,16 +353,17 @@ static int head_body(struct lane *lane, void *arg)
 
 static void set_batch(struct bench *b, int T)
 {
-    static int32_t count[T_MAX];
+    static int32_t count[T_MAX], token[T_MAX];
     static float scale[T_MAX];
     static const struct batch_seq seq[T_MAX]; /* no tokens: there is no attention */
     for (int i = 0; i < T_MAX; i++) {
         count[i] = i;
+        token[i] = i * STRIP_ROWS; /* of different tiles */
         scale[i] = 1;
     }
     b->batch = (struct batch){.T = T,
                               .R = T,
-                              .token = count,
+                              .token = token,
                               .position = count,
                               .row = count,
                               .scale = scale,
@@ -354,15 +376,33 @@ static struct traffic embed_design(enum fmt fmt, int D, int T)
 {
     const int layout = cuda_layout(fmt), per_tile = layout_tile_width(layout) / CHUNK;
     const bool two = layout == LAYOUT_INT4_K || layout == LAYOUT_INT8_K;
-    const int64_t words = layout == LAYOUT_BF16 ? 0 : two || layout == LAYOUT_INT8_K16 ? 2 : 1;
+    const bool has_row_scale = layout_has_row_scale(layout);
+    const int64_t words = layout == LAYOUT_BF16 || has_row_scale ? 0
+                          : two || layout == LAYOUT_INT8_K16     ? 2
+                                                                 : 1;
     const int64_t tiles = (int64_t)T * layout_tiles(layout, D), lanes = (int64_t)T * D / 8;
     struct traffic t = {0};
     add_read(&t, lanes * 16 / per_tile, tiles * 2);
     add_read(&t, lanes * (4 * words - (layout == LAYOUT_INT8_K16 ? 2 : 0)), tiles * words);
     add_read(&t, lanes * 4, T * ((D / 8 + WARP - 1) / WARP)); /* the token */
-    add_broadcasts(&t, (int64_t)T * 8);                       /* the position */
+    if (has_row_scale)
+        add_read(&t, lanes * 4, T * ((D / 8 + WARP - 1) / WARP));
+    add_broadcasts(&t, (int64_t)T * 8); /* the position */
     add_read(&t, (int64_t)T * DIM / 2 * 4, (int64_t)T * DIM / 2 * 4 / SECTOR);
     add_written(&t, (int64_t)T * (D + DIM) * 4, (int64_t)T * (D + DIM) * 4 / SECTOR);
+    return t;
+}
+
+/* Of each tile the row's two sectors and, if there are records, the one that has its own; tokens,
+ * positions, which half of the chosen ones and frequencies. */
+static struct traffic embed_least(int layout, int D, int T)
+{
+    const int64_t tiles = (int64_t)T * layout_tiles(layout, D);
+    struct traffic t = traffic_least(0, (int64_t)T * (D + DIM) * 4);
+    add_read(&t, tiles * (64 + 4 * layout_words(layout)), tiles * (layout_words(layout) ? 3 : 2));
+    if (layout_has_row_scale(layout))
+        add_read(&t, T * 4, T);
+    add_read(&t, T * 8 + DIM / 2 * 4, 2 * ((T * 4 + SECTOR - 1) / SECTOR) + DIM / 2 * 4 / SECTOR);
     return t;
 }
 
@@ -370,7 +410,6 @@ static void check_embed(struct bench *b, enum fmt fmt, int D, int T, const struc
 {
     char what[64];
     const int layout = cuda_layout(fmt);
-    const int64_t row = (int64_t)layout_tiles(layout, D) * (64 + 4 * layout_words(layout));
     (void)snprintf(what, sizeof what, "%s D %d T %d", fmt_info[fmt].name, D, T);
     set_batch(b, T);
     b->embed = (struct op_embed){
@@ -378,9 +417,9 @@ static void check_embed(struct bench *b, enum fmt fmt, int D, int T, const struc
     CHECK_EQ(backend_cuda.run(b->device, embed_body, b), 0);
     const struct gpu_kernel_counts counts = costs_of(KERNEL_embed);
     const struct traffic got = traffic_of(&counts), want = embed_design(fmt, D, T);
-    const struct traffic least =
-        traffic_least(T * (row + 8) + DIM / 2 * 4, (int64_t)T * (D + DIM) * 4);
+    const struct traffic least = embed_least(layout, D, T);
     print_traffic(what, KERNEL_embed, &got, &least);
+    check_least(what, KERNEL_embed, &counts, &least, 105, 0);
     check_traffic(what, KERNEL_embed, &got, &want, 0);
 }
 
@@ -411,6 +450,7 @@ static void check_head(struct bench *b, enum fmt fmt, int D, int R, const struct
     add_broadcasts(&want, blocks);
     add_written(&want, blocks * 8, blocks * 2);
     print_traffic(what, KERNEL_head_notes, &got, &least);
+    check_least(what, KERNEL_head_notes, &notes, &least, 105, 0);
     check_traffic(what, KERNEL_head_notes, &got, &want, 0);
     got = traffic_of(&product);
     want = skinny_design(&s, true);
@@ -429,8 +469,10 @@ TEST(cuda_costs, embed_and_head_read_what_the_design_says)
     static const struct {
         enum fmt fmt;
         int D, T;
-    } cases[] = {{FMT_q8_0, 576, 1}, {FMT_q8_0, 576, 16}, {FMT_q4_k, 2048, 1}, {FMT_q6_k, 2048, 8},
-                 {FMT_bf16, 576, 8}, {FMT_q4_0, 2048, 8}, {FMT_q4_1, 576, 8},  {FMT_q5_k, 2048, 8}};
+    } cases[] = {{FMT_q8_0, 576, 1},      {FMT_q8_0, 576, 16},    {FMT_q4_k, 2048, 1},
+                 {FMT_q6_k, 2048, 8},     {FMT_bf16, 576, 8},     {FMT_q4_0, 2048, 8},
+                 {FMT_q4_1, 576, 8},      {FMT_q5_k, 2048, 8},    {FMT_fp8, 576, 8},
+                 {FMT_int4_128, 2048, 8}, {FMT_fp8_128, 2048, 8}, {FMT_int8, 2048, 1}};
     struct bench b;
     if (!bench_open(&b))
         return;

@@ -22,17 +22,23 @@ static const struct shape shapes[] = {
     {9, 3, 64, KV_BF16, 2, 1, 199, ROPE_INTERLEAVED},
     {9, 3, 64, KV_BF16, 2, 1, 511, ROPE_INTERLEAVED},
     {9, 3, 64, KV_INT8, 2, 1, 511, ROPE_INTERLEAVED},
+    {9, 3, 64, KV_FP8, 2, 1, 511, ROPE_INTERLEAVED},
     {8, 2, 128, KV_BF16, 8, 1, 255, ROPE_HALF},
     {8, 2, 128, KV_BF16, 1, 1, 1023, ROPE_INTERLEAVED},
     {8, 2, 128, KV_INT8, 1, 1, 1023, ROPE_HALF},
+    {8, 2, 128, KV_FP8, 1, 1, 1023, ROPE_HALF},
     {4, 1, 256, KV_BF16, 1, 1, 511, ROPE_HALF},
     {4, 1, 256, KV_INT8, 1, 1, 511, ROPE_HALF},
+    {4, 1, 256, KV_FP8, 1, 1, 511, ROPE_HALF},
     {3, 1, 64, KV_BF16, 1, 512, 0, ROPE_INTERLEAVED},
     {3, 1, 64, KV_INT8, 1, 256, 0, ROPE_INTERLEAVED},
+    {3, 1, 64, KV_FP8, 1, 256, 0, ROPE_INTERLEAVED},
     {4, 1, 128, KV_BF16, 1, 128, 128, ROPE_HALF},
     {4, 1, 128, KV_INT8, 1, 128, 128, ROPE_HALF},
+    {4, 1, 128, KV_FP8, 1, 128, 128, ROPE_HALF},
     {4, 1, 256, KV_BF16, 1, 128, 0, ROPE_HALF},
     {4, 1, 256, KV_INT8, 1, 128, 0, ROPE_HALF},
+    {4, 1, 256, KV_FP8, 1, 128, 0, ROPE_HALF},
 };
 
 static int length(const struct shape *s)
@@ -50,18 +56,25 @@ static bool is_decode(const struct shape *s)
     return s->n * group(s) <= DECODE_ROWS;
 }
 
+static bool is_scaled(const struct shape *s)
+{
+    return s->type != KV_BF16;
+}
+
+static const char *const type_name[] = {[KV_BF16] = "bf16", [KV_INT8] = "int8", [KV_FP8] = "fp8"};
+
 static const char *shape_name(const struct shape *s)
 {
     static char text[64];
     (void)snprintf(text, sizeof text, "%d/%d/%d %s %dx%d to %d", s->H, s->K, s->dim,
-                   s->type == KV_INT8 ? "int8" : "bf16", s->S, s->n, length(s));
+                   type_name[s->type], s->S, s->n, length(s));
     return text;
 }
 
 /* Keys and values of one head and position. */
 static int64_t kv_bytes(const struct shape *s)
 {
-    return s->type == KV_INT8 ? 2 * (s->dim + 4) : 4 * s->dim;
+    return is_scaled(s) ? 2 * (s->dim + 4) : 4 * s->dim;
 }
 
 /* rotate.h, for what prefill.h has: a warp reads its head, and if it turns, the token's rotary row
@@ -70,7 +83,7 @@ static struct traffic rotate_design(const struct shape *s)
 {
     const int64_t T = s->S * s->n, row = s->dim * 4, turned = T * (s->H + s->K);
     const int64_t heads = T * (s->H + 2 * s->K);
-    const int64_t number = s->type == KV_INT8 ? 1 : 2, scale = s->type == KV_INT8 ? 1 : 0;
+    const int64_t number = is_scaled(s) ? 1 : 2, scale = is_scaled(s) ? 1 : 0;
     struct traffic t = {0};
     add_read(&t, heads * row, heads * row / SECTOR);
     add_read(&t, turned * row, turned * row / SECTOR);
@@ -118,12 +131,13 @@ static void add_block(struct traffic *t, const struct shape *s, int tiles, int r
 }
 
 /* The wavefronts of tiles in shared memory, if no lanes of one request met on a bank. Each: 16
- * bytes of keys and values at a time, of int8 also to and from another place before; scales. */
+ * bytes of keys and values at a time, of int8 and fp8 also to and from another place before, with
+ * scales. */
 static int64_t load_wavefronts(const struct shape *s, int tiles)
 {
     const int stores = 2 * TILE_POSITIONS * s->dim / 8 / WARP;
-    const bool int8 = s->type == KV_INT8;
-    return (int64_t)tiles * (4 * stores * (int8 ? 2 : 1) + (int8 ? 4 : 0));
+    const bool scaled = is_scaled(s);
+    return (int64_t)tiles * (4 * stores * (scaled ? 2 : 1) + (scaled ? 4 : 0));
 }
 
 /* Of a warp that works on so many tiles and has 1 / sharers of the output's columns: ldmatrix of
@@ -131,7 +145,7 @@ static int64_t load_wavefronts(const struct shape *s, int tiles)
 static int64_t warp_wavefronts(const struct shape *s, int tiles, int keys, int sharers)
 {
     const int scores = s->dim / 16 * (1 + keys), values = 4 * (s->dim / sharers / 16);
-    return (int64_t)tiles * (4 * (scores + values) + (s->type == KV_INT8 ? (8 + 8) * 2 : 0));
+    return (int64_t)tiles * (4 * (scores + values) + (is_scaled(s) ? (8 + 8) * 2 : 0));
 }
 
 /* Rows of queries, 16 bytes at a time. */
@@ -193,7 +207,7 @@ static struct design decode_design(const struct shape *s)
         one.wavefronts += tiles * 4 * (4 + 16) * 2 + query_wavefronts(s, DECODE_ROWS);
         one.branches += 4 + 6;
     }
-    one.branches += s->n * (s->type == KV_INT8 ? 12 : 6);
+    one.branches += s->n * (is_scaled(s) ? 12 : 6);
     if (splits > 1) {
         one.branches += splits + 4;
         add_written(&one.traffic, splits * rows * 8, splits * ((rows * 8 + SECTOR - 1) / SECTOR));
@@ -219,7 +233,7 @@ static struct design prefill_design(const struct shape *s)
         one.branches += PREFILL_WARPS(W) * (1 + tiles / 8);
         for (int at = row; at < row + PREFILL_ROWS(W); at += 16) {
             const int own = (s->before + (at + 15) / group(s)) / TILE_POSITIONS + 1;
-            const int walked = ATTEND_STAGES(W, s->type == KV_INT8) == 2 ? MIN(own, tiles) : tiles;
+            const int walked = ATTEND_STAGES(W, is_scaled(s)) == 2 ? MIN(own, tiles) : tiles;
             one.wavefronts += sharers * warp_wavefronts(s, walked, 4, sharers);
         }
     }
@@ -264,23 +278,34 @@ static struct traffic attend_least(const struct shape *s)
 static enum kernel variant(const struct shape *s, enum kernel first)
 {
     const int width = width_of(s) == 64 ? 0 : width_of(s) == 128 ? 1 : 2;
-    return (enum kernel)((int)first + width + (s->type == KV_INT8 ? 3 : 0));
+    return (enum kernel)((int)first + width + 3 * (int)s->type);
 }
 
-/* int8 of width 128 and 256 is stored by lanes that have every other piece of 16 bytes of a row,
- * so eight of them meet on the banks of four: 8 wavefronts where 4 are the ideal. */
+/* int8 and fp8 of width 128 and 256 are stored by lanes that have every other piece of 16 bytes of
+ * a row, so eight of them meet on the banks of four: 8 wavefronts where 4 are the ideal. */
 static int64_t wavefronts_allowed(const struct shape *s)
 {
     return s->type == KV_BF16 || s->dim == 64 ? 105 : 135;
 }
 
+/* What DRAM must move: keys and values once, though every block asks for them. */
+static struct traffic moved_least(const struct shape *s)
+{
+    const int64_t again = share_of(s).positions - length(s);
+    struct traffic least = attend_least(s);
+    add_read(&least, -s->S * s->K * again * kv_bytes(s),
+             -s->S * s->K * again * kv_bytes(s) / SECTOR);
+    return least;
+}
+
 static void check_rotate(const struct shape *s)
 {
-    const enum kernel rotate = s->type == KV_INT8 ? KERNEL_rotate_int8 : KERNEL_rotate_bf16;
+    const enum kernel rotate = (enum kernel)(KERNEL_rotate_bf16 + s->type);
     const struct gpu_kernel_counts counts = costs_of(rotate);
     const struct traffic got = traffic_of(&counts), want = rotate_design(s);
     const struct traffic least = rotate_least(s);
     print_traffic(shape_name(s), rotate, &got, &least);
+    check_least(shape_name(s), rotate, &counts, &least, 105, 0);
     check_traffic(shape_name(s), rotate, &got, &want, 0);
 }
 
@@ -294,6 +319,8 @@ static void check_shape(const struct shape *s)
     const struct traffic got = traffic_of(&counts), least = attend_least(s);
     const struct design design = is_decode(s) ? decode_design(s) : prefill_design(s);
     print_traffic(shape_name(s), kernel, &got, &least);
+    const struct traffic once = moved_least(s);
+    check_least(shape_name(s), kernel, &counts, &once, 110, 0);
     /* Rows of partial results begin where they may, up to two sectors a block. */
     check_traffic(shape_name(s), kernel, &got, &design.traffic,
                   is_decode(s) ? 2 * s->S * s->K * attend_splits(length(s)) : 0);

@@ -30,14 +30,28 @@ struct shape {
 
 /* Widths of SmolLM2 (576, 1536), of Llama (4096). */
 static const struct shape shapes[] = {
-    {FMT_q4_1, 512, 576, 512, EPILOGUE_STORE, 1},      {FMT_q4_1, 64, 4096, 32, EPILOGUE_ADD, 132},
-    {FMT_q4_0, 128, 1536, 64, EPILOGUE_GLU_SILU, 132}, {FMT_q4_0, 256, 576, 128, EPILOGUE_STORE, 1},
-    {FMT_q4_k, 128, 1536, 128, EPILOGUE_STORE, 132},   {FMT_q4_k, 256, 1536, 64, EPILOGUE_ADD, 1},
-    {FMT_q8_0, 128, 576, 32, EPILOGUE_GLU_SILU, 8},    {FMT_q8_0, 256, 576, 128, EPILOGUE_ADD, 1},
-    {FMT_q6_k, 256, 1536, 128, EPILOGUE_STORE, 1},     {FMT_q6_k, 64, 1536, 32, EPILOGUE_ADD, 132},
-    {FMT_q5_1, 256, 576, 64, EPILOGUE_STORE, 1},       {FMT_q5_k, 128, 1536, 128, EPILOGUE_ADD, 4},
-    {FMT_bf16, 256, 576, 64, EPILOGUE_STORE, 1},       {FMT_bf16, 256, 576, 128, EPILOGUE_ADD, 1},
+    {FMT_q4_1, 512, 576, 512, EPILOGUE_STORE, 1},
+    {FMT_q4_1, 64, 4096, 32, EPILOGUE_ADD, 132},
+    {FMT_q4_0, 128, 1536, 64, EPILOGUE_GLU_SILU, 132},
+    {FMT_q4_0, 256, 576, 128, EPILOGUE_STORE, 1},
+    {FMT_q4_k, 128, 1536, 128, EPILOGUE_STORE, 132},
+    {FMT_q4_k, 256, 1536, 64, EPILOGUE_ADD, 1},
+    {FMT_q8_0, 128, 576, 32, EPILOGUE_GLU_SILU, 8},
+    {FMT_q8_0, 256, 576, 128, EPILOGUE_ADD, 1},
+    {FMT_q6_k, 256, 1536, 128, EPILOGUE_STORE, 1},
+    {FMT_q6_k, 64, 1536, 32, EPILOGUE_ADD, 132},
+    {FMT_q5_1, 256, 576, 64, EPILOGUE_STORE, 1},
+    {FMT_q5_k, 128, 1536, 128, EPILOGUE_ADD, 4},
+    {FMT_bf16, 256, 576, 64, EPILOGUE_STORE, 1},
+    {FMT_bf16, 256, 576, 128, EPILOGUE_ADD, 1},
     {FMT_bf16, 128, 1536, 32, EPILOGUE_STORE, 132},
+    {FMT_int4_128, 256, 1536, 128, EPILOGUE_STORE, 1},
+    {FMT_int4_64, 128, 1536, 64, EPILOGUE_GLU_SILU, 132},
+    {FMT_int4_32, 256, 576, 32, EPILOGUE_ADD, 1},
+    {FMT_fp8, 256, 576, 128, EPILOGUE_STORE, 1},
+    {FMT_fp8, 128, 576, 32, EPILOGUE_GLU_SILU, 8},
+    {FMT_fp8_128, 256, 1536, 64, EPILOGUE_ADD, 1},
+    {FMT_int8, 64, 1536, 32, EPILOGUE_STORE, 132},
 };
 
 /* A shape and how it is cut, what of it are the design's numbers. */
@@ -115,17 +129,24 @@ static struct traffic traffic_wanted(const struct design *d)
     struct traffic t = {0};
     add_read(&t, read, read / SECTOR);
     add_read(&t, arrivals * 4, arrivals);
+    if (layout_has_row_scale(d->layout)) { /* eight rows at a time, by four lanes each */
+        const int64_t down = (s->T + d->cut.tokens - 1) / d->cut.tokens;
+        const int64_t eights = down * s->N / 8 * matrices(s);
+        add_read(&t, eights * WARP * 4, eights);
+    }
     add_written(&t, left + y, (left + y) / SECTOR);
     return t;
 }
 
-/* Words of a tile's records that a lane reads: of each chunk, of two rows. */
+/* Words of a tile's records that a lane reads: of each chunk, or of those that share one, of two
+ * rows. */
 static int64_t record_loads(int layout)
 {
     static const int64_t loads[LAYOUT_COUNT] = {
-        [LAYOUT_INT4_D] = 4 * 2,      [LAYOUT_INT4_DM] = 4 * 2, [LAYOUT_INT4_K] = 4 * 2 * 2,
-        [LAYOUT_INT8_D] = 2 * 2,      [LAYOUT_INT8_DM] = 2 * 2, [LAYOUT_INT8_K] = 2 * 2 * 2,
-        [LAYOUT_INT8_K16] = 2 * 2 * 2};
+        [LAYOUT_INT4_D] = 4 * 2,       [LAYOUT_INT4_DM] = 4 * 2, [LAYOUT_INT4_K] = 4 * 2 * 2,
+        [LAYOUT_INT8_D] = 2 * 2,       [LAYOUT_INT8_DM] = 2 * 2, [LAYOUT_INT8_K] = 2 * 2 * 2,
+        [LAYOUT_INT8_K16] = 2 * 2 * 2, [LAYOUT_INT4_Z] = 4 * 2,  [LAYOUT_INT4_Z128] = 2,
+        [LAYOUT_FP8_128] = 2};
     return loads[layout];
 }
 
@@ -167,8 +188,13 @@ static void check_product(const struct device *device, const struct shape *s)
     const struct traffic got = traffic_of(&counts), want = traffic_wanted(&d);
     const int64_t tile = TILE_BYTES + STRIP_ROWS * 4 * d.words, y = (int64_t)s->T * s->N * 4;
     const int64_t weights = layout_strips(s->N) * layout_tiles(d.layout, s->K) * tile * matrices(s);
-    const struct traffic least = traffic_least(weights + (int64_t)s->T * s->K * 2, y);
+    const int64_t x = (int64_t)s->T * s->K * 2;
+    const int64_t sums = layout_has_min(d.layout) ? (int64_t)s->T * s->K / CHUNK * 4 : 0;
+    const int64_t left = d.warps * partials(&d) * warp_sums_bytes(&d);
+    const struct traffic least =
+        traffic_least(weights + x + sums + left + (s->epilogue == EPILOGUE_ADD ? y : 0), left + y);
     print_traffic(design_name(&d), kernel, &got, &least);
+    check_least(design_name(&d), kernel, &counts, &least, 105, 0);
     check_traffic(design_name(&d), kernel, &got, &want, 0);
     /* nvcc loads one in 64 of the 16 bytes of activations in two halves, which conflict. */
     check_wavefronts(design_name(&d), kernel, &counts, wavefronts(&d), 102);
@@ -194,7 +220,9 @@ static void run_product(struct bench *b, const struct shape *s)
     struct matrix matrix;
     const int n_sm = b->device->n_sm;
     matrix_init_values(&matrix, s->fmt, s->N, s->K, false);
-    struct weight weight = cuda_matrix(b->device, &config, &matrix);
+    struct weight weight[2];
+    for (int i = 0; i < matrices(s); i++)
+        weight[i] = cuda_matrix(b->device, &config, &matrix);
     b->device->n_sm = s->n_sm;
     b->batch = (struct batch){.T = s->T};
     b->linear = (struct op_linear){.x = b->x,
@@ -203,11 +231,12 @@ static void run_product(struct bench *b, const struct shape *s)
                                    .ldy = s->N,
                                    .n_part = matrices(s),
                                    .epilogue = (int32_t)s->epilogue,
-                                   .part = {{.weight = &weight}, {.weight = &weight}}};
+                                   .part = {{.weight = &weight[0]}, {.weight = &weight[1]}}};
     CHECK_EQ(backend_cuda.run(b->device, linear_body, b), 0);
     check_product(b->device, s);
     b->device->n_sm = n_sm;
-    cuda_drop(b->device, weight.data, weight.bytes);
+    for (int i = 0; i < matrices(s); i++)
+        cuda_drop(b->device, weight[i].data, weight[i].bytes);
     matrix_release(&matrix);
 }
 

@@ -212,7 +212,7 @@ TEST(cuda_device, a_matrix_in_pieces_is_the_matrix)
     uint8_t *file = malloc(file_bytes);
     for (size_t i = 0; i < file_bytes; i++)
         file[i] = (uint8_t)random_bits();
-    struct weight_source source = {FMT_q8_0, N, K, file};
+    struct weight_source source = {.fmt = FMT_q8_0, .N = N, .K = K, .data = file};
     size_t bytes = backend_cuda.packed_bytes(&config, FMT_q8_0, N, K);
     uint8_t *want = calloc(1, bytes), *got = calloc(1, bytes);
     CHECK_EQ(cuda_pack_rows(&source, 0, N, want), bytes);
@@ -229,6 +229,59 @@ TEST(cuda_device, a_matrix_in_pieces_is_the_matrix)
     CHECK_EQ(backend_cuda.pack(device, &source, &weight, &err), INFLIGHT_E_INTERNAL);
     cuda_drop(device, weight.data, bytes);
     free(file);
+    free(want);
+    free(got);
+    backend_cuda.close(device);
+}
+
+/* Rows that are copied out of a matrix when they are asked for, up to a row that there is not. */
+struct copier {
+    const struct weight_source *from;
+    int32_t missing;
+    uint8_t room[4][128 * 1024]; /* of each worker */
+};
+
+static const void *copy_rows(void *maker, int worker, int32_t first, int32_t n)
+{
+    struct copier *copier = maker;
+    const size_t bytes = fmt_row_bytes(copier->from->fmt, copier->from->K);
+    if (n > 48 || worker > 3 || (first <= copier->missing && copier->missing < first + n))
+        return NULL;
+    const char *rows = copier->from->data;
+    return memcpy(copier->room[worker], rows + (size_t)first * bytes, (size_t)n * bytes);
+}
+
+TEST(cuda_device, rows_that_are_made_are_asked_for_in_steps_and_may_be_missing)
+{
+    enum { N = 9001, K = 256 };
+    struct device_config config = small();
+    config.threads = 4;
+    struct device *device = cuda_device(&config);
+    struct err err = {0};
+    if (!device)
+        return;
+    static uint8_t file[N * (K / 32 * 34)];
+    for (size_t i = 0; i < sizeof file; i++)
+        file[i] = (uint8_t)random_bits();
+    const struct weight_source stored = {.fmt = FMT_q8_0, .N = N, .K = K, .data = file};
+    static struct copier copier;
+    copier.from = &stored;
+    copier.missing = -1;
+    const struct weight_source made = {
+        .fmt = FMT_q8_0, .N = N, .K = K, .make = copy_rows, .maker = &copier, .step = 48};
+    size_t bytes = backend_cuda.packed_bytes(&config, FMT_q8_0, N, K);
+    uint8_t *want = calloc(1, bytes), *got = calloc(1, bytes);
+    cuda_pack_rows(&stored, 0, N, want);
+    struct weight weight = {.data = cuda_array(device, NULL, bytes), .bytes = bytes};
+    CHECK_EQ(backend_cuda.pack(device, &made, &weight, &err), 0);
+    CHECK(weight.N == N && weight.K == K);
+    CHECK_EQ(backend_cuda.read(device, got, weight.data, bytes), 0);
+    CHECK(memcmp(got, want, bytes) == 0);
+    copier.missing = 5000;
+    CHECK_EQ(backend_cuda.pack(device, &made, &weight, &err), INFLIGHT_E_MODEL);
+    copier.missing = -1;
+    CHECK_EQ(backend_cuda.pack(device, &made, &weight, &err), 0);
+    cuda_drop(device, weight.data, bytes);
     free(want);
     free(got);
     backend_cuda.close(device);
@@ -400,6 +453,45 @@ TEST(cuda_device, a_failed_copy_of_a_page_fails_the_next_step)
         backend_cuda.copy_page(device, 1, 2, 3);
         CHECK_EQ(backend_cuda.run(device, nothing, &n), INFLIGHT_E_DEVICE);
     }
+    backend_cuda.close(device);
+    gpu_fail(NULL);
+}
+
+struct fetched {
+    const void *memory;
+    uint8_t *host;
+    size_t bytes;
+};
+
+static int fetch_body(struct lane *lane, void *arg)
+{
+    const struct fetched *f = arg;
+    int rc = step_upload(lane->device, &batch);
+    return rc ? rc : backend_cuda.fetch(lane, f->host, f->memory, f->bytes);
+}
+
+TEST(cuda_device, what_a_step_fetches_is_there_when_it_returns_or_fails_it)
+{
+    struct device_config config = small();
+    struct device *device = cuda_device(&config);
+    uint8_t value[100];
+    if (!device)
+        return;
+    for (size_t i = 0; i < sizeof value; i++)
+        value[i] = (uint8_t)(i * 3 + 1);
+    struct fetched f = {.memory = cuda_array(device, value, sizeof value),
+                        .host = backend_cuda.take_host(device, sizeof value),
+                        .bytes = sizeof value};
+    memset(f.host, 0, sizeof value);
+    CHECK_EQ(backend_cuda.run(device, fetch_body, &f), 0);
+    CHECK(memcmp(f.host, value, sizeof value) == 0);
+    f.bytes = 0;
+    CHECK_EQ(backend_cuda.run(device, fetch_body, &f), 0);
+    f.bytes = sizeof value;
+    if (gpu_fail("copy:2")) /* the first is the batch */
+        CHECK_EQ(backend_cuda.run(device, fetch_body, &f), INFLIGHT_E_DEVICE);
+    backend_cuda.give_host(device, f.host, sizeof value);
+    cuda_drop(device, f.memory, sizeof value);
     backend_cuda.close(device);
     gpu_fail(NULL);
 }

@@ -206,7 +206,7 @@ TEST(cuda_linear, gives_what_the_definition_says_in_every_format)
     int round = 0;
     for (int fmt = 0; fmt < FMT_COUNT; fmt++)
         for (size_t k = 0; k < COUNT_OF(widths); k++, round++) {
-            if (widths[k] % fmt_info[fmt].n)
+            if (widths[k] % fmt_info[fmt].n || !matrix_served(&backend_cuda, (enum fmt)fmt))
                 continue;
             const enum fmt fmts[] = {(enum fmt)fmt, (enum fmt)fmt, (enum fmt)fmt};
             const int N[] = {32, 5 + round % 40, 16};
@@ -227,11 +227,11 @@ static void fill_matrix(struct matrix *m, uint8_t byte)
     uint8_t *data = (uint8_t *)(uintptr_t)m->source.data;
     size_t row = fmt_row_bytes(m->source.fmt, m->source.K), bytes = row * (size_t)m->source.N;
     memset(data, byte, bytes);
-    for (size_t i = 0; i < bytes; i += (size_t)fmt_info[m->source.fmt].bytes)
-        tame_block(m->source.fmt, data + i);
-    for (int32_t n = 0; n < m->source.N; n++)
+    for (int32_t n = 0; n < m->source.N; n++) {
+        tame_row(m->source.fmt, data + (size_t)n * row, m->source.K);
         fmt_decode_row(m->source.fmt, data + (size_t)n * row, m->source.K,
                        m->value + (size_t)n * (size_t)m->source.K);
+    }
 }
 
 /* The largest and the smallest integers of every format. */
@@ -239,7 +239,8 @@ TEST(cuda_linear, extreme_integers_are_exact)
 {
     static const uint8_t bytes[] = {0x00, 0xff, 0x80, 0x7f};
     for (int fmt = FMT_q4_0; fmt < FMT_COUNT; fmt++)
-        for (size_t i = 0; i < COUNT_OF(bytes); i++) {
+        for (size_t i = 0; i < COUNT_OF(bytes) && matrix_served(&backend_cuda, (enum fmt)fmt);
+             i++) {
             struct problem p = {.epilogue = EPILOGUE_STORE, .n_part = 1};
             problem_init(&p, (enum fmt[]){(enum fmt)fmt}, (int[]){32}, 256);
             fill_matrix(&p.matrix[0], bytes[i]);
@@ -252,6 +253,8 @@ TEST(cuda_linear, gates_in_every_format)
 {
     static float yes;
     for (int fmt = 0; fmt < FMT_COUNT; fmt++) {
+        if (!matrix_served(&backend_cuda, (enum fmt)fmt))
+            continue;
         const enum fmt fmts[] = {(enum fmt)fmt, (enum fmt)fmt};
         const int N[] = {53, 53};
         struct problem p = {.epilogue = EPILOGUE_GLU_SILU, .n_part = 2, .normed = fmt % 2};
@@ -314,17 +317,53 @@ TEST(cuda_linear, parts_may_differ_in_format)
     problem_init(&p, gate, width, 96);
     check_problem(&p, true);
     problem_release(&p);
+
+    p = (struct problem){.epilogue = EPILOGUE_GLU_SILU, .n_part = 2};
+    problem_init(&p, (enum fmt[]){FMT_int8, FMT_fp8}, width, 96);
+    check_problem(&p, true);
+    problem_release(&p);
 }
 
-/* A matrix of floats need not have whole chunks; and rows that go to several blocks. */
-TEST(cuda_linear, widths_of_floats_may_be_any_multiple_of_eight)
+/* A matrix of formats of one value a block need not have whole chunks; and rows that go to several
+ * blocks. */
+TEST(cuda_linear, widths_may_be_any_multiple_of_eight_without_blocks)
 {
-    for (int K = 8; K <= 200; K += 96) {
-        struct problem p = {.epilogue = EPILOGUE_ADD, .n_part = 2};
-        problem_init(&p, (enum fmt[]){FMT_f16, FMT_bf16}, (int[]){150, 3}, K);
-        check_problem(&p, true);
-        problem_release(&p);
+    static const enum fmt fmts[][2] = {{FMT_f16, FMT_bf16}, {FMT_fp8, FMT_int8}};
+    for (size_t i = 0; i < COUNT_OF(fmts); i++)
+        for (int K = 8; K <= 200; K += 96) {
+            struct problem p = {.epilogue = EPILOGUE_ADD, .n_part = 2};
+            problem_init(&p, fmts[i], (int[]){150, 3}, K);
+            check_problem(&p, true);
+            problem_release(&p);
+        }
+}
+
+/* Outputs of the row that it is in, and of no other. */
+static void check_no_numbers(enum fmt fmt, size_t first)
+{
+    enum { N = 20, BAD = 3 };
+    struct problem p = {.epilogue = EPILOGUE_STORE, .n_part = 1};
+    problem_init(&p, &fmt, (int[]){N}, 256);
+    uint8_t *data = (uint8_t *)(uintptr_t)p.matrix[0].source.data;
+    data[BAD * fmt_row_bytes(fmt, p.K) + first + 77] = 0xff;
+    float *y = malloc(T_MAX * (size_t)p.ldy * sizeof *y);
+    struct copy c;
+    if (copy_init(&c, &p)) {
+        for (int T = 1; T <= 33; T += 16) {
+            compute(&c, &p, 0, T, y);
+            for (int i = 0; i < T * p.ldy; i++)
+                CHECK(isnan(y[i]) == (i % p.ldy == p.column[0] + BAD));
+        }
+        copy_release(&c, &p);
     }
+    free(y);
+    problem_release(&p);
+}
+
+TEST(cuda_linear, what_is_no_number_in_a_weight_is_none_in_its_outputs)
+{
+    check_no_numbers(FMT_fp8, 4);
+    check_no_numbers(FMT_fp8_128, 4);
 }
 
 /* Tokens of a large problem by the kernels for few against those by one for many, which are the
@@ -381,6 +420,25 @@ TEST(cuda_linear, blocks_go_on_over_strips)
     problem_init(&p, (enum fmt[]){FMT_bf16}, (int[]){6000}, 1280);
     check_few(&p);
     problem_release(&p);
+}
+
+/* One token's row that several groups of a block prepare together, against prepared rows. */
+TEST(cuda_linear, groups_share_a_wide_row)
+{
+    struct problem p = {.epilogue = EPILOGUE_STORE, .n_part = 1};
+    problem_init(&p, (enum fmt[]){FMT_q8_0}, (int[]){2200}, 8736);
+    float *base = malloc(2 * (size_t)p.ldy * sizeof *base);
+    float *y = malloc((size_t)p.ldy * sizeof *y);
+    struct copy c;
+    if (copy_init(&c, &p)) {
+        compute(&c, &p, 0, 2, base);
+        compute(&c, &p, 0, 1, y);
+        check_same(&p, y, base, 0, 1);
+        copy_release(&c, &p);
+    }
+    problem_release(&p);
+    free(base);
+    free(y);
 }
 
 TEST(cuda_linear, tokens_do_not_change_a_bit)
@@ -474,6 +532,8 @@ TEST(cuda_linear, cuts_do_not_change_a_bit)
     struct cuts all = {0};
     int n = 0;
     for (int fmt = 0; fmt < FMT_COUNT; fmt++) {
+        if (!matrix_served(&backend_cuda, (enum fmt)fmt))
+            continue;
         const enum fmt fmts[] = {(enum fmt)fmt, (enum fmt)fmt};
         const bool gated = fmt % 2;
         const int N[] = {gated ? 300 : 530, gated ? 300 : 83};

@@ -7,6 +7,7 @@
 
 #include "../../kernels/cuda/cuda.h"
 #include "../../kernels/cuda/layout.h"
+#include "../../quant/int4.h"
 #include "../../quant/q4_0.h"
 #include "../../quant/q4_1.h"
 #include "../../quant/q4_k.h"
@@ -20,7 +21,7 @@
 static int number_of(enum fmt fmt, const uint8_t *row, int k)
 {
     const int n = fmt_info[fmt].n;
-    const uint8_t *block = row + (size_t)(k / n * fmt_info[fmt].bytes);
+    const uint8_t *block = row + fmt_info[fmt].head + (size_t)(k / n * fmt_info[fmt].bytes);
     float value;
     switch (fmt) {
 #define NUMBER(name, offset) \
@@ -34,9 +35,17 @@ static int number_of(enum fmt fmt, const uint8_t *row, int k)
         NUMBER(q4_k, 0)
         NUMBER(q5_k, 0)
         NUMBER(q6_k, 0)
+        NUMBER(int4_32, 0)
+        NUMBER(int4_64, 0)
+        NUMBER(int4_128, 0)
 #undef NUMBER
     case FMT_bf16:
         return block[0] | block[1] << 8;
+    case FMT_fp8:
+    case FMT_int8:
+        return block[0];
+    case FMT_fp8_128:
+        return block[4 + k % n];
     default:
         fmt_info[fmt].decode(block, &value);
         return bf16_of_float(value);
@@ -60,12 +69,23 @@ static void place_value(int layout, int r, int k, int number, uint8_t *strip)
     }
 }
 
+/* The float at `scale`, of n E4M3 numbers; no number if one of these is none. */
+static void place_float_scale(const uint8_t *scale, const uint8_t *bits, int n, uint8_t *at)
+{
+    static const uint8_t nan[] = {0, 0, 0xc0, 0x7f};
+    memcpy(at, scale, 4);
+    for (int k = 0; k < n; k++)
+        if ((bits[k] & 0x7f) == 0x7f)
+            memcpy(at, nan, 4);
+}
+
 /* What the record of a row and tile says of chunk k / 32. */
 static void place_scales(enum fmt fmt, int r, int k, const uint8_t *row, int K, uint8_t *strip)
 {
     const int layout = cuda_layout(fmt), width = layout_tile_width(layout), n = fmt_info[fmt].n;
     const int tile = k / width, c = k % width / CHUNK, group = k % n / CHUNK;
     const uint8_t *block = row + (size_t)(k / n * fmt_info[fmt].bytes);
+    uint16_t less;
     uint8_t *record = strip + layout_tiles(layout, K) * TILE_BYTES +
                       (tile * STRIP_ROWS + r) * layout_words(layout) * 4;
     const struct q6_k *b6 = (const struct q6_k *)(const void *)block;
@@ -83,6 +103,20 @@ static void place_scales(enum fmt fmt, int r, int k, const uint8_t *row, int K, 
         memcpy(record, block, 4);
         record[4 + c * 2] = (uint8_t)q4_k_packed_scale(block + 4, group);
         record[5 + c * 2] = (uint8_t)q4_k_packed_min(block + 4, group);
+        break;
+    case LAYOUT_INT4_Z:
+    case LAYOUT_INT4_Z128:
+        record += layout == LAYOUT_INT4_Z ? c * 4 : 0;
+        memcpy(record, block, 2);
+        less = bf16_of_float(-128.0f - (float)(block[2] & 127));
+        memcpy(record + 2, &less, 2);
+        break;
+    case LAYOUT_FP8_128:
+        place_float_scale(block, block + 4, 128, record);
+        break;
+    case LAYOUT_INT8_ROW:
+    case LAYOUT_FP8_ROW:
+        place_float_scale(row, row + 4, layout == LAYOUT_FP8_ROW ? K : 0, record + r * 4);
         break;
     case LAYOUT_INT8_K16:
         memcpy(record, &b6->d, 2);
@@ -115,7 +149,7 @@ static struct weight_source random_source(enum fmt fmt, int N, int K)
     uint8_t *data = malloc(bytes);
     for (size_t i = 0; i < bytes; i++)
         data[i] = (uint8_t)(random_bits() >> 9);
-    return (struct weight_source){fmt, N, K, data};
+    return (struct weight_source){.fmt = fmt, .N = N, .K = K, .data = data};
 }
 
 static void check_shape(enum fmt fmt, int N, int K)
@@ -147,7 +181,7 @@ TEST(cuda_pack, bytes_are_what_the_layout_defines)
     for (int fmt = 0; fmt < FMT_COUNT; fmt++)
         for (size_t i = 0; i < COUNT_OF(rows); i++)
             for (size_t j = 0; j < COUNT_OF(columns); j++)
-                if (columns[j] % fmt_info[fmt].n == 0)
+                if (cuda_packed_bytes((enum fmt)fmt, rows[i], columns[j]) != 0)
                     check_shape((enum fmt)fmt, rows[i], columns[j]);
 }
 
@@ -174,9 +208,10 @@ TEST(cuda_pack, bytes_on_the_device_are_the_same_with_any_number_of_threads)
     static const struct {
         enum fmt fmt;
         int N, K;
-    } matrix[] = {{FMT_q4_1, 7001, 1024}, {FMT_q8_0, 33, 512},  {FMT_bf16, 4099, 1024},
-                  {FMT_q6_k, 5000, 1024}, {FMT_f32, 1, 8},      {FMT_q4_k, 160, 256},
-                  {FMT_q8_0, 9000, 1024}, {FMT_q5_0, 16, 1024}, {FMT_q4_1, 7001, 1024}};
+    } matrix[] = {{FMT_q4_1, 7001, 1024}, {FMT_q8_0, 33, 512},     {FMT_bf16, 4099, 1024},
+                  {FMT_q6_k, 5000, 1024}, {FMT_f32, 1, 8},         {FMT_q4_k, 160, 256},
+                  {FMT_q8_0, 9000, 1024}, {FMT_q5_0, 16, 1024},    {FMT_q4_1, 7001, 1024},
+                  {FMT_fp8, 3001, 1000},  {FMT_int4_128, 40, 896}, {FMT_fp8_128, 17, 128}};
     for (int threads = 1; threads <= 7; threads += 3) {
         const struct device_config config = config_of(threads);
         struct device *device = cuda_device(&config);
