@@ -153,7 +153,8 @@ static void set_batch(struct work *w, const struct bench *bench, int32_t *pages)
 
 static void measure(struct work *w, const struct bench *bench, const struct device_config *config)
 {
-    static const char *const type[] = {[KV_BF16] = "bf16", [KV_INT8] = "int8", [KV_F32] = "f32"};
+    static const char *const type[] = {
+        [KV_BF16] = "bf16", [KV_INT8] = "int8", [KV_FP8] = "fp8", [KV_F32] = "f32"};
     double layer = 0, read = 0, fma = 0;
     struct device_bytes bytes;
     backend_cpu.measure(config, &bytes, NULL);

@@ -2,10 +2,12 @@
  * move and operations in a second, and these as fractions of what copies reach in the same run.
  *
  *   card [linear|head|embed|attend] [t=1,64] [fmt=q4_1,q8_0] [shape=8b.down] [rounds=5] [csv]
- *        [peak_gbs=3350] [peak_tf=989] [small]
+ *        [peak_gbs=3350] [peak_tf=989] [small] [cublaslt]
  *
  * us        of one operation in a captured sequence of many, as decode steps are launched
  * queued    of one of many that are queued one by one: the host's launches may be the limit
+ * cublaslt  products of many tokens by cuBLASLt, as device.cublaslt has them: with its own rows for
+ *           the tokens where it begins
  * Weights, keys and values come from memory, not from a cache: operations take turns in more
  * than four times the last cache. Times are medians of rounds, by the host's clock around
  * milliseconds of work. On the simulated card times mean nothing; `small` shows that it runs. */
@@ -332,6 +334,8 @@ static struct card_options read_options(char **argv)
             o.peak_tf = atof(value);
         else if (strcmp(*word, "small") == 0)
             o.is_small = true;
+        else if (strcmp(*word, "cublaslt") == 0)
+            o.cublaslt = true;
         else if (strcmp(*word, "csv") == 0)
             o.is_csv = true;
         else if (strchr(*word, '=') || o.operation)

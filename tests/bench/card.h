@@ -16,6 +16,7 @@ struct card_options {
     const char *tokens;                  /* numbers, "1,64" */
     bool is_small; /* shapes that the simulated card does in seconds: nothing is timed by these */
     bool is_csv;
+    bool cublaslt; /* products of many tokens by it */
     int rounds;
     double peak_gbs, peak_tf; /* of the card; 0: not given */
 };

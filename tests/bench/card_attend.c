@@ -64,13 +64,14 @@ static void measure(struct card *card, const struct heads *heads, enum kv_type t
 {
     const bool decode = S > 0;
     const int T = decode ? S : context;
-    const char *type_name = type == KV_INT8 ? "int8" : "bf16";
+    static const char *const names[] = {[KV_BF16] = "bf16", [KV_INT8] = "int8", [KV_FP8] = "fp8"};
+    const char *type_name = names[type];
     char shape[48];
     (void)snprintf(shape, sizeof shape, decode ? "%s.ctx_%d" : "%s.prompt", heads->name, context);
     if (!card_wants(card, "attend", type_name, shape, T))
         return;
-    const double position = heads->K * heads->dim * 2.0 * (type == KV_INT8 ? 1 : 2) +
-                            (type == KV_INT8 ? heads->K * 2.0 * sizeof(float) : 0);
+    const double position = heads->K * heads->dim * 2.0 * (type == KV_BF16 ? 2 : 1) +
+                            (type == KV_BF16 ? 0 : heads->K * 2.0 * sizeof(float));
     const double kv = position * context * (decode ? S : 1);
     struct attend_work w = {.heads = heads};
     w.layers = (int)MIN((double)card->cold / kv + 1, (double)LAYERS_MOST);
@@ -133,5 +134,6 @@ void card_attention(struct card *card)
     for (size_t i = 0; i < n; i++) {
         measure_model(card, &heads[i], KV_BF16);
         measure_model(card, &heads[i], KV_INT8);
+        measure_model(card, &heads[i], KV_FP8);
     }
 }

@@ -9,7 +9,8 @@
 
 extern const struct backend backend_cuda;
 
-static const enum fmt fmts[] = {FMT_q4_1, FMT_q8_0, FMT_q4_k, FMT_q6_k, FMT_bf16};
+static const enum fmt fmts[] = {FMT_q4_1, FMT_q8_0, FMT_q4_k,    FMT_q6_k,
+                                FMT_bf16, FMT_fp8,  FMT_int4_128};
 
 struct shape {
     const char *name;
@@ -37,8 +38,10 @@ static const struct shape heads[] = {{"8b.head", 4096, 1, {128256}, EPILOGUE_STO
 static const struct shape small_heads[] = {{"small.head", 256, 1, {1024}, EPILOGUE_STORE, true}};
 
 static const int tokens[] = {1, 2, 4, 8, 16, 32, 64, 128, 512, 2048};
+static const int many_tokens[] = {256, 384, 512, 1024, 2048, 4096};
 static const int rows[] = {1, 2, 4, 8, 16, 32, 64, 128};
 static const int few_tokens[] = {1, 3};
+static const int few_many_tokens[] = {256, 400};
 
 /* A shape in one format on the card: copies of its matrices, one behind the other. */
 struct matrices {
@@ -238,7 +241,8 @@ static void measure_shapes(struct card *card, const char *operation, const struc
                                          .K = 1,
                                          .dim = 64,
                                          .kv_type = KV_BF16,
-                                         .kv_pages = T[n - 1]};
+                                         .kv_pages = T[n - 1],
+                                         .cublaslt = card->options.cublaslt};
     if (!card_wants(card, operation, NULL, NULL, -1))
         return;
     card_open(card, &config);
@@ -250,7 +254,13 @@ static void measure_shapes(struct card *card, const char *operation, const struc
 
 void card_products(struct card *card)
 {
-    if (card->options.is_small)
+    if (card->options.cublaslt && card->options.is_small)
+        measure_shapes(card, "linear", small_products, COUNT_OF(small_products), few_many_tokens,
+                       COUNT_OF(few_many_tokens));
+    else if (card->options.cublaslt)
+        measure_shapes(card, "linear", products, COUNT_OF(products), many_tokens,
+                       COUNT_OF(many_tokens));
+    else if (card->options.is_small)
         measure_shapes(card, "linear", small_products, COUNT_OF(small_products), few_tokens,
                        COUNT_OF(few_tokens));
     else
