@@ -318,7 +318,7 @@ check: ## set up and run every test; the last line is "N passed, N failed"
 
 check-run:
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) JOBS=$(JOBS) GPU_THREADS=1 tests/run.sh $(HOST_TESTS) $(AHEAD) $(CHECKS) \
-	    --together $(GPU_CHECKS)
+	    $(GPU_ALONE) --together $(GPU_CHECKS)
 
 check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE) \
              $(if $(CUDA),$(GPU_CUDA) $(GPU_LT) $(GPU_TESTS))
@@ -342,9 +342,10 @@ CAPABILITIES := 8.0 8.9 9.0 12.0
 # Blocks of one launch that meet in global memory.
 RACES       = env GPU_RACES=1 tests/gpu/on.sh 9.0
 on_gpu      = $(foreach c,$(1),$(foreach t,$(2),"tests/gpu/on.sh $(c) $(t)"))
-# The longest come first, so that none is left alone at the end.
-GPU_CHECKS := $(if $(CUDA),"env TEST_MODEL=$(TINY) tests/gpu/on.sh 12.0 $(BUILD)/tests/model/invariance" \
-                "tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits chunks" \
+# Its threads take turns within a time limit: beside others it would wait for a core each time.
+GPU_ALONE  := $(if $(CUDA),"env TEST_MODEL=$(TINY) tests/gpu/on.sh 12.0 $(BUILD)/tests/model/invariance")
+# The longest come first, so that none is left at the end.
+GPU_CHECKS := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits chunks" \
                 $(call on_gpu,9.0,$(BUILD)/tests/model/cuda_graph) \
                 "tests/gpu/on.sh 8.9 $(BUILD)/tests/model/families" \
                 "tests/gpu/on.sh 9.0 $(PYTHON) tests/model/ahead.py $(LIB) $(TINY) cuda 10" \
