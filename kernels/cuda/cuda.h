@@ -70,7 +70,8 @@ struct device {
     uint32_t args_bytes[KERNEL_COUNT]; /* of what each takes */
     int capability;                    /* 80, 89, 90, 120 ... */
     int n_sm;
-    int shared_most; /* bytes of shared memory a block may opt in to */
+    int shared_most;   /* bytes of shared memory a block may opt in to */
+    int skinny_groups; /* that a block of a product of one token may have, skinny.c */
     char description[320];
 
     /* Device memory. */

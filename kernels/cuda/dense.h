@@ -22,7 +22,7 @@
  * tokens.
  * Bytes of a weight: b read (2, or 0.56 to 1.1), 2 written, and 2 read by the library. Of an output
  * that is not written in place: 4 written, 4 read, 4 written.
- * Target, not measured: on a card that copies 2.97 TB/s and multiplies 700 TFLOP/s, a weight costs
+ * Target: on a card that copies 2.97 TB/s and multiplies 700 TFLOP/s, a weight costs
  * (b + 2) / 2.97 + 2 T / 700 picoseconds: of 4 bits 0.87 + 1.46 at 512 tokens and 0.87 + 5.9 at
  * 2048, which is 440 and 610 TFLOP/s; of bfloat16 1.35 + 1.46 and 1.35 + 5.9, 364 and 567 TFLOP/s.
  * tile.cu has measured 179 to 205 and 250 to 291 there. By the same sum the two are even at about

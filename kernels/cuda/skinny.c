@@ -23,22 +23,38 @@ static const struct {
     {SKINNY_MOST, KERNEL_skinny_16_bf16},
 };
 
-/* As many as there may be where SMs are large, kernels begin beside others, and there is work for
- * more than one. */
+/* As many as there may be, if there is work for more than one. */
 static int32_t groups_of_block(const struct device *device, const struct skinny_args *args,
                                int32_t tokens)
 {
-    const int32_t most = skinny_groups(tokens);
+    const int32_t most = tokens == 1 ? device->skinny_groups : 1;
     const int32_t shared =
         skinny_shared(args->product.part[0].layout, tokens, most, args->product.padded);
-    const bool is_large = device->capability >= 90 && device->capability < 120;
-    return is_large && args->n_strips > device->n_sm && shared <= device->shared_most ? most : 1;
+    return args->n_strips > device->n_sm && shared <= device->shared_most ? most : 1;
 }
 
 static int32_t shared_of_widest(const struct device *device, int32_t layout, int32_t tokens)
 {
     const int32_t padded = ROUND_UP(device->config.max_width, WIDTH_STEP);
     return MIN(skinny_shared(layout, tokens, skinny_groups(tokens), padded), device->shared_most);
+}
+
+/* Images say how many threads their kernels have registers for, and which of them runs depends on
+ * what this build has and not on the card alone. */
+static int32_t find_groups(struct device *device, struct err *err)
+{
+    device->skinny_groups = skinny_groups(1);
+    for (int32_t layout = 0; layout < LAYOUT_COUNT; layout++) {
+        int threads = 0;
+        CUresult result =
+            device->driver->cuFuncGetAttribute(&threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK,
+                                               device->kernel[(int32_t)sizes[0].kernel + layout]);
+        if (result)
+            return driver_refuse(device->driver, result, "asking for the threads of kernels", err);
+        if (threads < skinny_groups(1) * SKINNY_THREADS)
+            device->skinny_groups = 1;
+    }
+    return INFLIGHT_OK;
 }
 
 int32_t skinny_open(struct device *device, struct err *err)
@@ -51,7 +67,7 @@ int32_t skinny_open(struct device *device, struct err *err)
             if (rc)
                 return rc;
         }
-    return INFLIGHT_OK;
+    return find_groups(device, err);
 }
 
 bool skinny_takes_input(const struct device *device, const struct product_input *input,

@@ -361,7 +361,8 @@ template <int L, int TOKENS> static __device__ __forceinline__ void skinny(const
     }
 }
 
-/* Registers for as many threads as an SM has of a kernel (skinny.c). */
+/* Registers for as many threads as an SM has of a kernel. Many groups go together where kernels
+ * begin beside others and SMs have the shared memory; skinny.c asks the image. */
 #if __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
 #define GROUPS(tokens) skinny_groups(tokens)
 #else

@@ -9,6 +9,8 @@
 
 extern const struct backend backend_cuda;
 
+#define LAYERS 64 /* as many launches as the longest sequence here */
+
 static const enum fmt fmts[] = {FMT_q4_1, FMT_q8_0, FMT_q4_k,    FMT_q6_k,
                                 FMT_bf16, FMT_fp8,  FMT_int4_128};
 
@@ -227,60 +229,59 @@ static void measure_shape(struct card *card, const struct shape *shape, enum fmt
     give_all(card, &m, T[n - 1]);
 }
 
-static void measure_shapes(struct card *card, const char *operation, const struct shape *shape,
-                           size_t n_shapes, const int *T, size_t n)
+/* What is measured of an operation: all shapes with all numbers of tokens, the last the most. */
+struct list {
+    const struct shape *shape;
+    size_t n_shapes;
+    const int *T;
+    size_t n;
+};
+#define LIST(shapes, numbers) \
+    ((struct list){(shapes), COUNT_OF(shapes), (numbers), COUNT_OF(numbers)})
+
+static void measure_list(struct card *card, const char *operation, struct list list)
 {
+    const int most = list.T[list.n - 1];
     const struct device_config config = {.threads = 1,
-                                         .max_tokens = T[n - 1],
-                                         .max_rows = T[n - 1],
+                                         .max_tokens = most,
+                                         .max_rows = most,
                                          .max_context = PAGE_TOKENS * 256,
                                          .max_width = card->options.is_small ? 512 : 14336,
-                                         .L =
-                                             64, /* as many launches as the longest sequence here */
+                                         .L = LAYERS,
                                          .H = 1,
                                          .K = 1,
                                          .dim = 64,
                                          .kv_type = KV_BF16,
-                                         .kv_pages = T[n - 1],
+                                         .kv_pages = most,
                                          .cublaslt = card->options.cublaslt};
     if (!card_wants(card, operation, NULL, NULL, -1))
         return;
     card_open(card, &config);
-    for (size_t s = 0; s < n_shapes; s++)
+    for (size_t s = 0; s < list.n_shapes; s++)
         for (size_t f = 0; f < COUNT_OF(fmts); f++)
-            measure_shape(card, &shape[s], fmts[f], operation, T, n);
+            measure_shape(card, &list.shape[s], fmts[f], operation, list.T, list.n);
     card_close(card);
 }
 
 void card_products(struct card *card)
 {
-    if (card->options.cublaslt && card->options.is_small)
-        measure_shapes(card, "linear", small_products, COUNT_OF(small_products), few_many_tokens,
-                       COUNT_OF(few_many_tokens));
-    else if (card->options.cublaslt)
-        measure_shapes(card, "linear", products, COUNT_OF(products), many_tokens,
-                       COUNT_OF(many_tokens));
-    else if (card->options.is_small)
-        measure_shapes(card, "linear", small_products, COUNT_OF(small_products), few_tokens,
-                       COUNT_OF(few_tokens));
+    const bool small = card->options.is_small;
+    if (card->options.cublaslt)
+        measure_list(card, "linear",
+                     small ? LIST(small_products, few_many_tokens) : LIST(products, many_tokens));
     else
-        measure_shapes(card, "linear", products, COUNT_OF(products), tokens, COUNT_OF(tokens));
+        measure_list(card, "linear",
+                     small ? LIST(small_products, few_tokens) : LIST(products, tokens));
 }
 
 void card_heads(struct card *card)
 {
-    if (card->options.is_small)
-        measure_shapes(card, "head", small_heads, COUNT_OF(small_heads), few_tokens,
-                       COUNT_OF(few_tokens));
-    else
-        measure_shapes(card, "head", heads, COUNT_OF(heads), rows, COUNT_OF(rows));
+    measure_list(card, "head",
+                 card->options.is_small ? LIST(small_heads, few_tokens) : LIST(heads, rows));
 }
 
 void card_embeds(struct card *card)
 {
-    if (card->options.is_small)
-        measure_shapes(card, "embed", small_heads, COUNT_OF(small_heads), few_tokens,
-                       COUNT_OF(few_tokens));
-    else
-        measure_shapes(card, "embed", heads, COUNT_OF(heads), tokens, COUNT_OF(tokens));
+    measure_list(card, "embed",
+                 card->options.is_small ? LIST(small_heads, few_tokens) : LIST(heads, tokens));
 }
