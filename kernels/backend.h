@@ -137,10 +137,11 @@ struct backend {
     /* For a device that computes while the host prepares the next step; NULL: there is run alone.
      * launch queues what run would do and the choice of the rows' tokens, and returns; what the
      * batch points to may change afterwards. settle waits for the oldest step that was launched,
-     * gives the tokens of its rows (R; -1: no finite logit) and returns what run would have. At
-     * most STEPS_AHEAD are under way; run, read, write and close are called when none is. */
+     * gives what was chosen for its rows (R; token -1: no finite logit) and returns what run would
+     * have. At most STEPS_AHEAD are under way; run, read, write and close are called when none
+     * is. */
     int (*launch)(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg);
-    int (*settle)(struct device *device, int32_t *token);
+    int (*settle)(struct device *device, struct sample_output *output);
 
     int (*lane_id)(const struct lane *lane);
     int (*lane_count)(const struct lane *lane);

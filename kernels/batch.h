@@ -44,6 +44,22 @@ struct logit_edit {
 /* Of a vocabulary that a device chooses from. */
 #define CHOICE_V_MOST 262144
 
+/* Most alternatives that are told with a token. */
+#define TOP_LOGPROBS 20
+
+struct token_logprob {
+    int32_t token;
+    float logprob; /* natural log, of the model's own distribution before any edit or filter */
+};
+
+/* What a row gives. */
+struct sample_output {
+    int32_t token;
+    float logprob; /* if log probabilities were asked for */
+    int32_t n_top;
+    struct token_logprob top[TOP_LOGPROBS]; /* descending logits, the lowest id among equals */
+};
+
 /* How a device chooses the token of a row; plugin/sample.h says what each filter keeps. */
 struct row_choice {
     uint64_t seed;
@@ -55,6 +71,8 @@ struct row_choice {
     int32_t pending; /* row of the step before whose token occurs once more; -1: all is in edits */
     int32_t first_edit; /* the row's edits: [first_edit, first_edit + n_edit) */
     int32_t n_edit;
+    int32_t report; /* 1 + which of the step's rows with log probabilities it is; 0: none */
+    int32_t n_top;  /* alternatives asked for, 0 .. TOP_LOGPROBS */
 };
 
 struct batch {
@@ -70,4 +88,5 @@ struct batch {
     const struct row_choice *choice; /* (R), with launch alone; NULL: the host chooses */
     const struct logit_edit *edit;   /* (n_edit) of all rows */
     int32_t n_edit;
+    int32_t n_report; /* rows whose choice asks for log probabilities */
 };

@@ -1,6 +1,9 @@
 /* The argument struct of each operation in ops.def. Pointers are device memory of
  * the back end that runs the operation; shapes stand beside them.
  *
+ * Arrays of T or R rows have room for max_tokens or max_rows: a back end may work on rows behind
+ * those of the batch.
+ *
  * T tokens of the step, R rows whose logits are wanted, D model width, N output
  * width, H query heads, K key/value heads, dim head width, V vocabulary. */
 #pragma once

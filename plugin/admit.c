@@ -39,6 +39,19 @@ static int32_t encode_chat(const struct engine *e, struct str messages, struct b
     return rc;
 }
 
+/* A folder's tokenizer may have been given tokens that its matrices have no rows for. */
+static int32_t check_rows(const struct engine *e, const struct buf *ids, struct err *err)
+{
+    const int32_t *id = (const int32_t *)(const void *)ids->ptr;
+    int32_t V = model_hparams(e->model)->V;
+    for (size_t i = 0; i < ids->len / sizeof *id; i++)
+        if (id[i] >= V)
+            return err_set(err, INFLIGHT_E_MODEL,
+                           "token %zu of the prompt has id %d, the model has rows for %d", i + 1,
+                           id[i], V);
+    return INFLIGHT_OK;
+}
+
 static int32_t encode(const struct engine *e, const struct request *request, struct buf *ids,
                       struct err *err)
 {
@@ -49,7 +62,7 @@ static int32_t encode(const struct engine *e, const struct request *request, str
     if (rc == INFLIGHT_OK && ids->failed)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for the tokens of %zu bytes of prompt",
                        request->input.len);
-    return rc;
+    return rc ? rc : check_rows(e, ids, err);
 }
 
 /* The tokenizer's end tokens and the request's. With ignore_eos the former are barred and

@@ -6,7 +6,7 @@
 
 uint64_t choices_bytes(int32_t V, int32_t max_rows)
 {
-    return (uint64_t)max_rows * (sizeof(struct row_choice) + sizeof(int32_t)) +
+    return (uint64_t)max_rows * (sizeof(struct row_choice) + sizeof(struct sample_output)) +
            STEP_EDITS * sizeof(struct logit_edit) + (uint64_t)V * sizeof(int32_t);
 }
 
@@ -17,8 +17,8 @@ int32_t choices_init(struct choices *c, const struct mem *mem, int32_t V, int32_
     c->row = mem_take(mem, (size_t)max_rows * sizeof *c->row, CACHE_LINE);
     c->edit = mem_take(mem, STEP_EDITS * sizeof *c->edit, CACHE_LINE);
     c->edit_of = mem_take_zeroed(mem, (size_t)V * sizeof *c->edit_of, CACHE_LINE);
-    c->token = mem_take(mem, (size_t)max_rows * sizeof *c->token, CACHE_LINE);
-    if (c->row && c->edit && c->edit_of && c->token)
+    c->output = mem_take(mem, (size_t)max_rows * sizeof *c->output, CACHE_LINE);
+    if (c->row && c->edit && c->edit_of && c->output)
         return INFLIGHT_OK;
     choices_release(c);
     return err_set(err, INFLIGHT_E_NOMEM, "no memory for the choices of %d rows", max_rows);
@@ -31,7 +31,7 @@ void choices_release(struct choices *c)
     mem_give(c->mem, c->row, (size_t)c->max_rows * sizeof *c->row);
     mem_give(c->mem, c->edit, STEP_EDITS * sizeof *c->edit);
     mem_give(c->mem, c->edit_of, (size_t)c->V * sizeof *c->edit_of);
-    mem_give(c->mem, c->token, (size_t)c->max_rows * sizeof *c->token);
+    mem_give(c->mem, c->output, (size_t)c->max_rows * sizeof *c->output);
     *c = (struct choices){0};
 }
 
@@ -109,13 +109,17 @@ static void build_row(struct choices *c, const struct seq *q, struct row_choice 
 
 bool choices_build(struct choices *c, struct batch_space *b)
 {
+    int32_t n_report = 0;
     c->n_edit = 0;
     if (c->V > CHOICE_V_MOST)
         return false;
     for (int32_t r = 0; r < b->batch.R; r++) {
-        if (b->sampled[r]->job->sampling.logprobs >= 0)
-            return false;
+        const int32_t logprobs = b->sampled[r]->job->sampling.logprobs;
         build_row(c, b->sampled[r], &c->row[r]);
+        if (logprobs < 0)
+            continue;
+        c->row[r].report = ++n_report;
+        c->row[r].n_top = MIN(logprobs, TOP_LOGPROBS);
     }
     /* Full: some edit may have found no room. */
     if (c->n_edit == STEP_EDITS)
@@ -123,5 +127,6 @@ bool choices_build(struct choices *c, struct batch_space *b)
     b->batch.choice = c->row;
     b->batch.edit = c->edit;
     b->batch.n_edit = c->n_edit;
+    b->batch.n_report = n_report;
     return true;
 }

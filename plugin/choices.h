@@ -9,7 +9,7 @@ struct choices {
     struct row_choice *row;  /* (max_rows) owned */
     struct logit_edit *edit; /* (STEP_EDITS) owned */
     int32_t *edit_of;        /* (V) owned; 1 + a token's edit in the row at hand, 0: it has none */
-    int32_t *token;          /* (max_rows) owned; for what was chosen */
+    struct sample_output *output; /* (max_rows) owned; for what was chosen */
     int32_t n_edit, V, max_rows;
 };
 
@@ -21,6 +21,6 @@ int32_t choices_init(struct choices *c, const struct mem *mem, int32_t V, int32_
 void choices_release(struct choices *c);
 
 /* Sets the choices and edits of a batch that was built, which borrows them until the next call.
- * False: a row wants what only the host does (log probabilities, more edits than a step has room
- * for), and the batch has no choices. */
+ * False: there are more edits than a step has room for or a larger vocabulary than a device chooses
+ * from, and the batch has no choices. */
 bool choices_build(struct choices *c, struct batch_space *b);

@@ -19,6 +19,11 @@ void detok_release(struct detok *d)
     *d = (struct detok){0};
 }
 
+void detok_stand_alone(struct detok *d)
+{
+    d->strip = tokenizer_strip_start(d->tokenizer);
+}
+
 /* What becomes of the held text: give bytes go out, then met stop strings end it. */
 struct verdict {
     size_t give;
@@ -103,7 +108,7 @@ static void append(struct buf *held, struct str piece)
 
 enum detok_result detok_push(struct detok *d, int32_t token, struct buf *out)
 {
-    struct str piece = tokenizer_piece(d->tokenizer, token);
+    struct str piece = tokenizer_strip(tokenizer_piece(d->tokenizer, token), &d->strip);
     if (piece.len == 0)
         return DETOK_GO;
     append(&d->held, piece);

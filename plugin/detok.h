@@ -9,11 +9,16 @@ struct detok {
     const struct str *stop;            /* (n_stop) borrowed, outlives the detok */
     int32_t n_stop;
     struct buf held; /* bytes not yet given out */
+    int32_t strip;   /* spaces that the tokenizer may have put before the text, not yet dropped */
 };
 
 void detok_init(struct detok *d, const struct tokenizer *tokenizer, const struct str *stop,
                 int32_t n_stop, const struct mem *mem);
 void detok_release(struct detok *d);
+
+/* The text stands alone, as an answer does, and is no continuation of another: spaces at its
+ * beginning that are the tokenizer's own are dropped. */
+void detok_stand_alone(struct detok *d);
 
 enum detok_result {
     DETOK_GO,    /* go on */

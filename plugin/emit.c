@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define LOGPROBS_END '\n' /* which JSON has not within strings */
+
 static void choice_ended(struct emit *e, struct seq *seq)
 {
     struct job *job = seq->job;
@@ -15,6 +17,22 @@ static void choice_ended(struct emit *e, struct seq *seq)
         ring_last(e->ring, job->slot, seq->choice, seq->finish);
     if (--job->n_open == 0)
         job->over = true;
+}
+
+/* An event for each token: steps that were under way when the ring had no room left have their
+ * tokens behind one another. */
+static enum ring_result send_logprobs(struct emit *e, struct seq *seq)
+{
+    struct buf *json = &seq->logprobs;
+    const char *end;
+    while (json->len && (end = memchr(json->ptr, LOGPROBS_END, json->len))) {
+        struct str one = {json->ptr, (size_t)(end - json->ptr)};
+        if (ring_logprobs(e->ring, seq->job->slot, seq->choice, one) == RING_FULL)
+            return RING_FULL;
+        json->len -= one.len + 1;
+        memmove(json->ptr, end + 1, json->len);
+    }
+    return RING_OK;
 }
 
 /* Puts what waits into the ring. RING_FULL: some of it still waits. */
@@ -28,13 +46,7 @@ static enum ring_result send(struct emit *e, struct seq *seq)
         seq->text.len = 0;
         seq->n_unsent = 0;
     }
-    if (seq->logprobs.len) {
-        struct str json = {seq->logprobs.ptr, seq->logprobs.len};
-        if (ring_logprobs(e->ring, slot, seq->choice, json) == RING_FULL)
-            return RING_FULL;
-        seq->logprobs.len = 0;
-    }
-    return RING_OK;
+    return send_logprobs(e, seq);
 }
 
 /* Sends, and does what a full ring asks for. */
@@ -107,8 +119,10 @@ void emit_token(struct emit *e, struct seq *seq, const struct sample_output *out
         ok = detok_flush(&seq->detok, &seq->text) != DETOK_NOMEM;
     } else {
         ok = append_text(seq, output->token, &finish);
-        if (job->sampling.logprobs >= 0)
+        if (job->sampling.logprobs >= 0) {
             logprobs_print(&seq->logprobs, e->tokenizer, output);
+            buf_put_char(&seq->logprobs, LOGPROBS_END);
+        }
     }
     if (!ok || seq->text.failed || seq->logprobs.failed) {
         job_fail(job, INFLIGHT_E_NOMEM, "no memory for the text of a token");

@@ -112,15 +112,15 @@ static float logprob_of(const struct logprobs *l, float logit)
     return (float)((double)(logit - l->max) - l->log_sum);
 }
 
-/* Most likely first, the lowest id first among equals. */
-static void order_top(struct token_logprob *top, int32_t n)
+/* Descending order. By the logits: rounding makes one log probability of several of them. */
+static void order_top(const float *value, uint32_t *id, size_t n)
 {
-    for (int32_t i = 1; i < n; i++) {
-        struct token_logprob one = top[i];
-        int32_t at = i;
-        for (; at > 0 && top[at - 1].logprob < one.logprob; at--)
-            top[at] = top[at - 1];
-        top[at] = one;
+    for (size_t i = 1; i < n; i++) {
+        uint32_t one = id[i];
+        size_t at = i;
+        for (; at > 0 && value[id[at - 1]] < value[one]; at--)
+            id[at] = id[at - 1];
+        id[at] = one;
     }
 }
 
@@ -134,11 +134,11 @@ static struct logprobs report(const struct logits *l, size_t n_top, const struct
         return logprobs;
     size_t n = logits_gather(l, logits_bound(l, n_top), id);
     n = logits_cut_count(l->value, id, n, n_top);
+    order_top(l->value, id, n);
     for (size_t i = 0; i < n; i++)
         out->top[i] =
             (struct token_logprob){(int32_t)id[i], logprob_of(&logprobs, l->value[id[i]])};
     out->n_top = (int32_t)n;
-    order_top(out->top, out->n_top);
     return logprobs;
 }
 

@@ -25,18 +25,6 @@ struct sample_input {
     int32_t n_end;
 };
 
-struct token_logprob {
-    int32_t token;
-    float logprob; /* natural log, of the model's own distribution before any filter */
-};
-
-struct sample_output {
-    int32_t token;
-    float logprob; /* set if logprobs >= 0 */
-    int32_t n_top;
-    struct token_logprob top[TOP_LOGPROBS]; /* most likely first */
-};
-
 /* Whether the largest logit is all that matters. */
 bool sample_is_greedy(const struct sampling *sampling);
 
@@ -47,6 +35,7 @@ float sample_scale(const struct sampling *sampling, int32_t V);
 /* Numbers of scratch that sample_row needs. */
 uint64_t sample_scratch(int32_t V);
 
-/* scratch: (sample_scratch(V)) of its own per concurrent caller. Gives a token in 0 .. V-1;
- * false, and token 0, if after the edits every logit is NaN or -inf. V >= 1. [any thread] */
+/* scratch: (sample_scratch(V)) of its own per concurrent caller. Gives a token in 0 .. V-1, and log
+ * probabilities if logprobs >= 0; false, and token 0, if after the edits every logit is NaN or
+ * -inf. V >= 1. [any thread] */
 bool sample_row(const struct sample_input *input, uint64_t *scratch, struct sample_output *output);

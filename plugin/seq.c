@@ -3,13 +3,15 @@
  * buffers may grow past what is reserved here only for a token with a very long text. */
 #include "seq.h"
 
+#include "../kernels/backend.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define TEXT_RESERVED     1024 /* bytes of text that can wait for the ring */
-#define HELD_RESERVED     256  /* bytes of text of one token */
-#define LOGPROBS_RESERVED 4096 /* bytes of JSON of one token */
+#define TEXT_RESERVED     1024                 /* bytes of text that can wait for the ring */
+#define HELD_RESERVED     256                  /* bytes of text of one token */
+#define LOGPROBS_RESERVED (STEPS_AHEAD * 4096) /* bytes of JSON of a token of each step */
 
 static size_t block_bytes(int32_t limit)
 {
@@ -36,6 +38,8 @@ bool seq_init(struct seq *s, struct job *job, uint32_t choice, const struct seq_
     buf_init(&s->text, job->mem);
     buf_init(&s->logprobs, job->mem);
     detok_init(&s->detok, start->tokenizer, job->sampling.stop, job->sampling.n_stop, job->mem);
+    if (job->request->kind == INFLIGHT_CHAT)
+        detok_stand_alone(&s->detok);
     s->token = mem_take(job->mem, block_bytes(s->limit), CACHE_LINE);
     if (!s->token)
         return false;

@@ -55,7 +55,7 @@ struct seq {
 
     struct detok detok;
     struct buf text;     /* certain, not yet in the ring */
-    struct buf logprobs; /* JSON of the last token, not yet in the ring */
+    struct buf logprobs; /* JSON of the last tokens, not yet in the ring */
     uint32_t n_unsent;   /* tokens that text stands for */
 };
 

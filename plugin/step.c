@@ -107,15 +107,14 @@ static bool is_wanted(const struct seq *q)
 static int settle_oldest(struct engine *e)
 {
     struct batch_space *b = batch_at(e, e->n_settled++);
-    const int32_t *token = e->choices.token;
-    int rc = model_settle(e->model, e->choices.token);
+    const struct sample_output *output = e->choices.output;
+    int rc = model_settle(e->model, e->choices.output);
     uint64_t now_ns = clock_ns();
     if (rc)
         fail_step(e, b, "the forward pass", rc);
     for (int32_t r = 0; r < b->batch.R && !rc; r++)
         if (is_wanted(b->sampled[r]))
-            emit(e, b->sampled[r], token[r] < 0 ? NULL : &(struct sample_output){.token = token[r]},
-                 now_ns);
+            emit(e, b->sampled[r], output[r].token < 0 ? NULL : &output[r], now_ns);
     count_step(e, b, MAX(b->begun_ns, e->settled_ns));
     e->settled_ns = clock_ns();
     return rc;

@@ -34,7 +34,7 @@ struct lane {
 
 /* A step that was launched: computed at once, told when it is settled. */
 struct launched {
-    int32_t token[FAKE_ROWS];
+    struct sample_output output[FAKE_ROWS];
     int32_t R, rc;
 };
 
@@ -286,7 +286,7 @@ static float edited(float logit, const struct row_choice *row, const struct logi
 static void edit_row(const struct batch *b, const struct row_choice *row,
                      const struct launched *before, float *logits)
 {
-    int32_t pending = row->pending < 0 ? -1 : before->token[row->pending];
+    int32_t pending = row->pending < 0 ? -1 : before->output[row->pending].token;
     for (int32_t i = row->first_edit; i < row->first_edit + row->n_edit; i++) {
         struct logit_edit edit = b->edit[i];
         if (edit.token == pending) {
@@ -299,11 +299,28 @@ static void edit_row(const struct batch *b, const struct row_choice *row,
         logits[pending] = edited(logits[pending], row, &(struct logit_edit){pending, 0, 1, 0});
 }
 
-/* By the engine's own sampler, told of the draw alone. */
-static int32_t choose(struct model *m, const struct batch *b, int32_t r,
-                      const struct launched *before)
+/* Of a token, by the engine's own sampler, told to take that one: a bias comes behind the log
+ * probabilities. logits: (V), as the model gave them. */
+static void report(const struct row_choice *row, float *logits, struct sample_output *out)
 {
     static uint64_t scratch[4 * FAKE_V];
+    static struct logit_block block[FAKE_V / LOGIT_BLOCK + 1];
+    const struct logit_bias bias = {out->token, 1e6f};
+    struct sampling sampling = {
+        .repetition_penalty = 1, .logprobs = row->n_top, .bias = &bias, .n_bias = 1};
+    struct sample_input in = {
+        .logits = logits, .block = block, .scale = 1, .V = FAKE_V, .sampling = &sampling};
+    struct logits l;
+    logits_scan(&l, logits, FAKE_V, block, 1);
+    (void)sample_row(&in, scratch, out);
+}
+
+/* By the engine's own sampler, told of the draw alone. */
+static void choose(struct model *m, const struct batch *b, int32_t r, const struct launched *before,
+                   struct sample_output *out)
+{
+    static uint64_t scratch[4 * FAKE_V];
+    static float raw[FAKE_V];
     const struct row_choice *row = &b->choice[r];
     struct sampling sampling = {.temperature = row->temperature,
                                 .top_p = row->top_p,
@@ -320,11 +337,14 @@ static int32_t choose(struct model *m, const struct batch *b, int32_t r,
                               .n_token = (int32_t)row->position,
                               .n_prompt = (int32_t)row->position,
                               .choice = row->choice};
-    struct sample_output out;
     struct logits l;
+    memcpy(raw, in.logits, sizeof raw);
     edit_row(b, row, before, in.logits);
     logits_scan(&l, in.logits, FAKE_V, in.block, in.scale);
-    return sample_row(&in, scratch, &out) ? out.token : -1;
+    if (!sample_row(&in, scratch, out))
+        out->token = -1;
+    else if (row->report)
+        report(row, raw, out);
 }
 
 bool model_launches(const struct model *m)
@@ -342,7 +362,7 @@ int model_launch(struct model *m, const struct batch *b)
     if (m->n_launched - m->n_settled == STEPS_AHEAD || !b->choice || b->T > FAKE_ROWS)
         broken("a step that should not have been launched", b->T);
     for (int32_t t = 0; t < b->T && t < FAKE_ROWS; t++) {
-        token[t] = b->token[t] < 0 ? before->token[-1 - b->token[t]] : b->token[t];
+        token[t] = b->token[t] < 0 ? before->output[-1 - b->token[t]].token : b->token[t];
         if (b->token[t] < 0 && (m->n_launched == 0 || -1 - b->token[t] >= before->R))
             broken("a token of a row that the step before did not have", b->token[t]);
     }
@@ -352,19 +372,19 @@ int model_launch(struct model *m, const struct batch *b)
     bool behind = m->n_launched > m->n_settled && before->rc;
     step->rc = behind ? before->rc : model_forward(m, &known);
     for (int32_t r = 0; r < b->R && !step->rc; r++)
-        step->token[r] = choose(m, b, r, before);
+        choose(m, b, r, before, &step->output[r]);
     fake.n_overlapped += m->n_launched++ > m->n_settled;
     return 0;
 }
 
-int model_settle(struct model *m, int32_t *token)
+int model_settle(struct model *m, struct sample_output *output)
 {
     const struct launched *step = &m->launched[m->n_settled % STEPS_AHEAD];
     if (fake.on_settle)
         fake.on_settle(fake.user);
     if (m->n_settled++ == m->n_launched)
         broken("nothing was launched that could be settled", m->n_settled);
-    memcpy(token, step->token, (size_t)step->R * sizeof *token);
+    memcpy(output, step->output, (size_t)step->R * sizeof *output);
     return step->rc;
 }
 
@@ -508,7 +528,7 @@ int32_t tokenizer_encode(const struct tokenizer *t, struct str text, const uint8
 {
     (void)t, (void)trusted, (void)add_start, (void)err;
     for (size_t i = 0; i < text.len; i++) {
-        int32_t id = (uint8_t)text.ptr[i] % FAKE_END;
+        int32_t id = (uint8_t)text.ptr[i] == FAKE_BEYOND ? FAKE_V : (uint8_t)text.ptr[i] % FAKE_END;
         buf_put(out, &id, sizeof id);
     }
     return INFLIGHT_OK;
@@ -523,6 +543,18 @@ struct str tokenizer_piece(const struct tokenizer *t, int32_t id)
 {
     (void)t;
     return id < 0 || id >= FAKE_END ? (struct str){"", 0} : (struct str){&byte_of[id], 1};
+}
+
+int32_t tokenizer_strip_start(const struct tokenizer *t)
+{
+    (void)t;
+    return 0;
+}
+
+struct str tokenizer_strip(struct str piece, int32_t *left)
+{
+    (void)left;
+    return piece;
 }
 
 struct str tokenizer_name(const struct tokenizer *t, int32_t id)

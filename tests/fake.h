@@ -4,14 +4,16 @@
  * function of that hash. So any mistake with pages shows: as an error counted here, or
  * as another text than fake_generate says.
  *
- * The tokenizer has one id per byte below FAKE_END, and FAKE_END, which ends. */
+ * The tokenizer has one id per byte below FAKE_END, and FAKE_END, which ends; the id of byte
+ * FAKE_BEYOND is none of the model's. */
 #pragma once
 
 #include "plugin/model/model.h"
 #include "plugin/sample.h"
 
-#define FAKE_V   128
-#define FAKE_END 127
+#define FAKE_V      128
+#define FAKE_END    127
+#define FAKE_BEYOND 255
 
 /* What the next model_open gives, and what happened. Tests reset it first. */
 struct fake {

@@ -44,7 +44,7 @@ static int32_t cuda_measure(const struct device_config *config, struct device_by
     /* A step has three copies of its arrays, two of them in the host's memory. */
     bytes->workspace = linear_scratch_bytes(config) + dense_bytes(config) +
                        attend_scratch_bytes(config) + 3 * step_bytes(config) +
-                       2 * ahead_bytes(config) + graph_bytes(config);
+                       2 * ahead_bytes(config) + STEP_EDITS * sizeof(float) + graph_bytes(config);
     return measure_available(config, &bytes->available, err);
 }
 
@@ -114,7 +114,8 @@ void cuda_begin_step(struct device *device, int32_t parity)
         cuda_close_upload(device);
     device->step.of = NULL;
     device->step.parity = parity;
-    device->step.view.R = 0;
+    device->step.rows = device->step.view.R = 0;
+    device->step.view.n_report = 0;
 }
 
 static int cuda_run(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg)

@@ -1,168 +1,15 @@
 /* Tokens of rows, choose.h. */
-#include "choose.h"
-
+#include "choose.cuh"
 #include "depend.cuh"
-#include "notes.cuh"
+#include "logprob.cuh"
 
 #include "../../plugin/base/philox.h"
 
 #include <float.h>
 
-#define ALL   0xffffffffu
-#define WARPS (CHOOSE_THREADS / 32)
-#define OWN   (CHOOSE_BLOCKS / CHOOSE_THREADS) /* blocks of a thread, one behind the other */
-
-#define DIGIT   8
-#define BUCKETS (1 << DIGIT)
-#define ID_BITS 18
-
 #define GREEDY_TEMPERATURE 1e-5f /* as in plugin/sample.c */
 
-typedef unsigned long long amount; /* of weight, in units of 2^-44 */
-
-static_assert(WARPS == 32, "a warp reduces what the warps have");
-static_assert(CHOOSE_BLOCKS * LOGIT_BLOCK == 1 << ID_BITS, "ids of all logits");
-
-struct shared {
-    amount sum[CHOOSE_BLOCKS];            /* of blocks; 0 beyond the row */
-    float max[CHOOSE_BLOCKS];             /* of blocks; -inf beyond the row */
-    uint32_t edited[CHOOSE_BLOCKS / 32];  /* bits: the block's notes are to be taken again */
-    amount part[WARPS];                   /* of reductions and sums over all threads */
-    uint32_t low[BUCKETS], high[BUCKETS]; /* halves of amounts: a card adds 32 bits at once */
-    struct {
-        amount left, size; /* of the target before it; its own */
-        int digit;         /* -1: the target is not reached */
-    } bucket;
-    struct {
-        amount left;
-        int block;
-    } place;
-};
-
-/* What comes before a value at an index in the descending order (plugin/logits.h). */
-struct front {
-    float value;
-    int end;
-};
-
-struct row {
-    float *logit; /* (V) */
-    int V, n_blocks;
-    float max;   /* of all logits */
-    float scale; /* 1 / temperature */
-    float min_p;
-    bool counts; /* every logit weighs 1 */
-    front front; /* logits beyond it weigh nothing */
-};
-
-static __device__ __forceinline__ int lane_id(void)
-{
-    return threadIdx.x % 32;
-}
-
-static __device__ __forceinline__ int warp_id(void)
-{
-    return threadIdx.x / 32;
-}
-
-/* ---- Weights ----------------------------------------------------------------------- */
-
-/* e^((value - max) / temperature) */
-static __device__ __forceinline__ float weight_of(const row &r, float value)
-{
-    const float power = (value - r.max) * r.scale;
-    return power >= -87 ? expf(power) : 0; /* NaN: 0 */
-}
-
-static __device__ __forceinline__ float weight_in_front(const row &r, float value, int id)
-{
-    if (!(value > r.front.value || (value == r.front.value && id < r.front.end)))
-        return 0;
-    const float weight = r.counts ? 1 : weight_of(r, value);
-    return weight >= r.min_p ? weight : 0;
-}
-
-/* Rounded up: whatever weighs anything can be found. 2^18 logits weigh less than 2^63. */
-static __device__ __forceinline__ amount units(float weight)
-{
-    return __float2ull_ru(weight * 0x1p44f);
-}
-
-/* ---- All threads of the block ------------------------------------------------------ */
-
-template <typename T, typename F> static __device__ T reduce_warp(T x, F f)
-{
-#pragma unroll
-    for (int i = 16; i > 0; i /= 2)
-        x = f(x, __shfl_xor_sync(ALL, x, i));
-    return x;
-}
-
-/* The same in all threads. */
-template <typename T, typename F> static __device__ T reduce(shared &s, T x, F f)
-{
-    T *part = (T *)s.part;
-    x = reduce_warp(x, f);
-    __syncthreads();
-    if (lane_id() == 0)
-        part[warp_id()] = x;
-    __syncthreads();
-    return reduce_warp(part[lane_id()], f);
-}
-
-static __device__ amount add(shared &s, amount x)
-{
-    return reduce(s, x, [](amount a, amount b) { return a + b; });
-}
-
-/* Of the lanes up to and with this one. */
-static __device__ amount scan_warp(amount x)
-{
-#pragma unroll
-    for (int i = 1; i < 32; i *= 2) {
-        const amount before = __shfl_up_sync(ALL, x, i);
-        x += lane_id() >= i ? before : 0;
-    }
-    return x;
-}
-
-/* Of the threads before this one. */
-static __device__ amount scan_before(shared &s, amount x)
-{
-    const amount in_warp = scan_warp(x);
-    __syncthreads();
-    if (lane_id() == 31)
-        s.part[warp_id()] = in_warp;
-    __syncthreads();
-    const amount part = s.part[lane_id()];
-    const amount warps = __shfl_sync(ALL, scan_warp(part) - part, warp_id());
-    return warps + in_warp - x;
-}
-
-/* ---- Logits of blocks -------------------------------------------------------------- */
-
-/* f(b, is_read, x): by a warp, of each block of the row, whose logits x are read if its maximum
- * may be in the front. The loads of two blocks are under way. */
-template <typename F>
-static __device__ __forceinline__ void for_blocks(const shared &s, const row &r, F f)
-{
-#pragma unroll 1
-    for (int first = warp_id(); first < r.n_blocks; first += 2 * WARPS) {
-        float x[2][EACH_LANE];
-        bool is_read[2];
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const int b = first + i * WARPS;
-            is_read[i] = b < r.n_blocks && s.max[b] >= r.front.value;
-            if (is_read[i])
-                load_block(x[i], r.logit, r.V, b);
-        }
-#pragma unroll
-        for (int i = 0; i < 2; i++)
-            if (first + i * WARPS < r.n_blocks)
-                f(first + i * WARPS, is_read[i], x[i]);
-    }
-}
+/* ---- Sums of blocks ---------------------------------------------------------------- */
 
 static __device__ __forceinline__ amount own_sum(const shared &s)
 {
@@ -247,18 +94,21 @@ static __device__ float edited(const row_choice &c, const logit_edit &e, float l
     return e.is_barred ? -INFINITY : logit;
 }
 
-static __device__ __forceinline__ void edit(shared &s, const row &r, const row_choice &c,
-                                            const logit_edit &e)
+/* Returns the logit as it was. */
+static __device__ __forceinline__ float edit(shared &s, const row &r, const row_choice &c,
+                                             const logit_edit &e)
 {
     const int b = e.token / LOGIT_BLOCK;
-    r.logit[e.token] = edited(c, e, r.logit[e.token]);
+    const float raw = r.logit[e.token];
+    r.logit[e.token] = edited(c, e, raw);
     atomicOr(&s.edited[b / 32], 1u << b % 32);
+    return raw;
 }
 
 /* The token that the step before has chosen and the edits do not know of; -1: none. */
 static __device__ int pending_token(const choose_args &a, const row_choice &c, int parity)
 {
-    return c.pending < 0 ? -1 : a.chosen[(1 - parity) * a.max_rows + c.pending];
+    return c.pending < 0 ? -1 : a.chosen[(1 - parity) * a.stride + c.pending];
 }
 
 static __device__ __forceinline__ void edit_all(shared &s, const choose_args &a, const row &r,
@@ -273,12 +123,33 @@ static __device__ __forceinline__ void edit_all(shared &s, const choose_args &a,
             e.n_generated = max(e.n_generated, 0) + 1;
             is_known = true;
         }
-        edit(s, r, c, e);
+        const float raw = edit(s, r, c, e);
+        if (c.report)
+            a.raw[c.first_edit + i] = raw;
     }
     is_known = __syncthreads_or(is_known);
-    if (threadIdx.x == 0 && pending >= 0 && !is_known)
-        edit(s, r, c, {.token = pending, .bias = 0, .n_generated = 1, .is_barred = 0});
+    if (threadIdx.x == 0 && pending >= 0 && !is_known) {
+        s.raw_pending =
+            edit(s, r, c, {.token = pending, .bias = 0, .n_generated = 1, .is_barred = 0});
+        s.pending = pending;
+    }
     __syncthreads();
+}
+
+/* A logit as the model gave it; the thread that has edited it knows. c: in global memory, as
+ * registers are few. */
+static __device__ __forceinline__ float raw_logit(shared &s, const choose_args &a, const row &r,
+                                                  const row_choice &c, int token)
+{
+    if (threadIdx.x == 0)
+        s.raw = token == s.pending ? s.raw_pending : r.logit[token];
+    __syncthreads();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < c.n_edit; i += CHOOSE_THREADS)
+        if (a.edit[c.first_edit + i].token == token)
+            s.raw = a.raw[c.first_edit + i];
+    __syncthreads();
+    return s.raw;
 }
 
 /* Notes of the blocks with edits. */
@@ -305,24 +176,6 @@ static __device__ void take_notes(shared &s, const row &r, logit_block *block, f
 static __device__ __forceinline__ amount share(float part, amount total)
 {
     return __umul64hi(total, __float2ull_ru(part * 0x1p64f)) + 1;
-}
-
-/* Floats in their order as unsigned integers, both zeros as one; and back. */
-static __device__ __forceinline__ uint32_t key_of(float value)
-{
-    const uint32_t bits = __float_as_uint(value + 0.0f);
-    return bits ^ (bits >> 31 ? 0xffffffff : 0x80000000);
-}
-
-static __device__ __forceinline__ float value_of(uint32_t key)
-{
-    return __uint_as_float(key ^ (key >> 31 ? 0x80000000 : 0xffffffff));
-}
-
-/* Descending order: larger values, and lower ids among equal ones, have larger ranks. */
-static __device__ __forceinline__ uint64_t rank_of(float value, int id)
-{
-    return (uint64_t)key_of(value) << ID_BITS | ((1 << ID_BITS) - 1 - id);
 }
 
 /* The result is that of one 64-bit addition, whatever the order. */
@@ -558,6 +411,8 @@ static __device__ void load_maxima(shared &s, const logit_block *block, int n_bl
     }
     if (threadIdx.x < CHOOSE_BLOCKS / 32)
         s.edited[threadIdx.x] = 0;
+    if (threadIdx.x == 0)
+        s.pending = -1;
     __syncthreads();
 }
 
@@ -567,6 +422,13 @@ static __device__ float largest(shared &s)
     for (int i = 0; i < OWN; i++)
         max = fmaxf(max, s.max[threadIdx.x * OWN + i]);
     return reduce(s, max, [](float a, float b) { return fmaxf(a, b); });
+}
+
+/* Behind the tokens of all rows. */
+static __device__ __forceinline__ row_report *report_of(const choose_args &a, int parity,
+                                                        int report)
+{
+    return (row_report *)(a.chosen + parity * a.stride + gridDim.x) + report - 1;
 }
 
 extern "C" __global__ void __launch_bounds__(CHOOSE_THREADS)
@@ -588,6 +450,11 @@ extern "C" __global__ void __launch_bounds__(CHOOSE_THREADS)
              .counts = false,
              .front = {-FLT_MAX, a.V}};
     load_maxima(s, block, a.n_blocks);
+    if (choice.report) {
+        r.max = largest(s);
+        report_top(s, r, distribution_of(s, r, block, scale), choice.n_top,
+                   report_of(a, parity, choice.report)->output);
+    }
     if (choice.n_edit > 0 || choice.pending >= 0) {
         edit_all(s, a, r, choice, parity);
         take_notes(s, r, block, scale);
@@ -595,5 +462,14 @@ extern "C" __global__ void __launch_bounds__(CHOOSE_THREADS)
     r.max = largest(s);
     const int token = choose_token(s, r, choice, block, scale == r.scale);
     if (threadIdx.x == 0)
-        a.chosen[parity * a.max_rows + (int)blockIdx.x] = token;
+        a.chosen[parity * a.stride + (int)blockIdx.x] = token;
+    if (choice.report) {
+        const float raw = token < 0 ? -INFINITY : raw_logit(s, a, r, a.choice[blockIdx.x], token);
+        row_report *report = report_of(a, parity, choice.report);
+        if (threadIdx.x == 0) {
+            report->row = (int)blockIdx.x;
+            report->output.token = token;
+            report->output.logprob = logprob_of(s.model, raw);
+        }
+    }
 }

@@ -149,13 +149,14 @@ static cublasStatus_t ask(struct cublaslt *lt, struct cublaslt_choice *choice)
     const struct cublaslt_shape *shape = &choice->shape;
     cublasLtMatmulHeuristicResult_t result = {.state = CUBLAS_STATUS_NOT_SUPPORTED};
     int n = 0;
+    const cudaDataType_t in = shape->is_fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
     const struct {
         cublasLtMatrixLayout_t layout;
         cudaDataType_t type;
         int32_t rows, columns, ld;
     } matrices[] = {
-        {&choice->w, CUDA_R_16BF, shape->k, shape->m, shape->k},
-        {&choice->x, CUDA_R_16BF, shape->k, shape->n, shape->ldx},
+        {&choice->w, in, shape->k, shape->m, shape->k},
+        {&choice->x, in, shape->k, shape->n, shape->ldx},
         {&choice->d, CUDA_R_32F, shape->m, shape->n, shape->ldd},
     };
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;

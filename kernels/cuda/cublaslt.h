@@ -3,9 +3,10 @@
  *
  *   d[t][i] = (adds ? d[t][i] : 0) + sum over k of x[t][k] * w[i][k]
  *
- * w (m, k) and x (n, ldx) bfloat16, d (n, ldd) float. In the library's terms, where a matrix stands
- * by columns: A is w, (k, m) transposed, B is x, (k, n), and C and D are d, (m, n). The sum is in
- * float, in an order that depends on the shape: an output's bits are a function of m, n and k too.
+ * w (m, k) and x (n, ldx) both bfloat16 or both E4M3, d (n, ldd) float. In the library's terms,
+ * where a matrix stands by columns: A is w, (k, m) transposed, B is x, (k, n), and C and D are d,
+ * (m, n). The sum is in float, in an order that depends on the shape: an output's bits are a
+ * function of m, n and k too.
  *
  * What the library chooses for a shape is kept. Asking costs the host about a tenth of a
  * millisecond, once for each shape until SHAPES_MOST others have come; a product costs it a few
@@ -30,8 +31,9 @@
 
 struct cublaslt_shape {
     int32_t m, n, k;
-    int32_t ldx, ldd; /* values; ldd a multiple of 4, ldx of 8 */
+    int32_t ldx, ldd; /* values; ldd a multiple of 4, ldx of 8, of E4M3 of 16 */
     int32_t adds;     /* bool */
+    int32_t is_fp8;   /* bool: w and x are E4M3, from 8.9 on; m and k multiples of 16 */
 };
 
 struct cublaslt_choice {

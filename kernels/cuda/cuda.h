@@ -16,7 +16,7 @@
  *   backend.c       struct backend: configuration, dispatch
  *   layout.h,pack.c weights as they stand in device memory
  *   embed           embed.cu, embed.c
- *   prepare         float rows -> (normalized) bf16 rows and sums of their groups
+ *   prepare         float rows -> (normalized) bf16 rows and sums of their groups, E4M3 rows
  *   skinny, tile    products for few and for many tokens; linear.c chooses
  *   dense           products for many tokens by cuBLASLt, which cublaslt.c finds
  *   rotate          rotary embedding, norms of heads, k and v to their pages
@@ -72,6 +72,8 @@ struct device {
     int n_sm;
     int shared_most;   /* bytes of shared memory a block may opt in to */
     int skinny_groups; /* that a block of a product of one token may have, skinny.c */
+    bool has_fp8;      /* kernels of products multiply E4M3 by E4M3, layout.h */
+    bool makes_fp8;    /* the kernel prepare can make E4M3, which cuBLASLt multiplies too */
     char description[320];
 
     /* Device memory. */
@@ -83,7 +85,8 @@ struct device {
     CUdeviceptr attend_scratch; /* attend_scratch_bytes(config), attend.c */
     size_t attend_scratch_bytes;
     struct step step;   /* the current batch on the device, step.h */
-    CUdeviceptr chosen; /* (STEPS_AHEAD, max_rows) tokens, ahead.h */
+    CUdeviceptr chosen; /* (STEPS_AHEAD, ahead_stride) tokens and reports, ahead.h */
+    CUdeviceptr raw;    /* (STEP_EDITS) logits before their edits, choose.h */
     struct ahead ahead;
     struct graphs graphs;
     CUresult failed;   /* first error of what was queued since the last run; the step fails */

@@ -14,19 +14,12 @@ static bool is_decode(const struct attend_args *args, const struct batch_seq *se
     return attend_is_decode(seq->n, seq->position + seq->n, args->H, args->K, args->rows_most);
 }
 
-/* Blocks for splits that a sequence does not have end at once. */
-static int32_t splits_of(const struct device *device, const struct batch_seq *seq)
-{
-    return graph_round(device, attend_splits(seq->position + seq->n), 1,
-                       attend_splits(device->config.max_context));
-}
-
-static struct run extended(struct run run, const struct device *device,
-                           const struct attend_args *args, const struct batch_seq *seq)
+static struct run extended(struct run run, const struct attend_args *args,
+                           const struct batch_seq *seq)
 {
     run.n++;
     if (is_decode(args, seq)) {
-        run.splits = MAX(run.splits, splits_of(device, seq));
+        run.splits = MAX(run.splits, attend_splits(seq->position + seq->n));
         run.tokens = MAX(run.tokens, seq->n);
     }
     return run;
@@ -58,15 +51,33 @@ static int launch(struct device *device, struct attend_args *args, const struct 
     return cuda_launch(device, (enum kernel)(KERNEL_decode_bf16_64 + variant), grid, args);
 }
 
+/* One token of each sequence: all count as long as the rows of page numbers are, dead ones too, so
+ * that launches depend on these sizes alone (graph.h). Blocks for splits that a sequence does not
+ * have end at once. */
+static int launch_equals(struct device *device, struct attend_args *args)
+{
+    const int32_t S = device->step.view.S, splits = attend_splits(args->max_pages * PAGE_TOKENS);
+    const int64_t most = splits > 1 ? args->rows_most / args->H / splits : S;
+    int rc = 0;
+    for (int32_t s = 0; s < S && !rc; s += (int32_t)most) {
+        const struct run run = {
+            .first = s, .n = (int32_t)MIN(most, S - s), .splits = splits, .tokens = 1};
+        rc = launch(device, args, &run);
+    }
+    return rc;
+}
+
 int decode_launch(struct device *device, struct attend_args *args, const struct batch *batch)
 {
     struct run run = {0};
     int rc = 0;
+    if (batch->T == batch->S)
+        return launch_equals(device, args);
     for (int32_t s = 0; s < batch->S && !rc; s++) {
-        struct run longer = extended(run, device, args, &batch->seq[s]);
+        struct run longer = extended(run, args, &batch->seq[s]);
         if (!fits(&longer, args)) {
             rc = launch(device, args, &run);
-            longer = extended((struct run){.first = s}, device, args, &batch->seq[s]);
+            longer = extended((struct run){.first = s}, args, &batch->seq[s]);
         }
         run = longer;
     }

@@ -349,12 +349,23 @@ static __device__ __forceinline__ void merge_splits(const attend_args &a, const 
     }
 }
 
+/* y of a dead row and its head's group (step.h): zeros, for others read it. */
+static __device__ __forceinline__ void clear_output(const attend_args &a, const place &p)
+{
+    wait_for_kernels_before();
+    float *y = output_of(a, p, 0);
+    for (int i = threadIdx.x; i < a.H / a.K * a.dim; i += blockDim.x)
+        y[i] = 0;
+}
+
 template <int TYPE, int W> static __device__ __forceinline__ void decode(const attend_args &a)
 {
     using S = decode_shape<TYPE, W>;
     extern __shared__ __align__(1024) uint8_t shared[];
     const int row = blockIdx.y / a.K * DECODE_ROWS, first = blockIdx.x % a.items * SPLIT_POSITIONS;
     const place p = place_of(a, a.first_sequence + blockIdx.x / a.items, blockIdx.y % a.K);
+    if (p.length == 0 && first == 0 && row == 0)
+        clear_output(a, p);
     if (first >= p.length || first / SPLIT_POSITIONS < first_split(a, p) ||
         row >= p.n * (a.H / a.K) || !attend_is_decode(p.n, p.length, a.H, a.K, a.rows_most))
         return;

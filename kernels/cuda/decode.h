@@ -9,7 +9,8 @@
  * for another. A split that is a sequence's only one gives y itself; of several, each goes to
  * scratch, and the block that is ready last merges them, in the order of splits.
  *
- * Blocks of sequences that prefill.h has, beyond their length or before their window, end at once.
+ * Blocks of sequences that prefill.h has, beyond their length or before their window, end at once;
+ * those of dead rows (step.h) leave zeros in y.
  * The positions before the step were written by earlier steps, which had ended before this step's
  * batch was copied to the card: their first tiles are fetched before the kernels of this step have
  * ended.

@@ -9,14 +9,6 @@
 
 #define ROWS_STEP 128 /* of chunks, for the library's tiles, where there is room */
 
-/* What is multiplied together: one part, or the two of a gate. */
-struct group {
-    const struct product_part *part; /* (n) */
-    int32_t n;
-    int32_t rows; /* of a chunk, a multiple of STRIP_ROWS; the last may have fewer; 0: no room */
-    bool is_in_place; /* the library writes to y */
-};
-
 /* ---- Opening */
 
 uint64_t dense_bytes(const struct device_config *config)
@@ -82,14 +74,22 @@ static bool is_aligned(const struct product_args *args, const struct product_par
            (size_t)args->ldy * sizeof *first % CUBLASLT_ALIGNMENT_OUT == 0;
 }
 
+/* Bytes of a row of part i in scratch. */
+static uint64_t row_bytes(const struct product_args *args, const struct dense_group *group,
+                          int32_t i)
+{
+    const uint64_t width = (uint64_t)dense_width(group->part[i].layout, args->K);
+    return group->is_fp8 ? width : width * sizeof(uint16_t);
+}
+
 /* As few chunks as there is room for, of about as many rows each. */
-static int32_t rows_of(const struct product_args *args, const struct group *group,
+static int32_t rows_of(const struct product_args *args, const struct dense_group *group,
                        uint64_t room_bytes)
 {
     const int32_t N = group->part[0].N;
     uint64_t row = group->is_in_place ? 0 : (uint64_t)group->n * (uint64_t)args->T * sizeof(float);
     for (int32_t i = 0; i < group->n; i++)
-        row += (uint64_t)dense_width(group->part[i].layout, args->K) * sizeof(uint16_t);
+        row += row_bytes(args, group, i);
     const int32_t room = (int32_t)(room_bytes / row);
     const int32_t step = room >= ROWS_STEP ? ROWS_STEP : STRIP_ROWS, most = room / step * step;
     if (most == 0)
@@ -98,36 +98,40 @@ static int32_t rows_of(const struct product_args *args, const struct group *grou
     return ROUND_UP((N + chunks - 1) / chunks, step);
 }
 
-/* The group that begins with part i. */
-static struct group group_of(const struct dense *dense, const struct product_args *args, int32_t i)
+/* The group that begins with part i. Sums of E4M3 have yet to be multiplied by scales. */
+static struct dense_group group_of(const struct dense *dense, const struct product_args *args,
+                                   int32_t i, bool is_fp8)
 {
     const struct product_part *part = &args->part[i];
-    struct group group = {.part = part, .n = product_is_gated(args->epilogue) ? 2 : 1};
+    struct dense_group group = {
+        .part = part, .n = product_is_gated(args->epilogue) ? 2 : 1, .is_fp8 = is_fp8};
     group.is_in_place = (args->epilogue == EPILOGUE_STORE || args->epilogue == EPILOGUE_ADD) &&
-                        !part->bias && is_aligned(args, part);
+                        !is_fp8 && !part->bias && is_aligned(args, part);
     group.rows = rows_of(args, &group, dense->room);
     return group;
 }
 
-static int32_t rows_from(const struct group *group, int32_t first)
+static int32_t rows_from(const struct dense_group *group, int32_t first)
 {
     return MIN(group->rows, group->part[0].N - first);
 }
 
-/* Of rows [first, ...) of part i of the group. */
-static struct cublaslt_shape shape_of(const struct product_args *args, const struct group *group,
-                                      int32_t i, int32_t first)
+/* Of rows [first, ...) of part i of the group; of E4M3 with the zeros that fill its last strip. */
+static struct cublaslt_shape shape_of(const struct product_args *args,
+                                      const struct dense_group *group, int32_t i, int32_t first)
 {
-    return (struct cublaslt_shape){.m = rows_from(group, first),
+    const int32_t rows = rows_from(group, first);
+    return (struct cublaslt_shape){.m = group->is_fp8 ? ROUND_UP(rows, STRIP_ROWS) : rows,
                                    .n = args->T,
                                    .k = dense_width(group->part[i].layout, args->K),
                                    .ldx = args->padded,
                                    .ldd = group->is_in_place ? args->ldy : group->rows,
-                                   .adds = group->is_in_place && args->epilogue == EPILOGUE_ADD};
+                                   .adds = group->is_in_place && args->epilogue == EPILOGUE_ADD,
+                                   .is_fp8 = group->is_fp8};
 }
 
 static bool can_multiply(struct dense *dense, const struct product_args *args,
-                         const struct group *group)
+                         const struct dense_group *group)
 {
     if (group->rows == 0)
         return false;
@@ -140,8 +144,24 @@ static bool can_multiply(struct dense *dense, const struct product_args *args,
     return true;
 }
 
+/* By E4M3 where weights are and the library can, else by bfloat16. False: by neither. */
+static bool find_group(struct device *device, const struct product_args *args, int32_t i,
+                       struct dense_group *group)
+{
+    const int32_t n = product_is_gated(args->epilogue) ? 2 : 1;
+    bool is_fp8 = device->makes_fp8;
+    for (int32_t j = 0; j < n; j++)
+        is_fp8 = is_fp8 && dense_can_be_fp8(args->part[i + j].layout);
+    *group = group_of(device->dense, args, i, is_fp8);
+    if (is_fp8 && !can_multiply(device->dense, args, group)) {
+        is_fp8 = false;
+        *group = group_of(device->dense, args, i, is_fp8);
+    }
+    return is_fp8 || can_multiply(device->dense, args, group);
+}
+
 /* Recorded steps are queued later, as graphs: there the library has no place. */
-bool dense_takes(struct device *device, const struct product_args *args)
+bool dense_takes(struct device *device, const struct product_args *args, struct dense_plan *plan)
 {
     struct dense *dense = device->dense;
     int32_t from = DENSE_FROM_BF16;
@@ -150,60 +170,79 @@ bool dense_takes(struct device *device, const struct product_args *args)
             from = DENSE_FROM_OTHERS;
     if (!dense || dense->is_off || args->T < from || device->graphs.is_recording)
         return false;
-    struct group group;
-    for (int32_t i = 0; i < args->n_part; i += group.n) {
-        group = group_of(dense, args, i);
-        if (!can_multiply(dense, args, &group))
+    plan->n_group = 0;
+    for (int32_t i = 0; i < args->n_part;) {
+        struct dense_group *group = &plan->group[plan->n_group++];
+        if (!find_group(device, args, i, group))
             return false;
+        i += group->n;
     }
     return true;
+}
+
+bool dense_x_is_fp8(const struct dense_plan *plan, const struct product_part *part)
+{
+    for (int32_t i = 0; i < plan->n_group; i++) {
+        const struct dense_group *group = &plan->group[i];
+        if (part >= group->part && part < group->part + group->n)
+            return group->is_fp8;
+    }
+    return false;
 }
 
 /* ---- Launching */
 
 /* Scratch: the rows of each part, then the sums of each. */
 static CUdeviceptr rows_at(const struct device *device, const struct product_args *args,
-                           const struct group *group, int32_t i)
+                           const struct dense_group *group, int32_t i)
 {
     CUdeviceptr at = device->dense->scratch;
     for (int32_t j = 0; j < i; j++)
-        at += (CUdeviceptr)group->rows * sizeof(uint16_t) *
-              (CUdeviceptr)dense_width(group->part[j].layout, args->K);
+        at += (CUdeviceptr)group->rows * row_bytes(args, group, j);
     return at;
 }
 
 static float *sums_at(const struct device *device, const struct product_args *args,
-                      const struct group *group, int32_t i)
+                      const struct dense_group *group, int32_t i)
 {
     const CUdeviceptr sums = rows_at(device, args, group, group->n);
     return (float *)(uintptr_t)sums + (size_t)i * (size_t)args->T * (size_t)group->rows;
 }
 
+/* Row `first` of a part as it is packed, the first of a strip. */
+static const uint8_t *strip_at(const struct product_args *args, const struct product_part *part,
+                               int32_t first)
+{
+    return part->weight + (size_t)(first / STRIP_ROWS) * layout_strip_bytes(part->layout, args->K);
+}
+
 static int launch_unpack(struct device *device, const struct product_args *args,
-                         const struct group *group, int32_t i, int32_t first)
+                         const struct dense_group *group, int32_t i, int32_t first)
 {
     const struct product_part *part = &group->part[i];
-    const int32_t strip = first / STRIP_ROWS, rows = rows_from(group, first);
+    const int32_t rows = rows_from(group, first);
     const int32_t of_block = DENSE_THREADS / WARP * UNPACK_TILES;
-    struct dense_unpack_args unpack = {
-        .weight = part->weight + (size_t)strip * layout_strip_bytes(part->layout, args->K),
-        .out = (void *)(uintptr_t)rows_at(device, args, group, i),
-        .layout = part->layout,
-        .K = args->K};
+    struct dense_unpack_args unpack = {.weight = strip_at(args, part, first),
+                                       .out = (void *)(uintptr_t)rows_at(device, args, group, i),
+                                       .layout = part->layout,
+                                       .K = args->K,
+                                       .is_fp8 = group->is_fp8};
     struct grid grid = {
         .x = (uint32_t)layout_strips(rows),
         .y = (uint32_t)((layout_tiles(part->layout, args->K) + of_block - 1) / of_block),
         .z = 1,
         .threads = DENSE_THREADS};
+    CLEAR_PADDING(&unpack, dense_unpack_args, is_fp8, sizeof unpack);
     return cuda_launch(device, KERNEL_dense_unpack, grid, &unpack);
 }
 
 static int launch_finish(struct device *device, const struct product_args *args,
-                         const struct group *group, int32_t first)
+                         const struct dense_group *group, int32_t first)
 {
     const struct product_part *part = group->part;
     struct dense_finish_args finish = {.sum = sums_at(device, args, group, 0),
                                        .y = args->y + part->column + first,
+                                       .K = args->K,
                                        .T = args->T,
                                        .n = rows_from(group, first),
                                        .ld = group->rows,
@@ -211,8 +250,11 @@ static int launch_finish(struct device *device, const struct product_args *args,
                                        .epilogue = args->epilogue};
     if (group->n == 2)
         finish.up = sums_at(device, args, group, 1);
-    for (int32_t i = 0; i < group->n; i++)
+    for (int32_t i = 0; i < group->n; i++) {
         finish.bias[i] = part[i].bias ? part[i].bias + first : NULL;
+        finish.weight[i] = group->is_fp8 ? strip_at(args, &part[i], first) : NULL;
+    }
+    finish.x_scale = group->is_fp8 ? args->x_scale : NULL;
     CLEAR_PADDING(&finish, dense_finish_args, epilogue, sizeof finish);
     struct grid grid = {.x = (uint32_t)((finish.n + DENSE_THREADS - 1) / DENSE_THREADS),
                         .y = (uint32_t)((args->T + FINISH_TOKENS - 1) / FINISH_TOKENS),
@@ -223,7 +265,7 @@ static int launch_finish(struct device *device, const struct product_args *args,
 
 /* The library's kernels say nothing of when the next may begin: that one waits for their end. */
 static int multiply(struct device *device, const struct product_args *args,
-                    const struct group *group, int32_t i, int32_t first)
+                    const struct dense_group *group, int32_t i, int32_t first)
 {
     struct dense *dense = device->dense;
     const struct cublaslt_shape shape = shape_of(args, group, i, first);
@@ -236,7 +278,8 @@ static int multiply(struct device *device, const struct product_args *args,
     if (choice)
         status = cublaslt_multiply(&dense->lt, choice,
                                    (const void *)(uintptr_t)rows_at(device, args, group, i),
-                                   args->x, d, (void *)(uintptr_t)dense->workspace, device->stream);
+                                   group->is_fp8 ? args->x_fp8 : args->x, d,
+                                   (void *)(uintptr_t)dense->workspace, device->stream);
     if (status == CUBLAS_STATUS_SUCCESS)
         return 0;
     dense->is_off = true;
@@ -246,7 +289,7 @@ static int multiply(struct device *device, const struct product_args *args,
 }
 
 static int launch_chunk(struct device *device, const struct product_args *args,
-                        const struct group *group, int32_t first)
+                        const struct dense_group *group, int32_t first)
 {
     int rc = 0;
     for (int32_t i = 0; i < group->n && !rc; i++)
@@ -256,13 +299,13 @@ static int launch_chunk(struct device *device, const struct product_args *args,
     return rc || group->is_in_place ? rc : launch_finish(device, args, group, first);
 }
 
-int dense_launch(struct device *device, const struct product_args *args)
+int dense_launch(struct device *device, const struct product_args *args,
+                 const struct dense_plan *plan)
 {
-    struct group group;
-    for (int32_t i = 0; i < args->n_part; i += group.n) {
-        group = group_of(device->dense, args, i);
-        for (int32_t first = 0; first < group.part[0].N; first += group.rows) {
-            int rc = launch_chunk(device, args, &group, first);
+    for (int32_t i = 0; i < plan->n_group; i++) {
+        const struct dense_group *group = &plan->group[i];
+        for (int32_t first = 0; first < group->part[0].N; first += group->rows) {
+            int rc = launch_chunk(device, args, group, first);
             if (rc)
                 return rc;
         }

@@ -1,4 +1,4 @@
-/* Weights as rows of bfloat16, and outputs from sums: dense.h. */
+/* Weights as rows of bfloat16 or E4M3, and outputs from sums: dense.h. */
 #include "dense.h"
 
 #include "depend.cuh"
@@ -42,8 +42,25 @@ template <int L> struct unpacker {
         return make_uint4(out[0], out[1], out[2], out[3]);
     }
 
+    /* Numbers as they stand: a lane has 16 bytes of a row of each tile. */
+    __device__ __forceinline__ void store_numbers(const dense_unpack_args &a) const
+    {
+        const int lane = threadIdx.x & 31;
+        const size_t row = (size_t)blockIdx.x * STRIP_ROWS + (lane >> 2), width = n * WIDTH;
+        uint8_t *out = (uint8_t *)a.out + row * width + first * WIDTH + (lane & 3) * 16;
+#pragma unroll
+        for (int i = 0; i < UNPACK_TILES; i++)
+#pragma unroll
+            for (int r = 0; r < 2; r++)
+                if (first + i < n)
+                    *(uint4 *)(out + r * 8 * width + i * WIDTH) = tiles[i].row[r];
+    }
+
     __device__ __forceinline__ void store(const dense_unpack_args &a) const
     {
+        if constexpr (dense_can_be_fp8(L))
+            if (a.is_fp8)
+                return store_numbers(a);
         const int lane = threadIdx.x & 31;
         const size_t row = (size_t)blockIdx.x * STRIP_ROWS + (lane >> 2), width = n * WIDTH;
         uint16_t *out = (uint16_t *)a.out + row * width + first * WIDTH + (lane & 3) * 8;
@@ -97,11 +114,19 @@ extern "C" __global__ void __launch_bounds__(DENSE_THREADS)
     const bool is = n < a.n;
     const float bias[2] = {is && a.bias[0] ? a.bias[0][n] : 0, is && a.bias[1] ? a.bias[1][n] : 0};
     float sum[FINISH_TOKENS] = {}, other[FINISH_TOKENS] = {};
+    float scale[2] = {1, 1}, token_scale[FINISH_TOKENS];
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+        if (is && a.weight[i])
+            scale[i] = row_scale<LAYOUT_FP8_ROW>(a.weight[i], a.K, n);
     wait_for_kernels_before();
 #pragma unroll
     for (int i = 0; i < FINISH_TOKENS; i++) {
+        token_scale[i] = 1;
         if (!is || token + i >= a.T)
             continue;
+        if (a.x_scale)
+            token_scale[i] = a.x_scale[token + i];
         sum[i] = a.sum[(size_t)(token + i) * a.ld + n];
         if (a.up)
             other[i] = a.up[(size_t)(token + i) * a.ld + n];
@@ -110,10 +135,10 @@ extern "C" __global__ void __launch_bounds__(DENSE_THREADS)
     }
 #pragma unroll
     for (int i = 0; i < FINISH_TOKENS; i++) {
-        const float first = sum[i] + bias[0];
+        const float first = biased_fp8(sum[i], scale[0], token_scale[i], bias[0]);
+        const float second = biased_fp8(other[i], scale[1], token_scale[i], bias[1]);
         if (is && token + i < a.T)
             a.y[(size_t)(token + i) * a.ldy + n] =
-                a.up ? gated(a.epilogue, first, other[i] + bias[1])
-                     : finished(a.epilogue, other[i], first);
+                a.up ? gated(a.epilogue, first, second) : finished(a.epilogue, other[i], first);
     }
 }

@@ -77,6 +77,14 @@ template <int L> static __device__ __forceinline__ uint32_t less_of(const tile<L
     return L == LAYOUT_INT4_D ? 0xc308c308 : 0xc300c300;
 }
 
+/* Row lane / 4 + 8 r of operand A of two steps, of numbers that are multiplied as they stand. */
+template <int L>
+static __device__ __forceinline__ void words_as_operands(const tile<L> &in, int r, uint32_t (&a)[8])
+{
+    a[r] = in.row[r].x, a[r + 2] = in.row[r].y;
+    a[r + 4] = in.row[r].z, a[r + 6] = in.row[r].w;
+}
+
 /* Operand A of both steps of chunk c of the tile: a[4 s ..] as mma_bf16 wants it. Here and below
  * c is a constant once loops are unrolled. */
 template <int L>
@@ -85,8 +93,7 @@ static __device__ __forceinline__ void operands(const tile<L> &in, int c, uint32
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         if constexpr (L == LAYOUT_BF16) {
-            a[r] = in.row[r].x, a[r + 2] = in.row[r].y;
-            a[r + 4] = in.row[r].z, a[r + 6] = in.row[r].w;
+            words_as_operands(in, r, a);
         } else if constexpr (layout_is_fp8(L)) {
             uint32_t first = word_of(in.row[r], 2 * c);
             uint32_t second = word_of(in.row[r], 2 * c + 1);

@@ -176,10 +176,11 @@ static int32_t open_stream(struct device *device, struct err *err)
 
 static int32_t load_modules(struct device *device, struct err *err)
 {
-    for (int i = 0; cuda_images[i]; i++) {
+    for (int i = 0; cuda_images[i].file; i++) {
         if (i == MODULES_MAX)
             return err_set(err, INFLIGHT_E_INTERNAL, "more than %d images of kernels", MODULES_MAX);
-        CUresult result = device->driver->cuModuleLoadData(&device->module[i], cuda_images[i]);
+        CUresult result =
+            device->driver->cuModuleLoadData(&device->module[i], cuda_images[i].image);
         if (result)
             return driver_refuse(device->driver, result, "loading kernels", err);
         device->n_module = i + 1;
@@ -187,13 +188,31 @@ static int32_t load_modules(struct device *device, struct err *err)
     return INFLIGHT_OK;
 }
 
+/* The file that a kernel is of (kernels.def), of several that could be the one with the longest
+ * name; -1: there is none. */
+static int file_of(const char *name)
+{
+    size_t longest = 0;
+    int file = -1;
+    for (int i = 0; cuda_images[i].file; i++) {
+        const size_t len = strlen(cuda_images[i].file);
+        if (len > longest && strncmp(name, cuda_images[i].file, len) == 0 &&
+            (name[len] == '_' || name[len] == '\0')) {
+            longest = len;
+            file = i;
+        }
+    }
+    return file;
+}
+
 static int32_t find_kernel(struct device *device, enum kernel kernel, const char *name,
                            struct err *err)
 {
+    const int file = file_of(name);
     CUresult result = CUDA_ERROR_NOT_FOUND;
-    for (int i = 0; result && i < device->n_module; i++)
-        result =
-            device->driver->cuModuleGetFunction(&device->kernel[kernel], device->module[i], name);
+    if (file >= 0)
+        result = device->driver->cuModuleGetFunction(&device->kernel[kernel], device->module[file],
+                                                     name);
     char what[64];
     (void)snprintf(what, sizeof what, "finding kernel %s", name);
     return result ? driver_refuse(device->driver, result, what, err) : INFLIGHT_OK;

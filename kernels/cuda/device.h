@@ -68,6 +68,10 @@ int32_t cuda_upload(struct device *device, const struct weight_source *source, s
 void cuda_close_upload(struct device *device);
 void cuda_free_upload(struct device *device);
 
-/* The kernels, one image of all architectures for each .cu file, that make embeds;
- * NULL-terminated. */
-extern const void *const cuda_images[];
+/* The kernels, one image of all architectures for each .cu file, that make embeds; a file's name is
+ * what the names of its kernels begin with. The last has no name. */
+struct cuda_image {
+    const char *file; /* without .cu */
+    const void *image;
+};
+extern const struct cuda_image cuda_images[];

@@ -21,10 +21,11 @@ int cuda_embed(struct lane *lane, const struct op_embed *op, const struct batch 
                               .layout = op->table->layout,
                               .D = op->D,
                               .dim = op->dim,
-                              .max_rows = device->config.max_rows};
-    CLEAR_PADDING(&args, embed_args, max_rows, sizeof args);
+                              .stride = ahead_stride(&device->config)};
+    CLEAR_PADDING(&args, embed_args, stride, sizeof args);
     const uint32_t parts = ((uint32_t)op->D + CHUNK - 1) / CHUNK * 4;
     const uint32_t blocks = (parts + EMBED_THREADS - 1) / EMBED_THREADS;
-    struct grid grid = {.x = (uint32_t)batch->T, .y = blocks + 1, .z = 1, .threads = EMBED_THREADS};
+    struct grid grid = {
+        .x = (uint32_t)device->step.view.T, .y = blocks + 1, .z = 1, .threads = EMBED_THREADS};
     return cuda_launch(device, KERNEL_embed, grid, &args);
 }

@@ -72,7 +72,7 @@ static __device__ __forceinline__ float2 scale_and_min(const uint32_t *record, i
 static __device__ __forceinline__ int token_of(const embed_args &a, int t)
 {
     const int token = a.token[t];
-    return token >= 0 ? token : max(a.chosen[(1 - *a.parity) * a.max_rows - 1 - token], 0);
+    return token >= 0 ? token : max(a.chosen[(1 - *a.parity) * a.stride - 1 - token], 0);
 }
 
 /* Eight values of row `token`: those of lane `part` % 4 in chunk `part` / 4. */

@@ -18,7 +18,7 @@
 struct embed_args {
     const uint8_t *table;    /* (V, D) packed */
     const int32_t *token;    /* (T), as in struct step_view */
-    const int32_t *chosen;   /* (2, max_rows), ahead.h */
+    const int32_t *chosen;   /* (2, stride), ahead.h */
     const int32_t *parity;   /* 0 or 1: tokens are read from the other half */
     const int32_t *position; /* (T) */
     const float *freq;       /* (dim / 2) */
@@ -26,5 +26,5 @@ struct embed_args {
     float *rotary;           /* (T, 2, dim / 2) */
     float rotary_scale;
     int32_t layout; /* enum layout of table */
-    int32_t D, dim, max_rows;
+    int32_t D, dim, stride;
 };

@@ -91,11 +91,9 @@ void graph_begin(struct device *device, const struct batch *batch)
     graphs->is_recording = batch->T == batch->S && !graphs->is_off;
 }
 
-int32_t graph_round(const struct device *device, int32_t n, int32_t least, int32_t most)
+int32_t graph_round(int32_t n, int32_t least, int32_t most)
 {
     int32_t power = least;
-    if (!device->graphs.is_recording)
-        return n;
     while (power < n && power < most)
         power *= 2;
     return MAX(n, MIN(power, most));

@@ -12,8 +12,21 @@
  * A graph begins when all before it in the stream has ended, and ends with its last node.
  *
  * What differs from step to step must not be in the arguments, but in the step's arrays, which
- * are copied beside the graph: tokens, positions, pages, lengths. Sizes that grow with contexts
- * are rounded up to powers of two while a step is recorded (graph_round). */
+ * are copied beside the graph: tokens, positions, pages, lengths. Sizes are rounded up while a step
+ * is recorded (step.c), which makes few kinds of steps of many:
+ *
+ *   tokens   dead rows make them one of the sizes of products (product_bucket: 1, 8, 16, 32,
+ *            multiples of 64), at most max_tokens
+ *   rows     none, or as many as tokens, at most max_rows
+ *   context  the longest sequence's, in splits of 256 positions a power of two, at most
+ *            max_context: the width of the page numbers, and the grid of decode.h by it. No other
+ *            grid depends on contexts
+ *   choice   by the device or by the host
+ *
+ * With n sizes of tokens and c of contexts, n c kinds of steps with logits: 6 x 6 for 128 sequences
+ * of 8192 positions. Steps without logits, or of both choices, are as many more. Where the arrays
+ * have no room for the rounded sizes (more sequences than rows, nearly at full length), the step's
+ * own are taken. */
 #pragma once
 
 #include "driver.h"
@@ -62,5 +75,5 @@ bool graph_record(struct device *device, int32_t kernel, const struct grid *grid
  * INFLIGHT_E_DEVICE. */
 int graph_end(struct device *device, bool has_failed);
 
-/* n, or while a step is recorded the next power of two from `least` on, but not over `most`. */
-int32_t graph_round(const struct device *device, int32_t n, int32_t least, int32_t most);
+/* The next power of two from `least` on that n is not over, but none over `most`. */
+int32_t graph_round(int32_t n, int32_t least, int32_t most);

@@ -4,15 +4,17 @@
 #include "cuda.h"
 #include "product.h"
 
-static int launch_notes(struct device *device, const struct op_head *op, int32_t R)
+static int launch_notes(struct device *device, const struct op_head *op)
 {
     struct head_args args = {.logits = op->logits,
                              .scale = device->step.view.scale,
                              .block = op->block,
                              .V = op->V,
                              .n_blocks = logit_blocks(op->V)};
-    struct grid grid = {
-        .x = (uint32_t)(args.n_blocks + 7) / 8, .y = (uint32_t)R, .z = 1, .threads = 8 * WARP};
+    struct grid grid = {.x = (uint32_t)(args.n_blocks + 7) / 8,
+                        .y = (uint32_t)device->step.view.R,
+                        .z = 1,
+                        .threads = 8 * WARP};
     return cuda_launch(device, KERNEL_head_notes, grid, &args);
 }
 
@@ -32,7 +34,7 @@ int cuda_head(struct lane *lane, const struct op_head *op, const struct batch *b
                                         .norm_kind = op->norm_kind};
     struct product_args args = {
         .y = op->logits,
-        .T = batch->R,
+        .T = device->step.view.R,
         .K = op->D,
         .ldy = op->V,
         .epilogue = EPILOGUE_STORE,
@@ -41,6 +43,6 @@ int cuda_head(struct lane *lane, const struct op_head *op, const struct batch *b
     };
     rc = product_launch(device, &input, &args);
     if (!rc)
-        rc = launch_notes(device, op, batch->R);
-    return rc || !batch->choice ? rc : choose_launch(device, op, batch);
+        rc = launch_notes(device, op);
+    return rc || !batch->choice ? rc : choose_launch(device, op);
 }

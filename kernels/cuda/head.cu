@@ -13,9 +13,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     wait_for_kernels_before();
     if (b >= a.n_blocks)
         return;
-    float x[EACH_LANE];
-    load_block(x, a.logits + (size_t)r * a.V, a.V, b);
-    const logit_block note = note_of(x, a.scale[r]);
+    const float scale = a.scale[r];
+    logit_block note = {-INFINITY, 0};
+    if (scale != SCALE_DEAD) {
+        float x[EACH_LANE];
+        load_block(x, a.logits + (size_t)r * a.V, a.V, b);
+        note = note_of(x, scale);
+    }
     if (threadIdx.x % 32 == 0)
         a.block[(size_t)r * a.n_blocks + b] = note;
 }

@@ -7,11 +7,13 @@
  * it holds the logits. Target: 80 of 100 of that bandwidth; never measured. */
 #pragma once
 
+#include "step.h"
+
 #include "../batch.h"
 
 struct head_args {
     const float *logits;       /* (R, V) */
-    const float *scale;        /* (R) */
+    const float *scale;        /* (R); SCALE_DEAD: the notes are of no logits */
     struct logit_block *block; /* (R, logit_blocks(V)) */
     int32_t V, n_blocks;
 };

@@ -23,6 +23,11 @@
  *   int4      four chunks of one word: nibble 2 s + h + 4 e.
  * So one mask takes both halves of a register out of a word (dequant.cuh).
  *
+ * E4M3 by E4M3. Where tensor cores do that (arch_has_fp8), a lane's 16 bytes of a tile are operand
+ * A of two mma.m16n8k32 as they are, each of a chunk, with K in another order within fours. E4M3
+ * activations stand in the same order: the 64 bytes of a token that belong to a tile are those of a
+ * row of it, 16 bytes of each lane t.
+ *
  * Numbers are those of the file, records its scales: nothing is rounded again, except that
  * float32 and float16 become bfloat16. Where E4M3 numbers of the file are not numbers at all, the
  * scale that they share is none. */
@@ -102,6 +107,33 @@ LAYOUT_FN bool layout_has_zero(int layout)
     return layout == LAYOUT_INT4_Z || layout == LAYOUT_INT4_Z128;
 }
 
+/* Whether code for an architecture (__CUDA_ARCH__ / 10) multiplies E4M3 by E4M3: where mma.sync has
+ * the instruction and tensor cores that do it. On 9.0 it is made of products of halves, and on 10.x
+ * and 11.x other instructions have these tensor cores. */
+LAYOUT_FN bool arch_has_fp8(int arch)
+{
+    return arch == 89 || arch >= 120;
+}
+
+/* Whether code for an architecture rounds floats to E4M3: instructions that do came with 8.9. */
+LAYOUT_FN bool arch_makes_fp8(int arch)
+{
+    return arch >= 89;
+}
+
+/* Activations of products are E4M3 with a scale of each token, else bfloat16. has_fp8: of the code
+ * that multiplies. */
+LAYOUT_FN bool layout_x_is_fp8(int layout, bool has_fp8)
+{
+    return has_fp8 && layout_is_fp8(layout);
+}
+
+/* Values of K whose activations are 64 bytes of a token, and of a lane operands B of two mma. */
+LAYOUT_FN int layout_x_chunk(int layout, bool has_fp8)
+{
+    return layout_x_is_fp8(layout, has_fp8) ? 64 : CHUNK;
+}
+
 /* A row has one scale, which its sum is multiplied by. */
 LAYOUT_FN bool layout_has_row_scale(int layout)
 {
@@ -148,6 +180,12 @@ LAYOUT_FN int chunk_place(int k)
     return (k >> 2 & 3) * 8 + (k >> 4) * 4 + (k & 3);
 }
 
+/* Number of the four values from 4 quad on (quad < 16) among the words of 64 E4M3 activations. */
+LAYOUT_FN int quad_place(int quad)
+{
+    return (quad & 3) * 4 + (quad >> 2 & 3);
+}
+
 /* K is summed in eight slices of whole tiles, slice s from tile slice_first(s) on, and the
  * slices in their order: in every kernel, so that a result does not depend on which one ran. */
 #define SLICES 8
@@ -158,6 +196,15 @@ LAYOUT_FN int slice_first(int n_tiles, int slice)
 }
 
 #ifdef __CUDACC__
+/* Of the code at hand. */
+#ifdef __CUDA_ARCH__
+#define HAS_FP8   arch_has_fp8(__CUDA_ARCH__ / 10)
+#define MAKES_FP8 arch_makes_fp8(__CUDA_ARCH__ / 10)
+#else
+#define HAS_FP8   false
+#define MAKES_FP8 false
+#endif
+
 /* BODY(L) for the layout of a part: a branch that a whole block takes. */
 #define FOR_LAYOUT(layout, BODY) \
     switch (layout) {            \

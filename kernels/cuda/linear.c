@@ -21,44 +21,85 @@ static uint64_t sums_bytes(int32_t rows, int32_t padded)
     return (uint64_t)rows * (uint64_t)(padded / CHUNK) * sizeof(float);
 }
 
-/* Activations, then what tile.h leaves in between. */
+/* With a scale of each row. */
+static uint64_t fp8_bytes(int32_t rows, int32_t padded)
+{
+    return (uint64_t)rows * (uint64_t)padded + (uint64_t)rows * sizeof(float);
+}
+
+/* Activations, in both types for parts that differ, then what tile.h leaves in between. */
 uint64_t linear_scratch_bytes(const struct device_config *config)
 {
     const int32_t rows = tile_rows(MAX(config->max_tokens, config->max_rows));
     const int32_t padded = ROUND_UP(config->max_width, WIDTH_STEP);
-    const uint64_t bytes = rows_bytes(rows, padded) + sums_bytes(rows, padded);
+    const uint64_t bytes =
+        rows_bytes(rows, padded) + sums_bytes(rows, padded) + fp8_bytes(rows, padded);
     return ROUND_UP(bytes, 256) + TILE_SCRATCH_BYTES;
+}
+
+/* Which code runs depends on what this build has and not on the card alone; all images have the
+ * same. */
+static int32_t find_fp8(struct device *device, struct err *err)
+{
+    int arch = 0;
+    CUresult result = device->driver->cuFuncGetAttribute(&arch, CU_FUNC_ATTRIBUTE_PTX_VERSION,
+                                                         device->kernel[KERNEL_prepare]);
+    device->has_fp8 = arch_has_fp8(arch);
+    device->makes_fp8 = arch_makes_fp8(arch);
+    return result ? driver_refuse(device->driver, result, "asking for a kernel's architecture", err)
+                  : INFLIGHT_OK;
 }
 
 int32_t linear_open(struct device *device, struct err *err)
 {
-    int32_t rc = skinny_open(device, err);
-    return rc ? rc : tile_open(device, err);
+    if (find_fp8(device, err) || skinny_open(device, err))
+        return err->code;
+    return tile_open(device, err);
 }
 
-/* The input in the device's scratch. Sums are wanted for minima. */
+/* The input in the device's scratch. Sums are wanted for minima, E4M3 by parts that multiply it.
+ * plan: of cuBLASLt, or NULL. */
 static int launch_prepare(struct device *device, const struct product_input *input,
-                          struct product_args *args)
+                          struct product_args *args, const struct dense_plan *plan)
 {
     const CUdeviceptr sums = device->linear_scratch + rows_bytes(args->rows, args->padded);
+    const CUdeviceptr fp8 = sums + sums_bytes(args->rows, args->padded);
+    const CUdeviceptr scale = fp8 + (CUdeviceptr)args->rows * (CUdeviceptr)args->padded;
     struct prepare_args prepare = {.x = input->x,
                                    .row = input->row,
                                    .norm = input->norm,
                                    .norm_bias = input->norm_bias,
-                                   .out = (void *)(uintptr_t)device->linear_scratch,
                                    .eps = input->eps,
                                    .norm_kind = input->norm_kind,
                                    .T = args->T,
                                    .rows = args->rows,
                                    .K = args->K,
                                    .padded = args->padded};
-    for (int32_t i = 0; i < args->n_part; i++)
-        if (layout_has_min(args->part[i].layout))
+    for (int32_t i = 0; i < args->n_part; i++) {
+        const int32_t layout = args->part[i].layout;
+        if (plan ? dense_x_is_fp8(plan, &args->part[i])
+                 : layout_x_is_fp8(layout, device->has_fp8)) {
+            prepare.fp8 = (void *)(uintptr_t)fp8;
+            prepare.scale = (float *)(uintptr_t)scale;
+        } else {
+            prepare.out = (void *)(uintptr_t)device->linear_scratch;
+        }
+        if (layout_has_min(layout))
             prepare.sums = (float *)(uintptr_t)sums;
+    }
     CLEAR_PADDING(&prepare, prepare_args, padded, sizeof prepare);
     args->x = prepare.out;
     args->sums = prepare.sums;
+    args->x_fp8 = prepare.fp8;
+    args->x_scale = prepare.scale;
     return prepare_launch(device, &prepare);
+}
+
+/* One token alone has a kernel that reads the input itself; then the kernels' own sizes: rows of
+ * skinny, and of the blocks of tile. */
+int32_t product_bucket(int32_t T)
+{
+    return T <= 1 ? T : T <= SKINNY_MOST ? skinny_rows(T) : T <= 32 ? 32 : ROUND_UP(T, 64);
 }
 
 /* Up to 16 tokens the weights are what is waited for, which skinny spreads over all of the card,
@@ -72,13 +113,14 @@ int product_launch(struct device *device, const struct product_input *input,
     args->rows = tile ? tile_rows(args->T) : skinny_rows(args->T);
     if (skinny_takes_input(device, input, args))
         return skinny_launch(device, input, args);
-    const bool dense = dense_takes(device, args);
-    int rc = launch_prepare(device, input, args);
+    struct dense_plan plan;
+    const bool dense = dense_takes(device, args, &plan);
+    int rc = launch_prepare(device, input, args, dense ? &plan : NULL);
     if (rc)
         return rc;
     CLEAR_PADDING(args, product_args, n_part, offsetof(struct product_args, part));
     if (dense)
-        return dense_launch(device, args);
+        return dense_launch(device, args, &plan);
     return tile ? tile_launch(device, args) : skinny_launch(device, NULL, args);
 }
 
@@ -90,7 +132,7 @@ int cuda_linear(struct lane *lane, const struct op_linear *op, const struct batc
                                         .eps = op->eps,
                                         .norm_kind = op->norm_kind};
     struct product_args args = {.y = op->y,
-                                .T = batch->T,
+                                .T = step_tokens(lane->device, batch),
                                 .K = op->D,
                                 .ldy = op->ldy,
                                 .epilogue = op->epilogue,

@@ -1,4 +1,5 @@
-/* The PTX instructions that CUDA C has no name for. PTX ISA 9.0; all from sm_80 on. */
+/* The PTX instructions that CUDA C has no name for. PTX ISA 9.0; from sm_80 on, unless it says
+ * otherwise. */
 #pragma once
 
 #include <stdint.h>
@@ -14,6 +15,29 @@ static __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t *a
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* d += a b: a (16, 32), b (32, 8) E4M3, d as above (9.7.14.5.10). a[0], a[1]: rows g and g + 8 of
+ * columns 4t .. 4t + 3, a[2], a[3] of columns 4t + 16 .. 4t + 19; b0, b1 those rows of column g.
+ * From sm_89 on. */
+static __device__ __forceinline__ void mma_fp8(float (&d)[4], const uint32_t *a, uint32_t b0,
+                                               uint32_t b1)
+{
+    asm("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* Four values in a row as E4M3: to nearest, ties to even, what is larger than 448 becomes it, and
+ * what is no number stays none. In the order of the bytes of a tile's words, layout.h. From sm_89
+ * on. */
+static __device__ __forceinline__ uint32_t pack_fp8x4(const float4 &v)
+{
+    uint16_t low, high;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(v.z), "f"(v.x));
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(v.w), "f"(v.y));
+    return (uint32_t)high << 16 | low;
 }
 
 /* 16 bytes from global to shared memory, past the registers and L1 (9.7.9.25.3.1); to: in the

@@ -9,20 +9,24 @@ extern "C" __global__ void __launch_bounds__(PREPARE_THREADS, 3)
 {
     const int r = blockIdx.x;
     const bool taken = r < a.T;
-    __shared__ float partial[2 * PREPARE_WARPS];
-    const row_place to = {(uint16_t *)a.out + (size_t)r * a.padded,
+    __shared__ float partial[PREPARE_PARTIALS];
+    const size_t row = (size_t)r * a.padded;
+    const row_place to = {a.out ? (uint16_t *)a.out + row : NULL,
                           a.sums + r,
                           a.sums != NULL,
                           a.rows,
                           a.padded,
                           partial,
-                          thread_of_group()};
+                          thread_of_group(),
+                          a.fp8 ? (uint32_t *)a.fp8 + row / 4 : NULL};
     quads norm = {};
     if (a.norm)
         load_quads(norm, a.norm, 0, thread_of_group(), a.K / 4);
     wait_for_kernels_before();
     const float *x = a.x + (taken ? (size_t)(a.row ? a.row[r] : r) * a.K : 0);
     const row_norm how = {taken ? a.norm : NULL, a.norm_bias, a.eps, a.norm_kind == NORM_LAYER};
-    put_row<true>(to, x, taken ? a.K : 0, how, norm, blockIdx.y * PREPARE_QUADS,
-                  gridDim.y * PREPARE_QUADS);
+    const float scale = put_row<true>(to, x, taken ? a.K : 0, how, norm, blockIdx.y * PREPARE_QUADS,
+                                      gridDim.y * PREPARE_QUADS);
+    if (MAKES_FP8 && a.fp8 && threadIdx.x == 0)
+        a.scale[r] = scale;
 }

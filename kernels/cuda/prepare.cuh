@@ -8,7 +8,8 @@
 
 #include "../ops.h"
 
-#define PREPARE_WARPS (PREPARE_THREADS / 32)
+#define PREPARE_WARPS    (PREPARE_THREADS / 32)
+#define PREPARE_PARTIALS (3 * PREPARE_WARPS) /* floats of shared memory */
 
 /* The thread's number in its group; a block may have several groups. */
 static __device__ __forceinline__ int thread_of_group(void)
@@ -59,20 +60,33 @@ static __device__ __forceinline__ float add_squares(float sum, const float4 &v)
     return fmaf(v.w, v.w, sum);
 }
 
-/* The sum over the group, the same in all threads. partial: (PREPARE_WARPS) in shared memory. */
-static __device__ __forceinline__ float sum_of_group(float value, float *partial)
+/* op of the values of the group and 0, the same in all threads. partial: (PREPARE_WARPS) in shared
+ * memory. */
+template <typename OP>
+static __device__ __forceinline__ float reduce_group(float value, float *partial, OP op)
 {
 #pragma unroll
     for (int i = 16; i > 0; i /= 2)
-        value += __shfl_xor_sync(0xffffffff, value, i);
+        value = op(value, __shfl_xor_sync(0xffffffff, value, i));
     if (threadIdx.x % 32 == 0)
         partial[thread_of_group() / 32] = value;
     wait_for_group();
-    float sum = 0;
+    float all = 0;
 #pragma unroll
     for (int i = 0; i < PREPARE_WARPS; i++)
-        sum += partial[i];
-    return sum;
+        all = op(all, partial[i]);
+    return all;
+}
+
+static __device__ __forceinline__ float sum_of_group(float value, float *partial)
+{
+    return reduce_group(value, partial, [](float a, float b) { return a + b; });
+}
+
+/* Of magnitudes. */
+static __device__ __forceinline__ float most_of_group(float value, float *partial)
+{
+    return reduce_group(value, partial, [](float a, float b) { return fmaxf(a, b); });
 }
 
 /* What becomes of a row first; weight NULL: nothing. */
@@ -137,15 +151,16 @@ static __device__ __forceinline__ float sum_of(uint32_t pair)
 
 /* Where a prepared row goes. */
 struct row_place {
-    uint16_t *x; /* (padded) bfloat16 */
+    uint16_t *x; /* (padded) bfloat16, or NULL */
     float *sums; /* of its chunks, `stride` apart */
     bool wants_sums;
     int stride, padded;
-    float *partial; /* (2 PREPARE_WARPS) for sum_of_group */
+    float *partial; /* (PREPARE_PARTIALS) for sum_of_group */
     int thread;     /* where this thread begins, in quads: groups that share a row stand apart */
+    uint32_t *fp8;  /* (padded / 4) words of E4M3, or NULL */
 };
 
-static __device__ __forceinline__ void put_quads(const row_place &to, const quads &in, int first)
+static __device__ __forceinline__ void put_bf16(const row_place &to, const quads &in, int first)
 {
     constexpr uint32_t step = 4 * PREPARE_THREADS; /* whole chunks: j changes no place in one */
     const uint32_t k = 4 * (first + to.thread);
@@ -165,6 +180,21 @@ static __device__ __forceinline__ void put_quads(const row_place &to, const quad
             if (to.wants_sums && to.thread % 8 == 0)
                 sums[j * (step / CHUNK) * to.stride] = sum;
         }
+    }
+}
+
+/* factor: 1 / scale. */
+static __device__ __forceinline__ void put_fp8(const row_place &to, const quads &in, int first,
+                                               float factor)
+{
+    const int quad = first + to.thread;
+    uint32_t *word = to.fp8 + quad / 16 * 16 + quad_place(quad % 16);
+#pragma unroll
+    for (int j = 0; j < PREPARE_BATCH; j++) {
+        const float4 v = in.v[j];
+        if (quad + j * PREPARE_THREADS < to.padded / 4)
+            word[j * PREPARE_THREADS] =
+                pack_fp8x4(make_float4(v.x * factor, v.y * factor, v.z * factor, v.w * factor));
     }
 }
 
@@ -194,16 +224,57 @@ static __device__ __forceinline__ void add_bias(quads &x, const float *bias, int
     }
 }
 
-/* The quads of a row from `first` on, the next `step` further, which are the same in all threads:
- * of x, (K), if there is a norm normalized by it and then all of them by one group; K 0: zeros.
- * other: the first quads of the norm, loaded already. LAYER: it may be NORM_LAYER, which takes
- * registers. */
+/* Quads of x from `first` on and, if there is a norm, what it makes of them. */
 template <bool LAYER>
-static __device__ __forceinline__ void put_row(const row_place &to, const float *x, int K,
-                                               const row_norm &norm, quads &other, int first,
-                                               int step)
+static __device__ __forceinline__ void finish(quads &x, const quads &weight, const row_norm &norm,
+                                              float mean, float factor, int first, int thread,
+                                              int n)
 {
-    float mean = 0, factor = 1;
+    if (norm.weight)
+        normalize(x, mean, factor, weight);
+    if (LAYER && norm.weight && norm.bias)
+        add_bias(x, norm.bias, first, thread, n);
+}
+
+/* The scale of a row's E4M3 numbers. head: its first quads, finished. What is no number is not
+ * counted, and remains none. */
+template <bool LAYER>
+static __device__ __forceinline__ float fp8_scale(const quads &head, const float *x, int K,
+                                                  const row_norm &norm, float mean, float factor,
+                                                  float *partial)
+{
+    const int thread = thread_of_group();
+    quads value = head, weight;
+    float most = 0;
+    int first = 0;
+    while (true) {
+#pragma unroll
+        for (int j = 0; j < PREPARE_BATCH; j++) {
+            const float4 v = value.v[j];
+            most = fmaxf(most, fmaxf(fabsf(v.x), fabsf(v.y)));
+            most = fmaxf(most, fmaxf(fabsf(v.z), fabsf(v.w)));
+        }
+        first += PREPARE_QUADS;
+        if (first >= K / 4)
+            break;
+        load_quads(value, x, first, thread, K / 4);
+        if (norm.weight)
+            load_quads(weight, norm.weight, first, thread, K / 4);
+        finish<LAYER>(value, weight, norm, mean, factor, first, thread, K / 4);
+    }
+    return fmaxf(__fdiv_rn(most_of_group(most, partial), 448.0f), FP8_SCALE_LEAST);
+}
+
+/* The quads of a row from `first` on, the next `step` further, which are the same in all threads:
+ * of x, (K), if there is a norm normalized by it; K 0: zeros. Where there is a norm or E4M3 is
+ * wanted one group has all of them. other: the first quads of the norm, loaded already. LAYER: it
+ * may be NORM_LAYER, which takes registers. Returns the scale of E4M3. */
+template <bool LAYER>
+static __device__ __forceinline__ float put_row(const row_place &to, const float *x, int K,
+                                                const row_norm &norm, quads &other, int first,
+                                                int step)
+{
+    float mean = 0, factor = 1, scale = 1;
     quads value;
     load_quads(value, x, first, to.thread, K / 4);
     if (LAYER && norm.weight && norm.is_layer) {
@@ -214,20 +285,25 @@ static __device__ __forceinline__ void put_row(const row_place &to, const float 
     } else {
         load_quads(other, x, first + step, to.thread, K / 4); /* what comes after value */
     }
+    finish<LAYER>(value, other, norm, mean, factor, first, to.thread, K / 4);
+    if (MAKES_FP8 && to.fp8)
+        scale = fp8_scale<LAYER>(value, x, K, norm, mean, factor, to.partial + 2 * PREPARE_WARPS);
 #pragma unroll 1
     while (first < to.padded / 4) {
-        if (norm.weight)
-            normalize(value, mean, factor, other);
-        if (LAYER && norm.weight && norm.bias)
-            add_bias(value, norm.bias, first, to.thread, K / 4);
-        put_quads(to, value, first);
+        if (to.x)
+            put_bf16(to, value, first);
+        if constexpr (MAKES_FP8)
+            if (to.fp8)
+                put_fp8(to, value, first, __frcp_rn(scale));
         first += step;
         if (norm.weight) {
             load_quads(value, x, first, to.thread, K / 4);
             load_quads(other, norm.weight, first, to.thread, K / 4);
+            finish<LAYER>(value, other, norm, mean, factor, first, to.thread, K / 4);
         } else {
             value = other;
             load_quads(other, x, first + step, to.thread, K / 4);
         }
     }
+    return scale;
 }

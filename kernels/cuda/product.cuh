@@ -1,8 +1,36 @@
-/* What skinny.cu and tile.cu share: the arithmetic of a chunk of 32 values of K. */
+/* What skinny.cu and tile.cu share: the arithmetic of a chunk of 32 values of K, or of 64 where
+ * activations are E4M3. */
 #pragma once
 
 #include "dequant.cuh"
 #include "product.h"
+
+/* Activations of a layout are E4M3 here, and how many make 64 bytes. */
+template <int L> static constexpr bool x_is_fp8 = layout_x_is_fp8(L, HAS_FP8);
+template <int L> static constexpr int x_chunk = layout_x_chunk(L, HAS_FP8);
+
+/* Bytes of a token's activations. */
+template <int L> static __device__ __forceinline__ int x_row_bytes(const product_args &a)
+{
+    return x_is_fp8<L> ? a.padded : a.padded * 2;
+}
+
+template <int L> static __device__ __forceinline__ const uint8_t *x_of(const product_args &a)
+{
+    return (const uint8_t *)(x_is_fp8<L> ? a.x_fp8 : a.x);
+}
+
+/* Operand A of the two mma of chunk c of a tile. */
+template <int L>
+static __device__ __forceinline__ void operands_of_chunk(const tile<L> &in, int c, uint32_t (&a)[8])
+{
+    if constexpr (x_is_fp8<L>) {
+        words_as_operands(in, 0, a);
+        words_as_operands(in, 1, a);
+    } else {
+        operands(in, c, a);
+    }
+}
 
 static __device__ __forceinline__ void add_scaled(float (&acc)[4], const float (&part)[4],
                                                   float low, float high)
@@ -22,7 +50,13 @@ static __device__ __forceinline__ void multiply_chunk(const uint32_t (&a)[8], co
                                                       const float2 &sum, int c, float (&group)[4],
                                                       float (&acc)[4])
 {
-    if constexpr (layout_group(L) == 0) {
+    if constexpr (x_is_fp8<L>) {
+        float part[4] = {0, 0, 0, 0};
+        mma_fp8(part, a, x.x, x.y);
+        mma_fp8(part, a + 4, x.z, x.w);
+        add_scaled(acc, part, low.scale[0], high.scale[0]);
+        return;
+    } else if constexpr (layout_group(L) == 0) {
         mma_bf16(acc, a, x.x, x.y);
         mma_bf16(acc, a + 4, x.z, x.w);
         return;
@@ -62,9 +96,20 @@ static __device__ __forceinline__ product_part part_of(const product_args &a, in
     return part;
 }
 
-/* A sum over K, finished but for its bias; scale: of its row. */
-template <int L> static __device__ __forceinline__ float biased(float sum, float scale, float bias)
+/* An output from its sum of E4M3 by E4M3: one order of roundings, whoever has summed. */
+static __device__ __forceinline__ float biased_fp8(float sum, float scale, float token_scale,
+                                                   float bias)
 {
+    return fmaf(__fmul_rn(sum, scale), token_scale, bias);
+}
+
+/* An output from its sum over K; scale, token_scale: of its row and of E4M3 activations. */
+template <int L>
+static __device__ __forceinline__ float biased(float sum, float scale, float token_scale,
+                                               float bias)
+{
+    if constexpr (x_is_fp8<L>)
+        return biased_fp8(sum, scale, token_scale, bias);
     return layout_has_row_scale(L) ? fmaf(sum, scale, bias) : sum + bias;
 }
 

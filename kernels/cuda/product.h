@@ -5,8 +5,14 @@
  * for up to three matrices that share x. The sum is that of the file's own values: products of
  * exact numbers are summed in float over a group of one scale, but no more than a tile, then
  * multiplied by it and added to the sum of the slice; a scale of the row multiplies the sum of the
- * slices. x is bfloat16. Slices and their order are those of layout.h, and an output depends on its
- * own row and token alone: both kernels give the same bits. */
+ * slices. Slices and their order are those of layout.h, and an output depends on its own row and
+ * token alone: both kernels give the same bits.
+ *
+ * x is bfloat16; of E4M3 weights it is E4M3 too on cards that multiply these, with a scale of each
+ * token (prepare.h), which multiplies the sum after the row's scale. There also weights with a
+ * scale of the row are summed a tile at a time: such tensor cores keep a sum in fewer bits than a
+ * float has (arXiv 2411.10958 finds 13 of its fraction), so that what they add up is short and the
+ * rest is added in float. */
 #pragma once
 
 #include "layout.h"
@@ -22,9 +28,11 @@ struct product_part {
 };
 
 struct product_args {
-    const void *x;     /* (rows, padded) bfloat16, prepare.h */
+    const void *x;     /* (rows, padded) bfloat16, prepare.h; here and below if parts want it */
     const float *sums; /* (padded / 32, rows) */
-    float *y;          /* (T, ldy) */
+    const void *x_fp8; /* (rows, padded) E4M3, and a scale of each row */
+    const float *x_scale;
+    float *y; /* (T, ldy) */
     int32_t T;
     int32_t rows;   /* T rounded up to what the kernel reads; those from T on are zeros */
     int32_t K;      /* columns of the matrices */
@@ -64,6 +72,10 @@ struct device;
  * scratch and the kernel say. linear.c */
 int product_launch(struct device *device, const struct product_input *input,
                    struct product_args *args);
+
+/* The most tokens whose products take the same kernels and the same work as those of T: rows that
+ * are only there to make it so many cost little. linear.c */
+int32_t product_bucket(int32_t T);
 
 /* Sets first_block for blocks of some rows; the number of blocks of all parts. */
 static inline uint32_t product_blocks(struct product_args *args, int32_t rows)

@@ -28,15 +28,16 @@ static int32_t groups_of_block(const struct device *device, const struct skinny_
                                int32_t tokens)
 {
     const int32_t most = tokens == 1 ? device->skinny_groups : 1;
-    const int32_t shared =
-        skinny_shared(args->product.part[0].layout, tokens, most, args->product.padded);
+    const int32_t shared = skinny_shared(args->product.part[0].layout, tokens, most,
+                                         args->product.padded, device->has_fp8);
     return args->n_strips > device->n_sm && shared <= device->shared_most ? most : 1;
 }
 
 static int32_t shared_of_widest(const struct device *device, int32_t layout, int32_t tokens)
 {
     const int32_t padded = ROUND_UP(device->config.max_width, WIDTH_STEP);
-    return MIN(skinny_shared(layout, tokens, skinny_groups(tokens), padded), device->shared_most);
+    return MIN(skinny_shared(layout, tokens, skinny_groups(tokens), padded, device->has_fp8),
+               device->shared_most);
 }
 
 /* Images say how many threads their kernels have registers for, and which of them runs depends on
@@ -75,8 +76,8 @@ bool skinny_takes_input(const struct device *device, const struct product_input 
 {
     bool fits = args->T == 1 && (!input->norm || input->norm_kind == NORM_RMS);
     for (int32_t i = 0; i < args->n_part; i++)
-        fits =
-            fits && skinny_shared(args->part[i].layout, 1, 1, args->padded) <= device->shared_most;
+        fits = fits && skinny_shared(args->part[i].layout, 1, 1, args->padded, device->has_fp8) <=
+                           device->shared_most;
     return fits;
 }
 
@@ -106,12 +107,13 @@ static int launch(struct device *device, struct skinny_args *args, int size)
     const int32_t tokens = sizes[size].tokens, padded = args->product.padded;
     number_strips(args);
     const int32_t groups = groups_of_block(device, args, tokens);
+    const int32_t shared = skinny_shared(layout, tokens, groups, padded, device->has_fp8);
     const int32_t most = (groups == 1 ? BLOCKS_OF_SM : 1) * device->n_sm;
     struct grid grid = {.x = (uint32_t)MIN(args->n_strips, most),
                         .y = 1,
                         .z = 1,
                         .threads = (uint32_t)(groups * SKINNY_THREADS),
-                        .shared = (uint32_t)skinny_shared(layout, tokens, groups, padded)};
+                        .shared = (uint32_t)shared};
     CLEAR_PADDING(&args->product, product_args, n_part, offsetof(struct product_args, part));
     CLEAR_PADDING(&args->input, product_input, norm_kind, sizeof args->input);
     CLEAR_PADDING(args, skinny_args, n_strips, sizeof *args);

@@ -28,15 +28,15 @@ static __device__ __forceinline__ int slice_of_warp(void)
 template <int L, int TOKENS> struct block_memory {
     uint8_t *ring;   /* of this warp: SKINNY_DEPTH slots */
     float *partials; /* of this group: [2][SLICES][STRIP_ROWS * TOKENS] */
-    uint16_t *row_x; /* (padded) */
-    float *row_sums; /* (padded / CHUNK) */
+    uint8_t *row_x;  /* (padded) bfloat16 or E4M3 */
+    float *row_sums; /* (padded / CHUNK), of bfloat16 */
 
     __device__ __forceinline__ block_memory(uint8_t *shared, int padded)
         : ring(shared + (threadIdx.x >> 5) * SKINNY_DEPTH * skinny_slot(L)),
           partials(
               (float *)(shared + n_groups() * skinny_rings(L) + group() * skinny_partials(TOKENS))),
-          row_x((uint16_t *)(shared + n_groups() * (skinny_rings(L) + skinny_partials(TOKENS)))),
-          row_sums((float *)(row_x + padded))
+          row_x(shared + n_groups() * (skinny_rings(L) + skinny_partials(TOKENS))),
+          row_sums((float *)(row_x + padded * 2))
     {
     }
 };
@@ -143,31 +143,41 @@ template <int L> struct copies {
 
 /* Of this lane's token, from its place in the first chunk on. */
 struct activations {
-    const uint16_t *x;
+    const uint8_t *x;
     const float *sums; /* (chunks), stride apart: of its two columns; of skinny_1 of the token */
     int stride;
+    float scale; /* of this thread's output's token, if activations are E4M3 */
 };
 
-/* Prepares the row in shared memory. Groups share it; if there is a norm, which is one of the whole
- * row, the first has all of it and the others stand behind its end. */
+/* Prepares the row in shared memory. Groups share it; if there is a norm or a scale, which is of
+ * the whole row, the first has all of it and the others stand behind its end. Returns the scale of
+ * E4M3, in the first. */
 template <int L>
-static __device__ __forceinline__ void prepare_input(const skinny_args &args,
-                                                     const block_memory<L, 1> &memory)
+static __device__ __forceinline__ float prepare_input(const skinny_args &args,
+                                                      const block_memory<L, 1> &memory)
 {
     const product_input &input = args.input;
     const int K = args.product.K, padded = args.product.padded;
-    const int apart = group() * (input.norm ? padded / 4 : PREPARE_QUADS);
+    const bool is_whole = input.norm || x_is_fp8<L>;
+    const int apart = group() * (is_whole ? padded / 4 : PREPARE_QUADS);
     const int thread = threadIdx.x % SKINNY_THREADS + apart;
     quads norm = {};
     if (input.norm)
         load_quads(norm, input.norm, 0, thread, K / 4);
     wait_for_kernels_before();
     const float *x = input.x + (input.row ? (size_t)input.row[0] * K : 0);
-    const row_place to = {memory.row_x,    memory.row_sums, layout_has_min(L), 1, padded,
-                          memory.partials, thread};
-    put_row<false>(to, x, K, {input.norm, NULL, input.eps, false}, norm, 0,
-                   (input.norm ? 1 : n_groups()) * PREPARE_QUADS);
+    const row_place to = {x_is_fp8<L> ? NULL : (uint16_t *)memory.row_x,
+                          memory.row_sums,
+                          layout_has_min(L),
+                          1,
+                          padded,
+                          memory.partials,
+                          thread,
+                          x_is_fp8<L> ? (uint32_t *)memory.row_x : NULL};
+    const float scale = put_row<false>(to, x, K, {input.norm, NULL, input.eps, false}, norm, 0,
+                                       (is_whole ? 1 : n_groups()) * PREPARE_QUADS);
     __syncthreads();
+    return scale;
 }
 
 /* Once the kernels before have ended. The last of up to eight tokens is read again in place of
@@ -179,12 +189,14 @@ wait_for_activations(const skinny_args &args, const block_memory<L, TOKENS> &mem
     const product_args &a = args.product;
     const int lane = threadIdx.x & 31, t = lane & 3;
     if constexpr (TOKENS == 1) {
-        prepare_input(args, memory);
-        return {memory.row_x + t * 8, memory.row_sums, 1};
+        const float scale = prepare_input(args, memory);
+        return {memory.row_x + t * 16, memory.row_sums, 1, scale};
     } else {
+        const int token = min((int)threadIdx.x / STRIP_ROWS, a.T - 1);
         const int g = TOKENS == 8 ? min(lane >> 2, a.T - 1) : lane >> 2;
         wait_for_kernels_before();
-        return {(const uint16_t *)a.x + (size_t)g * a.padded + t * 8, a.sums + t * 2, a.rows};
+        return {x_of<L>(a) + (size_t)g * x_row_bytes<L>(a) + t * 16, a.sums + t * 2, a.rows,
+                x_is_fp8<L> ? a.x_scale[token] : 1};
     }
 }
 
@@ -198,13 +210,13 @@ template <int MT> struct operand_b {
 
 template <int L, int TOKENS, int MT>
 static __device__ __forceinline__ void load_b(operand_b<MT> &to, const activations &from,
-                                              int padded, int chunk)
+                                              int row_bytes, int chunk)
 {
-    const uint16_t *x = from.x + chunk * CHUNK;
+    const uint8_t *x = from.x + chunk * 64;
     const float *sums = from.sums + (size_t)chunk * from.stride;
 #pragma unroll
     for (int m = 0; m < MT; m++) {
-        to.x[m] = *(const uint4 *)(x + (size_t)(m * 8) * padded);
+        to.x[m] = *(const uint4 *)(x + (size_t)(m * 8) * row_bytes);
         to.sum[m] = make_float2(0, 0);
         if constexpr (layout_has_min(L) && TOKENS == 1)
             to.sum[m] = make_float2(*sums, *sums);
@@ -217,18 +229,18 @@ static __device__ __forceinline__ void load_b(operand_b<MT> &to, const activatio
  * `refill` is called for it. Activations of up to eight tokens, which come from L1 or L2, are
  * loaded together. */
 template <int L, int TOKENS, int MT, class REFILL>
-static __device__ __forceinline__ void add_tile(const uint8_t *slot, int i, int padded,
+static __device__ __forceinline__ void add_tile(const uint8_t *slot, int i, int row_bytes,
                                                 const activations &from, float (&acc)[MT][4],
                                                 REFILL refill)
 {
-    constexpr int chunks = layout_tile_width(L) / CHUNK;
+    constexpr int chunks = layout_tile_width(L) / x_chunk<L>;
     operand_b<MT> b[chunks];
     float group[MT][4] = {};
     tile<L> w;
     if constexpr (TOKENS == 8)
 #pragma unroll
         for (int c = 0; c < chunks; c++)
-            load_b<L, TOKENS>(b[c], from, padded, i * chunks + c);
+            load_b<L, TOKENS>(b[c], from, row_bytes, i * chunks + c);
     copy_wait<SKINNY_DEPTH - 1>();
     __syncwarp(); /* the copies of other lanes are there */
     load_numbers(w, slot);
@@ -239,9 +251,9 @@ static __device__ __forceinline__ void add_tile(const uint8_t *slot, int i, int 
     for (int c = 0; c < chunks; c++) {
         const scales low = scales_of(w, c, 0), high = scales_of(w, c, 1);
         uint32_t operand[8];
-        operands(w, c, operand);
+        operands_of_chunk(w, c, operand);
         if constexpr (TOKENS != 8)
-            load_b<L, TOKENS>(b[c], from, padded, i * chunks + c);
+            load_b<L, TOKENS>(b[c], from, row_bytes, i * chunks + c);
 #pragma unroll
         for (int m = 0; m < MT; m++)
             multiply_chunk<L>(operand, low, high, b[c].x[m], b[c].sum[m], c, group[m], acc[m]);
@@ -315,10 +327,10 @@ static __device__ __forceinline__ output output_of(const strips &all, int i, int
 /* gate: of the strip before, which was the first of its pair. */
 template <int L>
 static __device__ __forceinline__ void put_output(const strips &all, int i, const output &out,
-                                                  float total, float &gate)
+                                                  float total, float token_scale, float &gate)
 {
     const product_args &a = all.args.product;
-    const float value = biased<L>(total, out.scale, out.bias);
+    const float value = biased<L>(total, out.scale, token_scale, out.bias);
     if (all.pairs && !(i & 1))
         gate = value;
     else if (out.at >= 0)
@@ -340,6 +352,7 @@ template <int L, int TOKENS> static __device__ __forceinline__ void skinny(const
     for (int i = 0; i < SKINNY_DEPTH; i++)
         copies.next(memory.ring + i * skinny_slot(L));
     const activations from = wait_for_activations<L, TOKENS>(args, memory);
+    const int row_bytes = x_row_bytes<L>(a);
 
     float gate = 0;
     int slot = 0;
@@ -350,14 +363,15 @@ template <int L, int TOKENS> static __device__ __forceinline__ void skinny(const
 #pragma unroll 1
         for (int i = copies.first; i < copies.last; i++) {
             uint8_t *at = memory.ring + slot * skinny_slot(L);
-            add_tile<L, TOKENS>(at, i, a.padded, from, acc, [&] { copies.next(at); });
+            add_tile<L, TOKENS>(at, i, row_bytes, from, acc, [&] { copies.next(at); });
             slot = (slot + 1) % SKINNY_DEPTH;
         }
         float *partials = memory.partials + (strip & 1) * BUFFER;
         put_partials<TOKENS>(partials, acc);
         wait_for_group(); /* the buffer of the strip before is free once all are here again */
         if (token < TOKENS)
-            put_output<L>(strips, strip, out, add_partials<TOKENS>(partials, token, row), gate);
+            put_output<L>(strips, strip, out, add_partials<TOKENS>(partials, token, row),
+                          from.scale, gate);
     }
 }
 
@@ -368,6 +382,8 @@ template <int L, int TOKENS> static __device__ __forceinline__ void skinny(const
 #else
 #define GROUPS(tokens) 1
 #endif
+
+static_assert(!HAS_FP8 || GROUPS(1) == 1, "the group that has the scale of a row is the only one");
 
 #define SKINNY(name, L, tokens)                                                  \
     extern "C" __global__ void __launch_bounds__(SKINNY_THREADS *GROUPS(tokens), \

@@ -2,14 +2,15 @@
  * a step costs one copy whatever its shape. */
 #include "attend.h"
 #include "device.h"
+#include "product.h"
 
 #include <string.h>
 
 #define ALIGNMENT ((size_t)64)
 
-/* Page numbers that always have room. Beyond, room is for as many sequences as rows at full
- * length: the engine has no more sequences than rows, and full length for every token would
- * be gigabytes. */
+/* Page numbers that always have room. Beyond, room is for as many sequences as rows, and the dead
+ * ones behind them, at full length: the engine has no more sequences than rows, and full length for
+ * every token would be gigabytes. */
 #define PAGES_LEAST (1 << 18)
 
 static uint64_t array_bytes(uint64_t n, size_t size)
@@ -25,8 +26,8 @@ static uint64_t pages_of(int64_t positions)
 uint64_t step_bytes(const struct device_config *config)
 {
     uint64_t T = (uint64_t)config->max_tokens, R = (uint64_t)config->max_rows;
-    uint64_t page = pages_of(config->max_context);
-    uint64_t pages = MIN(T * page, MAX(R * page, (uint64_t)PAGES_LEAST));
+    uint64_t page = pages_of(config->max_context), S = (uint64_t)product_bucket(config->max_rows);
+    uint64_t pages = MIN(T * page, MAX(S * page, (uint64_t)PAGES_LEAST));
     const size_t number = sizeof(int32_t);
     return 5 * array_bytes(T, number) + array_bytes(T + 1, number) + array_bytes(pages, number) +
            2 * array_bytes(R, number) + array_bytes(1, number) +
@@ -105,14 +106,6 @@ static void fill_rows(const struct batch *batch, int32_t *row, float *scale)
         memset(scale, 0, R * sizeof *scale);
 }
 
-static int32_t longest(const struct batch *batch)
-{
-    uint64_t most = 0;
-    for (int32_t s = 0; s < batch->S; s++)
-        most = MAX(most, pages_of(batch->seq[s].position + batch->seq[s].n));
-    return (int32_t)most;
-}
-
 /* The arrays in the pinned memory, in the order of struct step_view. */
 struct arrays {
     int32_t *token, *position, *sequence, *slot, *first, *length, *page, *row;
@@ -121,6 +114,34 @@ struct arrays {
     struct row_choice *choice;
     struct logit_edit *edit;
 };
+
+/* What kernels read of the rows behind the batch's own, step.h. The rest is zeros, that every byte
+ * which is copied has a value. */
+static void fill_dead(const struct step_view *view, const struct batch *batch, struct arrays *a)
+{
+    const size_t pages = (size_t)view->max_pages;
+    for (int32_t t = batch->T; t < view->T; t++) {
+        a->token[t] = a->position[t] = a->length[t] = 0;
+        a->sequence[t] = t;
+        a->slot[t] = -1;
+        a->first[t + 1] = t + 1;
+        memset(a->page + (size_t)t * pages, 0, pages * sizeof *a->page);
+    }
+    for (int32_t r = batch->R; r < view->R; r++) {
+        a->row[r] = 0;
+        a->scale[r] = SCALE_DEAD;
+        if (batch->choice)
+            a->choice[r] = (struct row_choice){.pending = -1};
+    }
+}
+
+static int32_t longest(const struct batch *batch)
+{
+    uint64_t most = 0;
+    for (int32_t s = 0; s < batch->S; s++)
+        most = MAX(most, pages_of(batch->seq[s].position + batch->seq[s].n));
+    return (int32_t)most;
+}
 
 /* Bytes of all, which may be more than there are. Edits, whose number changes at every step, come
  * last: the others stay where they are. */
@@ -170,13 +191,15 @@ static void fill_choices(const struct step *step, const struct batch *batch, str
         memcpy(a->edit, batch->edit, (size_t)batch->n_edit * sizeof *a->edit);
 }
 
-/* Bytes of the arrays, 0 if they do not fit; max_pages: the longest sequence's, or more. */
-static size_t fill(struct step *step, const struct batch *batch, int32_t max_pages)
+/* Bytes of the arrays, 0 if they do not fit; sizes: the batch's, max_pages that of the longest
+ * sequence, or more of a step that is recorded. */
+static size_t fill(struct step *step, const struct batch *batch, struct step_view sizes)
 {
     struct arrays a;
     size_t T = (size_t)batch->T;
-    step->view =
-        (struct step_view){.T = batch->T, .S = batch->S, .R = batch->R, .max_pages = max_pages};
+    step->view = sizes;
+    step->view.n_report = batch->choice ? batch->n_report : 0;
+    step->rows = batch->R;
     size_t bytes = place(step, batch, &a);
     if (bytes > step->bytes)
         return 0;
@@ -188,17 +211,39 @@ static size_t fill(struct step *step, const struct batch *batch, int32_t max_pag
     fill_pages(batch, step->view.max_pages, a.page);
     fill_rows(batch, a.row, a.scale);
     fill_choices(step, batch, &a);
+    fill_dead(&step->view, batch, &a);
     return bytes;
 }
 
-/* With room for contexts to grow in a step that is recorded, if there is: sizes and addresses stay
- * what they are for long. */
+/* Sizes of a step that is recorded: with dead rows, and with room for contexts to grow. So sizes
+ * and addresses stay what they are while sequences come and go. */
+static struct step_view rounded(const struct device *device, const struct step_view *exact)
+{
+    const struct device_config *config = &device->config;
+    const int32_t T = MIN(product_bucket(exact->T), MAX(exact->T, config->max_tokens));
+    return (struct step_view){
+        .T = T,
+        .S = T,
+        .R = exact->R ? MIN(T, MAX(exact->R, config->max_rows)) : 0,
+        .max_pages = graph_round(exact->max_pages, SPLIT_POSITIONS / PAGE_TOKENS,
+                                 (int32_t)pages_of(config->max_context)),
+    };
+}
+
+/* With rounded sizes if they fit. */
 static size_t fill_roomy(struct device *device, const struct batch *batch)
 {
-    const int32_t pages = longest(batch), most = (int32_t)pages_of(device->config.max_context);
-    int32_t roomy = graph_round(device, pages, SPLIT_POSITIONS / PAGE_TOKENS, most);
-    size_t bytes = fill(&device->step, batch, roomy);
-    return bytes || roomy == pages ? bytes : fill(&device->step, batch, pages);
+    const struct step_view exact = {
+        .T = batch->T, .S = batch->S, .R = batch->R, .max_pages = longest(batch)};
+    size_t bytes = 0;
+    if (device->graphs.is_recording)
+        bytes = fill(&device->step, batch, rounded(device, &exact));
+    return bytes ? bytes : fill(&device->step, batch, exact);
+}
+
+int32_t step_tokens(const struct device *device, const struct batch *batch)
+{
+    return device->step.of == batch ? device->step.view.T : batch->T;
 }
 
 int step_upload(struct device *device, const struct batch *batch)

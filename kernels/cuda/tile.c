@@ -46,10 +46,16 @@ static bool fits_scratch(const struct tile_cut *cut, int32_t blocks)
             blocks * cut->warps <= TILE_ARRIVED_MOST);
 }
 
-/* As many stages as fit; room: shared memory for a block. */
-static int32_t stages_of(const struct tile_cut *cut, int32_t layout, int32_t room)
+static int32_t stage_bytes(const struct device *device, const struct tile_cut *cut, int32_t layout)
 {
-    const int32_t stage = tile_stage_bytes(layout, cut->warps * TILE_STRIPS, cut->tokens);
+    return tile_stage_bytes(layout, cut->warps * TILE_STRIPS, cut->tokens, device->has_fp8);
+}
+
+/* As many stages as fit; room: shared memory for a block. */
+static int32_t stages_of(const struct device *device, const struct tile_cut *cut, int32_t layout,
+                         int32_t room)
+{
+    const int32_t stage = stage_bytes(device, cut, layout);
     return MIN(STAGES_MOST, (room - tile_sum_bytes(cut->warps, cut->tokens)) / stage);
 }
 
@@ -75,8 +81,8 @@ static int64_t cost_of(const struct device *device, const struct tile_cut *cut, 
 static bool complete(const struct device *device, struct tile_cut *cut, int32_t layout)
 {
     const int32_t half = (device->shared_most - 1024) / 2; /* 1 KiB of each block is the system's */
-    cut->per_sm = cut->warps == 4 && stages_of(cut, layout, half) >= 2 ? 2 : 1;
-    cut->stages = stages_of(cut, layout, cut->per_sm == 2 ? half : device->shared_most);
+    cut->per_sm = cut->warps == 4 && stages_of(device, cut, layout, half) >= 2 ? 2 : 1;
+    cut->stages = stages_of(device, cut, layout, cut->per_sm == 2 ? half : device->shared_most);
     return cut->stages >= 2;
 }
 
@@ -116,7 +122,7 @@ static int launch(struct device *device, struct product_args *product)
 {
     const struct tile_cut cut = tile_cut_of(device, product);
     const int32_t layout = product->part[0].layout;
-    const int32_t stage = tile_stage_bytes(layout, cut.warps * TILE_STRIPS, cut.tokens);
+    const int32_t stage = stage_bytes(device, &cut, layout);
     struct grid grid = {.x = (uint32_t)blocks_of_tokens(product, &cut),
                         .y = product_blocks(product, rows_of(product, cut.warps)),
                         .z = (uint32_t)cut.split,

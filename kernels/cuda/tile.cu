@@ -10,18 +10,21 @@
 template <int L, int MT> struct shape {
     static constexpr int TOKENS = MT * 8;
     static constexpr int WIDTH = tile_stage_width(L);
-    static constexpr int TILES = WIDTH / layout_tile_width(L);      /* of a stage */
-    static constexpr int CHUNKS = layout_tile_width(L) / CHUNK;     /* of a tile */
-    static constexpr int PIECES = WIDTH / 8;                        /* of a token in a stage */
+    static constexpr int TILES = WIDTH / layout_tile_width(L);       /* of a stage */
+    static constexpr int CHUNKS = layout_tile_width(L) / x_chunk<L>; /* of a tile */
+    static constexpr int X_BYTES = x_is_fp8<L> ? 1 : 2;              /* of an activation */
+    static constexpr int PIECES = WIDTH * X_BYTES / 16;              /* of a token in a stage */
+    static constexpr int COPIERS = TOKENS * PIECES < THREADS_MOST ? TOKENS * PIECES : THREADS_MOST;
     static constexpr int RECORD = STRIP_ROWS * 4 * layout_words(L); /* bytes of a tile's */
     static constexpr int SUMS = TILE_STRIPS * MT * 32;              /* float4 of a warp */
 };
 
 /* Lanes 0 .. 7 of a load of 16 bytes have rows 2i and 2i + 1: the halves of their 128 bytes are
- * changed over in one of them, so that these lanes fall on all 32 banks. */
+ * changed over in one of them, so that these lanes fall on all 32 banks. Rows of 64 bytes do so as
+ * they are. */
 template <int PIECES> static __device__ __forceinline__ int place(int row, int piece)
 {
-    return row * PIECES + (piece ^ (row & 1) << 2);
+    return row * PIECES + (PIECES > 4 ? piece ^ (row & 1) << 2 : piece);
 }
 
 /* Where parts of a stage are in shared memory; numbers and records: the warp's. */
@@ -34,7 +37,7 @@ template <int L, int MT> struct places {
         numbers = warp * tile_numbers_bytes(L, TILE_STRIPS);
         records = tile_numbers_bytes(L, strips) + warp * tile_records_bytes(L, TILE_STRIPS);
         x = tile_numbers_bytes(L, strips) + tile_records_bytes(L, strips);
-        sums = x + tile_x_bytes(L, MT * 8);
+        sums = x + tile_x_bytes(L, MT * 8, HAS_FP8);
         bytes = sums + tile_sums_bytes(L, MT * 8);
     }
 };
@@ -93,9 +96,9 @@ template <int L, int MT> struct weight_copier {
  * as many threads copy twice as often. */
 template <int L, int MT> struct token_copier {
     using S = shape<L, MT>;
-    static constexpr int STEP = THREADS_MOST / S::PIECES; /* rows between two of a thread */
-    uint32_t x, row, sums;                                /* row: bytes of one */
-    uint32_t to_x, to_sums;                               /* in a stage */
+    static constexpr int STEP = S::COPIERS / S::PIECES; /* rows between two of a thread */
+    uint32_t x, row, sums;                              /* row: bytes of one */
+    uint32_t to_x, to_sums;                             /* in a stage */
     int k, end; /* columns: of the thread's piece, of the block's slices */
 
     __device__ __forceinline__ token_copier(const product_args &a, const work &w,
@@ -104,25 +107,25 @@ template <int L, int MT> struct token_copier {
         const int first_row = threadIdx.x / S::PIECES, piece = threadIdx.x % S::PIECES;
         const int group = threadIdx.x / (S::TOKENS / 4), four = threadIdx.x % (S::TOKENS / 4);
         const int first = w.first * layout_tile_width(L);
-        row = a.padded * 2;
-        x = (w.first_token + first_row) * row + (first + piece * 8) * 2;
+        row = x_row_bytes<L>(a);
+        x = (w.first_token + first_row) * row + first * S::X_BYTES + piece * 16;
         sums = ((first / CHUNK + group) * a.rows + w.first_token + four * 4) * 4;
         to_x = at.x + place<S::PIECES>(first_row, piece) * 16;
         to_sums = at.sums + threadIdx.x * 16;
-        k = first + piece * 8;
+        k = first + piece * (16 / S::X_BYTES);
         end = w.last * layout_tile_width(L);
     }
 
     __device__ __forceinline__ void copy(const product_args &a, uint32_t stage)
     {
         /* Columns end with a tile. One that has sums is all of a stage: they end with it. */
-        if (k < end) {
-            const uint8_t *from = (const uint8_t *)a.x;
+        if (k < end && threadIdx.x < S::COPIERS) {
+            const uint8_t *from = x_of<L>(a);
             uint32_t at = x, to = stage + to_x;
-            for (int n = THREADS_MOST; n > 0; n -= blockDim.x) {
+            for (int n = S::COPIERS; n > 0; n -= blockDim.x) {
 #pragma unroll
                 for (int i = 0; i < S::TOKENS / STEP; i++)
-                    copy_async_to(to + i * THREADS_MOST * 16, from + at + i * STEP * row);
+                    copy_async_to(to + i * S::COPIERS * 16, from + at + i * STEP * row);
                 at += blockDim.x / S::PIECES * row;
                 to += blockDim.x * 16;
             }
@@ -130,7 +133,7 @@ template <int L, int MT> struct token_copier {
                 if (threadIdx.x < S::WIDTH / CHUNK * S::TOKENS / 4)
                     copy_async_to(stage + to_sums, (const uint8_t *)a.sums + sums);
         }
-        x += S::WIDTH * 2;
+        x += S::WIDTH * S::X_BYTES;
         sums += S::WIDTH / CHUNK * a.rows * 4;
         k += S::WIDTH;
     }
@@ -205,8 +208,8 @@ static __device__ __forceinline__ void add_tile(const stage &s, int j, int odd, 
 #pragma unroll
         for (int r = 0; r < TILE_STRIPS; r++) {
             take_records<L, MT>(w[r], s, r, j, c);
-            operands(w[r], c, operand[r]);
-            if constexpr (L == LAYOUT_BF16)
+            operands_of_chunk(w[r], c, operand[r]);
+            if constexpr (L == LAYOUT_BF16 || x_is_fp8<L>)
 #pragma unroll
                 for (int i = 0; i < 8; i++)
                     operand[r][i] ^= s.nothing;
@@ -280,7 +283,7 @@ static __device__ __forceinline__ void multiply(const tile_args &a, const work &
 #pragma unroll
     for (int i = 0; i < TILE_STRIPS * MT; i++)
         total[i * 32] = make_float4(0, 0, 0, 0);
-    const int odd = lane >> 2 & 1;
+    const int odd = S::PIECES > 4 ? lane >> 2 & 1 : 0;
     const uint8_t *numbers = shared + at.numbers;
     const uint8_t *records = shared + at.records + (lane >> 2) * 4 * layout_words(L);
     const uint8_t *x = shared + at.x + ((lane >> 2) * S::PIECES + (lane & 3)) * 16;
@@ -360,9 +363,22 @@ static __device__ __forceinline__ float scale_of(const product_args &a, const pr
     return 1;
 }
 
+/* Scales of the lane's two tokens of eight from `token` on; 1 if they have none, or if they are in
+ * the sums and the weight is NULL. */
+template <int L>
+static __device__ __forceinline__ float2 token_scales(const product_args &a,
+                                                      const product_part &part, int token)
+{
+    if constexpr (x_is_fp8<L>)
+        if (part.weight)
+            return *(const float2 *)(a.x_scale + token + (threadIdx.x & 3) * 2);
+    return make_float2(1, 1);
+}
+
 /* The first strip of total = the outputs of a gate whose sums total has. */
 template <int L, int MT>
-static __device__ __forceinline__ void apply_gate(const product_args &a, int strip, float4 *total)
+static __device__ __forceinline__ void apply_gate(const product_args &a, int strip, int first_token,
+                                                  float4 *total)
 {
     float bias[2][2] = {}, scale[2][2];
 #pragma unroll
@@ -377,12 +393,14 @@ static __device__ __forceinline__ void apply_gate(const product_args &a, int str
 #pragma unroll 2
     for (int i = 0; i < MT; i++) {
         const float4 gate = total[i * 32], up = total[(MT + i) * 32];
-        const auto output = [&](float g, float u, int h) {
-            return gated(a.epilogue, biased<L>(g, scale[0][h], bias[0][h]),
-                         biased<L>(u, scale[1][h], bias[1][h]));
+        const float2 of_token = token_scales<L>(a, a.part[0], first_token + i * 8);
+        const auto output = [&](float g, float u, int h, float token_scale) {
+            return gated(a.epilogue, biased<L>(g, scale[0][h], token_scale, bias[0][h]),
+                         biased<L>(u, scale[1][h], token_scale, bias[1][h]));
         };
-        total[i * 32] = make_float4(output(gate.x, up.x, 0), output(gate.y, up.y, 0),
-                                    output(gate.z, up.z, 1), output(gate.w, up.w, 1));
+        total[i * 32] =
+            make_float4(output(gate.x, up.x, 0, of_token.x), output(gate.y, up.y, 0, of_token.y),
+                        output(gate.z, up.z, 1, of_token.x), output(gate.w, up.w, 1, of_token.y));
     }
 }
 
@@ -404,6 +422,7 @@ static __device__ __forceinline__ void put_strip(const product_args &a, const pr
         const int token = first_token + i * 8 + (threadIdx.x & 3) * 2;
         float *y = a.y + (size_t)token * a.ldy + part.column + n;
         float old[AT_ONCE][4] = {}, value[AT_ONCE][4];
+        float2 of_token[AT_ONCE];
         if (product_reads_y(epilogue))
 #pragma unroll
             for (int j = 0; j < AT_ONCE * 4; j++)
@@ -412,13 +431,15 @@ static __device__ __forceinline__ void put_strip(const product_args &a, const pr
 #pragma unroll
         for (int j = 0; j < AT_ONCE; j++) {
             const float4 v = total[(i + j) * 32];
+            of_token[j] = token_scales<L>(a, part, first_token + (i + j) * 8);
             value[j][0] = v.x, value[j][1] = v.y, value[j][2] = v.z, value[j][3] = v.w;
         }
 #pragma unroll
         for (int j = 0; j < AT_ONCE * 4; j++) {
             const int h = j / 2 % 2;
             const float before = old[j / 4][j % 4];
-            const float sum = biased<L>(value[j / 4][j % 4], scale[h], bias[h]);
+            const float token_scale = j % 2 ? of_token[j / 4].y : of_token[j / 4].x;
+            const float sum = biased<L>(value[j / 4][j % 4], scale[h], token_scale, bias[h]);
             if (token + j / 4 * 8 + j % 2 < a.T && is[h])
                 y[(size_t)(j / 4 * 8 + j % 2) * a.ldy + h * 8] = finished(epilogue, before, sum);
         }
@@ -446,9 +467,9 @@ template <int L, int MT> static __device__ __forceinline__ void tile_product(con
         part.weight + (size_t)min(gated ? pair : pair * 2, last) * layout_strip_bytes(L, p.K);
     w.strip[1] = (gated ? p.part[1].weight : part.weight) +
                  (size_t)min(gated ? pair : pair * 2 + 1, last) * layout_strip_bytes(L, p.K);
-    float4 *total =
-        (float4 *)(shared + a.stages * tile_stage_bytes(L, warps * TILE_STRIPS, S::TOKENS)) +
-        warp * S::SUMS + (threadIdx.x & 31);
+    float4 *total = (float4 *)(shared + a.stages * tile_stage_bytes(L, warps * TILE_STRIPS,
+                                                                    S::TOKENS, HAS_FP8)) +
+                    warp * S::SUMS + (threadIdx.x & 31);
     float4 *partial =
         (float4 *)a.partial + (size_t)unit * (SLICES + 1 - per) * S::SUMS + (threadIdx.x & 31);
     multiply<L, MT>(a, w, shared, total,
@@ -456,7 +477,7 @@ template <int L, int MT> static __device__ __forceinline__ void tile_product(con
     if (a.split > 1 && !join<MT>(a, unit, total, partial))
         return;
     if (gated) {
-        apply_gate<L, MT>(p, pair, total);
+        apply_gate<L, MT>(p, pair, w.first_token, total);
         part.bias = NULL, part.weight = NULL; /* are in it */
         put_strip<L, MT>(p, part, EPILOGUE_STORE, pair, w.first_token, total);
         return;
@@ -486,6 +507,8 @@ TILE(tile_32_int8_row, LAYOUT_INT8_ROW, 4, THREADS_MOST, 2)
 TILE(tile_64_int8_row, LAYOUT_INT8_ROW, 8, THREADS_MOST)
 TILE(tile_32_fp8_row, LAYOUT_FP8_ROW, 4, THREADS_MOST, 2)
 TILE(tile_64_fp8_row, LAYOUT_FP8_ROW, 8, THREADS_MOST)
+TILE(tile_32_fp8_128, LAYOUT_FP8_128, 4, THREADS_MOST, 1)
+TILE(tile_64_fp8_128, LAYOUT_FP8_128, 8, THREADS_MOST, 1)
 TILES(int4_d, LAYOUT_INT4_D)
 TILES(int4_dm, LAYOUT_INT4_DM)
 TILES(int4_k, LAYOUT_INT4_K)
@@ -495,4 +518,3 @@ TILES(int8_d, LAYOUT_INT8_D)
 TILES(int8_dm, LAYOUT_INT8_DM)
 TILES(int8_k, LAYOUT_INT8_K)
 TILES(int8_k16, LAYOUT_INT8_K16)
-TILES(fp8_128, LAYOUT_FP8_128)

@@ -32,7 +32,7 @@ struct tile_args {
     int32_t split;     /* blocks that share K: 1, 2, 4 or 8 */
 };
 
-/* Values of K in a stage. */
+/* Values of K in a stage. has_fp8 here and below: layout_x_is_fp8. */
 LAYOUT_FN int tile_stage_width(int layout)
 {
     return layout_tile_width(layout) == 128 ? 128 : 64;
@@ -51,9 +51,9 @@ LAYOUT_FN int tile_records_bytes(int layout, int strips)
            layout_words(layout);
 }
 
-LAYOUT_FN int tile_x_bytes(int layout, int tokens)
+LAYOUT_FN int tile_x_bytes(int layout, int tokens, bool has_fp8)
 {
-    return tokens * tile_stage_width(layout) * 2;
+    return tokens * tile_stage_width(layout) * (layout_x_is_fp8(layout, has_fp8) ? 1 : 2);
 }
 
 LAYOUT_FN int tile_sums_bytes(int layout, int tokens)
@@ -61,10 +61,10 @@ LAYOUT_FN int tile_sums_bytes(int layout, int tokens)
     return layout_has_min(layout) ? tokens * tile_stage_width(layout) / CHUNK * 4 : 0;
 }
 
-LAYOUT_FN int tile_stage_bytes(int layout, int strips, int tokens)
+LAYOUT_FN int tile_stage_bytes(int layout, int strips, int tokens, bool has_fp8)
 {
     return tile_numbers_bytes(layout, strips) + tile_records_bytes(layout, strips) +
-           tile_x_bytes(layout, tokens) + tile_sums_bytes(layout, tokens);
+           tile_x_bytes(layout, tokens, has_fp8) + tile_sums_bytes(layout, tokens);
 }
 
 /* After the stages: what each of a block's warps keeps of the slices before. */

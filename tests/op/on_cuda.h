@@ -9,6 +9,11 @@
 #include "matrix.h"
 
 #ifdef INFLIGHT_CUDA
+#include "../../kernels/cuda/prepare.h"
+#include "../../quant/e4m3.h"
+
+#include <math.h>
+
 extern const struct backend backend_cuda;
 
 /* NULL, and the test is skipped, where there is no card. */
@@ -49,6 +54,17 @@ static inline struct weight cuda_matrix(struct device *device, const struct devi
     if (backend_cuda.pack(device, &m->source, &weight, &err))
         t_fail(__FILE__, __LINE__, "%s", err.text);
     return weight;
+}
+
+/* prepare.h: a row of n as E4M3 with its scale. */
+static inline void round_to_fp8(const float *row, int n, double *out)
+{
+    float most = 0;
+    for (int k = 0; k < n; k++)
+        most = fmaxf(most, fabsf(row[k]));
+    const float scale = fmaxf(most / E4M3_MAX, FP8_SCALE_LEAST), factor = 1 / scale;
+    for (int k = 0; k < n; k++)
+        out[k] = (double)scale * (double)e4m3_to_float(e4m3_of_float(row[k] * factor));
 }
 #endif
 

@@ -9,18 +9,7 @@
 #include "../../kernels/cuda/device.h"
 #include "../../kernels/cuda/head.h"
 #include "../../plugin/logits.h"
-#include "choose.h"
-
-struct problem {
-    int32_t V, R, n_edit;
-    float *logits; /* (R, V) as the head gives them */
-    struct task task[ROWS];
-    struct row_choice choice[ROWS];
-    struct logit_edit edit[EDITS];
-    float scale[ROWS];
-    int32_t before[ROWS]; /* chosen by the step before */
-    int32_t want[ROWS], got[ROWS];
-};
+#include "choose_rows.h"
 
 static struct problem problem;
 
@@ -47,7 +36,7 @@ static int call_body(struct lane *lane, void *arg)
                         .threads = 256};
     if (!rc)
         rc = cuda_launch(device, KERNEL_head_notes, grid, &notes);
-    return rc ? rc : choose_launch(device, &call->op, &call->batch);
+    return rc ? rc : choose_launch(device, &call->op);
 }
 
 static const struct device_config config = {.threads = 1,
@@ -65,17 +54,17 @@ static const struct device_config config = {.threads = 1,
 /* What a batch points to. */
 struct batch_arrays {
     int32_t zeros[ROWS], row[ROWS];
-    struct batch_seq seq[ROWS];
+    struct batch_seq seq[1];
 };
 
+/* Of one sequence: no rows but the batch's own, which decode steps have (step.h). */
 static struct batch batch_of(const struct problem *p, struct batch_arrays *a)
 {
-    for (int32_t r = 0; r < p->R; r++) {
+    for (int32_t r = 0; r < p->R; r++)
         a->row[r] = r;
-        a->seq[r] = (struct batch_seq){r, 1, 0, a->zeros};
-    }
+    a->seq[0] = (struct batch_seq){0, p->R, 0, a->zeros};
     return (struct batch){.T = p->R,
-                          .S = p->R,
+                          .S = 1,
                           .R = p->R,
                           .token = a->zeros,
                           .position = a->zeros,
@@ -84,7 +73,8 @@ static struct batch batch_of(const struct problem *p, struct batch_arrays *a)
                           .scale = p->scale,
                           .choice = p->choice,
                           .edit = p->edit,
-                          .n_edit = p->n_edit};
+                          .n_edit = p->n_edit,
+                          .n_report = p->n_report};
 }
 
 static size_t logit_bytes(const struct problem *p)
@@ -117,9 +107,13 @@ static void choose(struct device *device, struct problem *p)
     static struct batch_arrays arrays;
     int32_t *chosen = (int32_t *)(uintptr_t)device->chosen;
     struct call call = call_of(device, p, &arrays);
-    CHECK_EQ(backend_cuda.write(device, chosen + ROWS, p->before, sizeof p->before), 0);
+    CHECK_EQ(
+        backend_cuda.write(device, chosen + ahead_stride(&config), p->before, sizeof p->before), 0);
     CHECK_EQ(backend_cuda.run(device, call_body, &call), 0);
     CHECK_EQ(backend_cuda.read(device, p->got, chosen, (size_t)p->R * sizeof *chosen), 0);
+    CHECK_EQ(backend_cuda.read(device, p->report, chosen + p->R,
+                               (size_t)p->n_report * sizeof *p->report),
+             0);
     drop_call(device, p, &call);
 }
 
@@ -148,19 +142,20 @@ static void sample(struct problem *p, int32_t r, float *logits)
     static struct logit_block block[MOST_V / LOGIT_BLOCK + 1];
     static uint64_t scratch[MOST_V + MOST_V / 32];
     struct sample_input in = input_of(p, r, logits, block);
-    struct sample_output out;
+    struct sample_output *out = &p->host[r];
     struct logits l;
     memcpy(logits, p->logits + (size_t)r * (size_t)p->V, (size_t)p->V * sizeof *logits);
     logits_scan(&l, logits, p->V, block, in.scale);
     /* What is left in logits may be weights: the edits are asked for alone, by a greedy row. */
     struct sampling greedy = p->task[r].sampling;
-    p->want[r] = sample_row(&in, scratch, &out) ? out.token : -1;
+    p->want[r] = sample_row(&in, scratch, out) ? out->token : -1;
     memcpy(logits, p->logits + (size_t)r * (size_t)p->V, (size_t)p->V * sizeof *logits);
     logits_scan(&l, logits, p->V, block, 0);
     greedy.temperature = 0;
+    greedy.logprobs = -1;
     in.scale = 0;
     in.sampling = &greedy;
-    (void)sample_row(&in, scratch, &out);
+    (void)sample_row(&in, scratch, &(struct sample_output){0});
 }
 
 /* ---- What the device is told */
@@ -205,6 +200,10 @@ static void tell(struct problem *p, int32_t r)
         p->before[c->pending] = t->token[t->n_token - 1];
     }
     c->n_edit = p->n_edit - first;
+    if (s->logprobs >= 0) {
+        c->report = ++p->n_report;
+        c->n_top = s->logprobs;
+    }
     p->scale[r] = sample_scale(s, p->V);
 }
 
@@ -212,10 +211,26 @@ static void tell(struct problem *p, int32_t r)
 
 static int n_rows, n_near;
 
+static void check_report(const struct problem *p, int32_t r)
+{
+    const struct row_report *report = &p->report[p->choice[r].report - 1];
+    const struct sample_output *got = &report->output, *host = &p->host[r];
+    CHECK_EQ(report->row, r);
+    CHECK_EQ(got->token, p->got[r]);
+    CHECK(got->token < 0 || is_logprob(got->logprob, logprob_of(p, r, got->token)));
+    CHECK_EQ(got->n_top, host->n_top);
+    for (int32_t i = 0; i < host->n_top; i++) {
+        const double defined = logprob_of(p, r, host->top[i].token);
+        CHECK_EQ(got->top[i].token, host->top[i].token);
+        CHECK(is_logprob(got->top[i].logprob, defined));
+        CHECK(is_logprob(host->top[i].logprob, defined));
+    }
+}
+
 static void compare(struct device *device, struct problem *p)
 {
     static float logits[MOST_V];
-    p->n_edit = 0;
+    p->n_edit = p->n_report = 0;
     for (int32_t r = 0; r < p->R; r++)
         tell(p, r);
     CHECK(p->n_edit <= EDITS);
@@ -224,6 +239,8 @@ static void compare(struct device *device, struct problem *p)
         const struct sampling *s = &p->task[r].sampling;
         bool is_near = false;
         sample(p, r, logits);
+        if (s->logprobs >= 0)
+            check_report(p, r);
         n_rows++;
         if (p->got[r] == p->want[r])
             continue;
@@ -244,65 +261,6 @@ static void check_near(void)
     printf("  %d of %d tokens differ, near a border\n", n_near, n_rows);
     CHECK(n_near * 100 <= n_rows);
     n_rows = n_near = 0;
-}
-
-/* ---- Rows */
-
-static float uniform(int32_t r, int32_t i)
-{
-    return rng_uniform(11, (uint64_t)r, (uint32_t)i);
-}
-
-static float normal(uint64_t r, uint32_t i)
-{
-    const double u = (double)rng_uniform(5, r, 2 * i) + 1e-9,
-                 v = (double)rng_uniform(5, r, 2 * i + 1);
-    return (float)(sqrt(-2 * log(u)) * cos(6.283185307 * v));
-}
-
-/* Of eight kinds: narrow, usual, peaked, flat, all equal, ties, ties with holes, large. */
-static void fill_row(struct problem *p, int32_t r, int32_t kind)
-{
-    static const float deviation[] = {0.5f, 2, 8, 0.01f, 0, 2, 3, 300};
-    float *logit = p->logits + (size_t)r * (size_t)p->V;
-    for (int32_t i = 0; i < p->V; i++) {
-        float x = deviation[kind] * normal((uint64_t)(r + p->V), (uint32_t)i) + (float)(r % 5) - 2;
-        if (kind == 5 || kind == 6)
-            x = floorf(x);
-        if (kind == 6 && i % 11 >= 9)
-            x = i % 2 ? NAN : -INFINITY;
-        logit[i] = x;
-    }
-}
-
-static void init(struct problem *p, int32_t V, int32_t R)
-{
-    free(p->logits);
-    *p = (struct problem){.V = V, .R = R};
-    p->logits = malloc((size_t)R * (size_t)V * sizeof *p->logits);
-    for (int32_t r = 0; r < R; r++) {
-        fill_row(p, r, r % 8);
-        p->task[r] = (struct task){.sampling = {.temperature = 1,
-                                                .top_p = 1,
-                                                .repetition_penalty = 1,
-                                                .logprobs = -1,
-                                                .seed = (uint64_t)r << 40 | (uint64_t)V},
-                                   .choice = (uint32_t)r % 3};
-        p->task[r].n_token = p->task[r].n_prompt = 0;
-    }
-}
-
-/* Filters of every combination, by the row's number and chance. */
-static void set_filters(struct problem *p)
-{
-    static const float temperature[] = {1, 0.7f, 0.1f, 2, 0};
-    for (int32_t r = 0; r < p->R; r++) {
-        struct sampling *s = &p->task[r].sampling;
-        s->temperature = temperature[r % 5];
-        s->top_p = r / 8 & 1 ? 0.3f + 0.69f * uniform(r, 0) : 1;
-        s->top_k = r / 16 & 1 ? (int32_t)(1 + (r % 3 ? 60 : (float)p->V) * uniform(r, 1)) : 0;
-        s->min_p = r / 32 & 1 ? (r % 2 ? 0.2f : 1e-7f) * uniform(r, 2) : 0;
-    }
 }
 
 static const int32_t sizes[] = {1, 2, 31, 127, 128, 129, 1000, 4099, 32000};
@@ -335,6 +293,7 @@ TEST(cuda_choose, tokens_of_large_vocabularies)
             s->top_p = r / 2 % 2 ? 0.9f : 1;
             s->top_k = r / 4 == 1 ? 40 : 0;
             s->min_p = r / 4 == 2 ? 0.05f : 0;
+            s->logprobs = r % 3 ? TOP_LOGPROBS : -1;
         }
         compare(device, &problem);
     }
@@ -395,6 +354,33 @@ TEST(cuda_choose, edits_come_first)
     backend_cuda.close(device);
 }
 
+/* The largest logit stays so after its edit, which is the last of many, or that of the pending
+ * token that no other edit knows of. */
+TEST(cuda_choose, log_probabilities_are_of_logits_before_their_edits)
+{
+    enum { V = 300 };
+    struct device *device = cuda_device(&config);
+    if (!device)
+        return;
+    init(&problem, V, ROWS);
+    for (int32_t r = 0; r < ROWS; r++) {
+        struct task *t = &problem.task[r];
+        t->sampling.repetition_penalty = 1.1f;
+        t->sampling.logprobs = r % 4;
+        t->has_pending = r % 2;
+        t->n_token = r % 2 ? 1 : HISTORY;
+        for (int32_t i = 0; i < t->n_token; i++)
+            t->token[i] = r + t->n_token - 1 - i;
+        for (int32_t i = 0; i < V; i++)
+            problem.logits[r * V + i] = i == r ? 60 : normal((uint64_t)r, (uint32_t)i);
+    }
+    compare(device, &problem);
+    for (int32_t r = 0; r < ROWS; r++)
+        CHECK_EQ(problem.got[r], r);
+    check_near();
+    backend_cuda.close(device);
+}
+
 /* As many as there are blocks: the largest of each are kept. The bound from the notes is the least
  * of these, all others are next below it, and both are of one digit of the radix. */
 TEST(cuda_choose, a_bucket_ends_at_the_bound)
@@ -428,7 +414,7 @@ TEST(cuda_choose, one_under_way)
     static struct problem second;
     static float logits[V];
     struct device *device = cuda_device(&config);
-    int32_t token[2][R];
+    struct sample_output output[2][R];
     if (!device)
         return;
     init(&problem, V, R);
@@ -454,12 +440,20 @@ TEST(cuda_choose, one_under_way)
     CHECK_EQ(backend_cuda.launch(device, call_body, &first_call), 0);
     CHECK_EQ(backend_cuda.launch(device, call_body, &second_call), 0);
     memset(arrays, 0, 2 * sizeof *arrays); /* nothing of a batch is read any more */
-    CHECK_EQ(backend_cuda.settle(device, token[0]), 0);
-    CHECK_EQ(backend_cuda.settle(device, token[1]), 0);
+    CHECK_EQ(backend_cuda.settle(device, output[0]), 0);
+    CHECK_EQ(backend_cuda.settle(device, output[1]), 0);
     for (int32_t r = 0; r < R; r++) {
+        const int32_t first = problem.choice[r].report - 1, next = second.choice[r].report - 1;
         sample(&second, r, logits);
-        CHECK_EQ(token[0][r], problem.got[r]);
-        CHECK_EQ(token[1][r], second.want[r]);
+        second.got[r] = output[1][r].token;
+        CHECK_EQ(output[0][r].token, problem.got[r]);
+        CHECK_EQ(output[1][r].token, second.want[r]);
+        if (first >= 0)
+            CHECK(memcmp(&output[0][r], &problem.report[first].output, sizeof output[0][r]) == 0);
+        if (next < 0)
+            continue;
+        second.report[next] = (struct row_report){r, output[1][r]};
+        check_report(&second, r);
     }
     drop_call(device, &problem, &first_call);
     drop_call(device, &second, &second_call);
@@ -499,6 +493,7 @@ TEST(cuda_choose, other_rows_change_nothing)
 {
     enum { V = 1000, AT = 37 };
     static int32_t all[ROWS];
+    static struct row_report reports[ROWS];
     struct device *device = cuda_device(&config);
     if (!device)
         return;
@@ -506,11 +501,40 @@ TEST(cuda_choose, other_rows_change_nothing)
     set_filters(&problem);
     compare(device, &problem);
     memcpy(all, problem.got, sizeof all);
+    memcpy(reports, problem.report, sizeof reports);
+    const int32_t n_before = problem.n_report;
     problem.R = ROWS - AT;
     memmove(problem.logits, problem.logits + (size_t)AT * V, (size_t)problem.R * V * sizeof(float));
     memmove(problem.task, problem.task + AT, (size_t)problem.R * sizeof *problem.task);
     compare(device, &problem);
     CHECK(memcmp(problem.got, all + AT, (size_t)problem.R * sizeof *all) == 0);
+    for (int32_t i = 0; i < problem.n_report; i++) {
+        const struct row_report *before = &reports[n_before - problem.n_report + i];
+        CHECK_EQ(problem.report[i].row, before->row - AT);
+        CHECK(memcmp(&problem.report[i].output, &before->output, sizeof before->output) == 0);
+    }
+    check_near();
+    backend_cuda.close(device);
+}
+
+/* Of equal rows, whatever is chosen from them and however: the notes have sums with which scale. */
+TEST(cuda_choose, log_probabilities_are_of_the_logits_alone)
+{
+    enum { V = 4099 };
+    struct device *device = cuda_device(&config);
+    if (!device)
+        return;
+    init(&problem, V, ROWS);
+    set_filters(&problem);
+    set_edits(&problem);
+    for (int32_t r = 0; r < ROWS; r++) {
+        memmove(problem.logits + (size_t)r * V, problem.logits + V, V * sizeof(float));
+        problem.task[r].sampling.logprobs = TOP_LOGPROBS;
+    }
+    compare(device, &problem);
+    for (int32_t r = 1; r < ROWS; r++)
+        CHECK(memcmp(problem.report[r].output.top, problem.report[0].output.top,
+                     sizeof problem.report[0].output.top) == 0);
     check_near();
     backend_cuda.close(device);
 }
@@ -546,7 +570,7 @@ TEST(cuda_choose, too_many_logits_are_refused)
     struct call call = {.op = {.V = CHOOSE_BLOCKS * LOGIT_BLOCK + 1}};
     if (!device)
         return;
-    CHECK_EQ(choose_launch(device, &call.op, &call.batch), INFLIGHT_E_UNSUPPORTED);
+    CHECK_EQ(choose_launch(device, &call.op), INFLIGHT_E_UNSUPPORTED);
     backend_cuda.close(device);
 }
 #else

@@ -328,7 +328,7 @@ TEST(cuda_context, one_that_the_host_has_lost_is_refused)
 TEST(cuda_context, one_that_is_lost_while_steps_run_fails_them_and_closes)
 {
     struct host host;
-    int32_t chosen;
+    struct sample_output chosen;
     if (!host_open(&host))
         return;
     struct device *device = host.fail ? open_in(host.context) : NULL;

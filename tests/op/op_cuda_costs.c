@@ -74,6 +74,22 @@ static bool takes_input(const struct shape *s)
     return s->T == 1;
 }
 
+/* Of the device at hand. */
+static bool has_fp8;
+
+/* Activations are E4M3, layout.h. */
+static bool x_is_fp8(const struct shape *s)
+{
+    return layout_x_is_fp8(cuda_layout(s->fmt), has_fp8);
+}
+
+/* Parts of a tile's width that have activations of 64 bytes, and two mma, of a token. */
+static int x_chunks(const struct shape *s)
+{
+    const int layout = cuda_layout(s->fmt);
+    return layout_tile_width(layout) / layout_x_chunk(layout, has_fp8);
+}
+
 static int matrices(const struct shape *s)
 {
     return s->epilogue == EPILOGUE_GLU_SILU ? 2 : 1;
@@ -103,12 +119,13 @@ static int64_t strips(const struct shape *s)
 
 /* skinny.h: weights once. A row that a block prepares is read by each, and its norm. Else the
  * activations come from L2 for each strip: a chunk of 8 tokens is 64 bytes of each. Of eight tokens
- * or fewer, the last is asked for in place of those that are not, which costs no sector. */
+ * or fewer, the last is asked for in place of those that are not, which costs no sector. Scales of
+ * E4M3 tokens are read once by each block, of two by each warp. */
 static struct traffic skinny_design(const struct shape *s, bool gathered)
 {
     const int layout = cuda_layout(s->fmt), mt = skinny_rows(s->T) / 8;
     const int64_t tiles = strips(s) * layout_tiles(layout, s->K) * matrices(s);
-    const int64_t eights = tiles * layout_tile_width(layout) / CHUNK * mt;
+    const int64_t eights = tiles * x_chunks(s) * mt;
     struct traffic t = {0};
     add_read(&t, tiles * skinny_slot(layout), tiles * skinny_slot(layout) / SECTOR);
     if (takes_input(s)) {
@@ -118,6 +135,8 @@ static struct traffic skinny_design(const struct shape *s, bool gathered)
     } else {
         add_read(&t, eights * 8 * 64, eights * 2 * (mt == 1 ? MIN(s->T, 8) : 8));
         add_sums(&t, layout, eights);
+        if (x_is_fp8(s))
+            add_read(&t, strips(s) * SLICES * WARP * 4, strips(s) * SLICES);
     }
     if (layout_has_row_scale(layout)) /* with each output; a warp's are of two tokens */
         add_read(&t, (int64_t)s->T * s->N * 4 * matrices(s),
@@ -150,7 +169,9 @@ static struct traffic product_least(const struct shape *s)
     if (takes_input(s))
         read += (int64_t)s->K * 4 * (s->normed ? 2 : 1);
     else
-        read += (int64_t)s->T * (s->K * 2 + (layout_has_min(layout) ? s->K / CHUNK * 4 : 0));
+        read += (int64_t)s->T * (x_is_fp8(s)              ? s->K + 4
+                                 : layout_has_min(layout) ? s->K * 2 + s->K / CHUNK * 4
+                                                          : s->K * 2);
     read += layout_has_row_scale(layout) ? (int64_t)s->N * 4 * matrices(s) : 0;
     return traffic_least(read + (s->epilogue == EPILOGUE_ADD ? y : 0), y);
 }
@@ -161,8 +182,13 @@ static bool wants_sums(const struct shape *s)
 }
 
 /* prepare.h: x, and the norm for each token; rows of zeros where the product reads more than there
- * are. A sum of four bytes has a sector to itself: those of one group and all tokens stand
- * together, and a block has one token. */
+ * are. A block has one token and stores a sum of four bytes for each chunk; beside it in its sector
+ * stand those of the seven tokens next to it, as products read them. So a sum asks for a sector:
+ *
+ *   sectors = T K 4 (1 + norm) / 32 + rows padded 2 / 32 + rows padded / 32
+ *
+ * of which the last are one in seven without a norm and one in eleven with it. L2 puts the eight
+ * together: DRAM moves what there is. A scale of E4M3 activations likewise, one a token. */
 static struct traffic prepare_design(const struct shape *s, bool gathered)
 {
     const int64_t rows = skinny_rows(s->T);
@@ -171,7 +197,10 @@ static struct traffic prepare_design(const struct shape *s, bool gathered)
     struct traffic t = {0};
     add_read(&t, x * (s->normed ? 2 : 1), x * (s->normed ? 2 : 1) / SECTOR);
     add_broadcasts(&t, gathered ? s->T * 8 : 0);
-    add_written(&t, rows * padded * 2, rows * padded * 2 / SECTOR);
+    const int64_t written = rows * padded * (x_is_fp8(s) ? 1 : 2);
+    add_written(&t, written, written / SECTOR);
+    if (x_is_fp8(s))
+        add_written(&t, rows * 4, rows);
     add_written(&t, sums * 4, sums);
     return t;
 }
@@ -179,40 +208,44 @@ static struct traffic prepare_design(const struct shape *s, bool gathered)
 /* Activations are written for as many tokens as products read. */
 static struct traffic prepare_least(const struct shape *s)
 {
-    const int64_t n = (int64_t)skinny_rows(s->T) * s->K, sums = wants_sums(s) ? n / CHUNK * 4 : 0;
-    return traffic_least((int64_t)s->T * s->K * 4 + (s->normed ? s->K * 4 : 0), n * 2 + sums);
+    const int64_t rows = skinny_rows(s->T), n = rows * s->K;
+    const int64_t written =
+        x_is_fp8(s) ? n + rows * 4 : n * 2 + (wants_sums(s) ? n / CHUNK * 4 : 0);
+    return traffic_least((int64_t)s->T * s->K * 4 + (s->normed ? s->K * 4 : 0), written);
 }
 
 /* Branches that part a warp's lanes, of a row that is prepared: one lane in eight keeps a sum, one
- * in 32 the warp's part of the norm, and K ends inside a warp. */
+ * in 32 the warp's part of the norm and of the largest value, and K ends inside a warp. */
 static int64_t row_branches(const struct shape *s, bool is_zero)
 {
     const int64_t sums = wants_sums(s) ? ROUND_UP(s->K, WIDTH_STEP) / WIDTH_STEP : 0;
     const int64_t ends = s->K % WIDTH_STEP ? (s->normed ? 2 : 1) : 0;
-    return sums + (is_zero ? 0 : (s->normed ? 8 : 0) + ends);
+    return sums + (x_is_fp8(s) ? 8 : 0) + (is_zero ? 0 : (s->normed ? 8 : 0) + ends);
 }
 
 static int64_t prepare_branches(const struct shape *s)
 {
     const int64_t rows = skinny_rows(s->T);
-    return s->T * row_branches(s, false) + (rows - s->T) * row_branches(s, true);
+    return s->T * row_branches(s, false) + (rows - s->T) * row_branches(s, true) +
+           (x_is_fp8(s) ? rows : 0); /* one thread writes the scale */
 }
 
 /* Wavefronts of skinny.h, none of them a conflict. A tile: its numbers are copied and read, four
  * for each 512 bytes; so are records, whose rows are read by four lanes each; for each chunk the
  * activations and the sum of a row in shared memory. A strip: each warp's sums are stored and each
- * output's eight read. The row: its pairs, sums and what a norm exchanges. */
+ * output's eight read. The row: its pairs, sums and what a norm and a scale exchange. */
 static int64_t skinny_wavefronts(const struct shape *s)
 {
     const int layout = cuda_layout(s->fmt), words = layout_words(layout), eights = (s->T + 7) / 8;
     const int64_t n = strips(s) * matrices(s), tiles = n * layout_tiles(layout, s->K);
-    const int64_t chunks = tiles * layout_tile_width(layout) / CHUNK;
+    const int64_t chunks = tiles * x_chunks(s);
     const int64_t warps = ROUND_UP(s->K, WIDTH_STEP) / WIDTH_STEP;
     int64_t sum = tiles * (2 * 4 + (words + 1) / 2 + 2 * 4 + 2 * words);
     if (!takes_input(s))
         return sum + n * (8 * 4 * eights + 4 * 8 * eights);
     sum += chunks * (4 + wants_sums(s)) + n * (8 + 8);
-    return sum + strips(s) * (warps * (2 + wants_sums(s)) + (s->normed ? 8 + 8 * 8 : 0));
+    const int64_t exchanged = (s->normed + x_is_fp8(s)) * (8 + 8 * 8);
+    return sum + strips(s) * (warps * ((x_is_fp8(s) ? 1 : 2) + wants_sums(s)) + exchanged);
 }
 
 static void check_product_shared(const struct shape *s, const struct gpu_kernel_counts *counts)
@@ -226,7 +259,7 @@ static void check_product_work(const struct shape *s, const struct gpu_kernel_co
 {
     const int layout = cuda_layout(s->fmt);
     const int64_t rows = skinny_rows(s->T);
-    const int64_t chunks = layout_tiles(layout, s->K) * layout_tile_width(layout) / CHUNK;
+    const int64_t chunks = (int64_t)layout_tiles(layout, s->K) * x_chunks(s);
     CHECK_EQ(counts->mma, 2 * chunks * layout_strips(s->N) * matrices(s) * rows / 8);
     CHECK_EQ(counts->divergent, takes_input(s)
                                     ? strips(s) * (row_branches(s, false) + 2 * matrices(s))
@@ -240,8 +273,10 @@ static void check_prepare(const struct shape *s)
     const struct traffic got = traffic_of(&counts), least = prepare_least(s);
     const struct traffic want = prepare_design(s, false);
     print_traffic(shape_name(s), KERNEL_prepare, &got, &least);
-    const int64_t sums = wants_sums(s) ? skinny_rows(s->T) * ROUND_UP(s->K, WIDTH_STEP) / CHUNK : 0;
-    check_least(shape_name(s), KERNEL_prepare, &counts, &least, 105, sums);
+    const int64_t rows = skinny_rows(s->T);
+    const int64_t sums = wants_sums(s) ? rows * ROUND_UP(s->K, WIDTH_STEP) / CHUNK : 0;
+    check_least(shape_name(s), KERNEL_prepare, &counts, &least, 105,
+                sums + (x_is_fp8(s) ? rows : 0));
     check_traffic(shape_name(s), KERNEL_prepare, &got, &want, 0);
     CHECK_EQ(counts.wavefronts, counts.shared_requests); /* one float each */
     CHECK_EQ(counts.divergent, prepare_branches(s));
@@ -285,6 +320,7 @@ static bool bench_open(struct bench *b)
     *b = (struct bench){.device = costs_open() ? cuda_device(&config) : NULL};
     if (!b->device)
         return false;
+    has_fp8 = b->device->has_fp8;
     b->x = zeros(b->device, (size_t)T_MAX * K_MAX);
     b->y = zeros(b->device, (size_t)T_MAX * V);
     b->norm = zeros(b->device, K_MAX);

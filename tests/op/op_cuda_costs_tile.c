@@ -59,9 +59,10 @@ struct design {
     const struct shape *s;
     struct tile_cut cut;
     int layout, words;
-    int64_t warps;  /* of all blocks that do not share K */
-    int64_t tiles;  /* of two strips of each of these */
-    int64_t chunks; /* of K */
+    int64_t warps; /* of all blocks that do not share K */
+    int64_t tiles; /* of two strips of each of these */
+    bool x_is_fp8;
+    int64_t chunks; /* of K, of which a token's activations are 64 bytes */
     int64_t tokens; /* of all blocks: those of each block of rows once */
 };
 
@@ -73,6 +74,7 @@ static int matrices(const struct shape *s)
 static struct design design_of(const struct device *device, const struct shape *s)
 {
     struct design d = {.s = s, .layout = cuda_layout(s->fmt)};
+    d.x_is_fp8 = layout_x_is_fp8(d.layout, device->has_fp8);
     struct product_args args = {
         .T = s->T, .K = s->K, .epilogue = (int32_t)s->epilogue, .n_part = matrices(s)};
     for (int i = 0; i < matrices(s); i++)
@@ -84,7 +86,8 @@ static struct design design_of(const struct device *device, const struct shape *
     d.words = layout_words(d.layout);
     d.warps = across * down * d.cut.warps;
     d.tiles = d.warps * TILE_STRIPS * layout_tiles(d.layout, s->K);
-    d.chunks = layout_tiles(d.layout, s->K) * layout_tile_width(d.layout) / CHUNK;
+    d.chunks = layout_tiles(d.layout, s->K) * layout_tile_width(d.layout) /
+               layout_x_chunk(d.layout, device->has_fp8);
     d.tokens = across * down * d.cut.tokens;
     return d;
 }
@@ -120,7 +123,7 @@ static struct traffic traffic_wanted(const struct design *d)
 {
     const struct shape *s = d->s;
     const int64_t weights = d->tiles * (TILE_BYTES + STRIP_ROWS * 4 * d->words);
-    const int64_t x = d->tokens * d->chunks * CHUNK * 2;
+    const int64_t x = d->tokens * d->chunks * 64;
     const int64_t sums = layout_has_min(d->layout) ? d->tokens * d->chunks * 4 : 0;
     const int64_t left = d->warps * partials(d) * warp_sums_bytes(d);
     const int64_t arrivals = d->cut.split == 1 ? 0 : d->warps * d->cut.split;
@@ -133,6 +136,10 @@ static struct traffic traffic_wanted(const struct design *d)
         const int64_t down = (s->T + d->cut.tokens - 1) / d->cut.tokens;
         const int64_t eights = down * s->N / 8 * matrices(s);
         add_read(&t, eights * WARP * 4, eights);
+    }
+    if (d->x_is_fp8) { /* of eight tokens at a time, for each strip's outputs */
+        const int64_t eights = d->warps * TILE_STRIPS / matrices(s) * d->cut.tokens / 8;
+        add_read(&t, eights * WARP * 8, eights);
     }
     add_written(&t, left + y, (left + y) / SECTOR);
     return t;
@@ -159,7 +166,7 @@ static int64_t wavefronts(const struct design *d)
     const int64_t sums = d->warps * warp_sums_bytes(d) / 128;
     const int64_t slices = MIN(SLICES, layout_tiles(d->layout, d->s->K));
     int64_t n = d->tiles * (8 + 8 + (d->words + 1) / 2 + record_loads(d->layout));
-    n += d->tokens * d->chunks * (CHUNK * 2 + (has_min ? 4 : 0)) / 128;
+    n += d->tokens * d->chunks * (64 + (has_min ? 4 : 0)) / 128;
     n += d->warps * d->chunks * mt * (4 + (has_min ? 2 : 0));
     n += sums * d->cut.split + sums * 2 * slices / d->cut.split + sums;
     n += d->cut.split > 1 ? 2 * sums : 0;
@@ -188,7 +195,7 @@ static void check_product(const struct device *device, const struct shape *s)
     const struct traffic got = traffic_of(&counts), want = traffic_wanted(&d);
     const int64_t tile = TILE_BYTES + STRIP_ROWS * 4 * d.words, y = (int64_t)s->T * s->N * 4;
     const int64_t weights = layout_strips(s->N) * layout_tiles(d.layout, s->K) * tile * matrices(s);
-    const int64_t x = (int64_t)s->T * s->K * 2;
+    const int64_t x = (int64_t)s->T * (d.x_is_fp8 ? s->K + 4 : s->K * 2);
     const int64_t sums = layout_has_min(d.layout) ? (int64_t)s->T * s->K / CHUNK * 4 : 0;
     const int64_t left = d.warps * partials(&d) * warp_sums_bytes(&d);
     const struct traffic least =

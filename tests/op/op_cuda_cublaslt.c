@@ -1,211 +1,10 @@
 /* Products by cuBLASLt against the definition, over weights as they are rounded for it; and what
  * there is without it: the own kernels, whose bits are those of a device that was not asked to. */
 #define _GNU_SOURCE
-#define T_MAX 390
-
-#include "on_cuda.h"
-#include "problem.h"
-#include "ref.h"
-
-#include <math.h>
+#include "cuda_cublaslt.h"
 
 #ifdef INFLIGHT_CUDA
-#include "../../kernels/cuda/cuda.h"
-#include "../../kernels/cuda/dense.h"
-#include "../gpu/gpu.h"
-
-#include <dlfcn.h>
-#include <stdlib.h>
 #include <unistd.h>
-
-/* Sums in float, in whatever order. Tensor cores cut off what a sum has no bits for, 2^-24 of it,
- * as often as 16 products are added to it: 80 times. */
-#define EXACT (80 * 0x1p-24)
-
-/* The simulated GPU and the library beside it; NULL on a card. */
-static struct {
-    void (*counts)(struct gpu_counts *out);
-    bool (*fail)(const char *what);
-    uint64_t (*asked)(void);
-} gpu;
-
-/* C does not convert between pointers to data and to code; POSIX has both of one size. */
-static void find(const char *name, const char *symbol, void *function)
-{
-    void *library = dlopen(name, RTLD_NOW | RTLD_NOLOAD);
-    void *at = library ? dlsym(library, symbol) : NULL;
-    memcpy(function, &at, sizeof at);
-    if (library)
-        dlclose(library);
-}
-
-static struct device_config config_of(bool cublaslt)
-{
-    return (struct device_config){.threads = 1,
-                                  .max_tokens = T_MAX,
-                                  .max_rows = 1,
-                                  .max_context = 64,
-                                  .max_width = 1280,
-                                  .L = 1,
-                                  .H = 1,
-                                  .K = 1,
-                                  .dim = 64,
-                                  .kv_type = KV_BF16,
-                                  .kv_pages = 1,
-                                  .cublaslt = cublaslt};
-}
-
-/* A problem in a device's memory. */
-struct copy {
-    struct device_config config;
-    struct device *device;
-    struct op_linear op;
-    struct weight weight[PARTS_MAX];
-    struct batch batch;
-    float *x, *y;
-};
-
-static bool copy_init(struct copy *c, const struct problem *p, bool cublaslt)
-{
-    *c = (struct copy){.config = config_of(cublaslt)};
-    c->device = cuda_device(&c->config);
-    if (!c->device)
-        return false;
-    find("libcuda.so.1", "gpu_counts", &gpu.counts);
-    find("libcuda.so.1", "gpu_fail", &gpu.fail);
-    find(CUBLASLT_LIBRARY, "gpu_cublaslt_asked", &gpu.asked);
-    c->x = cuda_array(c->device, p->x, T_MAX * (size_t)p->K * sizeof(float));
-    c->y = cuda_array(c->device, NULL, T_MAX * (size_t)p->ldy * sizeof(float));
-    c->op = (struct op_linear){.x = c->x,
-                               .y = c->y,
-                               .eps = 1e-5f,
-                               .D = p->K,
-                               .ldy = p->ldy,
-                               .n_part = p->n_part,
-                               .epilogue = (int32_t)p->epilogue};
-    for (int i = 0; i < p->n_part; i++) {
-        c->weight[i] = cuda_matrix(c->device, &c->config, &p->matrix[i]);
-        c->op.part[i] = (struct linear_part){.weight = &c->weight[i], .column = p->column[i]};
-        if (p->bias[i])
-            c->op.part[i].bias =
-                cuda_array(c->device, p->bias[i], (size_t)p->matrix[i].source.N * sizeof(float));
-    }
-    return true;
-}
-
-static void copy_release(struct copy *c, const struct problem *p)
-{
-    cuda_drop(c->device, c->x, T_MAX * (size_t)p->K * sizeof(float));
-    cuda_drop(c->device, c->y, T_MAX * (size_t)p->ldy * sizeof(float));
-    for (int i = 0; i < p->n_part; i++) {
-        cuda_drop(c->device, c->weight[i].data, c->weight[i].bytes);
-        cuda_drop(c->device, c->op.part[i].bias, (size_t)p->matrix[i].source.N * sizeof(float));
-    }
-    backend_cuda.close(c->device);
-}
-
-static int copy_body(struct lane *lane, void *arg)
-{
-    struct copy *c = arg;
-    return backend_cuda.linear(lane, &c->op, &c->batch);
-}
-
-/* T tokens into y (T_MAX, ldy), whose rows from T on stay. Returns what the step does. */
-static int compute(struct copy *c, const struct problem *p, int T, float *y)
-{
-    const size_t bytes = T_MAX * (size_t)p->ldy * sizeof *y;
-    c->batch = (struct batch){.T = T};
-    CHECK_EQ(backend_cuda.write(c->device, c->y, p->before, bytes), 0);
-    int rc = backend_cuda.run(c->device, copy_body, c);
-    CHECK_EQ(backend_cuda.read(c->device, y, c->y, bytes), 0);
-    CHECK(memcmp(y + T * p->ldy, p->before + T * p->ldy,
-                 (size_t)(T_MAX - T) * (size_t)p->ldy * sizeof *y) == 0);
-    return rc;
-}
-
-/* Products that the library did so far; on a card it is not known. */
-static int64_t works(void)
-{
-    struct gpu_counts counts = {.library_works = 0};
-    if (gpu.counts)
-        gpu.counts(&counts);
-    return (int64_t)counts.library_works;
-}
-
-/* The definition in double, over inputs and weights in bfloat16. */
-static void define(const struct problem *p, int T, double *y)
-{
-    double *x = malloc(T_MAX * (size_t)p->K * sizeof *x);
-    struct ref_linear op = {.x = x,
-                            .y = y,
-                            .eps = 1e-5,
-                            .D = p->K,
-                            .ldy = p->ldy,
-                            .n_part = p->n_part,
-                            .epilogue = p->epilogue};
-    struct batch batch = {.T = T};
-    for (int i = 0; i < p->n_part; i++) {
-        const struct matrix *m = &p->matrix[i];
-        for (size_t j = 0; j < (size_t)m->source.N * (size_t)p->K; j++)
-            m->value[j] = bf16_to_float(bf16_of_float(m->value[j]));
-        op.part[i] = (struct ref_part){m->value, p->bias[i], m->source.N, p->column[i]};
-    }
-    for (int i = 0; i < T_MAX * p->ldy; i++)
-        y[i] = (double)p->before[i];
-    for (int i = 0; i < T_MAX * p->K; i++)
-        x[i] = (double)bf16_to_float(bf16_of_float(p->x[i]));
-    ref_linear(&op, &batch);
-    free(x);
-}
-
-static void check_near(const struct problem *p, int T, const float *y, const double *want)
-{
-    double off = 0, size = 0, worst = 0;
-    const size_t n = (size_t)T * (size_t)p->ldy;
-    for (size_t i = 0; i < n; i++) {
-        double d = fabs((double)y[i] - want[i]);
-        off += d * d;
-        size += want[i] * want[i];
-        worst = d > worst || d != d ? d : worst;
-    }
-    if (!(sqrt(off / size) <= EXACT) || !(worst <= 20 * EXACT * sqrt(size / (double)n)))
-        t_fail(__FILE__, __LINE__, "%s, K %d, epilogue %d, %d tokens: error %.3g, worst %.3g",
-               fmt_info[p->matrix[0].source.fmt].name, p->K, (int)p->epilogue, T, sqrt(off / size),
-               worst / sqrt(size / (double)n));
-}
-
-/* False, and the test is skipped: a card without the library. */
-static bool has_library(struct copy *c, const struct problem *p)
-{
-    if (c->device->dense)
-        return true;
-    t_skip(backend_cuda.describe(c->device));
-    copy_release(c, p);
-    return false;
-}
-
-/* room: bytes of scratch, 0: all. n_products: that the library does for it. */
-static void check_problem(const struct problem *p, int T, uint64_t room, int n_products)
-{
-    const size_t n = T_MAX * (size_t)p->ldy;
-    double *want = malloc(n * sizeof *want);
-    float *y = malloc(n * sizeof *y);
-    struct copy c;
-    if (copy_init(&c, p, true) && has_library(&c, p)) {
-        const int64_t before = works();
-        c.device->dense->room = room ? room : c.device->dense->room;
-        CHECK_EQ(compute(&c, p, T, y), 0);
-        if (gpu.counts)
-            CHECK_EQ(works() - before, n_products);
-        define(p, T, want);
-        check_near(p, T, y, want);
-        copy_release(&c, p);
-    }
-    free(want);
-    free(y);
-}
-
-static float yes; /* a bias is wanted */
 
 /* Outputs that the library writes in place, and those that dense_finish makes: y is aligned where
  * ldy and columns are multiples of 4. */
@@ -227,18 +26,6 @@ TEST(cuda_cublaslt, gives_what_the_definition_says_in_every_format)
             check_problem(&p, wide ? DENSE_FROM_BF16 : DENSE_FROM_OTHERS + round % 7, 0, p.n_part);
             problem_release(&p);
         }
-}
-
-/* problem_init leaves columns and rows that are not aligned; here they are. */
-static void align(struct problem *p)
-{
-    p->ldy = ROUND_UP(p->ldy + 8, 4);
-    for (int i = 0; i < p->n_part; i++)
-        p->column[i] = ROUND_UP(p->column[i], 4);
-    free(p->before);
-    p->before = malloc(T_MAX * (size_t)p->ldy * sizeof *p->before);
-    for (int i = 0; i < T_MAX * p->ldy; i++)
-        p->before[i] = random_float();
 }
 
 TEST(cuda_cublaslt, aligned_outputs_are_written_in_place)
@@ -288,23 +75,6 @@ TEST(cuda_cublaslt, matrices_go_in_chunks)
 
 /* ---- The own kernels */
 
-/* Bits of a device that was not asked to use the library. */
-static bool compute_own(const struct problem *p, int T, float *y)
-{
-    struct copy c;
-    if (!copy_init(&c, p, false))
-        return false;
-    CHECK(c.device->dense == NULL);
-    CHECK_EQ(compute(&c, p, T, y), 0);
-    copy_release(&c, p);
-    return true;
-}
-
-static bool is_same(const struct problem *p, const float *a, const float *b)
-{
-    return memcmp(a, b, T_MAX * (size_t)p->ldy * sizeof *a) == 0;
-}
-
 static void take_problem(struct problem *p, enum fmt fmt)
 {
     *p = (struct problem){.epilogue = EPILOGUE_STORE, .n_part = 2};
@@ -330,16 +100,17 @@ TEST(cuda_cublaslt, few_tokens_and_recorded_steps_are_computed_as_ever)
             CHECK(is_same(&p, y, own));
             CHECK_EQ(works() - before, 0);
             c.device->graphs.is_recording = true;
+            struct dense_plan plan;
             struct product_args args = {
                 .y = c.y, .T = rows[i].from, .K = p.K, .ldy = p.ldy, .n_part = 1};
             args.part[0] = (struct product_part){.layout = c.weight[0].layout, .N = 20};
-            CHECK(!dense_takes(c.device, &args));
+            CHECK(!dense_takes(c.device, &args, &plan));
             c.device->graphs.is_recording = false;
             c.device->dense->room = 15 * 2 * 256;
-            CHECK(!dense_takes(c.device, &args));
+            CHECK(!dense_takes(c.device, &args, &plan));
             c.device->dense->room = DENSE_SCRATCH_BYTES;
             args.padded = ROUND_UP(p.K, WIDTH_STEP);
-            CHECK(dense_takes(c.device, &args));
+            CHECK(dense_takes(c.device, &args, &plan));
             copy_release(&c, &p);
         }
         free(own);
@@ -368,20 +139,6 @@ static void check_without(const char *says)
     free(own);
     free(y);
     problem_release(&p);
-}
-
-static bool is_simulated(void)
-{
-    struct problem p;
-    struct copy c;
-    take_problem(&p, FMT_q8_0);
-    const bool opened = copy_init(&c, &p, true);
-    if (opened)
-        copy_release(&c, &p);
-    problem_release(&p);
-    if (opened && !gpu.asked)
-        t_skip("the library is NVIDIA's own");
-    return opened && gpu.asked;
 }
 
 TEST(cuda_cublaslt, a_library_that_cannot_be_used_is_named)

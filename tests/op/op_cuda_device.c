@@ -380,7 +380,7 @@ TEST(cuda_device, steps_that_are_launched_settle_in_order)
     struct device_config config = small();
     struct mem mem = counted();
     struct device *device = cuda_device(&config);
-    int32_t chosen;
+    struct sample_output chosen;
     if (!device)
         return;
     backend_cuda.close(device);
@@ -406,7 +406,7 @@ TEST(cuda_device, a_step_that_is_refused_leaves_the_one_before)
 {
     struct device_config config = small();
     struct device *device = cuda_device(&config);
-    int32_t chosen;
+    struct sample_output chosen;
     if (!device)
         return;
     CHECK_EQ(backend_cuda.launch(device, rest_body, NULL), 0);
@@ -423,7 +423,7 @@ TEST(cuda_device, a_device_that_is_lost_fails_the_steps_under_way)
     struct device_config config = small();
     struct mem mem = counted();
     struct device *device = cuda_device(&config);
-    int32_t chosen;
+    struct sample_output chosen;
     if (!device)
         return;
     backend_cuda.close(device);

@@ -121,8 +121,10 @@ static void define(const struct problem *p, rounding *round, double *y)
                             .epilogue = p->epilogue};
     struct batch batch = {.T = T_MAX};
     for (int i = 0; i < p->n_part; i++)
-        op.part[i] =
-            (struct ref_part){p->matrix[i].value, p->bias[i], p->matrix[i].source.N, p->column[i]};
+        op.part[i] = (struct ref_part){.weight = p->matrix[i].value,
+                                       .bias = p->bias[i],
+                                       .N = p->matrix[i].source.N,
+                                       .column = p->column[i]};
     for (int i = 0; i < T_MAX * p->ldy; i++)
         y[i] = (double)p->before[i];
     for (int t = 0; t < T_MAX; t++)

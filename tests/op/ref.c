@@ -66,29 +66,30 @@ void ref_embed(const struct ref_embed *op, const struct batch *batch)
     }
 }
 
-static double part_output(const struct ref_linear *op, int part, const double *x, int i)
+/* Output i of token t, whose normalized row is x. */
+static double part_output(const struct ref_linear *op, int part, int t, const double *x, int i)
 {
     const struct ref_part *p = &op->part[part];
-    return dot(x, p->weight + (size_t)i * (size_t)op->D, op->D) +
+    return dot(p->x ? p->x + t * op->D : x, p->weight + (size_t)i * (size_t)op->D, op->D) +
            (p->bias ? (double)p->bias[i] : 0);
 }
 
 /* One token; x is normalized already. */
-static void linear_token(const struct ref_linear *op, const double *x, double *y)
+static void linear_token(const struct ref_linear *op, int t, const double *x, double *y)
 {
     if (epilogue_is_gated(op->epilogue)) {
         for (int i = 0; i < op->part[0].N; i++) {
-            double gate = part_output(op, 0, x, i);
+            double gate = part_output(op, 0, t, x, i);
             y[op->part[0].column + i] =
                 (op->epilogue == EPILOGUE_GLU_SILU ? silu(gate) : gelu_tanh(gate)) *
-                part_output(op, 1, x, i);
+                part_output(op, 1, t, x, i);
         }
         return;
     }
     for (int p = 0; p < op->n_part; p++)
         for (int i = 0; i < op->part[p].N; i++) {
             double *to = &y[op->part[p].column + i];
-            double value = part_output(op, p, x, i);
+            double value = part_output(op, p, t, x, i);
             *to = op->epilogue == EPILOGUE_ADD         ? *to + value
                   : op->epilogue == EPILOGUE_GELU      ? gelu(value)
                   : op->epilogue == EPILOGUE_GELU_TANH ? gelu_tanh(value)
@@ -104,7 +105,7 @@ void ref_linear(const struct ref_linear *op, const struct batch *batch)
             layer_norm(x, op->x + t * op->D, op->norm, op->norm_bias, op->eps, op->D);
         else
             norm(x, op->x + t * op->D, op->norm, op->eps, op->D);
-        linear_token(op, x, op->y + t * op->ldy);
+        linear_token(op, t, x, op->y + t * op->ldy);
     }
     free(x);
 }

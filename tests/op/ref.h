@@ -19,6 +19,7 @@ struct ref_part {
     const float *weight; /* (N, D) */
     const float *bias;   /* (N) or NULL */
     int N, column;
+    const double *x; /* (T, D) in place of the operation's, which then has no norm, or NULL */
 };
 
 struct ref_linear {

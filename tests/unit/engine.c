@@ -302,12 +302,25 @@ TEST(engine, a_step_allocates_nothing)
     for (int i = 0; i < 12; i++) {
         inflight_request request =
             host_request(host_prompt(i, 50, prompt),
-                         fake.ahead ? "{\"max_tokens\":60,\"n\":2}"
-                                    : "{\"max_tokens\":60,\"logprobs\":true,\"n\":2}");
+                         "{\"max_tokens\":60,\"logprobs\":true,\"top_logprobs\":20,\"n\":2}");
         host_submit(&h, &request);
     }
     engine_control(h.e, INFLIGHT_CTL_RESUME, 0, &err);
     host_finish(&h);
     CHECK(h.on_step_arg > 50);
+    host_close(&h);
+}
+
+TEST(engine, a_token_that_the_model_has_no_row_for_ends_its_request_alone)
+{
+    static struct host h;
+    host_init(&h);
+    host_open(&h);
+    host_ask(&h, "ab\xff", 10);
+    host_ask(&h, "abc", 10);
+    host_finish(&h);
+    CHECK_EQ(h.result[0].done.status, INFLIGHT_E_MODEL);
+    CHECK_TEXT(h.result[0].error, "token 3 of the prompt has id 128, the model has rows for 128");
+    CHECK_EQ(h.result[1].done.status, INFLIGHT_OK);
     host_close(&h);
 }

@@ -467,6 +467,23 @@ TEST(sample, logprobs_are_of_the_model_and_sorted)
         }
 }
 
+TEST(sample, logits_that_round_to_one_logprob_keep_their_order)
+{
+    struct sampling s = plain();
+    s.logprobs = 4;
+    for (int32_t i = 0; i < 40000; i++)
+        model[i] = 0;
+    model[300] = 0x1p-26f;
+    model[35000] = 0x1p-25f;
+    CHECK(sample(&s, 40000, 1));
+    CHECK_EQ(out.n_top, 4);
+    CHECK_EQ(out.top[0].token, 35000);
+    CHECK_EQ(out.top[1].token, 300);
+    CHECK_EQ(out.top[2].token, 0);
+    CHECK_EQ(out.top[3].token, 1);
+    CHECK(out.top[0].logprob == out.top[3].logprob);
+}
+
 TEST(sample, logprobs_do_not_change_the_draw)
 {
     fill(5003, 3, 8);
