@@ -160,7 +160,7 @@ CUBLASLT_EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
         return CUBLAS_STATUS_INVALID_VALUE;
     *n = 0;
     cublasStatus_t status = check(handle, product, layouts, &problem);
-    if (status || is_set("heuristic"))
+    if (status || is_set("heuristic") || (is_set("bf16") && lt_type_bytes(problem.type[A]) == 1))
         return status ? status : CUBLAS_STATUS_NOT_SUPPORTED;
     const uint64_t sums = (uint64_t)(problem.m * problem.n) * sizeof(float);
     struct algorithm algorithm = {.magic = ALGORITHM, .problem = hash_of(&problem)};

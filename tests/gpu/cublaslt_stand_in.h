@@ -9,7 +9,8 @@
  * something works, it does not work here. Products are queued on the simulated GPU's streams.
  *
  * Environment: GPU_CUBLASLT=old: it says that it is of version 12.9.1; create: no handle can be
- * made; heuristic: there is no way to do any product. Products fail with GPU_FAIL=library:n. */
+ * made; heuristic: there is no way to do any product; bf16: any of FP8. Products fail with
+ * GPU_FAIL=library:n. */
 #pragma once
 
 #include "gpu.h"

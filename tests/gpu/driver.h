@@ -89,6 +89,7 @@ enum object_kind {
     OBJECT_FUNCTION,
     OBJECT_GRAPH,
     OBJECT_EXEC,
+    OBJECT_KINDS
 };
 
 /* First member of what a handle stands for. The handle is a number that is never used again, so
@@ -100,6 +101,7 @@ struct object {
     uint64_t handle;                        /* 0: no longer valid outside */
     struct context *context;                /* whose it is; NULL of contexts themselves */
     void (*release)(struct object *object); /* frees its content and itself */
+    struct object *previous, *next;         /* living ones of its kind, the latest first */
 };
 
 /* An object of bytes bytes, zeroed but for its head, held once; NULL: no memory. */
@@ -111,8 +113,9 @@ void object_drop(struct object *object);
 void object_retire(struct object *object);
 /* The object of a handle if it is of that kind, else NULL. */
 void *object_find(const void *handle, enum object_kind kind);
-/* The n-th living object of a kind and context (NULL: any), from 0; NULL behind the last. */
-void *object_nth(enum object_kind kind, const struct context *context, size_t n);
+/* The living object of a kind and context (NULL: any) made before another, which may be of any
+ * context; NULL: the latest. NULL behind the last. */
+void *object_next(enum object_kind kind, const struct context *context, const void *after);
 void object_retire_all(const struct context *context);
 uint64_t objects_living(void); /* of contexts, which are not counted themselves */
 void *object_handle(const struct object *object);

@@ -149,8 +149,8 @@ struct pointer {
 
 static bool find_pointer(uint64_t address, struct pointer *out)
 {
-    struct context *context;
-    for (size_t i = 0; (context = object_nth(OBJECT_CONTEXT, NULL, i)); i++) {
+    struct context *context = NULL;
+    while ((context = object_next(OBJECT_CONTEXT, NULL, context))) {
         *out = (struct pointer){context, pinned_find(context, address, 1), 0, 0};
         if (out->pinned) {
             out->base = out->pinned->address;

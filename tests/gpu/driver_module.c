@@ -56,8 +56,8 @@ static void give_variables(const struct module *module)
 
 bool module_owns(const struct context *context, uint64_t address)
 {
-    const struct module *module;
-    for (size_t i = 0; (module = object_nth(OBJECT_MODULE, context, i)); i++)
+    const struct module *module = NULL;
+    while ((module = object_next(OBJECT_MODULE, context, module)))
         for (uint32_t k = 0; k < module->ptx->n_variable; k++) {
             const struct ptx_variable *variable = &module->ptx->variable[k];
             if (is_in_memory(variable) && variable->address == address)

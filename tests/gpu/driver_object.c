@@ -10,6 +10,7 @@
 
 static struct object **table;
 static size_t n_table, table_capacity;
+static struct object *latest[OBJECT_KINDS]; /* living */
 
 static bool table_grow(void)
 {
@@ -35,6 +36,10 @@ void *object_new(enum object_kind kind, size_t bytes, struct context *context,
     object->handle = HANDLE_BASE + n_table * HANDLE_STEP;
     object->context = context;
     object->release = release;
+    object->next = latest[kind];
+    if (object->next)
+        object->next->previous = object;
+    latest[kind] = object;
     table[n_table++] = object;
     return object;
 }
@@ -51,8 +56,20 @@ void object_drop(struct object *object)
         object->release(object);
 }
 
+static void unlink_object(struct object *object)
+{
+    if (object->previous)
+        object->previous->next = object->next;
+    else
+        latest[object->kind] = object->next;
+    if (object->next)
+        object->next->previous = object->previous;
+    object->previous = object->next = NULL;
+}
+
 void object_retire(struct object *object)
 {
+    unlink_object(object);
     table[(object->handle - HANDLE_BASE) / HANDLE_STEP] = NULL;
     object->handle = 0;
     object_drop(object);
@@ -67,14 +84,12 @@ void *object_find(const void *handle, enum object_kind kind)
     return object && object->kind == kind ? object : NULL;
 }
 
-void *object_nth(enum object_kind kind, const struct context *context, size_t n)
+void *object_next(enum object_kind kind, const struct context *context, const void *after)
 {
-    for (size_t i = 0; i < n_table; i++) {
-        struct object *object = table[i];
-        if (object && object->kind == kind && (!context || object->context == context) && n-- == 0)
-            return object;
-    }
-    return NULL;
+    struct object *object = after ? ((const struct object *)after)->next : latest[kind];
+    while (object && context && object->context != context)
+        object = object->next;
+    return object;
 }
 
 void object_retire_all(const struct context *context)

@@ -167,8 +167,8 @@ void report_add(const struct ptx_function *function)
 
 static void collect(void)
 {
-    const struct module *module;
-    for (size_t i = 0; (module = object_nth(OBJECT_MODULE, NULL, i)); i++)
+    const struct module *module = NULL;
+    while ((module = object_next(OBJECT_MODULE, NULL, module)))
         for (uint32_t k = 0; k < module->ptx->n_function; k++)
             report_add(&module->ptx->function[k]);
 }

@@ -59,7 +59,7 @@ struct warp {
     bool waits;                            /* there */
     uint64_t steps;                        /* instructions since its start */
     uint64_t random;                       /* of the split mode */
-    bool filled;                           /* constants are in reg */
+    bool filled;                           /* what all blocks have in common is in reg */
     uint32_t carry;                        /* CC.CF, bit l for lane l (PTX ISA 9.0, 9.7.2) */
     struct async *async;                   /* its cp.async in flight, mem_async.c */
     const struct allocation *latest;       /* that it accessed, memory.c */

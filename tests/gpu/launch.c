@@ -264,7 +264,7 @@ static bool take_memory(struct worker *worker)
     cta->warp = calloc(cta->n_warp, sizeof *cta->warp);
     cta->shared = aligned_alloc(128, round_up(cta->shared_bytes + 1, 128));
     cta->barrier = malloc(barrier_bytes());
-    cta->state = shared_open_coarse(cta->shared_bytes, memory_granule(f));
+    cta->state = shared_open_coarse(cta->shared_bytes, f->shared_granule);
     cta->local = local ? malloc(local) : NULL;
     cta->local_written = local ? malloc(local) : NULL;
     cta->counts = cta->config->count && f->counts ? calloc(f->n_instr, sizeof *cta->counts) : NULL;

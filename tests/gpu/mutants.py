@@ -144,7 +144,8 @@ class Bench:
             table += [".balign 64", f'image_{name}: .incbin "{image}"']
         table += ['.section .data.rel.ro,"aw"', ".balign 8", ".globl cuda_images",
                   ".hidden cuda_images", "cuda_images:"]
-        table += [f".quad image_{name}" for name in self.images] + [".quad 0", ""]
+        table += [f".quad name_{name}, image_{name}" for name in self.images] + [".quad 0, 0"]
+        table += [f'name_{name}: .asciz "{name}"' for name in self.images] + [""]
         (folder / "images.S").write_text("\n".join(table))
         # The archive's own table is not taken, for what it defines is there already.
         out = folder / pathlib.Path(program).name

@@ -9,8 +9,8 @@ set -euo pipefail
 cc=$1
 shift
 if [ "$cc" != real ]; then
-    # Modules come and go with every engine: their large blocks are not to stay in the heap.
-    export MALLOC_MMAP_THRESHOLD_=131072
+    # Every launch takes and gives back the memory of its blocks: the heap is to keep it.
+    export MALLOC_MMAP_THRESHOLD_=$((32 << 20)) MALLOC_TRIM_THRESHOLD_=$((256 << 20))
     export GPU_CC=$cc LD_LIBRARY_PATH=$PWD/${BUILD:-build}/gpu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 fi
 export TEST_DEVICE=cuda

@@ -175,17 +175,20 @@ struct ptx_function {
     uint32_t n_watched;
     struct ptx_param *param; /* (n_param) of the kernel */
     uint32_t n_param, param_bytes;
-    uint32_t shared_bytes; /* static */
-    uint32_t local_bytes;  /* per lane */
-    uint32_t max_threads;  /* .maxntid product, 0: not given */
-    uint32_t required[3];  /* .reqntid, 0: not given */
-    uint32_t min_ctas;     /* .minnctapersm */
+    uint32_t shared_bytes;   /* static */
+    uint32_t shared_granule; /* memory_granule */
+    uint32_t local_bytes;    /* per lane */
+    uint32_t max_threads;    /* .maxntid product, 0: not given */
+    uint32_t required[3];    /* .reqntid, 0: not given */
+    uint32_t min_ctas;       /* .minnctapersm */
     const struct ptx_module *module;
     struct ptx_counts *counts; /* (n_instr + 1) or NULL; counters.h, which takes it by malloc */
 };
 
 struct ptx_module {
-    char *text; /* owned copy, 0-terminated */
+    char *text;        /* owned copy, 0-terminated */
+    uint32_t *line_at; /* (n_line) where its lines begin */
+    uint32_t n_line;
     int version_major, version_minor;
     int target; /* 80 for sm_80 */
     struct ptx_function *function;
@@ -193,6 +196,10 @@ struct ptx_module {
     struct ptx_variable *variable;
     uint32_t n_variable;
 };
+
+/* The least that one lane accesses shared memory by in the function, 4 bytes at most
+ * (mem_access.c). Accesses of other instructions are of 4 bytes and more. */
+uint32_t memory_granule(const struct ptx_function *function);
 
 /* Parses the text of a module. NULL: error holds "line 12: unsupported instruction foo.s32" or
  * the like. Anything not known is refused here, never while running. */

@@ -28,6 +28,14 @@ static bool find_form(const char *opcode, int n_operand, struct ptx_form *form)
     return false;
 }
 
+/* What kernels for later targets have and those for sm_80 must not. */
+static int target_least(const char *opcode)
+{
+    if (strncmp(opcode, "griddepcontrol.", 15) == 0)
+        return 90;
+    return strstr(opcode, ".e4m3") || strstr(opcode, ".e5m2") ? 89 : 80;
+}
+
 const struct ptx_form *instr_form(struct parser *p, const struct token *opcode, int n_operand)
 {
     uint32_t index;
@@ -39,8 +47,8 @@ const struct ptx_form *instr_form(struct parser *p, const struct token *opcode, 
     memcpy(text, opcode->text, opcode->n);
     text[opcode->n] = '\0';
     p->form = parse_grow(p, p->form, p->n_form, sizeof *p->form);
-    if (p->module->target < 90 && strncmp(text, "griddepcontrol.", 15) == 0)
-        parse_fail(p, opcode->line, "%s needs sm_90", text);
+    if (p->module->target < target_least(text))
+        parse_fail(p, opcode->line, "%s needs sm_%d", text, target_least(text));
     if (!find_form(text, n_operand, &p->form[p->n_form]))
         parse_fail(p, opcode->line, "unsupported instruction %s with %d operands", text, n_operand);
     name_add(p, opcode, (uint64_t)n_operand, NAME_FORM, p->n_form);

@@ -269,6 +269,7 @@ static void parse_entry(struct parser *p)
     parse_body(p);
     scope_resolve(p);
     decl_finish_shared(p);
+    f->shared_granule = memory_granule(f);
     if (!share_registers(f))
         parse_fail(p, name.line, "out of memory");
     scope_pop(p);
@@ -335,19 +336,37 @@ static void parser_free(struct parser *p)
     free(p);
 }
 
+static bool find_lines(struct ptx_module *module)
+{
+    uint32_t n = 1;
+    for (const char *at = module->text; (at = strchr(at, '\n')); at++)
+        n++;
+    module->line_at = calloc(n, sizeof *module->line_at);
+    if (!module->line_at)
+        return false;
+    module->n_line = 1;
+    for (const char *at = module->text; module->n_line < n; module->n_line++) {
+        at = strchr(at, '\n') + 1;
+        module->line_at[module->n_line] = (uint32_t)(at - module->text);
+    }
+    return true;
+}
+
+/* NULL: no memory. */
 static struct ptx_module *module_open(const char *text, size_t bytes)
 {
     struct ptx_module *module = calloc(1, sizeof *module);
     if (!module)
         return NULL;
     module->text = malloc(bytes + 1);
-    if (!module->text) {
-        free(module);
+    if (module->text && bytes > 0)
+        memcpy(module->text, text, bytes);
+    if (module->text)
+        module->text[bytes] = '\0';
+    if (!module->text || !find_lines(module)) {
+        ptx_free(module);
         return NULL;
     }
-    if (bytes > 0)
-        memcpy(module->text, text, bytes);
-    module->text[bytes] = '\0';
     return module;
 }
 
@@ -406,6 +425,7 @@ void ptx_free(struct ptx_module *module)
     free(module->function);
     free(module->variable);
     free(module->text);
+    free(module->line_at);
     free(module);
 }
 
@@ -419,13 +439,7 @@ const struct ptx_function *ptx_find_function(const struct ptx_module *module, co
 
 void ptx_line(const struct ptx_module *module, uint32_t line, char *out, size_t bytes)
 {
-    const char *at = module->text;
-    for (uint32_t k = 1; k < line && at; k++) {
-        at = strchr(at, '\n');
-        at = at ? at + 1 : NULL;
-    }
-    if (!at)
-        at = "";
+    const char *at = line - 1 < module->n_line ? module->text + module->line_at[line - 1] : "";
     at += strspn(at, " \t");
     snprintf(out, bytes, "%.*s", (int)strcspn(at, "\r\n"), at);
 }

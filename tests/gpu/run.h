@@ -25,7 +25,3 @@ void barrier_check_deadlock(struct cta *cta);
 void barrier_clear(struct cta *cta);
 size_t barrier_bytes(void); /* of cta->barrier */
 ptx_find find_barrier;
-
-/* The least that one lane accesses shared memory by in the function, 4 bytes at most
- * (mem_access.c): accesses of other instructions are of 4 bytes and more. */
-uint32_t memory_granule(const struct ptx_function *function);

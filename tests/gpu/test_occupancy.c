@@ -411,8 +411,9 @@ static bool read_logs(void)
 static int resident_warps(int kernel, int at, int *limit)
 {
     const int tokens = kernels[kernel].tokens;
-    const int shared =
-        tokens ? skinny_shared(kernels[kernel].layout, tokens, 1, 4096) : kernels[kernel].shared;
+    const int shared = tokens ? skinny_shared(kernels[kernel].layout, tokens, 1, 4096,
+                                              arch_has_fp8(arch[at].capability))
+                              : kernels[kernel].shared;
     const cudaOccDeviceProp device = {
         .computeMajor = arch[at].capability / 10,
         .computeMinor = arch[at].capability % 10,

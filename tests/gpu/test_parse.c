@@ -409,6 +409,23 @@ TEST(ptx_refuse, bodies)
         check_refused(cases[i].text, cases[i].why);
 }
 
+/* PTX ISA 9.0, 9.7.9.21 and 9.7.14.5.14. */
+TEST(ptx_refuse, numbers_of_eight_bits_below_sm_89)
+{
+#define PRODUCT(type)                                                         \
+    ".reg .b32 %r<11>;\nmma.sync.aligned.m16n8k32.row.col.f32." type "." type \
+    ".f32 {%r1, %r2, %r3, %r4}, {%r5, %r6, %r7, %r8}, {%r9, %r10}, {%r1, %r2, %r3, %r4};\n"
+#define ROUNDING ".reg .b16 %h;\n.reg .b32 %f<3>;\ncvt.rn.satfinite.e4m3x2.f32 %h, %f1, %f2;\n"
+    check_refused(ENTRY(PRODUCT("e4m3")),
+                  "line 7: mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 needs sm_89");
+    check_refused(ENTRY(PRODUCT("e5m2")),
+                  "line 7: mma.sync.aligned.m16n8k32.row.col.f32.e5m2.e5m2.f32 needs sm_89");
+    check_refused(ENTRY(ROUNDING), "line 8: cvt.rn.satfinite.e4m3x2.f32 needs sm_89");
+    static const char later[] = ".version 9.0\n.target sm_89\n.address_size 64\n"
+                                ".visible .entry k()\n{\n{\n" PRODUCT("e4m3") "}\n" ROUNDING "}\n";
+    ptx_free(parse(later));
+}
+
 TEST(ptx_refuse, modules)
 {
     static const struct {

@@ -341,14 +341,17 @@ enum warp_state warp_run(struct warp *w)
 
 /* ---- The start */
 
+/* All lanes' elements of a slot; 1 byte: of a predicate. */
 static void fill(uint8_t *slot, uint8_t bytes, uint64_t value)
 {
-    if (bytes == 1) {
+    if (bytes == 1)
         memset(slot, value ? 0xff : 0, sizeof(uint32_t));
-        return;
-    }
-    for (int l = 0; l < WARP_LANES; l++)
-        memcpy(slot + l * bytes, &value, bytes);
+    for (int l = 0; bytes == 2 && l < WARP_LANES; l++)
+        ((uint16_t *)(void *)slot)[l] = (uint16_t)value;
+    for (int l = 0; bytes == 4 && l < WARP_LANES; l++)
+        ((uint32_t *)(void *)slot)[l] = (uint32_t)value;
+    for (int l = 0; bytes == 8 && l < WARP_LANES; l++)
+        ((uint64_t *)(void *)slot)[l] = value;
 }
 
 static uint64_t special_of(const struct warp *w, enum ptx_special what, uint32_t lane)
@@ -405,11 +408,21 @@ static uint64_t special_of(const struct warp *w, enum ptx_special what, uint32_t
     return 0;
 }
 
-static void fill_specials(struct warp *w, const struct ptx_function *f)
+static bool is_of_block(enum ptx_special what)
+{
+    return what == SPECIAL_CTAID_X || what == SPECIAL_CTAID_Y || what == SPECIAL_CTAID_Z;
+}
+
+/* of_block: those that the next block has others in. */
+static void fill_specials(struct warp *w, const struct ptx_function *f, bool of_block)
 {
     for (uint32_t i = 0; i < f->n_special; i++) {
         const struct ptx_special_slot *s = &f->special[i];
-        for (uint32_t lane = 0; lane < WARP_LANES; lane++) {
+        if (is_of_block(s->what) != of_block)
+            continue;
+        if (of_block)
+            fill(w->reg + s->slot, s->bytes, special_of(w, s->what, 0));
+        for (uint32_t lane = 0; !of_block && lane < WARP_LANES; lane++) {
             uint64_t value = special_of(w, s->what, lane);
             memcpy(w->reg + s->slot + lane * s->bytes, &value, s->bytes);
         }
@@ -440,8 +453,10 @@ void warp_start(struct warp *w, uint32_t id, const struct launch_config *config)
     w->steps = 0;
     memset(w->written, 0, config->function->n_watched * sizeof *w->written);
     w->random = config->seed * UINT64_C(0x9e3779b97f4a7c15) + id + 1;
-    if (!w->filled)
+    if (!w->filled) {
         fill_constants(w, config->function);
+        fill_specials(w, config->function, false);
+    }
     w->filled = true;
-    fill_specials(w, config->function);
+    fill_specials(w, config->function, true);
 }
