@@ -317,7 +317,8 @@ class LLM(Engine):
     """LLM(model="model.gguf", device={"threads": 4}) or
     LLM(config_path="engine.yaml").
 
-    The keywords are the sections of the configuration; model may be just its path."""
+    The keywords are the sections of the configuration; model may be just its path, that of a
+    GGUF file or of a Hugging Face folder."""
 
     def __init__(self, model: Union[str, dict, None] = None, *,
                  config_path: Optional[str] = None, library: Optional[str] = None,

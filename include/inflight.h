@@ -353,6 +353,7 @@ typedef struct inflight_text_api {
     inflight_hdr h;
     /* Plain text: special tokens in it are ordinary characters. */
     int64_t (*encode)(inflight_engine *engine, inflight_str text, int32_t *ids, uint64_t cap);
+    /* A whole text: without the space that some tokenizers put before each. */
     int64_t (*decode)(inflight_engine *engine, const int32_t *ids, uint64_t n, char *out,
                       uint64_t cap);
     /* messages: as INFLIGHT_CHAT input; the prompt the model would see. */

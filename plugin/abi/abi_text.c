@@ -81,8 +81,10 @@ static int64_t decode(inflight_engine *engine, const int32_t *ids, uint64_t n, c
     if ((n && !ids) || n > TEXT_MOST)
         rc = err_set(&err, INFLIGHT_E_ARG, "ids: %llu of them, at most %u and not NULL",
                      (unsigned long long)n, TEXT_MOST);
+    const struct tokenizer *t = model_tokenizer(model);
+    int32_t strip = tokenizer_strip_start(t);
     for (uint64_t k = 0; !rc && k < n; k++) {
-        struct str piece = tokenizer_piece(model_tokenizer(model), ids[k]);
+        struct str piece = tokenizer_strip(tokenizer_piece(t, ids[k]), &strip);
         buf_put(&answer, piece.ptr, piece.len);
     }
     return end(engine, i, rc, &err, &answer, 1, out, cap);

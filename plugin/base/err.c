@@ -87,3 +87,12 @@ const char *closest_word(struct str word, const char *const *candidates, size_t 
     }
     return best;
 }
+
+const char *shown_text(struct str text, char out[SHOWN_TEXT])
+{
+    size_t n = MIN(text.len, (size_t)SHOWN_TEXT - sizeof "...");
+    for (size_t i = 0; i < n; i++)
+        out[i] = text.ptr[i] >= ' ' && text.ptr[i] <= '~' ? text.ptr[i] : '?';
+    memcpy(out + n, n < text.len ? "..." : "", n < text.len ? sizeof "..." : 1);
+    return out;
+}

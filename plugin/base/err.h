@@ -26,3 +26,7 @@ const char *bytes_text(uint64_t bytes, char out[BYTES_TEXT]);
 
 /* The candidate closest to word for "did you mean", or NULL if none is close. */
 const char *closest_word(struct str word, const char *const *candidates, size_t n);
+
+/* Hostile text for sentences: cut, and what is not printable ASCII becomes '?'. */
+#define SHOWN_TEXT 88
+const char *shown_text(struct str text, char out[SHOWN_TEXT]);

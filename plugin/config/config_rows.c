@@ -21,7 +21,7 @@ const struct config_row config_rows[CONFIG_ROWS] = {
      "Version of this format", {NULL}},
 
     {"model", "path", CONFIG_PATH, AT(model_path), 0, 0, NULL,
-     "The model: a GGUF file, relative to this file", {NULL}},
+     "The model: a GGUF file or a Hugging Face folder, relative to this file", {NULL}},
     {"model", "context", CONFIG_INT, AT(context), 0, POSITIONS, "0",
      "Most tokens of one sequence, prompt and answer; 0: as many as the model allows", {NULL}},
     {"model", "chat_template", CONFIG_PATH, AT(chat_template), 0, 0, "",

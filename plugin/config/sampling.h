@@ -1,9 +1,8 @@
 /* What a request asks of sampling, and the configuration of all requests. */
 #pragma once
 
+#include "../../kernels/batch.h"
 #include "../base/base.h"
-
-#define TOP_LOGPROBS 20 /* most alternatives reported per token */
 
 struct logit_bias {
     int32_t token;

@@ -139,19 +139,30 @@ static bool read_all(const struct file *file, uint64_t offset, size_t n, char *r
     return true;
 }
 
+static bool is_inside(const struct file *file, uint64_t offset, size_t n, struct err *err)
+{
+    if (offset <= file->bytes && n <= file->bytes - offset)
+        return true;
+    err_set(err, INFLIGHT_E_IO,
+            "%s: %zu bytes at %" PRIu64 " were asked for, the file ends at %" PRIu64, file->path, n,
+            offset, file->bytes);
+    return false;
+}
+
 const void *file_view(const struct file *file, uint64_t offset, size_t n, struct buf *scratch,
                       struct err *err)
 {
-    if (offset > file->bytes || n > file->bytes - offset) {
-        err_set(err, INFLIGHT_E_IO,
-                "%s: %zu bytes at %" PRIu64 " were asked for, the file ends at %" PRIu64,
-                file->path, n, offset, file->bytes);
-        return NULL;
-    }
-    if (file->map)
-        return file->map + offset;
+    if (!file->map)
+        return file_copy(file, offset, n, scratch, err);
+    return is_inside(file, offset, n, err) ? file->map + offset : NULL;
+}
 
+const void *file_copy(const struct file *file, uint64_t offset, size_t n, struct buf *scratch,
+                      struct err *err)
+{
     char size[BYTES_TEXT];
+    if (!is_inside(file, offset, n, err))
+        return NULL;
     char *room = scratch_room(scratch, n);
     if (!room) {
         err_set(err, INFLIGHT_E_NOMEM, "%s: no memory to read %s", file->path, bytes_text(n, size));
@@ -159,6 +170,8 @@ const void *file_view(const struct file *file, uint64_t offset, size_t n, struct
     }
     if (n == 0)
         return room;
+    if (file->map)
+        return memcpy(room, file->map + offset, n);
     return read_all(file, offset, n, room, err) ? room : NULL;
 }
 

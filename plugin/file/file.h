@@ -22,6 +22,10 @@ void file_close(struct file *file); /* a zeroed or closed file is allowed */
 const void *file_view(const struct file *file, uint64_t offset, size_t n, struct buf *scratch,
                       struct err *err);
 
+/* The same in scratch, also of a mapped file: for what must stand at a multiple of its size. */
+const void *file_copy(const struct file *file, uint64_t offset, size_t n, struct buf *scratch,
+                      struct err *err);
+
 /* n bytes at offset, which were viewed, are not wanted for now: a mapping need not keep them
  * resident. They can be viewed again. */
 void file_done(const struct file *file, uint64_t offset, size_t n);

@@ -6,7 +6,6 @@
 #include "gguf_walk.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ALIGNMENT_DEFAULT 32
@@ -24,11 +23,11 @@ static int32_t walk_entries(struct walk *w, struct gguf *g, struct arena *arena)
             return rc;
         }
     }
-    for (uint64_t i = 0; i < g->n_tensors; i++) {
-        struct gguf_tensor skimmed;
-        int32_t rc = walk_tensor(w, g->tensor ? &g->tensor[i] : &skimmed);
+    for (uint64_t i = 0; i < g->tensors.n; i++) {
+        struct tensor skimmed;
+        int32_t rc = walk_tensor(w, g->tensors.tensor ? &g->tensors.tensor[i] : &skimmed);
         if (rc != INFLIGHT_OK) {
-            (void)err_prefix(w->err, "tensor %" PRIu64 " of %" PRIu64, i + 1, g->n_tensors);
+            (void)err_prefix(w->err, "tensor %" PRIu64 " of %" PRIu64, i + 1, g->tensors.n);
             return rc;
         }
     }
@@ -54,37 +53,29 @@ static int32_t skim(struct walk *w, struct gguf *g, size_t *entries, size_t *nee
 static int32_t take_room(struct gguf *g, struct arena *arena, struct err *err)
 {
     g->value = arena_take_array(arena, g->n_values, sizeof *g->value);
-    g->tensor = arena_take_array(arena, g->n_tensors, sizeof *g->tensor);
-    if (!g->value || !g->tensor || !hash_init(&g->by_key, arena, g->n_values) ||
-        !hash_init(&g->by_name, arena, g->n_tensors))
+    g->tensors.tensor = arena_take_array(arena, g->tensors.n, sizeof *g->tensors.tensor);
+    if (!g->value || !g->tensors.tensor || !hash_init(&g->by_key, arena, g->n_values))
         return err_set(err, INFLIGHT_E_NOMEM,
                        "no memory for %" PRIu64 " keys and %" PRIu64 " tensors", g->n_values,
-                       g->n_tensors);
+                       g->tensors.n);
     return INFLIGHT_OK;
 }
 
-/* Puts name into the map as entry i; a second one of that name is refused. */
-static int32_t put_name(struct hash *hash, const char *what, struct str name, uint64_t i,
-                        struct err *err)
+/* A second key of one name is refused. */
+static int32_t put_keys(struct gguf *g, struct err *err)
 {
     char shown[SHOWN_TEXT];
-    int32_t before = hash_find(hash, name.ptr, name.len, -1);
-    if (before >= 0)
-        return err_set(err, INFLIGHT_E_MODEL, "%ss %" PRId32 " and %" PRIu64 " are both named %s",
-                       what, before + 1, i + 1, shown_text(name, shown));
-    if (!hash_put(hash, name.ptr, name.len, (int32_t)i))
-        return err_set(err, INFLIGHT_E_INTERNAL, "%s %" PRIu64 ": the map is full", what, i + 1);
+    for (uint64_t i = 0; i < g->n_values; i++) {
+        struct str key = g->value[i].key;
+        int32_t before = hash_find(&g->by_key, key.ptr, key.len, -1);
+        if (before >= 0)
+            return err_set(err, INFLIGHT_E_MODEL,
+                           "keys %" PRId32 " and %" PRIu64 " are both named %s", before + 1, i + 1,
+                           shown_text(key, shown));
+        if (!hash_put(&g->by_key, key.ptr, key.len, (int32_t)i))
+            return err_set(err, INFLIGHT_E_INTERNAL, "key %" PRIu64 ": the map is full", i + 1);
+    }
     return INFLIGHT_OK;
-}
-
-static int32_t put_names(struct gguf *g, struct err *err)
-{
-    int32_t rc = INFLIGHT_OK;
-    for (uint64_t i = 0; i < g->n_values && rc == INFLIGHT_OK; i++)
-        rc = put_name(&g->by_key, "key", g->value[i].key, i, err);
-    for (uint64_t i = 0; i < g->n_tensors && rc == INFLIGHT_OK; i++)
-        rc = put_name(&g->by_name, "tensor", g->tensor[i].name, i, err);
-    return rc;
 }
 
 static int32_t read_alignment(struct gguf *g, struct err *err)
@@ -102,7 +93,7 @@ static int32_t read_alignment(struct gguf *g, struct err *err)
 }
 
 /* Makes the tensor's offset absolute, once it is known to lie in the file. */
-static int32_t place_tensor(const struct gguf *g, struct gguf_tensor *tensor, uint64_t file_bytes,
+static int32_t place_tensor(const struct gguf *g, struct tensor *tensor, uint64_t file_bytes,
                             struct err *err)
 {
     char shown[SHOWN_TEXT];
@@ -122,37 +113,6 @@ static int32_t place_tensor(const struct gguf *g, struct gguf_tensor *tensor, ui
     return INFLIGHT_OK;
 }
 
-static int by_offset(const void *left, const void *right)
-{
-    const struct gguf_tensor *a = *(const struct gguf_tensor *const *)left;
-    const struct gguf_tensor *b = *(const struct gguf_tensor *const *)right;
-    return (a->offset > b->offset) - (a->offset < b->offset);
-}
-
-/* No tensor is empty, so two overlap exactly if neighbours in file order do. */
-static int32_t check_overlaps(const struct gguf *g, struct arena *arena, struct err *err)
-{
-    char shown[2][SHOWN_TEXT];
-    const struct gguf_tensor **order = arena_take_array(arena, g->n_tensors, sizeof *order);
-
-    if (!order)
-        return err_set(err, INFLIGHT_E_NOMEM, "no memory to sort %" PRIu64 " tensors",
-                       g->n_tensors);
-    for (uint64_t i = 0; i < g->n_tensors; i++)
-        order[i] = &g->tensor[i];
-    qsort(order, g->n_tensors, sizeof *order, by_offset);
-    for (uint64_t i = 1; i < g->n_tensors; i++) {
-        const struct gguf_tensor *a = order[i - 1], *b = order[i];
-        if (b->offset - a->offset < a->bytes)
-            return err_set(err, INFLIGHT_E_MODEL,
-                           "tensors %s (%" PRIu64 " bytes at %" PRIu64 ") and %s (at %" PRIu64
-                           ") overlap",
-                           shown_text(a->name, shown[0]), a->bytes, a->offset,
-                           shown_text(b->name, shown[1]), b->offset);
-    }
-    return INFLIGHT_OK;
-}
-
 /* What can only be checked with the whole header known. */
 static int32_t check_layout(struct gguf *g, const struct walk *w, struct arena *arena)
 {
@@ -161,9 +121,9 @@ static int32_t check_layout(struct gguf *g, const struct walk *w, struct arena *
         return rc;
     /* The padding after the header is not there if no tensor follows. */
     g->data_offset = MIN(ROUND_UP((uint64_t)w->at, g->alignment), w->file_bytes);
-    for (uint64_t i = 0; i < g->n_tensors && rc == INFLIGHT_OK; i++)
-        rc = place_tensor(g, &g->tensor[i], w->file_bytes, w->err);
-    return rc == INFLIGHT_OK ? check_overlaps(g, arena, w->err) : rc;
+    for (uint64_t i = 0; i < g->tensors.n && rc == INFLIGHT_OK; i++)
+        rc = place_tensor(g, &g->tensors.tensor[i], w->file_bytes, w->err);
+    return rc == INFLIGHT_OK ? tensors_check_overlaps(&g->tensors, arena, w->err) : rc;
 }
 
 int32_t gguf_parse(struct gguf *g, const uint8_t *bytes, size_t n, uint64_t file_bytes,
@@ -182,7 +142,9 @@ int32_t gguf_parse(struct gguf *g, const uint8_t *bytes, size_t n, uint64_t file
     rc = walk_entries(&w, g, arena);
     if (rc != INFLIGHT_OK)
         goto fail;
-    rc = put_names(g, err);
+    rc = put_keys(g, err);
+    if (rc == INFLIGHT_OK)
+        rc = tensors_index(&g->tensors, arena, err);
     if (rc != INFLIGHT_OK)
         goto fail;
     rc = check_layout(g, &w, arena);

@@ -3,11 +3,7 @@
  * tensor lies inside the file and that none overlap. Format: ggml's docs/gguf.md. */
 #pragma once
 
-#include "file.h"
-
-#include "../base/arena.h"
-#include "../base/hash.h"
-#include "../../quant/quant.h"
+#include "tensors.h"
 
 enum gguf_type {
     GGUF_U8,
@@ -37,23 +33,14 @@ struct gguf_value {
     const uint64_t *string_at; /* (n) for arrays of strings: their length words, from data */
 };
 
-struct gguf_tensor {
-    struct str name;
-    enum fmt fmt;
-    int32_t n_dims;  /* 1 .. 4 */
-    int64_t dim[4];  /* dim[0] is the contiguous one; missing ones are 1 */
-    uint64_t offset; /* absolute, in the file */
-    uint64_t bytes;
-};
-
 struct gguf {
     uint32_t version;
     uint32_t alignment;
-    uint64_t n_values, n_tensors;
-    struct gguf_value *value;   /* (n_values) in file order */
-    struct gguf_tensor *tensor; /* (n_tensors) in file order */
-    struct hash by_key, by_name;
-    uint64_t data_offset; /* where tensor data begins */
+    uint64_t n_values;
+    struct gguf_value *value; /* (n_values) in file order */
+    struct hash by_key;
+    struct tensors tensors; /* without the file */
+    uint64_t data_offset;   /* where tensor data begins */
 };
 
 /* Reads and checks the header of an open file. All memory, a copy of the header bytes
@@ -68,7 +55,6 @@ int32_t gguf_parse(struct gguf *g, const uint8_t *bytes, size_t n, uint64_t file
 
 /* NULL if there is none. */
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key);
-const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name);
 
 /* Typed reads; false if the key is missing or of another kind. Integers of every width
  * and sign convert when the value fits. */

@@ -10,12 +10,6 @@ const struct gguf_value *gguf_find(const struct gguf *g, const char *key)
     return i < 0 ? NULL : &g->value[i];
 }
 
-const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name)
-{
-    int32_t i = hash_find(&g->by_name, name, strlen(name), -1);
-    return i < 0 ? NULL : &g->tensor[i];
-}
-
 static uint64_t unsigned_at(const uint8_t *p, size_t bytes)
 {
     uint64_t value = 0;

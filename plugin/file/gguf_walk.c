@@ -20,15 +20,6 @@ size_t gguf_scalar_bytes(enum gguf_type type)
     return scalar_bytes[type];
 }
 
-const char *shown_text(struct str text, char out[SHOWN_TEXT])
-{
-    size_t n = MIN(text.len, (size_t)SHOWN_TEXT - sizeof "...");
-    for (size_t i = 0; i < n; i++)
-        out[i] = text.ptr[i] >= ' ' && text.ptr[i] <= '~' ? text.ptr[i] : '?';
-    memcpy(out + n, n < text.len ? "..." : "", n < text.len ? sizeof "..." : 1);
-    return out;
-}
-
 /* The next n bytes, or a failure: the file ends before, the header grows too long, or
  * more of the file has to be fetched. */
 static int32_t take(struct walk *w, uint64_t n, const uint8_t **out)
@@ -147,7 +138,7 @@ int32_t walk_prologue(struct walk *w, struct gguf *g)
     if (rc == INFLIGHT_OK)
         rc = check_version(w, g->version);
     if (rc == INFLIGHT_OK)
-        rc = take_u64(w, &g->n_tensors);
+        rc = take_u64(w, &g->tensors.n);
     if (rc == INFLIGHT_OK)
         rc = take_u64(w, &g->n_values);
     /* The shortest key: length, one byte, type, one byte of value. The shortest tensor:
@@ -155,7 +146,7 @@ int32_t walk_prologue(struct walk *w, struct gguf *g)
     if (rc == INFLIGHT_OK)
         rc = check_entries(w, "keys", g->n_values, 8 + 1 + 4 + 1);
     if (rc == INFLIGHT_OK)
-        rc = check_entries(w, "tensors", g->n_tensors, 8 + 1 + 4 + 8 + 4 + 8);
+        rc = check_entries(w, "tensors", g->tensors.n, 8 + 1 + 4 + 8 + 4 + 8);
     return rc;
 }
 
@@ -281,7 +272,7 @@ int32_t walk_value(struct walk *w, struct gguf_value *value, struct arena *arena
 }
 
 /* The dimensions and *n, their product. */
-static int32_t walk_dims(struct walk *w, struct gguf_tensor *tensor, int64_t *n)
+static int32_t walk_dims(struct walk *w, struct tensor *tensor, int64_t *n)
 {
     uint32_t n_dims;
     int32_t rc = take_u32(w, &n_dims);
@@ -311,7 +302,7 @@ static int32_t walk_dims(struct walk *w, struct gguf_tensor *tensor, int64_t *n)
 }
 
 /* The format, and from it the bytes of n values in whole rows. */
-static int32_t walk_format(struct walk *w, struct gguf_tensor *tensor, int64_t n)
+static int32_t walk_format(struct walk *w, struct tensor *tensor, int64_t n)
 {
     uint32_t type;
     int32_t rc = take_u32(w, &type);
@@ -334,12 +325,12 @@ static int32_t walk_format(struct walk *w, struct gguf_tensor *tensor, int64_t n
     return INFLIGHT_OK;
 }
 
-int32_t walk_tensor(struct walk *w, struct gguf_tensor *tensor)
+int32_t walk_tensor(struct walk *w, struct tensor *tensor)
 {
     char shown[SHOWN_TEXT];
     int64_t n = 0;
 
-    *tensor = (struct gguf_tensor){.n_dims = 0};
+    *tensor = (struct tensor){.n_dims = 0};
     int32_t rc = take_name(w, NAME_BYTES_MAX, &tensor->name);
     if (rc != INFLIGHT_OK)
         return rc;

@@ -28,11 +28,7 @@ int32_t walk_prologue(struct walk *w, struct gguf *g);
 int32_t walk_value(struct walk *w, struct gguf_value *value, struct arena *arena);
 
 /* One entry of the tensor directory; its offset still counts from the tensor data. */
-int32_t walk_tensor(struct walk *w, struct gguf_tensor *tensor);
-
-/* Hostile text for messages: cut, and what is not printable ASCII becomes '?'. */
-#define SHOWN_TEXT 88
-const char *shown_text(struct str text, char out[SHOWN_TEXT]);
+int32_t walk_tensor(struct walk *w, struct tensor *tensor);
 
 /* Bytes of a scalar of this type; 0 for strings and arrays. */
 size_t gguf_scalar_bytes(enum gguf_type type);

@@ -20,3 +20,12 @@ const struct arch *arch_find(const char *id)
             return *row;
     return NULL;
 }
+
+const struct arch *arch_find_type(const char *model_type)
+{
+    for (const struct arch *const *row = arch_list; *row; row++)
+        for (const char *const *type = (*row)->model_type; *type; type++)
+            if (strcmp(*type, model_type) == 0)
+                return *row;
+    return NULL;
+}

@@ -7,9 +7,11 @@
 
 /* What one thread has for itself. */
 struct convert_worker {
-    float *value, *back;  /* (max_width) a row of the file, and as it is read back */
-    float *largest;       /* (max_width / ENCODE_BLOCK, rounded up), of the block of rows */
-    uint8_t *row;         /* (step rows) made */
+    float *value, *back; /* (max_width) a row of the file, and as it is read back */
+    float *largest;      /* (max_width / ENCODE_BLOCK, rounded up), of the block of rows */
+    uint8_t *row;        /* (step rows) made */
+    const uint8_t *from; /* rows of a source that makes them, (from_n) from from_first on */
+    int32_t from_first, from_n;
     double error, square; /* sums over the rows it has made */
 };
 
@@ -61,26 +63,46 @@ void convert_close(struct converter *c)
     *c = (struct converter){0};
 }
 
-static void read_row(const struct converter *c, int32_t row, float *out)
+/* A row of the source, which makes as many at once as it can, always from a multiple of that on.
+ * NULL: it cannot. */
+static const uint8_t *row_of(const struct converter *c, struct convert_worker *w, int32_t row)
 {
-    const size_t bytes = fmt_row_bytes(c->from.fmt, c->from.K);
-    fmt_decode_row(c->from.fmt, (const uint8_t *)c->from.data + (size_t)row * bytes, c->from.K,
-                   out);
+    const struct weight_source *from = &c->from;
+    const size_t bytes = fmt_row_bytes(from->fmt, from->K);
+    if (from->data)
+        return (const uint8_t *)from->data + (size_t)row * bytes;
+    if (row < w->from_first || row - w->from_first >= w->from_n) {
+        w->from_first = row - row % from->step;
+        w->from_n = MIN(from->step, from->N - w->from_first);
+        w->from = from->make(from->maker, (int)(w - c->worker), w->from_first, w->from_n);
+        w->from_n = w->from ? w->from_n : 0;
+    }
+    return w->from ? w->from + (size_t)(row - w->from_first) * bytes : NULL;
+}
+
+static bool read_row(const struct converter *c, struct convert_worker *w, int32_t row)
+{
+    const uint8_t *from = row_of(c, w, row);
+    if (from)
+        fmt_decode_row(c->from.fmt, from, c->from.K, w->value);
+    return from != NULL;
 }
 
 /* The largest magnitudes of the block of rows that a row is in, for each 128 columns. */
-static void measure_block(const struct converter *c, struct convert_worker *w, int32_t row)
+static bool measure_block(const struct converter *c, struct convert_worker *w, int32_t row)
 {
     const int32_t first = row - row % ENCODE_BLOCK, n = c->from.K / ENCODE_BLOCK;
     const int32_t last = MIN(first + ENCODE_BLOCK, c->from.N);
     memset(w->largest, 0, (size_t)n * sizeof *w->largest);
     for (int32_t r = first; r < last; r++) {
-        read_row(c, r, w->value);
+        if (!read_row(c, w, r))
+            return false;
         for (int32_t b = 0; b < n; b++) {
             float largest = encode_largest(w->value + b * ENCODE_BLOCK, ENCODE_BLOCK);
             w->largest[b] = MAX(w->largest[b], largest);
         }
     }
+    return true;
 }
 
 /* In four sums each, which the processor adds at once. */
@@ -111,9 +133,9 @@ static const void *make_rows(void *maker, int worker, int32_t first, int32_t n)
     uint8_t *out = w->row;
     for (int32_t row = first; row < first + n; row++, out += bytes) {
         float largest;
-        if (c->to == FMT_fp8_128 && (row == first || row % ENCODE_BLOCK == 0))
-            measure_block(c, w, row);
-        read_row(c, row, w->value);
+        bool is_new_block = c->to == FMT_fp8_128 && (row == first || row % ENCODE_BLOCK == 0);
+        if ((is_new_block && !measure_block(c, w, row)) || !read_row(c, w, row))
+            return NULL;
         largest = encode_largest(w->value, c->from.K);
         if (!(largest <= encode_most(c->to)))
             return NULL;
@@ -129,8 +151,10 @@ struct weight_source convert_begin(struct converter *c, const struct weight_sour
 {
     c->from = *from;
     c->to = to;
-    for (int32_t i = 0; i < c->n; i++)
+    for (int32_t i = 0; i < c->n; i++) {
         c->worker[i].error = c->worker[i].square = 0;
+        c->worker[i].from_n = 0;
+    }
     return (struct weight_source){
         .fmt = to, .N = from->N, .K = from->K, .make = make_rows, .maker = c, .step = c->step};
 }
@@ -147,10 +171,9 @@ double convert_error(const struct converter *c)
 
 int32_t convert_explain(struct converter *c, struct err *err)
 {
-    float *value = c->worker[0].value;
+    const float *value = c->worker[0].value;
     const float most = encode_most(c->to);
-    for (int32_t row = 0; row < c->from.N; row++) {
-        read_row(c, row, value);
+    for (int32_t row = 0; row < c->from.N && read_row(c, &c->worker[0], row); row++)
         for (int32_t i = 0; i < c->from.K; i++)
             if (!isfinite(value[i]))
                 return err_set(err, INFLIGHT_E_MODEL,
@@ -160,6 +183,5 @@ int32_t convert_explain(struct converter *c, struct err *err)
                 return err_set(err, INFLIGHT_E_MODEL,
                                "row %d, column %d is %g: %s holds at most %g", row, i,
                                (double)value[i], fmt_info[c->to].name, (double)most);
-    }
     return err->code;
 }

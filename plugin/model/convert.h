@@ -37,5 +37,6 @@ struct weight_source convert_begin(struct converter *c, const struct weight_sour
  * errors over that of the values; 0 if these are all zero. */
 double convert_error(const struct converter *c);
 
-/* Rows could not be made: says in err which value is in the way. Leaves err as it is if none is. */
+/* Rows could not be made: says in err which value is in the way. Leaves err as it is if none is, or
+ * the source cannot make the rows that have it. */
 int32_t convert_explain(struct converter *c, struct err *err);

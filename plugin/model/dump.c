@@ -57,6 +57,8 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
     static const char *const rope[] = {"interleaved", "half"};
     buf_format(out, "attn (T %d) = layer %d, %d heads over %d, rotary %s", op->H * op->dim,
                op->layer, op->H, op->K, op->rotary ? rope[op->rope] : "none");
+    if (op->window)
+        buf_format(out, ", window %d", op->window);
     if (op->q_norm)
         buf_format(out, ", %s, %s", weights_name(s->w, op->q_norm), weights_name(s->w, op->k_norm));
 }

@@ -1,27 +1,33 @@
 #include "hparams.h"
 
+#include "arch.h"
 #include "rope.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* One integer key: where it goes, what it may be, and which field stands in for it. */
+/* One integer key: its names, where it goes and what it may be. */
 struct row {
-    const char *key; /* after "<arch>." */
-    size_t offset;   /* int32_t in struct hparams */
+    const char *gguf;   /* after "<arch>." */
+    const char *config; /* in config.json */
+    size_t offset;      /* int32_t in struct hparams */
     int64_t min, max;
     bool optional; /* left as it is when missing */
 };
 
+/* clang-format off */
 static const struct row rows[] = {
-    {"block_count", offsetof(struct hparams, L), 1, 1024, false},
-    {"embedding_length", offsetof(struct hparams, D), 32, 1 << 17, false},
-    {"feed_forward_length", offsetof(struct hparams, F), 32, 1 << 20, false},
-    {"context_length", offsetof(struct hparams, context), 16, 1 << 24, false},
-    {"attention.head_count", offsetof(struct hparams, H), 1, 1024, false},
-    {"attention.head_count_kv", offsetof(struct hparams, K), 1, 1024, true},
-    {"attention.key_length", offsetof(struct hparams, dim), 2, 2 * FREQ_MAX, true},
+    {"block_count", "num_hidden_layers", offsetof(struct hparams, L), 1, LAYERS_MAX, false},
+    {"embedding_length", "hidden_size", offsetof(struct hparams, D), 32, 1 << 17, false},
+    {"feed_forward_length", "intermediate_size", offsetof(struct hparams, F), 32, 1 << 20, false},
+    {"context_length", "max_position_embeddings",
+     offsetof(struct hparams, context), 16, 1 << 24, false},
+    {"attention.head_count", "num_attention_heads", offsetof(struct hparams, H), 1, 1024, false},
+    {"attention.head_count_kv", "num_key_value_heads",
+     offsetof(struct hparams, K), 1, 1024, true},
+    {"attention.key_length", "head_dim", offsetof(struct hparams, dim), 2, 2 * FREQ_MAX, true},
 };
+/* clang-format on */
 
 static const char *full_key(const struct hparams *h, const char *key, char out[96])
 {
@@ -29,35 +35,60 @@ static const char *full_key(const struct hparams *h, const char *key, char out[9
     return out;
 }
 
-static int32_t read_row(struct hparams *h, const struct gguf *g, const struct row *row,
+static int32_t read_row(struct hparams *h, const struct checkpoint *c, const struct row *row,
                         struct err *err)
 {
-    char key[96];
-    int64_t value;
-    full_key(h, row->key, key);
-    if (!gguf_find(g, key)) {
-        if (row->optional)
-            return INFLIGHT_OK;
+    char full[96];
+    const char *key = c->config ? row->config : full_key(h, row->gguf, full);
+    const json_t *number = json_object_get(c->config, key);
+    bool is_there = c->config ? number && !json_is_null(number) : gguf_find(&c->gguf, key) != NULL;
+    int64_t value = json_integer_value(number);
+    if (!is_there && row->optional)
+        return INFLIGHT_OK;
+    if (!is_there)
         return err_set(err, INFLIGHT_E_MODEL, "%s is missing", key);
-    }
-    if (!gguf_int(g, key, &value) || value < row->min || value > row->max)
+    bool is_integer = c->config ? json_is_integer(number) : gguf_int(&c->gguf, key, &value);
+    if (!is_integer || value < row->min || value > row->max)
         return err_set(err, INFLIGHT_E_MODEL, "%s must be an integer in %lld .. %lld", key,
                        (long long)row->min, (long long)row->max);
     *(int32_t *)(void *)((char *)h + row->offset) = (int32_t)value;
     return INFLIGHT_OK;
 }
 
-/* What must hold between the numbers. */
-static int32_t check(const struct hparams *h, const struct gguf *g, struct err *err)
+static int32_t read_rows(struct hparams *h, const struct checkpoint *c, struct err *err)
 {
-    char key[96];
-    int64_t other;
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (read_row(h, c, &rows[i], err))
+            return err->code;
+    if (!h->K)
+        h->K = h->H;
+    if (!h->dim)
+        h->dim = h->D / h->H;
     if (h->H % h->K)
         return err_set(err, INFLIGHT_E_MODEL, "%d query heads do not share %d key/value heads",
                        h->H, h->K);
     if (h->dim < 2 || h->dim % 2 || h->dim > 2 * FREQ_MAX)
         return err_set(err, INFLIGHT_E_MODEL, "head width %d is not an even number in 2 .. %d",
                        h->dim, 2 * FREQ_MAX);
+    return INFLIGHT_OK;
+}
+
+static int32_t set_eps(struct hparams *h, bool is_number, double eps, const char *key,
+                       struct err *err)
+{
+    if (!is_number || !((float)eps > 0) || !(eps < 1))
+        return err_set(err, INFLIGHT_E_MODEL, "%s is missing or not in 0 .. 1", key);
+    h->eps = (float)eps;
+    return INFLIGHT_OK;
+}
+
+/* ---- A GGUF file */
+
+/* What must hold between the numbers. */
+static int32_t check_gguf(const struct hparams *h, const struct gguf *g, struct err *err)
+{
+    char key[96];
+    int64_t other;
     if (gguf_int(g, full_key(h, "attention.value_length", key), &other) && other != h->dim)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is %lld, keys have %d: not served", key,
                        (long long)other, h->dim);
@@ -77,30 +108,72 @@ static int32_t read_vocabulary(struct hparams *h, const struct gguf *g, struct e
     return INFLIGHT_OK;
 }
 
-int32_t hparams_read(struct hparams *h, const struct gguf *g, struct err *err)
+static int32_t read_gguf(struct hparams *h, const struct checkpoint *c, struct err *err)
 {
+    const struct gguf *g = &c->gguf;
     char key[96];
     struct str text;
-    double eps;
-    *h = (struct hparams){0};
+    double eps = 0;
     if (!gguf_str(g, "general.architecture", &text) || text.len >= sizeof h->arch)
         return err_set(err, INFLIGHT_E_MODEL, "general.architecture is missing or too long");
     memcpy(h->arch, text.ptr, text.len);
     if (gguf_str(g, "general.name", &text))
         memcpy(h->name, text.ptr, MIN(text.len, sizeof h->name - 1));
+    const struct arch *arch = arch_find(h->arch);
+    if (!arch)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "architecture \"%s\" is not served", h->arch);
+    h->rope = arch->rope;
 
-    for (size_t i = 0; i < COUNT_OF(rows); i++)
-        if (read_row(h, g, &rows[i], err))
-            return err->code;
-    if (!h->K)
-        h->K = h->H;
-    if (!h->dim)
-        h->dim = h->D / h->H;
-    if (!gguf_float(g, full_key(h, "attention.layer_norm_rms_epsilon", key), &eps) || !(eps > 0) ||
-        !(eps < 1))
-        return err_set(err, INFLIGHT_E_MODEL, "%s is missing or not in 0 .. 1", key);
-    h->eps = (float)eps;
-    if (check(h, g, err) || read_vocabulary(h, g, err))
+    full_key(h, "attention.layer_norm_rms_epsilon", key);
+    bool has_eps = gguf_float(g, key, &eps);
+    if (read_rows(h, c, err) || set_eps(h, has_eps, eps, key, err) || check_gguf(h, g, err) ||
+        read_vocabulary(h, g, err))
         return err->code;
-    return rope_read(h, g, err);
+    return rope_read_gguf(h, g, err);
+}
+
+/* ---- A folder */
+
+/* Of the folder: the last part of its path, if that is a name. */
+static void name_folder(struct hparams *h, const char *path)
+{
+    size_t end = strlen(path);
+    while (end && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin && path[begin - 1] != '/')
+        begin--;
+    bool is_dots = end - begin <= 2 && strspn(path + begin, ".") >= end - begin;
+    if (!is_dots)
+        memcpy(h->name, path + begin, MIN(end - begin, sizeof h->name - 1));
+}
+
+static int32_t read_folder(struct hparams *h, const struct checkpoint *c, struct err *err)
+{
+    const json_t *eps = json_object_get(c->config, "rms_norm_eps");
+    const json_t *vocabulary = json_object_get(c->config, "vocab_size");
+    const struct arch *arch = hparams_family(c->config, err);
+    int64_t n = json_integer_value(vocabulary);
+    if (!arch)
+        return err->code;
+    (void)snprintf(h->arch, sizeof h->arch, "%s", arch->id);
+    name_folder(h, c->folder.path);
+    h->rope = ROPE_HALF;
+    if (read_rows(h, c, err) ||
+        set_eps(h, json_is_number(eps), json_number_value(eps), "rms_norm_eps", err))
+        return err->code;
+    if (!json_is_integer(vocabulary) || n < 1 || n > (1 << 24))
+        return err_set(err, INFLIGHT_E_MODEL, "vocab_size must be an integer in 1 .. %d", 1 << 24);
+    h->V = (int32_t)n;
+    if (hparams_read_config(h, arch, c->config, err))
+        return err->code;
+    return rope_read_config(h, arch, c->config, err);
+}
+
+int32_t hparams_read(struct hparams *h, const struct checkpoint *c, struct err *err)
+{
+    *h = (struct hparams){0};
+    if (!c->config)
+        return read_gguf(h, c, err);
+    return read_folder(h, c, err) ? err_prefix(err, "config.json") : INFLIGHT_OK;
 }

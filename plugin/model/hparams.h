@@ -1,21 +1,35 @@
 /* The numbers of a model, one struct, read from the keys of its file. */
 #pragma once
 
-#include "../file/gguf.h"
+#include "checkpoint.h"
 
-#define FREQ_MAX 128 /* dim / 2 of the widest head served */
+#define FREQ_MAX   128 /* dim / 2 of the widest head served */
+#define LAYERS_MAX 1024
 
 struct hparams {
-    char arch[32];        /* general.architecture */
-    char name[64];        /* general.name, cut to fit */
-    int32_t L, D, F;      /* layers, model width, feed-forward width */
-    int32_t H, K, dim;    /* query heads, key/value heads, head width */
-    int32_t V;            /* vocabulary */
-    int32_t context;      /* trained positions */
-    float eps;            /* of the norms */
-    float freq[FREQ_MAX]; /* (dim / 2) rotary radians per position, scaling applied */
-    float rotary_scale;   /* multiplies cos and sin: 1, or YaRN's */
+    char arch[32];           /* general.architecture, of a folder that of its row */
+    char name[64];           /* general.name, of a folder its own; cut to fit */
+    int32_t L, D, F;         /* layers, model width, feed-forward width */
+    int32_t H, K, dim;       /* query heads, key/value heads, head width */
+    int32_t V;               /* vocabulary */
+    int32_t context;         /* trained positions */
+    float eps;               /* of the norms */
+    int32_t rope;            /* enum rope_kind */
+    float freq[FREQ_MAX];    /* (dim / 2) rotary radians per position, scaling applied */
+    float rotary_scale;      /* multiplies cos and sin: 1, or YaRN's */
+    int32_t window;          /* positions that a query sees in layers that slide */
+    bool slides[LAYERS_MAX]; /* (L) */
+    bool untied;             /* the output head must be a tensor of its own */
 };
 
 /* Every value checked for range; INFLIGHT_E_MODEL names the key. */
-int32_t hparams_read(struct hparams *h, const struct gguf *g, struct err *err);
+int32_t hparams_read(struct hparams *h, const struct checkpoint *c, struct err *err);
+
+/* The row of a config.json; NULL: err says why. */
+struct arch;
+const struct arch *hparams_family(const json_t *config, struct err *err);
+
+/* What only a config.json says, after L, D and so on: which layers slide. What would change
+ * results and is not served is refused by its key. */
+int32_t hparams_read_config(struct hparams *h, const struct arch *arch, const json_t *config,
+                            struct err *err);

@@ -1,7 +1,10 @@
 #include "model.h"
 
+#include "checkpoint.h"
 #include "decoder.h"
 #include "rope.h"
+
+#include "../text/chat_source.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,8 +14,7 @@
 struct model {
     struct arena arena;
     const struct mem *mem;
-    struct file file; /* open until loaded */
-    struct gguf gguf;
+    struct checkpoint checkpoint; /* its files are open until loaded */
     struct hparams h;
     const struct arch *arch;
     struct tokenizer *tokenizer;
@@ -40,16 +42,26 @@ static int32_t pages_of(int64_t tokens)
 
 /* ---- What the header says */
 
+/* The template of the model's own files, if they have one. */
+static int32_t open_own_chat(struct model *m, struct err *err)
+{
+    const struct checkpoint *c = &m->checkpoint;
+    struct buf source;
+    bool found;
+    buf_init(&source, m->mem);
+    int32_t rc = c->folder.path ? chat_source_folder(&c->folder, &source, &found, err)
+                                : chat_source_gguf(&c->gguf, &source, &found, err);
+    if (!rc && found)
+        rc = chat_open(&m->chat, (struct str){source.ptr, source.len}, m->mem, err);
+    buf_release(&source);
+    return rc ? err_prefix(err, "the model's chat template") : rc;
+}
+
 static int32_t open_chat(struct model *m, const struct model_params *p, struct err *err)
 {
+    if (!p->chat_template)
+        return open_own_chat(m, err);
     struct str source;
-    if (!p->chat_template) {
-        if (!gguf_str(&m->gguf, "tokenizer.chat_template", &source))
-            return INFLIGHT_OK;
-        if (chat_open(&m->chat, source, m->mem, err))
-            return err_prefix(err, "the model's chat template");
-        return INFLIGHT_OK;
-    }
     struct file file;
     struct buf scratch;
     if (file_open(&file, p->chat_template, p->io, err))
@@ -63,10 +75,17 @@ static int32_t open_chat(struct model *m, const struct model_params *p, struct e
     return rc ? err_prefix(err, "%s", p->chat_template) : rc;
 }
 
+static int32_t open_tokenizer(struct model *m, struct err *err)
+{
+    const struct checkpoint *c = &m->checkpoint;
+    return c->folder.path ? tokenizer_open_folder(&m->tokenizer, &c->folder, &m->arena, err)
+                          : tokenizer_open(&m->tokenizer, &c->gguf, &m->arena, err);
+}
+
 /* Llama 3 files carry a factor per rotary frequency. */
 static int32_t read_rope_factors(struct model *m, struct err *err)
 {
-    const struct gguf_tensor *t = gguf_find_tensor(&m->gguf, "rope_freqs.weight");
+    const struct tensor *t = tensors_find(&m->checkpoint.tensors, "rope_freqs.weight");
     if (!t)
         return INFLIGHT_OK;
     float factor[FREQ_MAX];
@@ -75,7 +94,7 @@ static int32_t read_rope_factors(struct model *m, struct err *err)
         return err_set(err, INFLIGHT_E_MODEL, "tensor rope_freqs.weight is not %d floats",
                        m->h.dim / 2);
     buf_init(&scratch, m->mem);
-    const void *data = file_view(&m->file, t->offset, t->bytes, &scratch, err);
+    const void *data = tensors_view(&m->checkpoint.tensors, t, &scratch, err);
     if (data)
         memcpy(factor, data, t->bytes);
     buf_release(&scratch);
@@ -226,10 +245,9 @@ bool model_pass_over(const struct model *m, struct fallback *fallback, struct er
 static int32_t open_contents(struct model *m, const struct model_params *p, struct err *err)
 {
     m->arch = arch_find(m->h.arch);
-    if (!m->arch)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "architecture \"%s\" is not served", m->h.arch);
-    if (tokenizer_open(&m->tokenizer, &m->gguf, &m->arena, err) || open_chat(m, p, err) ||
-        weights_open(&m->weights, &m->gguf, m->arch, &m->h, &m->arena, err) ||
+    if (open_tokenizer(m, err) || open_chat(m, p, err) ||
+        weights_open(&m->weights, &m->checkpoint.tensors, &m->checkpoint.scheme, m->arch, &m->h,
+                     &m->arena, err) ||
         plan_reserve(&m->plan, m->h.L, &m->arena, err))
         return err->code;
     if (p->quantization)
@@ -240,10 +258,10 @@ static int32_t open_contents(struct model *m, const struct model_params *p, stru
 
 static int32_t open_header(struct model *m, const struct model_params *p, struct err *err)
 {
-    if (file_open(&m->file, p->path, p->io, err) || gguf_open(&m->gguf, &m->file, &m->arena, err))
+    if (checkpoint_open(&m->checkpoint, p->path, p->io, &m->arena, err))
         return err->code;
-    if (hparams_read(&m->h, &m->gguf, err) || open_contents(m, p, err))
-        return err_prefix(err, "%s", m->file.path);
+    if (hparams_read(&m->h, &m->checkpoint, err) || open_contents(m, p, err))
+        return err_prefix(err, "%s", m->checkpoint.path);
     return read_rope_factors(m, err);
 }
 
@@ -284,7 +302,7 @@ void model_close(struct model *m)
     model_unload(m);
     chat_close(m->chat);
     tokenizer_close(m->tokenizer);
-    file_close(&m->file);
+    checkpoint_close(&m->checkpoint);
     arena_release(&m->arena);
     mem_give(mem, m, sizeof *m);
 }
@@ -335,8 +353,7 @@ int32_t model_load(struct model *m, model_progress *progress, void *user, struct
     struct loading loading = {progress, user};
     if (m->backend->open(&m->config, m->mem, &m->device, err) || take_activations(m, err))
         return err->code;
-    struct weights_source source = {.file = &m->file,
-                                    .backend = m->backend,
+    struct weights_source source = {.backend = m->backend,
                                     .device = m->device,
                                     .threads = m->config.threads,
                                     .freq = m->h.freq,
@@ -344,7 +361,7 @@ int32_t model_load(struct model *m, model_progress *progress, void *user, struct
                                     .user = &loading};
     if (weights_load(&m->weights, &source, m->mem, err))
         return err->code;
-    file_close(&m->file);
+    checkpoint_close_files(&m->checkpoint);
     struct plan_source plan = {m->arch, &m->h, &m->weights, &m->buffers, m->activations};
     plan_compile(&m->plan, &plan);
     place_logits(m);
@@ -374,9 +391,9 @@ int model_launch(struct model *m, const struct batch *batch)
     return decoder_launch(&m->plan, m->backend, m->device, batch);
 }
 
-int model_settle(struct model *m, int32_t *token)
+int model_settle(struct model *m, struct sample_output *output)
 {
-    return m->backend->settle(m->device, token);
+    return m->backend->settle(m->device, output);
 }
 
 float *model_logits(struct model *m, int32_t r)
@@ -447,9 +464,10 @@ void model_describe(const struct model *m, struct buf *out)
                ", \"layers\": %d, \"width\": %d, \"ffn_width\": %d, \"heads\": %d, "
                "\"kv_heads\": %d, \"head_width\": %d, \"vocabulary\": %d, "
                "\"trained_context\": %d, \"context\": %d, \"chat_template\": %s, "
-               "\"tensors\": %llu, \"file_bytes\": %llu",
+               "\"files\": %d, \"tensors\": %llu, \"file_bytes\": %llu",
                h->L, h->D, h->F, h->H, h->K, h->dim, h->V, h->context, m->context,
-               m->chat ? "true" : "false", (unsigned long long)m->gguf.n_tensors,
+               m->chat ? "true" : "false", m->checkpoint.n_files,
+               (unsigned long long)m->checkpoint.tensors.n,
                (unsigned long long)m->weights.file_bytes);
     if (m->weights.quantization) {
         buf_put_text(out, ", \"quantized\": ");

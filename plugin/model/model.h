@@ -79,7 +79,7 @@ struct logit_block *model_blocks(struct model *m, int32_t r); /* (logit_blocks(V
  * the oldest of those queued: backend->launch and settle. Not if model_launches is false. */
 bool model_launches(const struct model *m);
 int model_launch(struct model *m, const struct batch *batch);
-int model_settle(struct model *m, int32_t *token); /* (R) */
+int model_settle(struct model *m, struct sample_output *output); /* (R) */
 
 /* Between forward passes: activations and scratch may lose their memory to the system until
  * the next pass; with pages, the KV pool too, which then must hold nothing of use. */

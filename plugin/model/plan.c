@@ -110,7 +110,8 @@ static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l
         .H = h->H,
         .K = h->K,
         .dim = h->dim,
-        .rope = c->arch->rope,
+        .rope = h->rope,
+        .window = h->slides[l] ? h->window : 0,
     };
 }
 
@@ -179,11 +180,14 @@ int32_t plan_reserve(struct plan *plan, int32_t L, struct arena *arena, struct e
     return INFLIGHT_OK;
 }
 
-void plan_compile(struct plan *plan, const struct plan_source *source)
+static struct compiler begin(struct plan *plan, const struct plan_source *source)
 {
     const struct plan_buffers *b = source->buffers;
     char *memory = source->memory;
-    struct compiler c = {
+    plan->len = 0;
+    plan->logits = (float *)(void *)(memory + b->logits);
+    plan->block = (struct logit_block *)(void *)(memory + b->block);
+    return (struct compiler){
         .plan = plan,
         .arch = source->arch,
         .h = source->h,
@@ -193,14 +197,31 @@ void plan_compile(struct plan *plan, const struct plan_source *source)
         .qkv = (float *)(void *)(memory + b->qkv),
         .attn = (float *)(void *)(memory + b->attn),
         .ffn = (float *)(void *)(memory + b->ffn),
-        .logits = (float *)(void *)(memory + b->logits),
-        .block = (struct logit_block *)(void *)(memory + b->block),
+        .logits = plan->logits,
+        .block = plan->block,
     };
-    plan->logits = c.logits;
-    plan->block = c.block;
-    plan->len = 0;
+}
+
+void plan_compile(struct plan *plan, const struct plan_source *source)
+{
+    struct compiler c = begin(plan, source);
     emit_embed(&c);
     for (int32_t l = 0; l < source->h->L; l++)
         emit_layer(&c, l);
     emit_head(&c);
+}
+
+void plan_compile_embed(struct plan *plan, const struct plan_source *source)
+{
+    struct compiler c = begin(plan, source);
+    emit_embed(&c);
+}
+
+void plan_compile_layer(struct plan *plan, const struct plan_source *source, int32_t l)
+{
+    struct compiler c = begin(plan, source);
+    emit_layer(&c, l);
+    for (int32_t i = 0; i < plan->len; i++)
+        if (plan->step[i].op == OP_attend)
+            plan->step[i].a.attend.layer = 0;
 }

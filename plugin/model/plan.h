@@ -47,6 +47,11 @@ int32_t plan_reserve(struct plan *plan, int32_t L, struct arena *arena, struct e
 /* Fills a plan that was reserved for source->h->L layers. */
 void plan_compile(struct plan *plan, const struct plan_source *source);
 
+/* Parts of it, for a program that runs a model layer by layer on a device with keys and values of
+ * one layer: the embedding, and the steps of layer l, whose input x must be there by then. */
+void plan_compile_embed(struct plan *plan, const struct plan_source *source);
+void plan_compile_layer(struct plan *plan, const struct plan_source *source, int32_t l);
+
 /* The plan as text, one step a line, buffers and weights by name. */
 struct buf;
 void plan_dump(const struct plan *plan, const struct plan_source *source, struct buf *out);

@@ -1,101 +1,61 @@
 #include "rope.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 
-/* What a file says about rotation. */
-struct scaling {
-    double base;       /* theta */
-    double factor;     /* how much the context was stretched, >= 1 */
-    double original;   /* context before that */
-    double fast, slow; /* YaRN: turns over that context; more: kept, fewer: stretched */
-    bool linear, yarn;
-};
-
-static double read_number(const struct hparams *h, const struct gguf *g, const char *name,
-                          double missing)
-{
-    char key[96];
-    double value;
-    (void)snprintf(key, sizeof key, "%s.%s", h->arch, name);
-    return gguf_float(g, key, &value) ? value : missing;
-}
-
-static bool same(struct str a, const char *b)
-{
-    return a.len == strlen(b) && memcmp(a.ptr, b, a.len) == 0;
-}
-
-/* Keys that change the result, of kinds that no row needs: refused rather than ignored. */
-static int32_t refuse_others(const struct hparams *h, const struct gguf *g, struct err *err)
-{
-    static const char *const names[] = {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",
-                                        "rope.scaling.yarn_ext_factor"};
-    for (size_t i = 0; i < COUNT_OF(names); i++)
-        if (!(read_number(h, g, names[i], 1) == 1))
-            return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s.%s is not 1: not served", h->arch,
-                           names[i]);
-    return INFLIGHT_OK;
-}
-
-/* A factor without a type is a linear one, and 0 is none: both are of the oldest files. */
-static int32_t read_scaling(struct scaling *s, const struct hparams *h, const struct gguf *g,
-                            struct err *err)
-{
-    char key[96];
-    struct str type = {"linear", 6};
-    (void)snprintf(key, sizeof key, "%s.rope.scaling.type", h->arch);
-    (void)gguf_str(g, key, &type);
-    s->base = read_number(h, g, "rope.freq_base", 10000);
-    s->factor = read_number(h, g, "rope.scaling.factor", read_number(h, g, "rope.scale_linear", 1));
-    s->factor = s->factor == 0 ? 1 : s->factor;
-    s->fast = read_number(h, g, "rope.scaling.yarn_beta_fast", 32);
-    s->slow = read_number(h, g, "rope.scaling.yarn_beta_slow", 1);
-    s->original = read_number(h, g, "rope.scaling.original_context_length", h->context);
-    s->linear = same(type, "linear");
-    s->yarn = same(type, "yarn");
-    if (!s->linear && !s->yarn && !same(type, "none"))
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s \"%.*s\" is not served", key,
-                       (int)MIN(type.len, 40u), type.ptr);
-    if (!(s->base > 1) || !(s->base < 1e15) || !(s->factor >= 1) || !(s->factor < 1e6) ||
-        !(s->original >= 1) || !(s->slow > 0) || !(s->fast >= s->slow) || !(s->fast < 1e6))
-        return err_set(err, INFLIGHT_E_MODEL,
-                       "rotary base, factor, original context or turns of %s out of range",
-                       h->arch);
-    return refuse_others(h, g, err);
-}
+static const double pi = 3.14159265358979323846;
 
 /* The pair index whose wave turns `turns` times over the original context. */
-static double yarn_index(const struct scaling *s, int32_t dim, double turns)
+static double yarn_index(const struct rotation *r, int32_t dim, double turns)
 {
-    const double pi = 3.14159265358979323846;
-    return dim * log(s->original / (turns * 2 * pi)) / (2 * log(s->base));
+    return dim * log(r->original / (turns * 2 * pi)) / (2 * log(r->base));
 }
 
 /* YaRN: fast waves keep their frequency, slow ones are stretched, a ramp between. */
-static double yarn_frequency(const struct scaling *s, int32_t dim, int32_t i, double freq)
+static double yarn_frequency(const struct rotation *r, int32_t dim, int32_t i, double freq)
 {
-    double low = fmax(floor(yarn_index(s, dim, s->fast)), 0);
-    double high = fmin(ceil(yarn_index(s, dim, s->slow)), dim - 1);
+    double low = yarn_index(r, dim, r->fast), high = yarn_index(r, dim, r->slow);
+    low = fmax(r->fractions ? low : floor(low), 0);
+    high = fmin(r->fractions ? high : ceil(high), dim - 1);
     double ramp = fmin(fmax((i - low) / fmax(high - low, 0.001), 0), 1);
-    return freq / s->factor * ramp + freq * (1 - ramp);
+    return freq / r->factor * ramp + freq * (1 - ramp);
 }
 
-int32_t rope_read(struct hparams *h, const struct gguf *g, struct err *err)
+/* Rounded once, as the tensor of a GGUF file is. */
+static float llama3_factor(const struct rotation *r, double freq)
 {
-    struct scaling s;
-    if (read_scaling(&s, h, g, err))
-        return err->code;
+    double turns = r->original * freq / (2 * pi);
+    double kept = fmin(fmax((turns - r->slow) / (r->fast - r->slow), 0), 1);
+    return (float)(1 / ((1 - kept) / r->factor + kept));
+}
+
+static bool in_range(const struct rotation *r)
+{
+    bool is_ramp = r->scaling != SCALING_LLAMA3 || r->fast > r->slow;
+    bool is_scale = r->attention == 0 || (r->attention > 1e-3 && r->attention < 1e3);
+    return r->base > 1 && r->base < 1e15 && r->factor >= 1 && r->factor < 1e6 && r->original >= 1 &&
+           r->original < 1e9 && r->slow > 0 && r->fast >= r->slow && r->fast < 1e6 && is_ramp &&
+           is_scale;
+}
+
+int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err)
+{
+    if (!in_range(r))
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "rotary base, factor, original context or turns of %s out of range",
+                       h->arch);
     for (int32_t i = 0; i < h->dim / 2; i++) {
-        double freq = pow(s.base, -2.0 * i / h->dim);
-        if (s.linear)
-            freq /= s.factor;
-        else if (s.yarn)
-            freq = yarn_frequency(&s, h->dim, i, freq);
+        double freq = pow(r->base, -2.0 * i / h->dim);
         h->freq[i] = (float)freq;
+        if (r->scaling == SCALING_LINEAR)
+            h->freq[i] = (float)(freq / r->factor);
+        else if (r->scaling == SCALING_YARN)
+            h->freq[i] = (float)yarn_frequency(r, h->dim, i, freq);
+        else if (r->scaling == SCALING_LLAMA3)
+            h->freq[i] /= llama3_factor(r, freq);
     }
-    h->rotary_scale = s.yarn ? (float)(1 + 0.1 * log(s.factor)) : 1;
+    h->rotary_scale = 1;
+    if (r->scaling == SCALING_YARN)
+        h->rotary_scale = (float)(r->attention > 0 ? r->attention : 1 + 0.1 * log(r->factor));
     return INFLIGHT_OK;
 }
 

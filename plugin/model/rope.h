@@ -3,9 +3,33 @@
 
 #include "hparams.h"
 
-/* Fills h->freq and h->rotary_scale; dim and context are set. Kinds: none, linear, YaRN
- * (Peng et al. 2023), and per-frequency factors as Llama 3 files carry (freqs_read). */
-int32_t rope_read(struct hparams *h, const struct gguf *g, struct err *err);
+enum scaling {
+    SCALING_NONE,
+    SCALING_LINEAR,
+    SCALING_YARN,   /* Peng et al. 2023 */
+    SCALING_LLAMA3, /* Llama 3.1: slow waves stretched, a ramp to fast ones */
+};
+
+/* What a file says about rotation. */
+struct rotation {
+    enum scaling scaling;
+    double base;       /* theta */
+    double factor;     /* how much the context was stretched, >= 1 */
+    double original;   /* context before that */
+    double fast, slow; /* YaRN, Llama 3: turns over that context; more: kept, fewer: stretched */
+    double attention;  /* YaRN: multiplies cos and sin; 0: by the factor */
+    bool fractions;    /* YaRN: the ramp need not begin and end at whole pairs */
+};
+
+/* Fills h->freq and h->rotary_scale; dim is set. INFLIGHT_E_MODEL: out of range. */
+int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err);
+
+/* The same from the keys of a GGUF file, or of a config.json; context is set, too. Per-frequency
+ * factors as GGUF files of Llama 3 carry are a tensor: rope_apply_factors. */
+int32_t rope_read_gguf(struct hparams *h, const struct gguf *g, struct err *err);
+struct arch;
+int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_t *config,
+                         struct err *err);
 
 /* Divides each frequency by its factor: (dim / 2) floats of tensor rope_freqs.weight. */
 int32_t rope_apply_factors(struct hparams *h, const float *factor, struct err *err);

@@ -1,6 +1,7 @@
 #include "weights.h"
 
 #include "convert.h"
+#include "matrix.h"
 #include "rope.h"
 
 #include <stdatomic.h>
@@ -16,70 +17,117 @@ enum extent { ONE, D, F, V, QD, KD, DIM, HALF_DIM, EXTENT_COUNT };
 enum need { ALWAYS, IF_BIAS, IF_QK_NORM };
 
 struct tensor_row {
-    const char *name; /* after "blk.<layer>." */
-    size_t offset;    /* in struct layer */
+    const char *name[2]; /* by enum naming; of a layer's after its prefix */
+    size_t offset;       /* in struct layer */
     enum kind kind;
     enum extent N, K; /* matrix (N, K); vector (N) */
     enum need need;
 };
 
+/* clang-format off */
 static const struct tensor_row layer_rows[] = {
-    {"attn_norm.weight", offsetof(struct layer, attn_norm), VECTOR, D, ONE, ALWAYS},
-    {"attn_q.weight", offsetof(struct layer, q), MATRIX, QD, D, ALWAYS},
-    {"attn_k.weight", offsetof(struct layer, k), MATRIX, KD, D, ALWAYS},
-    {"attn_v.weight", offsetof(struct layer, v), MATRIX, KD, D, ALWAYS},
-    {"attn_q.bias", offsetof(struct layer, q_bias), VECTOR, QD, ONE, IF_BIAS},
-    {"attn_k.bias", offsetof(struct layer, k_bias), VECTOR, KD, ONE, IF_BIAS},
-    {"attn_v.bias", offsetof(struct layer, v_bias), VECTOR, KD, ONE, IF_BIAS},
-    {"attn_q_norm.weight", offsetof(struct layer, q_norm), VECTOR, DIM, ONE, IF_QK_NORM},
-    {"attn_k_norm.weight", offsetof(struct layer, k_norm), VECTOR, DIM, ONE, IF_QK_NORM},
-    {"attn_output.weight", offsetof(struct layer, o), MATRIX, D, QD, ALWAYS},
-    {"ffn_norm.weight", offsetof(struct layer, ffn_norm), VECTOR, D, ONE, ALWAYS},
-    {"ffn_gate.weight", offsetof(struct layer, gate), MATRIX, F, D, ALWAYS},
-    {"ffn_up.weight", offsetof(struct layer, up), MATRIX, F, D, ALWAYS},
-    {"ffn_down.weight", offsetof(struct layer, down), MATRIX, D, F, ALWAYS},
+    {{"attn_norm.weight", "input_layernorm.weight"},
+     offsetof(struct layer, attn_norm), VECTOR, D, ONE, ALWAYS},
+    {{"attn_q.weight", "self_attn.q_proj.weight"},
+     offsetof(struct layer, q), MATRIX, QD, D, ALWAYS},
+    {{"attn_k.weight", "self_attn.k_proj.weight"},
+     offsetof(struct layer, k), MATRIX, KD, D, ALWAYS},
+    {{"attn_v.weight", "self_attn.v_proj.weight"},
+     offsetof(struct layer, v), MATRIX, KD, D, ALWAYS},
+    {{"attn_q.bias", "self_attn.q_proj.bias"},
+     offsetof(struct layer, q_bias), VECTOR, QD, ONE, IF_BIAS},
+    {{"attn_k.bias", "self_attn.k_proj.bias"},
+     offsetof(struct layer, k_bias), VECTOR, KD, ONE, IF_BIAS},
+    {{"attn_v.bias", "self_attn.v_proj.bias"},
+     offsetof(struct layer, v_bias), VECTOR, KD, ONE, IF_BIAS},
+    {{"attn_q_norm.weight", "self_attn.q_norm.weight"},
+     offsetof(struct layer, q_norm), VECTOR, DIM, ONE, IF_QK_NORM},
+    {{"attn_k_norm.weight", "self_attn.k_norm.weight"},
+     offsetof(struct layer, k_norm), VECTOR, DIM, ONE, IF_QK_NORM},
+    {{"attn_output.weight", "self_attn.o_proj.weight"},
+     offsetof(struct layer, o), MATRIX, D, QD, ALWAYS},
+    {{"ffn_norm.weight", "post_attention_layernorm.weight"},
+     offsetof(struct layer, ffn_norm), VECTOR, D, ONE, ALWAYS},
+    {{"ffn_gate.weight", "mlp.gate_proj.weight"},
+     offsetof(struct layer, gate), MATRIX, F, D, ALWAYS},
+    {{"ffn_up.weight", "mlp.up_proj.weight"}, offsetof(struct layer, up), MATRIX, F, D, ALWAYS},
+    {{"ffn_down.weight", "mlp.down_proj.weight"},
+     offsetof(struct layer, down), MATRIX, D, F, ALWAYS},
 };
 
 static const struct tensor_row embed_row = {
-    "token_embd.weight", offsetof(struct weights, embed), MATRIX, V, D, ALWAYS};
+    {"token_embd.weight", "model.embed_tokens.weight"},
+    offsetof(struct weights, embed), MATRIX, V, D, ALWAYS};
 static const struct tensor_row head_row = {
-    "output.weight", offsetof(struct weights, head), MATRIX, V, D, ALWAYS};
+    {"output.weight", "lm_head.weight"}, offsetof(struct weights, head), MATRIX, V, D, ALWAYS};
 static const struct tensor_row norm_row = {
-    "output_norm.weight", offsetof(struct weights, norm), VECTOR, D, ONE, ALWAYS};
-static const struct tensor_row freqs_row = {"rope_freqs.weight", 0, VECTOR, HALF_DIM, ONE, ALWAYS};
+    {"output_norm.weight", "model.norm.weight"},
+    offsetof(struct weights, norm), VECTOR, D, ONE, ALWAYS};
+static const struct tensor_row freqs_row = {
+    {"rope_freqs.weight"}, 0, VECTOR, HALF_DIM, ONE, ALWAYS};
+/* clang-format on */
 
 struct weight_item {
-    const struct gguf_tensor *tensor; /* NULL: the rotary frequencies, from hparams */
-    char name[48];
+    struct matrix matrix;
+    const struct tensor *tensor; /* of a vector; NULL: the rotary frequencies, from hparams */
+    char name[64];
     enum kind kind;
     enum fmt fmt;  /* of a matrix on the device */
     void *target;  /* struct weight or const float * */
     size_t offset; /* in the memory */
     size_t bytes;  /* there */
-    double error;  /* of a converted matrix, relative; negative: not loaded yet */
+    uint64_t file_bytes;
+    double error; /* of a converted matrix, relative; negative: not loaded yet */
 };
 
 /* What open passes down. */
 struct opening {
     struct weights *w;
-    bool *used; /* (g->n_tensors) */
-    const struct gguf *g;
+    struct matrix_finder finder;
+    const struct tensors *tensors;
     const struct arch *arch;
     int32_t extent[EXTENT_COUNT];
 };
 
-static int32_t check_tensor(const struct opening *o, const struct tensor_row *row,
-                            const struct gguf_tensor *t, const char *name, struct err *err)
+static int32_t check_vector(const struct opening *o, const struct tensor_row *row,
+                            const struct tensor *t, const char *name, struct err *err)
 {
-    int64_t n = o->extent[row->N], k = o->extent[row->K];
-    int64_t want0 = row->kind == MATRIX ? k : n, want1 = row->kind == MATRIX ? n : 1;
-    if (t->dim[0] != want0 || t->dim[1] != want1 || t->dim[2] != 1 || t->dim[3] != 1)
-        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is %lld x %lld x %lld, want %lld x %lld",
+    int64_t n = o->extent[row->N];
+    if (t->dim[0] != n || t->dim[1] != 1 || t->dim[2] != 1 || t->dim[3] != 1)
+        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is %lld x %lld x %lld, want %lld x 1",
                        name, (long long)t->dim[0], (long long)t->dim[1], (long long)t->dim[2],
-                       (long long)want0, (long long)want1);
-    if (row->kind == VECTOR && t->fmt != FMT_f32 && t->fmt != FMT_f16 && t->fmt != FMT_bf16)
+                       (long long)n);
+    if (t->fmt != FMT_f32 && t->fmt != FMT_f16 && t->fmt != FMT_bf16)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "tensor %s is a vector of type %s: not served",
-                       name, fmt_info[t->fmt].name);
+                       name, t->fmt < FMT_COUNT ? fmt_info[t->fmt].name : "none of F32, F16, BF16");
+    return INFLIGHT_OK;
+}
+
+static int32_t add_vector(const struct opening *o, const struct tensor_row *row,
+                          struct weight_item *item, struct err *err)
+{
+    const struct tensor *t = tensors_find(o->tensors, item->name);
+    if (!t)
+        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is missing", item->name);
+    if (check_vector(o, row, t, item->name, err))
+        return err->code;
+    o->finder.used[t - o->tensors->tensor] = true;
+    item->tensor = t;
+    item->file_bytes = t->bytes;
+    item->bytes = (size_t)t->dim[0] * sizeof(float);
+    return INFLIGHT_OK;
+}
+
+static int32_t add_matrix(struct opening *o, const struct tensor_row *row, struct weight_item *item,
+                          struct err *err)
+{
+    const char *class = row == &embed_row ? "Embedding" : "Linear";
+    if (matrix_find(&item->matrix, &o->finder, item->name, class, o->extent[row->N],
+                    o->extent[row->K], err))
+        return err->code;
+    item->fmt = item->matrix.fmt;
+    item->file_bytes = item->matrix.bytes;
+    o->w->max_width = MAX(o->w->max_width, o->extent[row->K]);
     return INFLIGHT_OK;
 }
 
@@ -88,21 +136,13 @@ static int32_t add(struct opening *o, const struct tensor_row *row, void *base, 
                    struct err *err)
 {
     struct weight_item *item = &o->w->item[o->w->n_item];
-    (void)snprintf(item->name, sizeof item->name, "%s%s", prefix, row->name);
-    const struct gguf_tensor *t = gguf_find_tensor(o->g, item->name);
-    if (!t)
-        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is missing", item->name);
-    if (check_tensor(o, row, t, item->name, err))
-        return err->code;
-    o->used[t - o->g->tensor] = true;
-    item->tensor = t;
+    (void)snprintf(item->name, sizeof item->name, "%s%s", prefix, row->name[o->tensors->naming]);
     item->kind = row->kind;
-    item->fmt = t->fmt;
     item->error = -1;
     item->target = (char *)base + row->offset;
-    o->w->file_bytes += t->bytes;
-    if (row->kind == MATRIX)
-        o->w->max_width = MAX(o->w->max_width, o->extent[row->K]);
+    if (row->kind == MATRIX ? add_matrix(o, row, item, err) : add_vector(o, row, item, err))
+        return err->code;
+    o->w->file_bytes += item->file_bytes;
     o->w->n_item++;
     return INFLIGHT_OK;
 }
@@ -110,7 +150,8 @@ static int32_t add(struct opening *o, const struct tensor_row *row, void *base, 
 static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
 {
     char prefix[24];
-    (void)snprintf(prefix, sizeof prefix, "blk.%d.", l);
+    (void)snprintf(prefix, sizeof prefix,
+                   o->tensors->naming == NAMING_GGUF ? "blk.%d." : "model.layers.%d.", l);
     for (size_t i = 0; i < COUNT_OF(layer_rows); i++) {
         const struct tensor_row *row = &layer_rows[i];
         bool needed = row->need == ALWAYS || (row->need == IF_BIAS && o->arch->qkv_bias) ||
@@ -121,12 +162,27 @@ static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
     return INFLIGHT_OK;
 }
 
+/* What code of old versions kept beside the weights and made anew from config.json. */
+static bool is_known_buffer(const struct tensors *tensors, struct str name)
+{
+    static const char *const ends[] = {".self_attn.rotary_emb.inv_freq",
+                                       ".self_attn.rotary_emb.cos_cached",
+                                       ".self_attn.rotary_emb.sin_cached"};
+    for (size_t i = 0; tensors->naming == NAMING_HUGGING_FACE && i < COUNT_OF(ends); i++) {
+        size_t len = strlen(ends[i]);
+        if (name.len > len && memcmp(name.ptr + name.len - len, ends[i], len) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* A bias or a norm that the row does not know would be missed in every result. */
 static int32_t refuse_unused(const struct opening *o, struct err *err)
 {
-    for (uint64_t i = 0; i < o->g->n_tensors; i++) {
-        struct str name = o->g->tensor[i].name;
-        if (!o->used[i])
+    for (uint64_t i = 0; i < o->tensors->n; i++) {
+        struct str name = o->tensors->tensor[i].name;
+        if (!o->finder.used[i] && !is_known_buffer(o->tensors, name) &&
+            !scheme_ignores(o->finder.scheme, name))
             return err_set(err, INFLIGHT_E_UNSUPPORTED,
                            "tensor %.*s is not one of architecture %s as it is served here",
                            (int)MIN(name.len, (size_t)64), name.ptr, o->arch->id);
@@ -143,42 +199,60 @@ static void add_frequencies(struct weights *w)
     item->target = &w->freq;
 }
 
-int32_t weights_open(struct weights *w, const struct gguf *g, const struct arch *arch,
-                     const struct hparams *h, struct arena *arena, struct err *err)
+static int32_t open_items(struct opening *o, const struct hparams *h, struct err *err)
 {
-    struct opening o = {
-        .w = w,
-        .used = arena_take_array(arena, (size_t)g->n_tensors, sizeof *o.used),
-        .g = g,
-        .arch = arch,
-        .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, h->dim, h->dim / 2}};
-    *w = (struct weights){0};
-    size_t n = (size_t)h->L * COUNT_OF(layer_rows) + 4;
-    w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);
-    w->item = arena_take_array(arena, n, sizeof *w->item);
-    if (!w->layer || !w->item || !o.used)
-        return err_set(err, INFLIGHT_E_NOMEM, "no memory for the list of %zu tensors", n);
-    if (add(&o, &embed_row, w, "", err))
+    struct weights *w = o->w;
+    const struct tensors *tensors = o->tensors;
+    if (add(o, &embed_row, w, "", err))
         return err->code;
     for (int32_t l = 0; l < h->L; l++)
-        if (add_layer(&o, l, err))
+        if (add_layer(o, l, err))
             return err->code;
-    if (add(&o, &norm_row, w, "", err))
+    if (add(o, &norm_row, w, "", err))
         return err->code;
-    w->tied = !gguf_find_tensor(g, head_row.name);
-    if (!w->tied && add(&o, &head_row, w, "", err))
+    w->tied = !matrix_is_there(&o->finder, head_row.name[tensors->naming]);
+    if (w->tied && h->untied)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "tensor %s is missing, and tie_word_embeddings is false",
+                       head_row.name[tensors->naming]);
+    if (!w->tied && add(o, &head_row, w, "", err))
         return err->code;
-    const struct gguf_tensor *freqs = gguf_find_tensor(g, freqs_row.name);
+    const char *factors = freqs_row.name[tensors->naming];
+    const struct tensor *freqs = factors ? tensors_find(tensors, factors) : NULL;
     if (freqs) {
-        if (check_tensor(&o, &freqs_row, freqs, freqs_row.name, err))
+        if (check_vector(o, &freqs_row, freqs, factors, err))
             return err->code;
-        o.used[freqs - g->tensor] = true;
+        o->finder.used[freqs - tensors->tensor] = true;
     }
-    if (refuse_unused(&o, err))
+    if (refuse_unused(o, err))
         return err->code;
     add_frequencies(w);
     w->item[w->n_item - 1].bytes = (size_t)(h->dim / 2) * sizeof(float);
     return INFLIGHT_OK;
+}
+
+int32_t weights_open(struct weights *w, const struct tensors *tensors, const struct scheme *scheme,
+                     const struct arch *arch, const struct hparams *h, struct arena *arena,
+                     struct err *err)
+{
+    struct opening o = {
+        .w = w,
+        .finder = {.tensors = tensors,
+                   .scheme = scheme,
+                   .used = arena_take_array(arena, (size_t)tensors->n, sizeof(bool))},
+        .tensors = tensors,
+        .arch = arch,
+        .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, h->dim, h->dim / 2}};
+    *w = (struct weights){.tensors = tensors};
+    size_t n = (size_t)h->L * COUNT_OF(layer_rows) + 4;
+    w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);
+    w->item = arena_take_array(arena, n, sizeof *w->item);
+    if (!w->layer || !w->item || !o.finder.used)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for the list of %zu tensors", n);
+    buf_init(&o.finder.scratch, arena->mem);
+    int32_t rc = open_items(&o, h, err);
+    buf_release(&o.finder.scratch);
+    return rc;
 }
 
 void weights_quantize(struct weights *w, enum fmt fmt, bool head)
@@ -188,14 +262,14 @@ void weights_quantize(struct weights *w, enum fmt fmt, bool head)
         struct weight_item *item = &w->item[w->n_item++];
         *item = w->item[0]; /* the embedding */
         item->target = &w->head;
-        w->file_bytes += item->tensor->bytes;
+        w->file_bytes += item->file_bytes;
         w->tied = false;
     }
     for (int32_t i = 0; i < w->n_item; i++) {
         struct weight_item *item = &w->item[i];
         bool stays = item->target == &w->embed || (item->target == &w->head && !head);
         if (item->kind == MATRIX && !stays)
-            item->fmt = convert_fmt(fmt, item->tensor->dim[0]);
+            item->fmt = convert_fmt(fmt, item->matrix.K);
     }
 }
 
@@ -205,17 +279,13 @@ int32_t weights_measure(struct weights *w, const struct backend *backend,
     w->bytes = 0;
     for (int32_t i = 0; i < w->n_item; i++) {
         struct weight_item *item = &w->item[i];
-        const struct gguf_tensor *t = item->tensor;
+        const struct matrix *m = &item->matrix;
         if (item->kind == MATRIX)
-            item->bytes =
-                backend->packed_bytes(config, item->fmt, (int32_t)t->dim[1], (int32_t)t->dim[0]);
-        else if (t)
-            item->bytes = (size_t)t->dim[0] * sizeof(float);
-        if (t && !item->bytes)
+            item->bytes = backend->packed_bytes(config, item->fmt, m->N, m->K);
+        if (!item->bytes)
             return err_set(err, INFLIGHT_E_UNSUPPORTED,
-                           "tensor %s: %s rows of %lld values are not served by device %s",
-                           item->name, fmt_info[item->fmt].name, (long long)t->dim[0],
-                           backend->name);
+                           "tensor %s: %s rows of %d values are not served by device %s",
+                           item->name, fmt_info[item->fmt].name, m->K, backend->name);
         item->offset = w->bytes;
         w->bytes += ROUND_UP(item->bytes, (size_t)CACHE_LINE);
     }
@@ -226,12 +296,11 @@ void weights_place(struct weights *w, void *memory)
 {
     for (int32_t i = 0; i < w->n_item; i++) {
         const struct weight_item *item = &w->item[i];
-        const struct gguf_tensor *t = item->tensor;
         char *at = (char *)memory + item->offset;
         if (item->kind == MATRIX)
             *(struct weight *)item->target = (struct weight){.fmt = item->fmt,
-                                                             .N = (int32_t)t->dim[1],
-                                                             .K = (int32_t)t->dim[0],
+                                                             .N = item->matrix.N,
+                                                             .K = item->matrix.K,
                                                              .data = at,
                                                              .bytes = item->bytes};
         else
@@ -245,59 +314,53 @@ void weights_place(struct weights *w, void *memory)
 struct scratch {
     struct buf file;   /* for file_view */
     struct buf vector; /* floats, for a device whose memory is not the host's */
+    struct matrix_reader reader;
     struct converter converter;
 };
 
-static int32_t load_vector(const struct weight_item *item, const void *data,
+static int32_t load_vector(const struct weights *w, const struct weight_item *item,
                            const struct weights_source *source, struct scratch *scratch,
                            struct err *err)
 {
     const struct backend *backend = source->backend;
+    const struct tensor *t = item->tensor;
     float *target = *(float **)item->target, *to = target;
+    const void *data = tensors_view(w->tensors, t, &scratch->file, err);
+    if (!data)
+        return err->code;
     if (!backend->is_host)
         to = (float *)(void *)buf_room(&scratch->vector, item->bytes);
     if (!to)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory to decode tensor %s", item->name);
-    fmt_decode_row(item->tensor->fmt, data, item->tensor->dim[0], to);
+    fmt_decode_row(t->fmt, data, t->dim[0], to);
     if (to != target && backend->write(source->device, target, to, item->bytes))
         return err_set(err, INFLIGHT_E_DEVICE, "tensor %s cannot be written to the device",
                        item->name);
     return INFLIGHT_OK;
 }
 
-static int32_t load_matrix(struct weight_item *item, const void *data,
+static int32_t load_matrix(const struct weights *w, struct weight_item *item,
                            const struct weights_source *source, struct scratch *scratch,
                            struct err *err)
 {
-    const struct gguf_tensor *t = item->tensor;
-    struct weight_source rows = {
-        .fmt = t->fmt, .N = (int32_t)t->dim[1], .K = (int32_t)t->dim[0], .data = data};
-    bool converted = item->fmt != t->fmt;
+    struct matrix_reader *reader = &scratch->reader;
+    struct weight_source rows;
+    bool converted = item->fmt != item->matrix.fmt;
+    if (matrix_begin(reader, w->tensors, &item->matrix, &rows, err))
+        return err_prefix(err, "tensor %s", item->name);
     if (converted)
         rows = convert_begin(&scratch->converter, &rows, item->fmt);
     int32_t rc = source->backend->pack(source->device, &rows, item->target, err);
     if (rc && converted)
         (void)convert_explain(&scratch->converter, err);
     if (rc)
+        (void)matrix_explain(reader, err);
+    if (rc)
         return err_prefix(err, "tensor %s", item->name);
     if (converted)
         item->error = convert_error(&scratch->converter);
-    return INFLIGHT_OK;
-}
-
-static int32_t load_item(struct weight_item *item, const struct weights_source *source,
-                         struct scratch *scratch, struct err *err)
-{
-    const struct gguf_tensor *t = item->tensor;
-    const void *data = file_view(source->file, t->offset, t->bytes, &scratch->file, err);
-    if (!data)
-        return err->code;
-    if (item->kind == VECTOR)
-        return load_vector(item, data, source, scratch, err);
-    if (load_matrix(item, data, source, scratch, err))
-        return err->code;
     /* Or the file and what is packed from it would be in memory side by side. */
-    file_done(source->file, t->offset, t->bytes);
+    matrix_end(reader, w->tensors);
     return INFLIGHT_OK;
 }
 
@@ -343,7 +406,7 @@ static int32_t load_items(struct weights *w, const struct weights_source *source
     for (int32_t i = 0; i < w->n_item; i++) {
         struct weight_item *item = &w->item[i];
         touch_for(w, item, source, &touched);
-        if (!item->tensor) {
+        if (item->kind == VECTOR && !item->tensor) {
             void *to = *(void **)item->target;
             if (source->backend->write(source->device, to, source->freq, item->bytes))
                 return err_set(err, INFLIGHT_E_DEVICE, "%s cannot be written to the device",
@@ -352,9 +415,10 @@ static int32_t load_items(struct weights *w, const struct weights_source *source
         }
         if (source->progress && source->progress(source->user, done, w->file_bytes))
             return err_set(err, INFLIGHT_E_SHUTDOWN, "loading was stopped");
-        if (load_item(item, source, scratch, err))
+        if (item->kind == MATRIX ? load_matrix(w, item, source, scratch, err)
+                                 : load_vector(w, item, source, scratch, err))
             return err->code;
-        done += item->tensor->bytes;
+        done += item->file_bytes;
     }
     return INFLIGHT_OK;
 }
@@ -374,6 +438,7 @@ int32_t weights_load(struct weights *w, const struct weights_source *source, con
     buf_init(&scratch.file, mem);
     buf_init(&scratch.vector, mem);
     scratch.converter = (struct converter){0};
+    matrix_reader_init(&scratch.reader, source->threads, mem);
     int32_t rc = INFLIGHT_OK;
     if (w->quantization)
         rc = convert_open(&scratch.converter, w->quantization, source->threads, w->max_width, mem,
@@ -381,6 +446,7 @@ int32_t weights_load(struct weights *w, const struct weights_source *source, con
     if (!rc)
         rc = load_items(w, source, &scratch, err);
     convert_close(&scratch.converter);
+    matrix_reader_close(&scratch.reader);
     buf_release(&scratch.file);
     buf_release(&scratch.vector);
     if (!rc && w->tied)
@@ -391,14 +457,15 @@ int32_t weights_load(struct weights *w, const struct weights_source *source, con
 void weights_describe(const struct weights *w, struct buf *out)
 {
     const char *comma = "";
+    const char *head = head_row.name[w->tensors->naming];
     buf_put_text(out, "[");
     for (int32_t i = 0; i < w->n_item; i++) {
         const struct weight_item *item = &w->item[i];
-        if (item->kind != MATRIX || item->fmt == item->tensor->fmt)
+        if (item->kind != MATRIX || item->fmt == item->matrix.fmt)
             continue;
         buf_format(out, "%s{\"tensor\": \"%s\", \"from\": \"%s\", \"to\": \"%s\", \"bytes\": %zu",
-                   comma, item->target == &w->head ? "output.weight" : item->name,
-                   fmt_info[item->tensor->fmt].name, fmt_info[item->fmt].name, item->bytes);
+                   comma, item->target == &w->head ? head : item->name,
+                   fmt_info[item->matrix.fmt].name, fmt_info[item->fmt].name, item->bytes);
         if (item->error >= 0)
             buf_format(out, ", \"relative_error\": %.3g", item->error);
         buf_put_text(out, "}");
@@ -422,5 +489,5 @@ const char *weights_name(const struct weights *w, const void *field)
         if (at == field)
             return item->name;
     }
-    return field == &w->head ? "token_embd.weight" : "?";
+    return field == &w->head ? w->item[0].name : "?";
 }

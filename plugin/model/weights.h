@@ -1,4 +1,4 @@
-/* Tensors of the file -> packed matrices and float vectors of the device. Which tensors
+/* Tensors of the model's files -> packed matrices and float vectors of the device. Which tensors
  * a layer has, and of what shape, is one table in weights.c. */
 #pragma once
 
@@ -14,7 +14,8 @@ struct layer {
     struct weight q, k, v, o, gate, up, down;
 };
 
-struct weight_item; /* one tensor: where it is in the file and where it goes */
+struct scheme;      /* how matrices are stored, see scheme.h */
+struct weight_item; /* a vector or a matrix: where it is in the file and where it goes */
 
 struct weights {
     struct weight embed;   /* (V, D) */
@@ -25,7 +26,8 @@ struct weights {
     bool tied;             /* head is embed */
     enum fmt quantization; /* what matrices become while they are loaded; FMT_f32: nothing */
 
-    struct weight_item *item; /* (n_item) in file order of use */
+    const struct tensors *tensors; /* borrowed until they are loaded */
+    struct weight_item *item;      /* (n_item) in file order of use */
     int32_t n_item;
     uint64_t bytes;      /* all packed matrices and vectors */
     uint64_t file_bytes; /* of the same tensors in the file, for progress */
@@ -36,10 +38,10 @@ struct weights {
 };
 
 /* Finds every tensor, checks type and shape against h, measures; a tensor of the file that
- * nothing reads is refused. All bookkeeping in the arena. config: for the back end's packed
- * sizes. */
-int32_t weights_open(struct weights *w, const struct gguf *g, const struct arch *arch,
-                     const struct hparams *h, struct arena *arena, struct err *err);
+ * nothing reads is refused. All bookkeeping in the arena. */
+int32_t weights_open(struct weights *w, const struct tensors *tensors, const struct scheme *scheme,
+                     const struct arch *arch, const struct hparams *h, struct arena *arena,
+                     struct err *err);
 
 /* Matrices of the layers, and with head the output head, become fmt (encode_serves) or where rows
  * do not consist of its groups convert_fmt of it; embedding and vectors stay. A head that is the
@@ -57,7 +59,6 @@ void weights_place(struct weights *w, void *memory);
 typedef int weights_progress(void *user, uint64_t done, uint64_t total);
 
 struct weights_source {
-    const struct file *file;
     const struct backend *backend;
     struct device *device;
     int32_t threads;   /* of the device, which make rows of other formats */

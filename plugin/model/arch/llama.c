@@ -5,4 +5,5 @@
 extern const struct arch arch_llama;
 const struct arch arch_llama = {
     .id = "llama",
+    .model_type = {"llama", "mistral"},
 };

@@ -5,12 +5,14 @@ extern const struct arch arch_qwen2, arch_qwen3;
 
 const struct arch arch_qwen2 = {
     .id = "qwen2",
+    .model_type = {"qwen2"},
     .qkv_bias = true,
     .rope = ROPE_HALF,
 };
 
 const struct arch arch_qwen3 = {
     .id = "qwen3",
+    .model_type = {"qwen3"},
     .qk_norm = true,
     .rope = ROPE_HALF,
 };

@@ -4,5 +4,7 @@
 extern const struct arch arch_smollm3;
 const struct arch arch_smollm3 = {
     .id = "smollm3",
+    .model_type = {"smollm3"},
     .nope_every = 4,
+    .theta = 2000000,
 };

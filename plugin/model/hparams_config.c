@@ -1,0 +1,155 @@
+/* config.json of a Hugging Face folder: which family it is of, and what it says beyond the numbers
+ * that every file has. Keys are read as transformers 4 and 5 read them. */
+#include "hparams.h"
+
+#include "arch.h"
+
+#include <string.h>
+
+static const char *text_of(const json_t *config, const char *key)
+{
+    return json_string_value(json_object_get(config, key));
+}
+
+static bool has(const json_t *config, const char *key)
+{
+    const json_t *value = json_object_get(config, key);
+    return value && !json_is_null(value);
+}
+
+/* A switch: what is no false, such as 1, counts as true. */
+static bool is_on(const json_t *config, const char *key)
+{
+    return has(config, key) && !json_is_false(json_object_get(config, key));
+}
+
+const struct arch *hparams_family(const json_t *config, struct err *err)
+{
+    const char *type = text_of(config, "model_type");
+    char shown[SHOWN_TEXT];
+    if (!type) {
+        (void)err_set(err, INFLIGHT_E_MODEL, "model_type is missing");
+        return NULL;
+    }
+    const struct arch *arch = arch_find_type(type);
+    if (!arch)
+        (void)err_set(err, INFLIGHT_E_UNSUPPORTED, "model_type \"%s\" is not served",
+                      shown_text((struct str){type, strlen(type)}, shown));
+    return arch;
+}
+
+/* A model that ends in something else than the output head: a classifier, an embedding. */
+static int32_t check_class(const json_t *config, struct err *err)
+{
+    static const char end[] = "ForCausalLM";
+    const char *class =
+        json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    char shown[SHOWN_TEXT];
+    size_t len = class ? strlen(class) : 0, tail = sizeof end - 1;
+    if (class && (len < tail || strcmp(class + len - tail, end) != 0))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "architectures: %s does not predict the next token: not served",
+                       shown_text((struct str){class, len}, shown));
+    return INFLIGHT_OK;
+}
+
+static int32_t refuse_switches(const struct arch *arch, const json_t *config, struct err *err)
+{
+    const char *act = text_of(config, "hidden_act");
+    const json_t *part = json_object_get(config, "partial_rotary_factor");
+    char shown[SHOWN_TEXT];
+    if (has(config, "hidden_act") && (!act || strcmp(act, "silu") != 0))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "hidden_act \"%s\" is not served, only silu is",
+                       act ? shown_text((struct str){act, strlen(act)}, shown) : "?");
+    /* Code of a row with biases has them on q, k and v whatever the key says. */
+    if (!arch->qkv_bias && is_on(config, "attention_bias"))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "attention_bias is true: not served for %s",
+                       arch->id);
+    if (is_on(config, "mlp_bias"))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "mlp_bias is true: not served");
+    if (has(config, "partial_rotary_factor") && !(json_number_value(part) == 1))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "partial_rotary_factor is not 1: not served");
+    return INFLIGHT_OK;
+}
+
+/* The layers without rotation, 0 in no_rope_layers, must be those of the row. */
+static int32_t check_unrotated(const struct hparams *h, const struct arch *arch,
+                               const json_t *config, struct err *err)
+{
+    const json_t *list = json_object_get(config, "no_rope_layers");
+    const json_t *every = json_object_get(config, "no_rope_layer_interval");
+    if (!arch->nope_every)
+        return INFLIGHT_OK;
+    if (!has(config, "no_rope_layers")) {
+        if (has(config, "no_rope_layer_interval") && json_integer_value(every) != arch->nope_every)
+            return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                           "no_rope_layer_interval is not %d: not served", arch->nope_every);
+        return INFLIGHT_OK;
+    }
+    if (json_array_size(list) < (size_t)h->L)
+        return err_set(err, INFLIGHT_E_MODEL, "no_rope_layers is not a list of %d numbers", h->L);
+    for (int32_t l = 0; l < h->L; l++) {
+        const json_t *rotates = json_array_get(list, (size_t)l);
+        int64_t want = (l + 1) % arch->nope_every != 0;
+        if (!json_is_integer(rotates) || json_integer_value(rotates) != want)
+            return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                           "no_rope_layers[%d] is not %d: of every %d layers only the last is "
+                           "served without rotation",
+                           l, (int)want, arch->nope_every);
+    }
+    return INFLIGHT_OK;
+}
+
+/* By name, layer for layer. */
+static int32_t read_layer_types(struct hparams *h, const json_t *list, struct err *err)
+{
+    if (json_array_size(list) != (size_t)h->L)
+        return err_set(err, INFLIGHT_E_MODEL, "layer_types is not a list of %d names", h->L);
+    for (int32_t l = 0; l < h->L; l++) {
+        const char *type = json_string_value(json_array_get(list, (size_t)l));
+        h->slides[l] = type && strcmp(type, "sliding_attention") == 0;
+        if (!h->slides[l] && (!type || strcmp(type, "full_attention") != 0))
+            return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                           "layer_types[%d] is neither full_attention nor sliding_attention", l);
+    }
+    return INFLIGHT_OK;
+}
+
+/* Llama's code knows no window. Mistral's layers all have it if there is one; those of the others
+ * if it is asked for: those named in layer_types or else, of SmolLM3 those without rotation, of
+ * Qwen those from max_window_layers on. */
+static int32_t read_window(struct hparams *h, const struct arch *arch, const json_t *config,
+                           struct err *err)
+{
+    const char *type = text_of(config, "model_type");
+    const json_t *width = json_object_get(config, "sliding_window");
+    const json_t *from = json_object_get(config, "max_window_layers");
+    bool is_mistral = strcmp(type, "mistral") == 0;
+    bool is_asked = is_mistral || is_on(config, "use_sliding_window");
+    if (!is_asked || !has(config, "sliding_window") || strcmp(type, "llama") == 0)
+        return INFLIGHT_OK;
+    if (!json_is_integer(width) || json_integer_value(width) < 1)
+        return err_set(err, INFLIGHT_E_MODEL, "sliding_window must be an integer of 1 and more");
+    h->window = (int32_t)MIN(json_integer_value(width), INT32_MAX);
+    if (!is_mistral && has(config, "layer_types"))
+        return read_layer_types(h, json_object_get(config, "layer_types"), err);
+    if (!is_mistral && !arch->nope_every && !json_is_integer(from))
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "use_sliding_window is true without layer_types or max_window_layers");
+    for (int32_t l = 0; l < h->L; l++) {
+        bool is_asked_here =
+            arch->nope_every ? (l + 1) % arch->nope_every == 0 : l >= json_integer_value(from);
+        h->slides[l] = is_mistral || is_asked_here;
+    }
+    return INFLIGHT_OK;
+}
+
+int32_t hparams_read_config(struct hparams *h, const struct arch *arch, const json_t *config,
+                            struct err *err)
+{
+    h->untied = json_is_false(json_object_get(config, "tie_word_embeddings"));
+    if (check_class(config, err) || refuse_switches(arch, config, err) ||
+        check_unrotated(h, arch, config, err))
+        return err->code;
+    return read_window(h, arch, config, err);
+}

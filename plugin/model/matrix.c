@@ -1,0 +1,392 @@
+#include "matrix_tile.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* "<module>.weight_scale" */
+#define NAME_MOST 256
+
+/* What stands beside the codes, after the module's name. NULL: there is none. */
+struct layout {
+    const char *codes, *scales[2], *zeros, *groups, *shape; /* scales: one of the two */
+    enum dtype dtype;                                       /* of the codes */
+};
+
+static const struct layout layouts[CODES_COUNT] = {
+    [CODES_NONE] = {"weight", {NULL, NULL}, NULL, NULL, NULL, DTYPE_NONE},
+    [CODES_E4M3] =
+        {"weight", {"weight_scale", "weight_scale_inv"}, NULL, NULL, NULL, DTYPE_F8_E4M3},
+    [CODES_I8] = {"weight", {"weight_scale", NULL}, "weight_zero_point", NULL, NULL, DTYPE_I8},
+    [CODES_PAIRS] = {"weight", {"weight_scale", NULL}, NULL, NULL, NULL, DTYPE_U8},
+    [CODES_PACKED] = {"weight_packed",
+                      {"weight_scale", NULL},
+                      "weight_zero_point",
+                      "weight_g_idx",
+                      "weight_shape",
+                      DTYPE_I32},
+    [CODES_AWQ] = {"qweight", {"scales", NULL}, "qzeros", NULL, NULL, DTYPE_I32},
+    [CODES_GPTQ] = {"qweight", {"scales", NULL}, "qzeros", "g_idx", NULL, DTYPE_I32},
+};
+
+static const char *const dtype_names[] = {
+    [DTYPE_NONE] = "a block format",
+    [DTYPE_F32] = "F32",
+    [DTYPE_F16] = "F16",
+    [DTYPE_BF16] = "BF16",
+    [DTYPE_I8] = "I8",
+    [DTYPE_F8_E4M3] = "F8_E4M3",
+    [DTYPE_U8] = "U8",
+    [DTYPE_I32] = "I32",
+    [DTYPE_I64] = "I64",
+    [DTYPE_OTHER] = "another type",
+};
+
+/* A matrix on its way. */
+struct finding {
+    struct matrix *m;
+    struct matrix_finder *f;
+    char module[NAME_MOST]; /* its name without ".weight" */
+    struct err *err;
+};
+
+/* Cut if it is too long, and then not found. */
+static struct finding finding_of(struct matrix *m, struct matrix_finder *f, const char *name,
+                                 struct err *err)
+{
+    static const char end[] = ".weight";
+    struct finding o = {.m = m, .f = f, .err = err};
+    size_t len = strlen(name), end_len = sizeof end - 1;
+    if (len > end_len && strcmp(name + len - end_len, end) == 0)
+        len -= end_len;
+    len = MIN(len, sizeof o.module - 1);
+    memcpy(o.module, name, len);
+    return o;
+}
+
+static const char *path_of(const struct finding *o, const struct tensor *t)
+{
+    return o->f->tensors->file[t->file].path;
+}
+
+/* NULL: there is none. */
+static const struct tensor *find(const struct finding *o, const char *suffix)
+{
+    char name[2 * NAME_MOST];
+    int n = suffix ? snprintf(name, sizeof name, "%s.%s", o->module, suffix) : -1;
+    return n >= 0 && (size_t)n < sizeof name ? tensors_find(o->f->tensors, name) : NULL;
+}
+
+static void use(const struct finding *o, const struct tensor *t)
+{
+    o->f->used[t - o->f->tensors->tensor] = true;
+}
+
+/* ---- Shapes */
+
+static int32_t refuse_shape(const struct finding *o, const struct tensor *t, int64_t rows,
+                            int64_t columns)
+{
+    char shown[SHOWN_TEXT];
+    return err_set(
+        o->err, INFLIGHT_E_MODEL,
+        "%s: tensor %s is %" PRId64 " x %" PRId64 " x %" PRId64 ", want %" PRId64 " x %" PRId64,
+        path_of(o, t), shown_text(t->name, shown), t->dim[2], t->dim[1], t->dim[0], rows, columns);
+}
+
+/* Dimensions of 1 say nothing: (N, 1), (N) and (N, 1, 1) are the same scales. */
+static bool is_shape(const struct tensor *t, int64_t rows, int64_t columns)
+{
+    const int64_t want[2] = {columns, rows};
+    int at = 0;
+    for (int i = 0; i < 4; i++) {
+        if (t->dim[i] == 1)
+            continue;
+        while (at < 2 && want[at] == 1)
+            at++;
+        if (at == 2 || want[at++] != t->dim[i])
+            return false;
+    }
+    while (at < 2 && want[at] == 1)
+        at++;
+    return at == 2;
+}
+
+static int32_t check_shape(const struct finding *o, const struct tensor *t, int64_t rows,
+                           int64_t columns)
+{
+    return is_shape(t, rows, columns) ? INFLIGHT_OK : refuse_shape(o, t, rows, columns);
+}
+
+static int64_t ceil_div(int64_t n, int64_t by)
+{
+    return (n + by - 1) / by;
+}
+
+static int32_t check_codes(const struct finding *o, const struct tensor *t)
+{
+    const struct matrix *m = o->m;
+    const int64_t N = m->n, K = m->K, bits = m->storage.bits;
+    switch (m->storage.codes) {
+    case CODES_PAIRS:
+        return check_shape(o, t, ceil_div(N, 2), K);
+    case CODES_PACKED:
+        return check_shape(o, t, N, ceil_div(K * bits, 32));
+    case CODES_AWQ:
+        return check_shape(o, t, K, ceil_div(N, 8));
+    case CODES_GPTQ:
+        return check_shape(o, t, ceil_div(K * bits, 32), N);
+    default:
+        return check_shape(o, t, N, K);
+    }
+}
+
+/* Scales, and zero points that stand like them. */
+static int32_t check_grid(const struct finding *o, const struct tensor *t, int32_t bits)
+{
+    const struct storage *s = &o->m->storage;
+    int64_t rows = s->rows ? ceil_div(o->m->n, s->rows) : 1;
+    int64_t columns = s->columns ? ceil_div(o->m->K, s->columns) : 1;
+    if (bits)
+        rows = ceil_div(rows * bits, 32);
+    bool is_transposed = s->codes == CODES_AWQ || s->codes == CODES_GPTQ;
+    return is_transposed ? check_shape(o, t, columns, rows) : check_shape(o, t, rows, columns);
+}
+
+static int32_t refuse_dtype(const struct finding *o, const struct tensor *t, const char *want)
+{
+    char shown[SHOWN_TEXT];
+    return err_set(o->err, INFLIGHT_E_MODEL, "%s: tensor %s is of type %s, want %s", path_of(o, t),
+                   shown_text(t->name, shown), dtype_names[t->dtype], want);
+}
+
+/* ---- Parts */
+
+static int32_t refuse_missing(const struct finding *o, const char *suffix)
+{
+    return err_set(o->err, INFLIGHT_E_MODEL, "tensor %.160s.%s is missing, %s: quant_method is %s",
+                   o->module, suffix, o->f->scheme->where, o->f->scheme->method);
+}
+
+static int32_t add_scales(const struct finding *o, const struct layout *layout)
+{
+    const struct tensor *t = find(o, layout->scales[0]);
+    if (!t)
+        t = find(o, layout->scales[1]);
+    if (!t)
+        return refuse_missing(o, layout->scales[0]);
+    if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_F16 && t->dtype != DTYPE_BF16)
+        return refuse_dtype(o, t, "F32, F16 or BF16");
+    o->m->part[PART_SCALES] = t;
+    return check_grid(o, t, 0);
+}
+
+static int32_t add_zeros(const struct finding *o, const struct layout *layout)
+{
+    struct storage *s = &o->m->storage;
+    const struct tensor *t = find(o, layout->zeros);
+    if (!t)
+        return s->zeros ? refuse_missing(o, layout->zeros) : INFLIGHT_OK;
+    /* Symmetric files may have them nevertheless. */
+    s->middle_zeros = s->middle_zeros || !s->zeros;
+    bool may_be_bytes = s->codes == CODES_I8 || s->codes == CODES_PACKED;
+    if (t->dtype != DTYPE_I32 && !(t->dtype == DTYPE_I8 && may_be_bytes))
+        return refuse_dtype(o, t, may_be_bytes ? "I32 or I8" : "I32");
+    o->m->part[PART_ZEROS] = t;
+    return check_grid(o, t, t->dtype == DTYPE_I32 ? s->bits : 0);
+}
+
+/* [N, K], which the codes do not say. */
+static int32_t check_said_shape(const struct finding *o, const struct layout *layout)
+{
+    const struct tensor *t = find(o, layout->shape);
+    int64_t size[2];
+    if (!t)
+        return INFLIGHT_OK;
+    if (t->dtype != DTYPE_I64)
+        return refuse_dtype(o, t, "I64");
+    if (check_shape(o, t, 1, 2))
+        return o->err->code;
+    const void *data = tensors_view(o->f->tensors, t, &o->f->scratch, o->err);
+    if (!data)
+        return o->err->code;
+    memcpy(size, data, sizeof size);
+    use(o, t);
+    if (size[0] != o->m->n || size[1] != o->m->K) {
+        char shown[SHOWN_TEXT];
+        return err_set(o->err, INFLIGHT_E_MODEL,
+                       "%s: tensor %s says %" PRId64 " x %" PRId64 ", want %d x %d", path_of(o, t),
+                       shown_text(t->name, shown), size[0], size[1], o->m->n, o->m->K);
+    }
+    return INFLIGHT_OK;
+}
+
+/* Which group each column is of: where they stand in their order nothing is learnt from it. */
+static int32_t add_groups(const struct finding *o, const struct layout *layout)
+{
+    struct matrix *m = o->m;
+    const struct tensor *t = find(o, layout->groups);
+    if (!t)
+        return INFLIGHT_OK;
+    use(o, t);
+    /* Empty: there is no order but the columns' own. */
+    if (t->bytes == 0)
+        return INFLIGHT_OK;
+    if (t->dtype != DTYPE_I32)
+        return refuse_dtype(o, t, "I32");
+    if (check_shape(o, t, 1, m->K))
+        return o->err->code;
+    const uint8_t *data = tensors_view(o->f->tensors, t, &o->f->scratch, o->err);
+    if (!data)
+        return o->err->code;
+    const int32_t columns = m->storage.columns ? m->storage.columns : m->K;
+    const int32_t groups = (int32_t)ceil_div(m->K, columns);
+    for (int32_t k = 0; k < m->K; k++) {
+        int32_t group;
+        memcpy(&group, data + (size_t)k * sizeof group, sizeof group);
+        if (group < 0 || group >= groups) {
+            char shown[SHOWN_TEXT];
+            return err_set(o->err, INFLIGHT_E_MODEL,
+                           "%s: tensor %s: column %d is in group %d of %d", path_of(o, t),
+                           shown_text(t->name, shown), k, group, groups);
+        }
+        m->is_scattered = m->is_scattered || group != k / columns;
+    }
+    m->part[PART_GROUPS] = m->is_scattered ? t : NULL;
+    return INFLIGHT_OK;
+}
+
+/* ---- Formats */
+
+int32_t matrix_unit(const struct matrix *m)
+{
+    int32_t unit = TILE_COLUMNS;
+    if (m->is_scattered)
+        return 1;
+    while (m->storage.columns % unit)
+        unit /= 2;
+    return unit;
+}
+
+/* The largest of 128, 64 and 32 values that divides both, or 0. */
+static int32_t block_of(int32_t unit, int32_t K)
+{
+    for (int32_t n = 128; n >= 32; n /= 2)
+        if (unit % n == 0 && K % n == 0)
+            return n;
+    return 0;
+}
+
+static enum fmt fmt_for(const struct matrix *m)
+{
+    const struct storage *s = &m->storage;
+    const bool is_row = (s->columns == 0 || s->columns >= m->K) && !m->is_scattered;
+    const int32_t block = block_of(is_row ? TILE_COLUMNS : matrix_unit(m), m->K);
+    if (s->codes == CODES_E4M3)
+        return is_row ? FMT_fp8 : block == 128 ? FMT_fp8_128 : FMT_f16;
+    if (s->bits == 8) {
+        bool is_middle = !m->part[PART_ZEROS] || s->middle_zeros;
+        return !is_middle ? FMT_f16 : is_row ? FMT_int8 : block ? FMT_q8_0 : FMT_f16;
+    }
+    if (block)
+        return block == 128 ? FMT_int4_128 : block == 64 ? FMT_int4_64 : FMT_int4_32;
+    return is_row ? FMT_int8 : FMT_f16;
+}
+
+/* ---- */
+
+/* Its numbers, if it is not quantized. */
+static const struct tensor *find_plain(const struct finding *o)
+{
+    const struct tensor *t = find(o, "weight");
+    return t && t->fmt < FMT_COUNT ? t : NULL;
+}
+
+static int32_t add_plain(const struct finding *o, const struct tensor *t)
+{
+    struct matrix *m = o->m;
+    m->storage = (struct storage){.codes = CODES_NONE};
+    m->part[PART_CODES] = t;
+    m->fmt = t->fmt;
+    m->bytes = t->bytes;
+    use(o, t);
+    if (t->dim[0] != m->K || t->dim[1] != m->n || t->dim[2] != 1 || t->dim[3] != 1)
+        return refuse_shape(o, t, m->n, m->K);
+    return INFLIGHT_OK;
+}
+
+/* A module without numbers that the scheme does not speak of. */
+static int32_t refuse_left_alone(const struct finding *o)
+{
+    char shown[SHOWN_TEXT];
+    const struct scheme *s = o->f->scheme;
+    for (enum codes codes = 0; codes < CODES_COUNT; codes++) {
+        const struct tensor *t = find(o, layouts[codes].codes);
+        if (t)
+            return err_set(o->err, INFLIGHT_E_MODEL,
+                           "%s: tensor %s is of type %s, but %s does not say that it is quantized",
+                           path_of(o, t), shown_text(t->name, shown), dtype_names[t->dtype],
+                           s->where ? s->where : "config.json");
+    }
+    return err_set(o->err, INFLIGHT_E_MODEL, "tensor %.160s.weight is missing", o->module);
+}
+
+static int32_t add_quantized(const struct finding *o)
+{
+    struct matrix *m = o->m;
+    const struct layout *layout = &layouts[m->storage.codes];
+    const struct tensor *t = find(o, layout->codes);
+    if (!t)
+        return refuse_missing(o, layout->codes);
+    if (t->dtype != layout->dtype)
+        return refuse_dtype(o, t, dtype_names[layout->dtype]);
+    if ((m->storage.codes == CODES_AWQ && m->n % 8) ||
+        (m->storage.codes == CODES_PAIRS && m->n % 2))
+        return err_set(o->err, INFLIGHT_E_UNSUPPORTED,
+                       "%.160s: %d rows are not served by quant_method %s: a multiple of %d is",
+                       o->module, m->n, o->f->scheme->method,
+                       m->storage.codes == CODES_AWQ ? 8 : 2);
+    m->part[PART_CODES] = t;
+    if (check_codes(o, t) || add_scales(o, layout) || add_zeros(o, layout) ||
+        check_said_shape(o, layout) || add_groups(o, layout))
+        return o->err->code;
+    m->fmt = fmt_for(m);
+    for (int32_t i = 0; i < PART_COUNT; i++)
+        if (m->part[i]) {
+            use(o, m->part[i]);
+            m->bytes += m->part[i]->bytes;
+        }
+    return INFLIGHT_OK;
+}
+
+int32_t matrix_find(struct matrix *m, struct matrix_finder *f, const char *name, const char *class,
+                    int32_t N, int32_t K, struct err *err)
+{
+    struct err unheard;
+    const struct finding o = finding_of(m, f, name, err ? err : &unheard);
+    *m = (struct matrix){.N = N, .n = N, .K = K};
+    if (scheme_find(f->scheme, o.module, class, &m->storage, o.err))
+        return o.err->code;
+    const struct tensor *plain = find_plain(&o);
+    if (plain)
+        return add_plain(&o, plain);
+    return m->storage.codes == CODES_NONE ? refuse_left_alone(&o) : add_quantized(&o);
+}
+
+bool matrix_is_there(struct matrix_finder *f, const char *name)
+{
+    const struct finding o = finding_of(NULL, f, name, NULL);
+    for (enum codes codes = 0; codes < CODES_COUNT; codes++)
+        if (find(&o, layouts[codes].codes))
+            return true;
+    return false;
+}
+
+struct matrix matrix_rows(const struct matrix *m, int32_t first, int32_t n)
+{
+    struct matrix rows = *m;
+    rows.first += first;
+    rows.N = n;
+    rows.bytes = m->bytes * (uint64_t)n / (uint64_t)m->N;
+    return rows;
+}

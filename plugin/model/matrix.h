@@ -1,0 +1,92 @@
+/* A matrix of a checkpoint, in whatever tensors it is stored. It is found and checked once, when
+ * headers are read; its rows are made in a format of ours while it is loaded, a few at a time by
+ * the threads that pack them.
+ *
+ * The format is the smallest one that has exactly the values of the file:
+ *
+ *   E4M3   fp8 if a row has one scale, fp8_128 if each 128 columns of it have
+ *   4 bits int4_128, int4_64 or int4_32, the largest that groups and rows consist of; int8 if
+ *          rows do not consist of any and have one scale
+ *   8 bits int8 if a row has one scale, q8_0 if each 32 columns of it have; with the zero in the
+ *          middle
+ *
+ * or f16, into which values are rounded (by at most 2^-11 of a value, or 2^-25), where there is
+ * none: groups of other sizes, groups whose columns do not stand together (GPTQ's desc_act), zero
+ * points of 8 bits. int4 and q8_0 have scales of half precision: those of F16 are kept, those of
+ * BF16 too from 2^-17 on, those of F32 are rounded, by at most 2^-11 of the scale or 2^-25. */
+#pragma once
+
+#include "scheme.h"
+
+#include "../../kernels/backend.h"
+#include "../file/tensors.h"
+
+enum matrix_part {
+    PART_CODES,
+    PART_SCALES,
+    PART_ZEROS,
+    PART_GROUPS, /* (K), the group of each column */
+    PART_COUNT
+};
+
+struct matrix {
+    enum fmt fmt;   /* of the rows it gives */
+    int32_t N, K;   /* of them */
+    int32_t first;  /* row of the tensors */
+    int32_t n;      /* rows of the tensors, which other matrices may share */
+    uint64_t bytes; /* of its tensors, its share of them */
+    struct storage storage;
+    const struct tensor *part[PART_COUNT]; /* NULL: it has none */
+    bool is_scattered; /* groups of columns that do not stand together: PART_GROUPS is needed */
+};
+
+/* What checks of the matrices of a model share. */
+struct matrix_finder {
+    const struct tensors *tensors;
+    const struct scheme *scheme;
+    bool *used;         /* (tensors->n): those that a matrix is made of, or goes without */
+    struct buf scratch; /* for small tensors, behind a read hook */
+};
+
+/* The matrix of (N, K) whose name is "<module>.weight", also where its tensors have others; class:
+ * see scheme_find. A matrix that stands there as plain numbers is taken whatever the scheme says of
+ * it. */
+int32_t matrix_find(struct matrix *m, struct matrix_finder *f, const char *name, const char *class,
+                    int32_t N, int32_t K, struct err *err);
+
+/* Whether it is stored at all. */
+bool matrix_is_there(struct matrix_finder *f, const char *name);
+
+/* Rows first .. first + n - 1 as a matrix of their own. */
+struct matrix matrix_rows(const struct matrix *m, int32_t first, int32_t n);
+
+/* ---- While it is loaded */
+
+struct matrix_worker;
+
+/* Host memory on the way. */
+struct matrix_reader {
+    const struct mem *mem;
+    struct matrix_worker *worker; /* (n), owned */
+    int32_t n;
+    uint8_t *memory;                 /* rows of all workers, owned, (n each) */
+    size_t each;                     /* bytes */
+    struct buf scratch[PART_COUNT];  /* for tensors_view */
+    struct matrix m;                 /* under way */
+    const uint8_t *part[PART_COUNT]; /* its tensors */
+};
+
+/* threads make rows at once. Nothing is taken before it is needed. */
+void matrix_reader_init(struct matrix_reader *r, int32_t threads, const struct mem *mem);
+void matrix_reader_close(struct matrix_reader *r);
+
+/* Its rows; they and *m live until the next one. */
+int32_t matrix_begin(struct matrix_reader *r, const struct tensors *tensors, const struct matrix *m,
+                     struct weight_source *rows, struct err *err);
+
+/* Rows could not be made: says in err what of the file is in the way. Leaves err as it is if
+ * nothing is. */
+int32_t matrix_explain(const struct matrix_reader *r, struct err *err);
+
+/* The file's bytes are not wanted any more. */
+void matrix_end(struct matrix_reader *r, const struct tensors *tensors);

@@ -1,0 +1,111 @@
+/* Rotation in config.json: rope_theta and rope_scaling up to transformers 4, where the kind is
+ * "type" or "rope_type", and rope_parameters with all of it since 5. */
+#include "rope.h"
+
+#include "arch.h"
+
+#include <math.h>
+#include <string.h>
+
+static const json_t *get(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+/* The scaling's own number, or one of the model that stands for it, or missing. What is no number
+ * becomes one that rope_set refuses. */
+static double number(const json_t *scaling, const json_t *config, const char *key, double missing)
+{
+    const json_t *value = get(scaling, key);
+    value = value ? value : get(config, key);
+    if (!value)
+        return missing;
+    return json_is_number(value) ? json_number_value(value) : (double)NAN;
+}
+
+static int32_t read_kind(struct rotation *r, const json_t *scaling, struct err *err)
+{
+    static const struct {
+        const char *name;
+        enum scaling scaling;
+    } kinds[] = {
+        {"default", SCALING_NONE},
+        {"linear", SCALING_LINEAR},
+        {"yarn", SCALING_YARN},
+        {"llama3", SCALING_LLAMA3},
+        /* Beyond the trained positions alone, and no sequence gets there. */
+        {"dynamic", SCALING_NONE},
+    };
+    const json_t *kind = get(scaling, "rope_type");
+    kind = kind ? kind : get(scaling, "type");
+    const char *name = kind ? json_string_value(kind) : "default";
+    char shown[SHOWN_TEXT];
+    for (size_t i = 0; name && i < COUNT_OF(kinds); i++)
+        if (strcmp(name, kinds[i].name) == 0) {
+            r->scaling = kinds[i].scaling;
+            return INFLIGHT_OK;
+        }
+    return err_set(err, INFLIGHT_E_UNSUPPORTED, "rope_type \"%s\" is not served",
+                   name ? shown_text((struct str){name, strlen(name)}, shown) : "?");
+}
+
+/* A table for each kind of layer, or for part of a head. */
+static int32_t refuse_others(const json_t *scaling, struct err *err)
+{
+    const char *key;
+    json_t *value;
+    char shown[SHOWN_TEXT];
+    json_object_foreach((json_t *)(uintptr_t)scaling, key, value)
+    {
+        if (json_is_object(value))
+            return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                           "rope_parameters: one rotation for %s is not served",
+                           shown_text((struct str){key, strlen(key)}, shown));
+    }
+    if (!(number(scaling, NULL, "partial_rotary_factor", 1) == 1))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "partial_rotary_factor is not 1: not served");
+    return INFLIGHT_OK;
+}
+
+static double grown(double factor, double scale)
+{
+    return factor > 1 ? 1 + 0.1 * scale * log(factor) : 1;
+}
+
+/* What YaRN multiplies cos and sin by: given, or from two scales, or 0 for what the factor says. */
+static double read_attention(const struct rotation *r, const json_t *scaling)
+{
+    double scale = number(scaling, NULL, "mscale", 0);
+    double all = number(scaling, NULL, "mscale_all_dim", 0);
+    double from_scales =
+        scale != 0 && all != 0 ? grown(r->factor, scale) / grown(r->factor, all) : 0;
+    return number(scaling, NULL, "attention_factor", from_scales);
+}
+
+int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_t *config,
+                         struct err *err)
+{
+    const json_t *scaling = get(config, "rope_parameters");
+    scaling = scaling ? scaling : get(config, "rope_scaling");
+    double theta = arch->theta > 0 ? arch->theta : 10000;
+    struct rotation r = {.factor = 1, .slow = 1, .fast = 32};
+    if (scaling && !json_is_object(scaling))
+        return err_set(err, INFLIGHT_E_MODEL, "rope_scaling is not an object");
+    if (refuse_others(scaling, err) || read_kind(&r, scaling, err))
+        return err->code;
+    r.base = number(scaling, config, "rope_theta", theta);
+    r.original = number(scaling, config, "original_max_position_embeddings", h->context);
+    if (r.scaling != SCALING_NONE)
+        r.factor = number(scaling, NULL, "factor", (double)NAN);
+    if (r.scaling == SCALING_LLAMA3) {
+        r.slow = number(scaling, NULL, "low_freq_factor", (double)NAN);
+        r.fast = number(scaling, NULL, "high_freq_factor", (double)NAN);
+    } else if (r.scaling == SCALING_YARN) {
+        r.slow = number(scaling, NULL, "beta_slow", 1);
+        r.fast = number(scaling, NULL, "beta_fast", 32);
+        r.fractions = json_is_false(get(scaling, "truncate"));
+        r.attention = read_attention(&r, scaling);
+    }
+    return rope_set(h, &r, err);
+}

@@ -1,0 +1,54 @@
+/* Rotation in the keys of GGUF files, whose names have changed over the years. */
+#include "rope.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static double read_number(const struct hparams *h, const struct gguf *g, const char *name,
+                          double missing)
+{
+    char key[96];
+    double value;
+    (void)snprintf(key, sizeof key, "%s.%s", h->arch, name);
+    return gguf_float(g, key, &value) ? value : missing;
+}
+
+static bool same(struct str a, const char *b)
+{
+    return a.len == strlen(b) && memcmp(a.ptr, b, a.len) == 0;
+}
+
+/* Keys that change the result, of kinds that no row needs: refused rather than ignored. */
+static int32_t refuse_others(const struct hparams *h, const struct gguf *g, struct err *err)
+{
+    static const char *const names[] = {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",
+                                        "rope.scaling.yarn_ext_factor"};
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (!(read_number(h, g, names[i], 1) == 1))
+            return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s.%s is not 1: not served", h->arch,
+                           names[i]);
+    return INFLIGHT_OK;
+}
+
+/* A factor without a type is a linear one, and 0 is none: both are of the oldest files. */
+int32_t rope_read_gguf(struct hparams *h, const struct gguf *g, struct err *err)
+{
+    char key[96];
+    struct str type = {"linear", 6};
+    struct rotation r = {.base = read_number(h, g, "rope.freq_base", 10000)};
+    (void)snprintf(key, sizeof key, "%s.rope.scaling.type", h->arch);
+    (void)gguf_str(g, key, &type);
+    r.factor = read_number(h, g, "rope.scaling.factor", read_number(h, g, "rope.scale_linear", 1));
+    r.factor = r.factor == 0 ? 1 : r.factor;
+    r.fast = read_number(h, g, "rope.scaling.yarn_beta_fast", 32);
+    r.slow = read_number(h, g, "rope.scaling.yarn_beta_slow", 1);
+    r.original = read_number(h, g, "rope.scaling.original_context_length", h->context);
+    if (same(type, "linear"))
+        r.scaling = SCALING_LINEAR;
+    else if (same(type, "yarn"))
+        r.scaling = SCALING_YARN;
+    else if (!same(type, "none"))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s \"%.*s\" is not served", key,
+                       (int)MIN(type.len, 40u), type.ptr);
+    return rope_set(h, &r, err) ? err->code : refuse_others(h, g, err);
+}
