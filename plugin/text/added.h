@@ -3,24 +3,25 @@
  * several that begin there the longest. */
 #pragma once
 
-#include "vocab.h"
-
-struct added_token {
-    struct str text; /* not empty */
-    int32_t id;
-    bool control;
-};
+#include "spec.h"
 
 struct added {
-    struct added_token *token; /* in order of their bytes */
-    int32_t first[257];        /* first[b] .. first[b + 1]: those that begin with byte b */
+    struct spec_added *token; /* in order of their bytes, none empty */
+    size_t n;
+    int32_t first[257]; /* first[b] .. first[b + 1]: those that begin with byte b */
 };
 
-/* Borrows v's names. Memory from the arena. */
-int32_t added_open(struct added *added, const struct vocab *v, struct arena *arena,
-                   struct err *err);
+/* What begins and ends in a text, with the spaces it takes. */
+struct added_match {
+    const struct spec_added *token; /* NULL: none */
+    size_t at, end;
+};
 
-/* The first match at or after from: its token, with *at where it begins; or NULL, with
- * *at the end of the text. trusted as in tokenizer_encode. */
-const struct added_token *added_find(const struct added *added, struct str text,
-                                     const uint8_t *trusted, size_t from, size_t *at);
+/* Those of the spec that are found in normalised text, or the others. Texts are copied into its
+ * arena. */
+int32_t added_open(struct added *added, const struct spec *spec, bool normalized, struct err *err);
+
+/* The first match at or after from; none: at and end are the end of the text. trusted as in
+ * tokenizer_encode. */
+struct added_match added_find(const struct added *added, struct str text, const uint8_t *trusted,
+                              size_t from);

@@ -1,6 +1,6 @@
-/* Byte-pair encoding of one word: its bytes become tokens, then the neighbours with
+/* Byte-pair encoding of one word: its bytes or characters become tokens, then the neighbours with
  * the lowest rank are merged, leftmost first, until no rule applies. Time n log n and
- * memory 40 bytes per byte, however long the word is. */
+ * memory 48 bytes per byte, however long the word is. */
 #pragma once
 
 #include "merges.h"
@@ -8,16 +8,20 @@
 #include "../base/buf.h"
 
 struct bpe {
+    const struct vocab *vocab; /* borrowed */
     struct merges merges;
-    int32_t byte_id[256]; /* -1: the vocabulary has no token for this byte */
-    struct hash whole;    /* words taken as they are, by their bytes; may be empty */
-    size_t longest;       /* of them, bytes */
+    bool byte_level;    /* symbols are bytes from the start */
+    bool byte_fallback; /* of characters that are no token; else they are unknown */
+    bool fuse_unknown;
+    /* Some token has a SPACE_MARK behind this byte; else words end there, whatever they are. */
+    bool joins_mark[256];
+    int32_t unknown;   /* -1: what is unknown is left out */
+    struct hash whole; /* words taken as they are, by their bytes; may be empty */
+    size_t longest;    /* of them, bytes */
 };
 
-/* prefer_whole: a word that is itself in the vocabulary becomes that token even if the
- * rules would not build it. Memory from the arena. */
-int32_t bpe_open(struct bpe *bpe, const struct vocab *v, const struct gguf *g, bool prefer_whole,
-                 struct arena *arena, struct err *err);
+/* Memory from the spec's arena. */
+int32_t bpe_open(struct bpe *bpe, const struct vocab *v, const struct spec *spec, struct err *err);
 
 /* Appends the word's ids to out. Bytes without a token are left out. scratch is used
  * for long words and kept between calls. False: no memory. */

@@ -7,14 +7,17 @@
 
 #define OPTIONS (UTF8PROC_STABLE | UTF8PROC_COMPOSE)
 
-/* No code point decomposes into more than 4. */
-#define MOST_PARTS 4
+/* No code point of n bytes decomposes into more than 4 n (C) or 6 n (KC). */
+#define MOST_PARTS            4
+#define MOST_PARTS_COMPATIBLE 6
+#define MOST_OF_ONE           18
 
-bool nfc_needed(struct str text)
+bool nfc_needed(struct str text, bool compatible)
 {
-    /* Below U+0300 everything is its own normal form. */
+    /* Below U+0300 everything is its own normal form C, below U+00A0 also KC. */
+    uint8_t first = compatible ? 0xc2 : 0xcc;
     for (size_t i = 0; i < text.len; i++)
-        if ((uint8_t)text.ptr[i] >= 0xcc)
+        if ((uint8_t)text.ptr[i] >= first)
             return true;
     return false;
 }
@@ -55,9 +58,10 @@ static void order_marks(int32_t *character, size_t n, int32_t *spare)
 }
 
 /* A stretch that begins at a character nothing before combines with. */
-static void put_stretch(struct str text, struct buf *scratch, struct buf *out)
+static void put_stretch(struct str text, bool compatible, struct buf *scratch, struct buf *out)
 {
-    size_t most = MOST_PARTS * text.len;
+    size_t most = (compatible ? MOST_PARTS_COMPATIBLE : MOST_PARTS) * text.len + MOST_OF_ONE;
+    utf8proc_option_t options = compatible ? OPTIONS | UTF8PROC_COMPAT : OPTIONS;
     scratch->len = 0;
     int32_t *part = (int32_t *)(void *)buf_room(scratch, 2 * most * sizeof *part);
     if (!part)
@@ -68,7 +72,7 @@ static void put_stretch(struct str text, struct buf *scratch, struct buf *out)
         int boundary = 0;
         at += (size_t)utf8proc_iterate((const uint8_t *)text.ptr + at,
                                        (utf8proc_ssize_t)(text.len - at), &character);
-        n += (size_t)utf8proc_decompose_char(character, part + n, MOST_PARTS, OPTIONS, &boundary);
+        n += (size_t)utf8proc_decompose_char(character, part + n, MOST_OF_ONE, options, &boundary);
     }
     order_marks(part, n, part + most);
     n = (size_t)utf8proc_normalize_utf32(part, (utf8proc_ssize_t)n, OPTIONS);
@@ -88,7 +92,7 @@ static size_t run_end(struct str text, size_t at, bool ascii)
     return at;
 }
 
-void nfc_put(struct str text, struct buf *scratch, struct buf *out)
+void nfc_put(struct str text, bool compatible, struct buf *scratch, struct buf *out)
 {
     /* ASCII combines only with marks that follow: a stretch is the last ASCII
      * character before a run of others, and that run. */
@@ -98,7 +102,7 @@ void nfc_put(struct str text, struct buf *scratch, struct buf *out)
         size_t end = run_end(text, plain, false);
         buf_put(out, text.ptr + at, begin - at);
         if (begin < end)
-            put_stretch((struct str){text.ptr + begin, end - begin}, scratch, out);
+            put_stretch((struct str){text.ptr + begin, end - begin}, compatible, scratch, out);
         at = end;
     }
 }

@@ -1,183 +1,198 @@
-/* See pretok.h. PCRE2 with Unicode properties; its JIT where the host allows it, its
- * interpreter elsewhere. White space is spelled out because \s of PCRE2 also has
- * U+180E, which Unicode no longer counts as such. */
+/* See pretok.h. Every step cuts the pieces of the one before, one piece at a time, so that a text
+ * goes through all of them without lists. */
 #include "pretok.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include "../base/utf8.h"
+
 #include <string.h>
 
-/* White_Space, inside of brackets. */
-#define WS "\\p{Z}\\t-\\r\\x{85}"
-#define S  "[" WS "]"
-
-/* Runs of spaces leave the last one to the word that follows. */
-#define SPACES S "+(?![^" WS "])|" S "+"
-
-#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" WS "\\p{L}\\p{N}]+|" SPACES
-
-#define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-
-/* Of the GPT-4 kind; families differ in how many digits stand together. */
-#define GPT4(DIGITS)                                                                             \
-    CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" DIGITS "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n]*|" S \
-                "*[\\r\\n]+|" SPACES
-
-/* Of the GPT-4o kind: words are cut where lower case turns to upper. */
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define GPT4O(ENDING, DIGITS)                                                                     \
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" ENDING "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER \
-    "*" ENDING "|" DIGITS "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n/]*|" S "*[\\r\\n]+|" SPACES
-
-#define DEEPSEEK_V3                                                             \
-    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"                    \
-    "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" S \
-    "*[\\r\\n]+|" SPACES
-
-static const struct pretok_row rows[] = {
-    {.names = "default gpt-2 phi-2", .expression = {GPT2}},
-    {.names = "smollm starcoder refact", .expression = {"\\p{N}", GPT2}},
-    {.names = "llama-bpe llama3 llama-v3",
-     .whole_words = true,
-     .start = true,
-     .expression = {GPT4("\\p{N}{1,3}")}},
-    /* Llama 3's without a start token; files of SmolLM3 have it. */
-    {.names = "smaug-bpe", .whole_words = true, .expression = {GPT4("\\p{N}{1,3}")}},
-    {.names = "qwen2 deepseek-r1-qwen", .nfc = true, .expression = {GPT4("\\p{N}")}},
-    {.names = "tekken", .whole_words = true, .start = true, .expression = {GPT4O("", "\\p{N}")}},
-    {.names = "gpt-4o llama4",
-     .whole_words = true,
-     .expression = {GPT4O(CONTRACTION "?", "\\p{N}{1,3}")}},
-    {.names = "deepseek-coder",
-     .expression = {"[\\r\\n]", S "?\\p{L}+", S "?\\p{P}+",
-                    "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+", "\\p{N}"}},
-    {.names = "deepseek-v3",
-     .expression = {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",
-                    DEEPSEEK_V3}},
-};
-
-/* Is word one of the words of list? */
-static bool has_word(const char *list, struct str word)
+int32_t pretok_open(struct pretok *p, const struct spec *spec, struct err *err)
 {
-    while (*list) {
-        size_t len = strcspn(list, " ");
-        if (len == word.len && memcmp(list, word.ptr, len) == 0)
-            return true;
-        list += len + (list[len] == ' ');
-    }
-    return false;
-}
-
-static const struct pretok_row *row_of(struct str pre)
-{
-    for (size_t i = 0; i < COUNT_OF(rows); i++)
-        if (has_word(rows[i].names, pre))
-            return &rows[i];
-    return NULL;
-}
-
-int32_t pretok_open(struct pretok *p, struct str pre, struct err *err)
-{
-    *p = (struct pretok){.row = row_of(pre)};
-    if (!p->row)
-        return err_set(err, INFLIGHT_E_MODEL,
-                       "tokenizer.ggml.pre is '%.*s', a way to cut text into words that is not "
-                       "supported",
-                       (int)MIN(pre.len, (size_t)64), pre.ptr);
-    for (; p->n_stages < PRETOK_STAGES && p->row->expression[p->n_stages]; p->n_stages++) {
-        const char *expression = p->row->expression[p->n_stages];
-        int problem = 0;
-        size_t at = 0;
-        pcre2_code *code =
-            pcre2_compile((const uint8_t *)expression, PCRE2_ZERO_TERMINATED,
-                          PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &problem, &at, NULL);
-        if (!code) {
-            pretok_close(p);
-            return err_set(err, INFLIGHT_E_INTERNAL,
-                           "expression of pre-tokenizer '%.*s': error %d at %zu", (int)pre.len,
-                           pre.ptr, problem, at);
+    *p = (struct pretok){0};
+    for (int i = 0; i < spec->n_pretok; i++) {
+        struct pretok_step *step = &p->step[i];
+        *step = spec->pretok[i];
+        if (step->kind == PRETOK_SPLIT) {
+            int32_t code = regex_open(&p->regex[i], step->pattern, step->is_literal, err);
+            if (code) {
+                pretok_close(p);
+                return code;
+            }
         }
-        /* Where memory may not be made executable this fails, and matching interprets. */
-        (void)pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
-        p->code[p->n_stages] = code;
+        step->pattern = (struct str){"", 0};
+        p->n++;
     }
     return INFLIGHT_OK;
 }
 
 void pretok_close(struct pretok *p)
 {
-    for (int i = 0; i < p->n_stages; i++)
-        pcre2_code_free(p->code[i]);
+    for (int i = 0; i < p->n; i++)
+        regex_close(&p->regex[i]);
     *p = (struct pretok){0};
-    /* The JIT keeps one empty chunk of executable memory, which unloading would leak. */
-    pcre2_jit_free_unused_memory(NULL);
 }
 
-bool pretok_cut_init(struct pretok_cut *cut, const struct pretok *p)
+bool pretok_cut_init(struct pretok_cut *cut, const struct pretok *p, const struct mem *mem)
 {
     *cut = (struct pretok_cut){.pretok = p};
-    cut->match = pcre2_match_data_create(1, NULL);
-    cut->limits = pcre2_match_context_create(NULL);
-    return cut->match && cut->limits;
+    for (int i = 0; i < p->n; i++)
+        buf_init(&cut->stage[i].text, mem);
+    return regex_search_init(&cut->search);
 }
 
 void pretok_cut_release(struct pretok_cut *cut)
 {
-    pcre2_match_data_free(cut->match);
-    pcre2_match_context_free(cut->limits);
+    for (int i = 0; cut->pretok && i < cut->pretok->n; i++)
+        buf_release(&cut->stage[i].text);
+    regex_search_release(&cut->search);
     *cut = (struct pretok_cut){0};
 }
 
-void pretok_begin(struct pretok_cut *cut, struct str text)
+static bool has_prefix(struct str text, const char *prefix)
 {
-    cut->stage[0] = (struct pretok_stage){.piece = text};
-    cut->depth = 1;
-    /* No expression takes more than a few steps per byte; the limit only makes sure. */
-    pcre2_set_match_limit(cut->limits, (uint32_t)MIN(10000 + 16 * text.len, (size_t)UINT32_MAX));
+    size_t n = strlen(prefix);
+    return text.len >= n && memcmp(text.ptr, prefix, n) == 0;
 }
 
-/* Finds the match at or after what was given out; none: from is the end. */
+static void put_marked(const struct pretok_step *step, struct str piece, bool begins,
+                       struct buf *out)
+{
+    bool wanted = step->prepend == PREPEND_ALWAYS || (step->prepend == PREPEND_FIRST && begins);
+    if (wanted && piece.ptr[0] != ' ' && !has_prefix(piece, SPACE_MARK))
+        buf_put_text(out, SPACE_MARK);
+    for (size_t at = 0; at < piece.len;) {
+        const char *space = memchr(piece.ptr + at, ' ', piece.len - at);
+        size_t end = space ? (size_t)(space - piece.ptr) : piece.len;
+        buf_put(out, piece.ptr + at, end - at);
+        if (space)
+            buf_put_text(out, SPACE_MARK);
+        at = end + (space != NULL);
+    }
+}
+
+/* Gives stage i a piece to cut. */
+static int32_t enter(struct pretok_cut *cut, int i, struct str piece)
+{
+    struct pretok_stage *stage = &cut->stage[i];
+    const struct pretok_step *step = &cut->pretok->step[i];
+    /* A step that adds to the beginning looks at the first piece alone. */
+    bool begins = cut->begins;
+    stage->at = stage->from = stage->to = 0;
+    stage->text.len = 0;
+    if (step->kind == PRETOK_MARK_SPACES) {
+        put_marked(step, piece, begins, &stage->text);
+        cut->begins = false;
+    } else if (step->kind == PRETOK_PREFIX_SPACE && piece.ptr[0] != ' ') {
+        buf_put_char(&stage->text, ' ');
+        buf_put(&stage->text, piece.ptr, piece.len);
+    }
+    if (stage->text.failed)
+        return INFLIGHT_E_NOMEM;
+    stage->piece = stage->text.len ? (struct str){stage->text.ptr, stage->text.len} : piece;
+    cut->depth = i + 1;
+    return INFLIGHT_OK;
+}
+
+int32_t pretok_begin(struct pretok_cut *cut, struct str text, bool begins)
+{
+    cut->depth = 0;
+    cut->begins = begins;
+    cut->whole = (struct str){"", 0};
+    regex_search_begin(&cut->search, text.len);
+    if (text.len == 0)
+        return INFLIGHT_OK;
+    if (cut->pretok->n)
+        return enter(cut, 0, text);
+    cut->whole = text;
+    return INFLIGHT_OK;
+}
+
+/* Finds the match after the last one; nothing, right behind it, is none. */
 static int32_t find_match(struct pretok_cut *cut, int i)
 {
     struct pretok_stage *stage = &cut->stage[i];
-    const pcre2_code *code = cut->pretok->code[i];
-    const uint8_t *subject = (const uint8_t *)stage->piece.ptr;
-    uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
-    int n =
-        pcre2_match(code, subject, stage->piece.len, stage->at, options, cut->match, cut->limits);
-    if (n == PCRE2_ERROR_JIT_STACKLIMIT)
-        n = pcre2_match(code, subject, stage->piece.len, stage->at, options | PCRE2_NO_JIT,
-                        cut->match, cut->limits);
-    if (n == PCRE2_ERROR_NOMATCH) {
-        stage->from = stage->to = stage->piece.len;
-        return INFLIGHT_OK;
+    const struct regex *regex = &cut->pretok->regex[i];
+    size_t last = stage->to, at = last;
+    int32_t code = regex_find(regex, &cut->search, stage->piece, at, &stage->from, &stage->to);
+    while (!code && stage->from == stage->to && stage->to == last && at < stage->piece.len) {
+        size_t n = 1;
+        (void)utf8_next(stage->piece.ptr + at, stage->piece.len - at, &n);
+        at += n;
+        code = regex_find(regex, &cut->search, stage->piece, at, &stage->from, &stage->to);
     }
-    if (n < 0)
-        return n == PCRE2_ERROR_NOMEMORY ? INFLIGHT_E_NOMEM : INFLIGHT_E_INTERNAL;
-    const size_t *ends = pcre2_get_ovector_pointer(cut->match);
-    stage->from = ends[0];
-    stage->to = ends[1];
-    return INFLIGHT_OK;
+    return code;
 }
 
-/* The next match of stage i, or the text before it. */
+/* What comes next at stage i: a match, or the text before one. Not at the end. */
+struct part {
+    size_t end;
+    bool is_match;
+};
+
+static int32_t look(struct pretok_cut *cut, int i, struct part *part)
+{
+    struct pretok_stage *stage = &cut->stage[i];
+    if (cut->pretok->step[i].kind != PRETOK_SPLIT) {
+        *part = (struct part){stage->piece.len, false};
+        return INFLIGHT_OK;
+    }
+    int32_t code = stage->at == stage->to ? find_match(cut, i) : INFLIGHT_OK;
+    bool is_match = stage->at >= stage->from;
+    *part =
+        (struct part){is_match ? stage->to : stage->from, is_match != cut->pretok->step[i].invert};
+    return code;
+}
+
+/* Does the part after this one belong to the same piece? */
+static bool joins(enum pretok_behavior behavior, bool is_match, bool next_is_match)
+{
+    switch (behavior) {
+    case PRETOK_MERGED_WITH_PREVIOUS:
+        return !is_match && next_is_match;
+    case PRETOK_MERGED_WITH_NEXT:
+        return is_match && !next_is_match;
+    case PRETOK_CONTIGUOUS:
+        return is_match == next_is_match;
+    default:
+        return false;
+    }
+}
+
+/* The next piece of stage i; empty: it is not wanted. */
 static int32_t next_piece(struct pretok_cut *cut, int i, struct str *piece)
 {
     struct pretok_stage *stage = &cut->stage[i];
-    if (stage->at == stage->to) {
-        int32_t code = find_match(cut, i);
-        if (code)
-            return code;
+    enum pretok_behavior behavior = cut->pretok->step[i].behavior;
+    struct part part, next;
+    size_t begin = stage->at;
+    int32_t code = look(cut, i, &part);
+    if (code)
+        return code;
+    stage->at = part.end;
+    *piece = (struct str){stage->piece.ptr + begin, part.end - begin};
+    if (behavior == PRETOK_REMOVED && part.is_match)
+        piece->len = 0;
+    if (behavior == PRETOK_ISOLATED || behavior == PRETOK_REMOVED)
+        return INFLIGHT_OK;
+    while (stage->at < stage->piece.len) {
+        code = look(cut, i, &next);
+        if (code || !joins(behavior, part.is_match, next.is_match))
+            break;
+        stage->at = next.end;
+        piece->len = next.end - begin;
+        if (behavior != PRETOK_CONTIGUOUS)
+            break;
     }
-    size_t end = stage->at < stage->from ? stage->from : stage->to;
-    *piece = (struct str){stage->piece.ptr + stage->at, end - stage->at};
-    stage->at = end;
-    return INFLIGHT_OK;
+    return code;
 }
 
 int32_t pretok_next(struct pretok_cut *cut, struct str *word)
 {
+    if (cut->whole.len) {
+        *word = cut->whole;
+        cut->whole.len = 0;
+        return 1;
+    }
     while (cut->depth > 0) {
         int i = cut->depth - 1;
         if (cut->stage[i].at == cut->stage[i].piece.len) {
@@ -187,9 +202,13 @@ int32_t pretok_next(struct pretok_cut *cut, struct str *word)
         int32_t code = next_piece(cut, i, word);
         if (code)
             return code;
-        if (cut->depth == cut->pretok->n_stages)
+        if (word->len == 0)
+            continue;
+        if (cut->depth == cut->pretok->n)
             return 1;
-        cut->stage[cut->depth++] = (struct pretok_stage){.piece = *word};
+        code = enter(cut, cut->depth, *word);
+        if (code)
+            return code;
     }
     return 0;
 }
