@@ -106,5 +106,5 @@ void encode_row(enum fmt fmt, const float *value, int64_t n, const float *larges
     else if (fmt == FMT_int8)
         encode_int8(value, n, *largest, row);
     else
-        encode_int4(value, n, fmt_info[fmt].n, row);
+        encode_int4(value, n, fmt_info[fmt].n, (struct int4_style){.is_symmetric = false}, row);
 }

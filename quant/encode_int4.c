@@ -2,8 +2,8 @@
  * four values at a time, in eight sums, so that nothing depends on how a compiler orders them. */
 #include "encode_int4.h"
 
+#include "bf16.h"
 #include "encode.h"
-#include "f16.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -21,6 +21,7 @@ enum { LANES = 4 };
 #define HALF_NORMAL 0x1p-14f
 #define HALF_LEAST  0x1p-24f
 #define HALF_MOST   0x7bff /* 65504 */
+#define HALF_COARSE 0x7bf8 /* 65280, the largest that is a bfloat16 too */
 
 static inline lanes load(const float *value)
 {
@@ -64,9 +65,12 @@ struct grid {
     float scale, zero; /* zero: an integer, 0 .. 15 */
 };
 
-/* The grid over the range from low to high, which has 0 in it. */
-static struct grid grid_of(float low, float high)
+/* The grid over the range from low to high, which has 0 in it; a symmetric one has as many steps
+ * on both sides, and one more below. */
+static struct grid grid_of(float low, float high, bool is_symmetric)
 {
+    if (is_symmetric)
+        return (struct grid){(high > -low ? high : -low) / (LEVELS / 2), 8};
     float scale = (high - low) / LEVELS;
     float zero = -low / scale + ROUNDER - ROUNDER;
     return (struct grid){scale, zero};
@@ -120,10 +124,10 @@ struct found {
 
 /* Takes the range's part of that number if it is better than what was found. */
 static void try_clip(const float *value, int32_t n, float low, float high, int clip,
-                     struct found *found)
+                     struct int4_style style, struct found *found)
 {
     float part = 1 - (float)clip * CLIP_STEP, scale;
-    struct grid grid = grid_of(low * part, high * part);
+    struct grid grid = grid_of(low * part, high * part, style.is_symmetric);
     float worth = fit(value, n, grid, &scale);
     if (worth > found->worth)
         *found = (struct found){{scale, grid.zero}, worth, clip};
@@ -131,64 +135,93 @@ static void try_clip(const float *value, int32_t n, float low, float high, int c
 
 /* Of values within 1: sums of squares neither overflow nor vanish. Every fourth part, then those
  * half-way to the next on both sides of the best, then again. */
-static struct grid search(const float *value, int32_t n, float low, float high)
+static struct grid search(const float *value, int32_t n, float low, float high,
+                          struct int4_style style)
 {
-    struct found found = {grid_of(low, high), -1, 0};
+    struct found found = {grid_of(low, high, style.is_symmetric), -1, 0};
     for (int clip = 0; clip < ENCODE_CLIPS; clip += 4)
-        try_clip(value, n, low, high, clip, &found);
+        try_clip(value, n, low, high, clip, style, &found);
     for (int away = 2; away >= 1; away--) {
         const int best = found.clip;
         if (best >= away)
-            try_clip(value, n, low, high, best - away, &found);
+            try_clip(value, n, low, high, best - away, style, &found);
         if (best + away < ENCODE_CLIPS)
-            try_clip(value, n, low, high, best + away, &found);
+            try_clip(value, n, low, high, best + away, style, &found);
     }
     return found.grid;
 }
 
 /* Below the normal halves the next larger one, or the range would shrink much. */
-static uint16_t half_scale(float scale)
+static uint16_t half_scale(float scale, bool is_coarse)
 {
     uint16_t half = f16_of_float(scale);
     if (scale < HALF_NORMAL && f16_to_float(half) < scale)
         half++;
-    return half < HALF_MOST ? half : HALF_MOST;
+    half = half < HALF_MOST ? half : HALF_MOST;
+    if (!is_coarse)
+        return half;
+    /* Eight of its bits are left: a half again. Only what rounds up beyond all halves is not. */
+    uint16_t coarse = f16_of_float(bf16_to_float(bf16_of_float(f16_to_float(half))));
+    return coarse <= HALF_MOST ? coarse : HALF_COARSE;
 }
 
-static void put_group(const float *value, int32_t n, uint16_t half, float zero, uint8_t *group)
+static struct int4_grid kept(float scale, float zero, bool is_coarse)
 {
-    const float d = f16_to_float(half), inverse = d > 0 ? 1 / d : 0;
-    uint8_t q[ENCODE_BLOCK];
-    memcpy(group, &half, sizeof half);
-    group[2] = (uint8_t)zero;
-    for (int32_t i = 0; i < n; i++) {
-        float level = value[i] * inverse + ROUNDER - ROUNDER + zero;
-        level = level < 0 ? 0 : level;
-        level = level > LEVELS ? LEVELS : level;
-        q[i] = (uint8_t)(int32_t)level;
-    }
+    const uint16_t half = half_scale(scale, is_coarse);
+    return (struct int4_grid){f16_to_float(half), zero, half};
+}
+
+void int4_put(const uint8_t *q, int32_t n, struct int4_grid grid, uint8_t *group)
+{
+    memcpy(group, &grid.half, sizeof grid.half);
+    group[2] = (uint8_t)grid.zero;
     for (int32_t i = 0; i < n / 2; i++)
         group[3 + i] = (uint8_t)(q[2 * i] | q[2 * i + 1] << 4);
 }
 
-static void encode_group(const float *value, int32_t n, uint8_t *group)
+void int4_round(const float *value, int32_t n, struct int4_grid grid, uint8_t *q)
+{
+    const float inverse = grid.scale > 0 ? 1 / grid.scale : 0;
+    for (int32_t i = 0; i < n; i++) {
+        float level = value[i] * inverse + ROUNDER - ROUNDER + grid.zero;
+        level = level < 0 ? 0 : level;
+        level = level > LEVELS ? LEVELS : level;
+        q[i] = (uint8_t)(int32_t)level;
+    }
+}
+
+struct int4_grid int4_clip(const float *value, int32_t n, float part, struct int4_style style)
+{
+    float low, high;
+    range_of(value, n, &low, &high);
+    float largest = high > -low ? high : -low;
+    if (largest < HALF_LEAST)
+        return kept(largest, 8, style.is_coarse);
+    struct grid grid = grid_of(low / largest * part, high / largest * part, style.is_symmetric);
+    return kept(grid.scale * largest, grid.zero, style.is_coarse);
+}
+
+struct int4_grid int4_fit(const float *value, int32_t n, struct int4_style style)
 {
     float near[ENCODE_BLOCK], low, high;
     range_of(value, n, &low, &high);
     float largest = high > -low ? high : -low;
     /* Where the scale would be below the least half, whatever it is. */
-    if (largest < HALF_LEAST) {
-        put_group(value, n, half_scale(largest), 8, group);
-        return;
-    }
+    if (largest < HALF_LEAST)
+        return kept(largest, 8, style.is_coarse);
     for (int32_t i = 0; i < n; i++)
         near[i] = value[i] / largest;
-    struct grid grid = search(near, n, low / largest, high / largest);
-    put_group(value, n, half_scale(grid.scale * largest), grid.zero, group);
+    struct grid grid = search(near, n, low / largest, high / largest, style);
+    return kept(grid.scale * largest, grid.zero, style.is_coarse);
 }
 
-void encode_int4(const float *value, int64_t n, int32_t group, uint8_t *row)
+void encode_int4(const float *value, int64_t n, int32_t group, struct int4_style style,
+                 uint8_t *row)
 {
-    for (int64_t at = 0; at < n; at += group, row += 3 + group / 2)
-        encode_group(value + at, group, row);
+    uint8_t q[ENCODE_BLOCK] = {0};
+    for (int64_t at = 0; at < n; at += group, row += 3 + group / 2) {
+        struct int4_grid grid = int4_fit(value + at, group, style);
+        int4_round(value + at, group, grid, q);
+        int4_put(q, group, grid, row);
+    }
 }

@@ -1,0 +1,502 @@
+#!/usr/bin/env python3
+"""inflight-quantize --calibration BUILD: GPTQ against its formula in double precision, on inputs
+from a forward pass of its own; errors of outputs as they are reported and as they are; AWQ's scales
+in the files; texts that cannot be used."""
+import json
+import math
+import os
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+from operator import mul
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "model"))
+import hf_write
+import safetensors
+
+PROGRAM = os.path.join(sys.argv[1] if len(sys.argv) > 1 else "build", "bin/inflight-quantize")
+D, F, HEADS, KV_HEADS, DIM, EPS, THETA = 64, 224, 4, 2, 16, 1e-5, 10000.0
+GROUP, SAMPLES, LENGTH = 32, 8, 48
+# Bytes alone: each is a token in GPT-2's alphabet.
+VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+OTHERS = [b for b in range(256) if b not in VISIBLE]
+TOKENS = [chr(b) if b in VISIBLE else chr(256 + OTHERS.index(b)) for b in range(256)]
+SHAPES = {"self_attn.q_proj": (HEADS * DIM, D), "self_attn.k_proj": (KV_HEADS * DIM, D),
+          "self_attn.v_proj": (KV_HEADS * DIM, D), "self_attn.o_proj": (D, HEADS * DIM),
+          "mlp.gate_proj": (F, D), "mlp.up_proj": (F, D), "mlp.down_proj": (D, F)}
+LAYER = "model.layers.0."
+
+
+def random_text(n):
+    """Words of few letters, so that inputs depend on one another."""
+    random.seed(3)
+    words = ["".join(random.choice("abcdefghijklmnop") for _ in range(random.randint(2, 7)))
+             for _ in range(60)]
+    return " ".join(random.choice(words) for _ in range(n))
+
+
+TEXT = random_text(400).encode()
+
+
+def single(values):
+    """Rounded to single precision."""
+    return list(struct.unpack(f"<{len(values)}f", struct.pack(f"<{len(values)}f", *values)))
+
+
+def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None):
+    """A Llama, or Qwen 2 with biases, whose inputs are correlated and of columns that differ much
+    in size. Returns its tensors as lists of rows."""
+    random.seed(11)
+    os.makedirs(folder)
+    weights, tensors = {}, []
+
+    def add(name, rows):
+        rows = [single(r) for r in rows]
+        weights[name] = rows
+        flat = [v for r in rows for v in r]
+        shape = (len(rows[0]),) if len(rows) == 1 else (len(rows), len(rows[0]))
+        tensors.append((name, shape, "f32", struct.pack(f"<{len(flat)}f", *flat)))
+
+    size = [math.exp(random.gauss(0, 0.8)) for _ in range(D)]
+    basis = [[random.gauss(0, 1) for _ in range(D)] for _ in range(6)]
+
+    def embedding():
+        parts = [random.gauss(0, 1) for _ in basis]
+        return [size[i] * (sum(p * b[i] for p, b in zip(parts, basis)) + random.gauss(0, 0.3))
+                for i in range(D)]
+
+    add("model.embed_tokens.weight", [embedding() for _ in TOKENS])
+    for layer in range(layers):
+        prefix = f"model.layers.{layer}."
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            add(f"{prefix}{norm}.weight", [[random.uniform(0.5, 1.5) for _ in range(D)]])
+        for name, (rows, width) in SHAPES.items():
+            if name in ("self_attn.k_proj", "self_attn.v_proj"):
+                rows = heads * DIM
+            add(f"{prefix}{name}.weight",
+                [[random.gauss(0, 0.15) for _ in range(width)] for _ in range(rows)])
+            if bias and name[:11] in ("self_attn.q", "self_attn.k", "self_attn.v"):
+                add(f"{prefix}{name}.bias", [[random.gauss(0, 0.2) for _ in range(rows)]])
+    add("model.norm.weight", [[1.0] * D])
+    if buffer:
+        add(buffer, [[1.0] * (DIM // 2)])
+    hf_write.weights(folder, tensors, 1)
+    hf_write.json_file(f"{folder}/config.json", {
+        "architectures": ["Qwen2ForCausalLM" if bias else "LlamaForCausalLM"],
+        "model_type": "qwen2" if bias else "llama", "hidden_size": D, "intermediate_size": F,
+        "num_hidden_layers": layers, "num_attention_heads": HEADS, "num_key_value_heads": heads,
+        "vocab_size": len(TOKENS), "rms_norm_eps": EPS, "rope_theta": THETA,
+        "max_position_embeddings": 256, "tie_word_embeddings": True})
+    hf_write.tokenizer(folder, TOKENS, [1] * len(TOKENS), [])
+    with open(f"{folder}/text", "wb") as f:
+        f.write(TEXT)
+    return weights
+
+
+def spoil(folder, name, change):
+    """Numbers of a tensor of the model, {index: value}."""
+    path = f"{folder}/model.safetensors"
+    with open(path, "rb") as f:
+        raw = bytearray(f.read())
+    n, = struct.unpack_from("<Q", raw)
+    at = 8 + n + json.loads(raw[8:8 + n])[name]["data_offsets"][0]
+    for i, value in change.items():
+        struct.pack_into("<f", raw, at + 4 * i, value)
+    with open(path, "wb") as f:
+        f.write(raw)
+
+
+def run(*arguments):
+    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=300,
+                          check=False)
+
+
+def quantize(work, out, method, *options):
+    done = run(f"{work}/model", "-o", f"{work}/{out}", "-r", "int4", "-g", str(GROUP), "-m", method,
+               "-c", f"{work}/text" if os.path.exists(f"{work}/text") else f"{work}/model/text",
+               "--samples", str(SAMPLES), "--length", str(LENGTH), *options)
+    assert done.returncode == 0, done.stderr
+    tensors, _ = safetensors.read(f"{work}/{out}/model.safetensors")
+    with open(f"{work}/{out}/inflight-quantize.json", encoding="utf-8") as f:
+        report = {m["module"]: m for m in json.load(f)["matrices"]}
+    return tensors, report
+
+
+# ---- A forward pass, by its definition
+
+def bf16(value):
+    bits, = struct.unpack("<I", struct.pack("<f", value))
+    bits += 0x7fff + (bits >> 16 & 1)
+    return struct.unpack("<f", struct.pack("<I", bits & 0xffff0000))[0]
+
+
+def times(X, W):
+    return [[sum(map(mul, x, w)) for w in W] for x in X]
+
+
+def normalised(X, weight):
+    out = []
+    for x in X:
+        scale = 1 / math.sqrt(sum(v * v for v in x) / len(x) + EPS)
+        out.append([v * scale * w for v, w in zip(x, weight)])
+    return out
+
+
+def turned(head, position):
+    half = DIM // 2
+    out = list(head)
+    for i in range(half):
+        angle = position * THETA ** (-2 * i / DIM)
+        a, b, c, s = head[i], head[i + half], math.cos(angle), math.sin(angle)
+        out[i], out[i + half] = a * c - b * s, b * c + a * s
+    return out
+
+
+def heads_of(row):
+    return [row[i:i + DIM] for i in range(0, len(row), DIM)]
+
+
+def attention(Q, K, V):
+    """Of one sample; keys and values are kept as bfloat16."""
+    keys = [[[bf16(v) for v in turned(h, t)] for h in heads_of(k)] for t, k in enumerate(K)]
+    values = [[[bf16(x) for x in h] for h in heads_of(v)] for v in V]
+    share = HEADS // len(keys[0])
+    out = []
+    for t, q in enumerate(Q):
+        row = []
+        for h, head in enumerate(heads_of(q)):
+            head = turned(head, t)
+            score = [sum(map(mul, head, keys[j][h // share])) / math.sqrt(DIM)
+                     for j in range(t + 1)]
+            most = max(score)
+            weight = [math.exp(s - most) for s in score]
+            total = sum(weight)
+            row += [sum(w * values[j][h // share][i] for j, w in enumerate(weight)) / total
+                    for i in range(DIM)]
+        out.append(row)
+    return out
+
+
+def samples():
+    there = len(TEXT) // LENGTH
+    n = min(SAMPLES, there)
+    return [TEXT[i * there // n * LENGTH:][:LENGTH] for i in range(n)]
+
+
+def with_bias(rows, bias):
+    return [list(map(sum, zip(r, bias))) for r in rows] if bias else rows
+
+
+class Pass:
+    """Inputs of all matrices of the first layer, and what it gives, for weights W by name."""
+
+    def __init__(self, weights, W, norms, biases=None):
+        b = biases or {}
+        self.X, out = {}, []
+        collected = {"qkv": [], "o": [], "gate_up": [], "down": []}
+        for sample in samples():
+            x = [weights["model.embed_tokens.weight"][t] for t in sample]
+            X = normalised(x, norms["input_layernorm"])
+            collected["qkv"] += X
+            q, k, v = (with_bias(times(X, W[f"self_attn.{n}_proj"]), b.get(n)) for n in "qkv")
+            attn = attention(q, k, v)
+            collected["o"] += attn
+            x = [list(map(sum, zip(a, c)))
+                 for a, c in zip(x, times(attn, W["self_attn.o_proj"]))]
+            X = normalised(x, norms["post_attention_layernorm"])
+            collected["gate_up"] += X
+            ffn = [[g / (1 + math.exp(-g)) * u for g, u in zip(a, c)]
+                   for a, c in zip(times(X, W["mlp.gate_proj"]), times(X, W["mlp.up_proj"]))]
+            collected["down"] += ffn
+            out += [list(map(sum, zip(a, c)))
+                    for a, c in zip(x, times(ffn, W["mlp.down_proj"]))]
+        for name in SHAPES:
+            word = name.split(".")[1][:-5]
+            self.X[name] = collected[{"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up",
+                                      "up": "gate_up"}.get(word, word)]
+        self.out = out
+
+
+def matrices_of(weights):
+    return {name: weights[f"{LAYER}{name}.weight"] for name in SHAPES}
+
+
+def rounded_of(tensors):
+    return {name: safetensors.dequantize(tensors, LAYER + name) for name in SHAPES}
+
+
+def norms_of(tensors):
+    """From the files, or as they were made."""
+    read = lambda t: list(t[2]) if isinstance(t, tuple) else t[0]
+    return {n: read(tensors[f"{LAYER}{n}.weight"])
+            for n in ("input_layernorm", "post_attention_layernorm")}
+
+
+def relative_error(rows, others):
+    off = sum((a - b) ** 2 for r, o in zip(rows, others) for a, b in zip(r, o))
+    return math.sqrt(off / sum(b * b for o in others for b in o))
+
+
+# ---- GPTQ, by its formula
+
+def cholesky(A):
+    """Lower L with L L^T = A."""
+    n = len(A)
+    L = [[0.0] * n for _ in range(n)]
+    for i in range(n):
+        for j in range(i + 1):
+            rest = A[i][j] - sum(L[i][k] * L[j][k] for k in range(j))
+            L[i][j] = math.sqrt(rest) if i == j else rest / L[j][j]
+    return L
+
+
+def inverse(A):
+    n = len(A)
+    rows = [list(map(float, r)) + [float(i == j) for j in range(n)] for i, r in enumerate(A)]
+    for i in range(n):
+        p = max(range(i, n), key=lambda r: abs(rows[r][i]))
+        rows[i], rows[p] = rows[p], rows[i]
+        pivot = rows[i][i]
+        rows[i] = [v / pivot for v in rows[i]]
+        for r in range(n):
+            if r != i and rows[r][i]:
+                part = rows[r][i]
+                rows[r] = [v - part * w for v, w in zip(rows[r], rows[i])]
+    return [r[n:] for r in rows]
+
+
+def upper_factor(X, order):
+    K = len(order)
+    H = [[0.0] * K for _ in range(K)]
+    columns = list(zip(*X))
+    for i in range(K):
+        for j in range(i, K):
+            H[i][j] = H[j][i] = sum(map(mul, columns[order[i]], columns[order[j]]))
+    damp = 0.01 * sum(H[i][i] for i in range(K)) / K
+    for i in range(K):
+        H[i][i] += damp
+    L = cholesky(inverse(H))
+    return [[L[j][i] for j in range(K)] for i in range(K)]
+
+
+def gptq(W, X, grids, by_size=False):
+    """Rounded rows; grids[row][group] = (scale, zero)."""
+    K = len(W[0])
+    order = list(range(K))
+    if by_size:
+        size = [sum(x[k] * x[k] for x in X) for k in range(K)]
+        order.sort(key=lambda k: -size[k])
+    U = upper_factor(X, order)
+    out = []
+    for row, grid in zip(W, grids):
+        w, q = [row[k] for k in order], [0.0] * K
+        for j, k in enumerate(order):
+            scale, zero = grid[k // GROUP]
+            level = min(max(round(w[j] / scale) + zero, 0), 15) if scale else zero
+            q[k] = (level - zero) * scale
+            e = (w[j] - q[k]) / U[j][j]
+            for i in range(j + 1, K):
+                w[i] -= e * U[j][i]
+        out.append(q)
+    return out
+
+
+def grids_of(tensors, module):
+    _, _, (rows, width) = tensors[f"{module}.weight_shape"]
+    _, (_, groups), scale = tensors[f"{module}.weight_scale"]
+    zero = [[8] * groups for _ in range(rows)]
+    if f"{module}.weight_zero_point" in tensors:
+        _, _, z = tensors[f"{module}.weight_zero_point"]
+        zero = [[z[r // 8 * groups + g] >> 4 * (r % 8) & 15 for g in range(groups)]
+                for r in range(rows)]
+    return [[(scale[r * groups + g], zero[r][g]) for g in range(groups)] for r in range(rows)]
+
+
+def test_gptq_is_its_formula(work):
+    weights = make_model(f"{work}/model")
+    plain, _ = quantize(work, "rtn", "rtn")
+    for options in ([], ["--act-order"], ["-s"]):
+        tensors, report = quantize(work, "gptq" + "".join(options), "gptq", *options)
+        rounded = rounded_of(tensors)
+        seen = Pass(weights, rounded, norms_of(weights))
+        for name, W in matrices_of(weights).items():
+            grids = grids_of(tensors, LAYER + name)
+            want = gptq(W, seen.X[name], grids, "--act-order" in options)
+            same = sum(a == b for r, o in zip(rounded[name], want) for a, b in zip(r, o))
+            whole = len(W) * len(W[0])
+            assert same > 0.998 * whole, f"{options} {name}: {same} of {whole} as by the formula"
+            Y = times(seen.X[name], W)
+            error = relative_error(times(seen.X[name], rounded[name]), Y)
+            told = report[LAYER + name]["relative_output_error"]
+            assert abs(error - told) < 0.02 * error, f"{options} {name}: {told}, is {error}"
+            if options == ["--act-order"]:
+                assert grids == grids_of(plain, LAYER + name), "grids are static"
+
+
+def test_outputs_are_nearer_than_by_rounding_alone(work):
+    make_model(f"{work}/model", layers=2)
+    _, plain = quantize(work, "rtn", "rtn")
+    mean = lambda report: math.exp(sum(math.log(m["relative_output_error"])
+                                       for m in report.values()) / len(report))
+    for method, most, options in (("gptq", 0.4, []), ("gptq", 0.25, ["--act-order"]),
+                                  ("awq", 0.75, [])):
+        _, report = quantize(work, method + "".join(options), method, *options)
+        assert len(report) == len(plain) == 14
+        ratio = mean(report) / mean(plain)
+        assert ratio < most, f"{method} {options}: {ratio}"
+
+
+def test_plain_rounding_only_measures(work):
+    make_model(f"{work}/model")
+    tensors, report = quantize(work, "measured", "rtn")
+    assert run(f"{work}/model", "-o", f"{work}/plain", "-r", "int4", "-g",
+               str(GROUP)).returncode == 0
+    assert safetensors.read(f"{work}/plain/model.safetensors")[0] == tensors
+    assert all(m["relative_output_error"] > 0 for m in report.values())
+
+
+def test_threads_change_nothing(work):
+    make_model(f"{work}/model", layers=2)
+    for method, options in (("gptq", []), ("gptq", ["--act-order"]), ("awq", [])):
+        made = [quantize(work, f"{method}{t}{options}", method, "-t", t, *options)
+                for t in ("1", "2", "5")]
+        assert made[0] == made[1] == made[2], (method, options)
+
+
+def smoothed(work, **shape):
+    """The outputs of the first layer of a model by AWQ, and of the model."""
+    weights = make_model(f"{work}/model", **shape)
+    tensors, report = quantize(work, "awq", "awq")
+    biases = {n: weights[f"{LAYER}self_attn.{n}_proj.bias"][0] for n in "qkv"} \
+        if shape.get("bias") else {}
+    changed = {n: list(tensors[f"{LAYER}self_attn.{n}_proj.bias"][2]) for n in biases}
+    before = Pass(weights, matrices_of(weights), norms_of(weights), biases)
+    after = Pass(weights, rounded_of(tensors), norms_of(tensors), changed)
+    return weights, tensors, report, biases, changed, before, after
+
+
+def test_scales_of_awq_are_made_up_for(work):
+    for number, shape in enumerate(({}, {"bias": True}, {"heads": HEADS, "bias": True})):
+        os.makedirs(f"{work}/{number}")
+        weights, tensors, report, biases, changed, before, after = \
+            smoothed(f"{work}/{number}", **shape)
+        assert norms_of(tensors) != norms_of(weights), "columns are scaled"
+        assert not biases or (changed["q"] == biases["q"] and changed["v"] != biases["v"])
+        # What q, k and v give, by the files alone.
+        for name in ("self_attn.q_proj", "self_attn.k_proj"):
+            W = weights[f"{LAYER}{name}.weight"]
+            error = relative_error(
+                times(after.X[name], safetensors.dequantize(tensors, LAYER + name)),
+                times(before.X[name], W))
+            told = report[LAYER + name]["relative_output_error"]
+            assert abs(error - told) < 0.02 * error, f"{shape} {name}: {told}, is {error}"
+        # What all of the layer gives: through the scales of v and o, up and down.
+        W = matrices_of(weights)
+        rtn, _ = quantize(f"{work}/{number}", "rtn", "rtn")
+        plain = Pass(weights, rounded_of(rtn), norms_of(weights), biases)
+        x = [weights["model.embed_tokens.weight"][t] for s in samples() for t in s]
+        part = lambda p: [list(map(lambda a, b: a - b, o, e)) for o, e in zip(p.out, x)]
+        error, of_rtn = (relative_error(part(p), part(before)) for p in (after, plain))
+        assert error < 0.8 * of_rtn, f"{shape}: {error}, rounding alone {of_rtn}"
+        # Folding alone: matrices of the files, and of the model by the same scales.
+        s = [a / b for a, b in zip(norms_of(weights)["input_layernorm"],
+                                   norms_of(tensors)["input_layernorm"])]
+        q = safetensors.dequantize(tensors, LAYER + "self_attn.q_proj")
+        undone = [[v / c for v, c in zip(row, s)] for row in q]
+        told = report[f"{LAYER}self_attn.q_proj"]["relative_error"]
+        assert abs(relative_error(undone, W["self_attn.q_proj"]) - told) < 1e-3 * told
+
+
+def test_kept_modules_take_no_scale(work):
+    weights = make_model(f"{work}/model")
+    tensors, report = quantize(work, "out", "awq", "-k", "*.k_proj", "-k", "*.down_proj")
+    assert len(report) == 5
+    assert norms_of(tensors)["input_layernorm"] == norms_of(weights)["input_layernorm"]
+    assert norms_of(tensors)["post_attention_layernorm"] != \
+        norms_of(weights)["post_attention_layernorm"]
+    for name in ("self_attn.k_proj", "mlp.down_proj"):
+        flat = [v for row in weights[f"{LAYER}{name}.weight"] for v in row]
+        assert list(tensors[f"{LAYER}{name}.weight"][2]) == flat, name
+
+
+def test_what_cannot_be_used(work):
+    make_model(f"{work}/model")
+    texts = {"empty": b"", "short": TEXT[:LENGTH - 1], "binary": TEXT[:300] + b"\xff" + TEXT}
+    for name, raw in texts.items():
+        with open(f"{work}/{name}", "wb") as f:
+            f.write(raw)
+    options = ["-o", f"{work}/out", "-r", "int4", "-m", "gptq", "--length", str(LENGTH)]
+    cases = [
+        (["-c", f"{work}/empty"], "empty: is empty"),
+        (["-c", f"{work}/short"], "short has 47 tokens, a sample needs 48"),
+        (["-c", f"{work}/binary"], "binary: byte 300 is not UTF-8"),
+        (["-c", f"{work}/none"], "none"),
+        (["-c", f"{work}/model/text", "--length", "512"], "samples of 512 tokens"),
+    ]
+    for more, text in cases:
+        done = run(f"{work}/model", *options, *more)
+        assert done.returncode == 1 and text in done.stderr, (more, done.stderr)
+        assert not os.path.exists(f"{work}/out") and not os.path.exists(f"{work}/out.partial")
+    for more in (["-r", "fp8"], ["--samples", "0"], ["--length", "3"], ["-m", "best"],
+                 ["-m", "awq", "--act-order", "-c", "text"], []):
+        done = run(f"{work}/model", *options, *more)
+        assert done.returncode == 2 and "inflight-quantize: --" in done.stderr, (more, done.stderr)
+
+
+def test_weights_that_cannot_be_used(work):
+    cases = [("mlp.up_proj.weight", {5: math.nan}, "layer 0: model.layers.0.mlp.up_proj.weight has"),
+             ("mlp.down_proj.weight", {3: math.inf}, "layer 0: model.layers.0.mlp.down_proj"),
+             ("post_attention_layernorm.weight", {9: 1e30}, "layer 0: mlp.gate_proj: input 9 is not finite")]
+    for number, (name, change, text) in enumerate(cases):
+        folder = f"{work}/{number}"
+        make_model(folder)
+        spoil(folder, LAYER + name, change)
+        for method in ("gptq", "awq"):
+            done = run(folder, "-o", f"{work}/out", "-r", "int4", "-g", "32", "-m", method, "-c",
+                       f"{folder}/text", "--length", str(LENGTH), "--restart")
+            assert done.returncode == 1 and text in done.stderr, (name, method, done.stderr)
+            assert not os.path.exists(f"{work}/out")
+
+
+def test_buffers_of_layers_that_there_are_not(work):
+    name = "model.layers.900.self_attn.rotary_emb.inv_freq"
+    make_model(f"{work}/model", buffer=name)
+    tensors, _ = quantize(work, "out", "gptq")
+    assert list(tensors[name][2]) == [1.0] * (DIM // 2)
+
+
+def test_inputs_that_say_nothing(work):
+    """Columns of zeros, and fewer tokens than columns: H is singular but for the damping."""
+    weights = make_model(f"{work}/model")
+    dead = [0, 7, 40]
+    spoil(f"{work}/model", f"{LAYER}input_layernorm.weight", {i: 0.0 for i in dead})
+    for method in ("gptq", "awq"):
+        tensors, report = quantize(work, method, method, "--samples", "1")
+        assert all(math.isfinite(m["relative_output_error"]) for m in report.values())
+        q = safetensors.dequantize(tensors, f"{LAYER}self_attn.q_proj")
+        W = weights[f"{LAYER}self_attn.q_proj.weight"]
+        error = relative_error([[r[i] for i in dead] for r in q], [[r[i] for i in dead] for r in W])
+        assert method == "awq" or error < 0.12, f"{method}: columns without inputs are rounded as they stand, {error}"
+
+
+def main():
+    passed = failed = 0
+    for name, test in sorted(globals().items()):
+        if not name.startswith("test_") or not any(w in name for w in sys.argv[2:] or [""]):
+            continue
+        with tempfile.TemporaryDirectory() as work:
+            try:
+                test(work)
+                passed += 1
+                print(f"ok   calibrate: {name[5:].replace('_', ' ')}")
+            except Exception as error:  # the next test is to run
+                failed += 1
+                print(f"FAIL calibrate: {name[5:].replace('_', ' ')}: "
+                      f"{type(error).__name__}: {error}")
+    print(f"calibrate: {passed} passed, {failed} failed, 0 skipped")
+    return failed > 0
+
+
+sys.exit(main())
