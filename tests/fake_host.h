@@ -14,8 +14,9 @@
 struct host_result {
     inflight_req req;
     char text[HOST_CHOICES][600];
-    uint32_t finish[HOST_CHOICES]; /* of LAST, or of DONE for choice 0 */
-    char logprobs[600];            /* the first */
+    uint32_t finish[HOST_CHOICES];        /* of LAST, or of DONE for choice 0 */
+    char logprobs[600];                   /* the first */
+    uint64_t logprobs_hash[HOST_CHOICES]; /* of all */
     int32_t n_done, n_after_done, n_last, n_logprobs;
     uint64_t n_text_tokens, n_gap;
     inflight_event done; /* without data */

@@ -217,7 +217,7 @@ static int64_t on_pread(void *user, void *file, void *dst, uint64_t n, uint64_t 
     long long read_no = atomic_fetch_add(&io.reads, 1);
     if (io.mode == IO_ERROR && offset > 100000)
         return -1;
-    if (io.mode == IO_SHORT && n > 65536)
+    if (io.mode == IO_SHORT && n > 65536 + 999)
         n = 65536 + (uint64_t)read_no % 999;
     if (io.mode == IO_SLOW)
         sleep_ms(10);

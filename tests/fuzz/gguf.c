@@ -44,8 +44,8 @@ static void read_all(const struct gguf *g, const uint8_t *bytes, size_t n)
 {
     for (uint64_t i = 0; i < g->n_values; i++)
         read_value(&g->value[i]);
-    for (uint64_t i = 0; i < g->n_tensors; i++) {
-        const struct gguf_tensor *tensor = &g->tensor[i];
+    for (uint64_t i = 0; i < g->tensors.n; i++) {
+        const struct tensor *tensor = &g->tensors.tensor[i];
         if (tensor->bytes == 0 || tensor->offset > n || tensor->bytes > n - tensor->offset)
             abort();
         sink += bytes[tensor->offset];

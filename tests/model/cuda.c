@@ -98,6 +98,38 @@ TEST(cuda, logits_are_the_cpus_to_two_hundredths)
     close_pair(&pair);
 }
 
+/* E4M3 matrices, which the CPU multiplies by floats. Rounding an activation to E4M3 errs by 2^-4 /
+ * sqrt(3) of its power of two, evenly, which is 0.0265 of values spread over powers of two, and as
+ * much of a product's outputs. On the way to a logit are four roundings a layer, 120 of the test
+ * model; if each reached it whole, independent of the others, that were 0.0265 sqrt(120). Of cards
+ * that multiply by bfloat16 it is 2^-5 of that. */
+TEST(cuda, logits_of_e4m3_matrices_err_no_more_than_rounded_activations)
+{
+    const double most = 0.0265 * sqrt(4 * 30);
+    struct pair pair = {0};
+    double squares = 0;
+    int32_t equal = 0, n = COUNT_OF(smollm2_prompt_2);
+    if (!cuda())
+        return;
+    pair.cpu = direct_open_quantized_on("cpu", FMT_fp8, ACT_FLOAT);
+    pair.cuda = pair.cpu ? direct_open_quantized_on("cuda", FMT_fp8, ACT_INT8) : NULL;
+    if (pair.cuda && direct_forward(pair.cpu, smollm2_prompt_2, n) &&
+        direct_forward(pair.cuda, smollm2_prompt_2, n)) {
+        for (int32_t r = 0; r < n; r++) {
+            const float *got = model_logits(pair.cuda, r), *want = model_logits(pair.cpu, r);
+            const double error = relative_error(got, want, SMOLLM2_VOCABULARY);
+            squares += error * error / n;
+            equal += argmax(got, SMOLLM2_VOCABULARY) == argmax(want, SMOLLM2_VOCABULARY);
+        }
+        printf("  relative error %.2e, %.2e allowed; best token the same at %d of %d\n",
+               sqrt(squares), most, equal, n);
+        CHECK(sqrt(squares) < most);
+    } else if (pair.cuda) {
+        t_fail(__FILE__, __LINE__, "a forward pass failed");
+    }
+    close_pair(&pair);
+}
+
 /* A product for few tokens, one for many, attention over a prompt and of a single token are
  * different kernels: a row must not tell which of them computed it. */
 TEST(cuda, chunks_of_a_prompt_leave_every_bit)

@@ -4,155 +4,19 @@
 #include "t.h"
 
 #ifdef INFLIGHT_CUDA
-#include "plugin/model/model.h"
-#include "kernels/cuda/device.h"
-#include "tests/gpu/gpu.h"
+#include "decoding.h"
 
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
+enum { SEQUENCES = 11 };
 
-#define MODEL "build/models/tiny.gguf"
-
-enum {
-    CONTEXT = 1024,
-    PAGES = CONTEXT / PAGE_TOKENS,
-    SEQUENCES = 11,
-    CHUNK = 64,
-    VOCABULARY = 512
-};
-
-/* The simulated GPU's own functions; NULL on a card. */
-static struct {
-    void (*counts)(struct gpu_counts *out);
-    void (*reset_counts)(void);
-    bool (*fail)(const char *what);
-    CUresult (*reset)(CUdevice device);
-} gpu;
-
-static _Atomic uint64_t taken;
-static struct mem mem;
-
-/* C does not convert between pointers to data and to code; POSIX has both of one size. */
-static void find(void *library, const char *symbol, void *function)
-{
-    void *at = dlsym(library, symbol);
-    memcpy(function, &at, sizeof at);
-}
-
-static void find_gpu(void)
-{
-    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
-    if (!library)
-        return;
-    find(library, "gpu_counts", &gpu.counts);
-    find(library, "gpu_counts_reset", &gpu.reset_counts);
-    find(library, "gpu_fail", &gpu.fail);
-    find(library, "cuDevicePrimaryCtxReset_v2", &gpu.reset);
-    (void)dlclose(library);
-}
-
-/* NULL, and the test is skipped: no driver, or no model. */
 static struct model *open_model(void)
 {
-    static struct err err; /* t_skip keeps the text */
-    const struct backend *backend = backend_find("cuda");
-    struct model *m = NULL;
-    FILE *f = fopen(MODEL, "rb");
-    if (f)
-        (void)fclose(f);
-    mem = mem_system;
-    mem.taken = &taken;
-    const struct model_params params = {.path = MODEL,
-                                        .device = "cuda",
-                                        .mem = &mem,
-                                        .context = CONTEXT,
-                                        .threads = 1,
-                                        .activations = ACT_INT8,
-                                        .kv_type = KV_BF16,
-                                        .kv_tokens = SEQUENCES * CONTEXT,
-                                        .max_tokens = CHUNK,
-                                        .max_rows = CHUNK};
-    if (!f || !backend || backend->probe(&err)) {
-        t_skip(f && backend ? err.text : "no " MODEL ", or no device cuda in this build");
-        return NULL;
-    }
-    if (model_open(&m, &params, &err) || model_load(m, NULL, NULL, &err)) {
-        t_fail(__FILE__, __LINE__, "%s", err.text);
-        model_close(m);
-        return NULL;
-    }
-    find_gpu();
-    CHECK(model_hparams(m)->V <= VOCABULARY);
-    return m;
+    return decoding_open(SEQUENCES, TOKENS_MOST);
 }
 
 /* As open_model, and the test is skipped on a card too. */
 static struct model *open_counted(void)
 {
-    struct model *m = open_model();
-    if (m && gpu.counts) {
-        gpu.reset_counts();
-        return m;
-    }
-    if (m)
-        t_skip("only the simulated GPU counts, and fails on demand");
-    model_close(m);
-    return NULL;
-}
-
-/* ---- Steps */
-
-/* A batch as it is put together. Pages of a sequence are not in order. */
-struct maker {
-    struct batch batch;
-    struct batch_seq seq[SEQUENCES];
-    int32_t page[SEQUENCES][PAGES];
-    int32_t token[CHUNK], position[CHUNK], row[CHUNK];
-};
-
-/* n tokens of sequence s from a position on. */
-static void put(struct maker *b, int32_t s, int32_t position, int32_t n)
-{
-    for (int32_t i = 0; i < PAGES; i++)
-        b->page[s][i] = s * PAGES + (i * 5 + s) % PAGES;
-    b->seq[b->batch.S++] = (struct batch_seq){b->batch.T, n, position, b->page[s]};
-    for (int32_t i = 0; i < n; i++) {
-        b->position[b->batch.T] = position + i;
-        b->token[b->batch.T++] = 3 + (s * 37 + (position + i) * 11) % 200;
-    }
-}
-
-/* With logits of the first R rows. */
-static int run(struct model *m, struct maker *b, int32_t R)
-{
-    for (int32_t r = 0; r < R; r++)
-        b->row[r] = r;
-    b->batch.R = R;
-    b->batch.token = b->token;
-    b->batch.position = b->position;
-    b->batch.seq = b->seq;
-    b->batch.row = b->row;
-    return model_forward(m, &b->batch);
-}
-
-/* Positions [0, n) of sequence s. */
-static void prompt(struct model *m, int32_t s, int32_t n)
-{
-    for (int32_t at = 0; at < n; at += CHUNK) {
-        struct maker b = {0};
-        put(&b, s, at, MIN(CHUNK, n - at));
-        CHECK_EQ(run(m, &b, 0), 0);
-    }
-}
-
-/* One token of sequences 0 .. S - 1 at one position, with logits of R. */
-static int decode(struct model *m, int32_t S, int32_t position, int32_t R)
-{
-    struct maker b = {0};
-    for (int32_t s = 0; s < S; s++)
-        put(&b, s, position, 1);
-    return run(m, &b, R);
+    return decoding_counted(open_model());
 }
 
 /* What a step of decoding asked of the driver. */
@@ -235,23 +99,24 @@ TEST(cuda_graph, every_bit_is_that_of_steps_without)
     model_close(m);
 }
 
-/* Without counts, so on a card too: steps of S sequences with logits of R, each kind queued, then
- * captured, then twice a graph. They compute the same, so the bits are those of the queued one. */
+/* Without counts, so on a card too: steps of S sequences with logits of some or none, each kind
+ * queued, then captured, then twice a graph. They compute the same, so the bits are those of the
+ * queued one. */
 TEST(cuda_graph, many_kinds_of_steps_become_graphs_and_keep_their_bits)
 {
-    enum { KINDS = 5 };
-    static float want[KINDS * VOCABULARY];
+    static const int32_t sizes[] = {1, 3, 8, 9, 11};
+    static float want[11 * VOCABULARY];
     struct model *m = open_model();
-    int differ = 0, kinds = 0, made = 0;
+    int differ = 0;
     if (!m)
         return;
     const size_t V = (size_t)model_hparams(m)->V;
-    for (int32_t s = 0; s < KINDS; s++)
-        prompt(m, s, 20 * KINDS);
-    for (int32_t S = 1; S <= KINDS; S++)
-        for (int32_t R = 1; R <= S; R++, kinds++)
+    for (int32_t s = 0; s < SEQUENCES; s++)
+        prompt(m, s, 100);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++)
+        for (int32_t R = 0; R <= sizes[i]; R += MAX(1, sizes[i] / 2))
             for (int time = 0; time < 4; time++) {
-                CHECK_EQ(decode(m, S, 20 * S, R), 0);
+                CHECK_EQ(decode(m, sizes[i], 20 * (int32_t)i, R), 0);
                 for (int32_t r = 0; r < R; r++) {
                     float *row = want + (size_t)r * V;
                     if (time == 0)
@@ -259,12 +124,9 @@ TEST(cuda_graph, many_kinds_of_steps_become_graphs_and_keep_their_bits)
                     differ += memcmp(model_logits(m, r), row, V * sizeof *row) != 0;
                 }
             }
-    const struct graphs *graphs = &model_device(m)->graphs;
-    for (int32_t i = 0; i < graphs->n_entry; i++)
-        made += graphs->entry[i].exec != NULL;
     CHECK_EQ(differ, 0);
-    CHECK(!graphs->is_off);
-    CHECK_EQ(made, kinds);
+    CHECK(!model_device(m)->graphs.is_off);
+    CHECK_EQ(graphs_made(m), 2 * 3); /* 1, 8 or 16 tokens, with logits or without */
     model_close(m);
 }
 
@@ -341,13 +203,20 @@ TEST(cuda_graph, steps_with_prompts_are_queued_as_they_are)
     model_close(m);
 }
 
-/* Kinds of steps by number: S sequences, R of them with logits. */
+/* Kinds of steps by number: of nine tokens and logits of one or none, with as many dead rows as the
+ * device is told to have room for. */
 static struct gpu_counts count_kind(struct model *m, int32_t kind)
 {
-    int32_t S = 1;
-    for (; kind > S; S++)
-        kind -= S + 1;
-    return count(m, S, 0, kind);
+    struct device_config *config = &model_device(m)->config;
+    const struct device_config own = *config;
+    int32_t T = 9;
+    for (; kind > T; T++)
+        kind -= T + 1;
+    config->max_tokens = T;
+    config->max_rows = kind;
+    const struct gpu_counts counts = count(m, 9, 0, kind > 0);
+    *config = own;
+    return counts;
 }
 
 TEST(cuda_graph, what_was_not_seen_for_longest_is_forgotten)

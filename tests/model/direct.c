@@ -3,6 +3,8 @@
 #include "device.h"
 #include "t.h"
 
+#include "kernels/cpu/cpuid.h"
+
 static struct model *open_params(const struct model_params *params)
 {
     struct err err = {0};
@@ -58,6 +60,25 @@ struct model *direct_open_file(const char *path, int32_t isa, int32_t activation
     struct model_params params = common_params(path, activations, kv_type);
     params.threads = 1;
     params.isa = isa;
+    return open_params(&params);
+}
+
+struct model *direct_open_through(const char *path, const inflight_io *io)
+{
+    struct model_params params = common_params(path, ACT_FLOAT, KV_F32);
+    params.device = "cpu";
+    params.threads = 1;
+    params.isa = ISA_ID_PLAIN;
+    params.io = io;
+    return open_params(&params);
+}
+
+struct model *direct_open_quantized_on(const char *device, enum fmt fmt, int32_t activations)
+{
+    struct model_params params = common_params(TEST_MODEL, activations, KV_BF16);
+    params.device = device;
+    params.quantization = (int32_t)fmt;
+    params.threads = 2;
     return open_params(&params);
 }
 

@@ -12,6 +12,9 @@
 struct model *direct_open(int32_t activations, int32_t kv_type, int32_t threads);
 struct model *direct_open_file(const char *path, int32_t isa, int32_t activations, int32_t kv_type);
 
+/* The same with float activations and the most exact cache, behind file hooks; or NULL: mapped. */
+struct model *direct_open_through(const char *path, const inflight_io *io);
+
 /* The test model on a device of that kind, on two threads if it has them. */
 struct model *direct_open_on(const char *device, int32_t activations, int32_t kv_type);
 
@@ -19,6 +22,9 @@ struct model *direct_open_on(const char *device, int32_t activations, int32_t kv
  * mem. */
 struct model *direct_open_quantized(const char *path, enum fmt fmt, bool head, int32_t activations,
                                     int32_t threads, const struct mem *mem);
+
+/* The test model on a device of that kind, its matrices but the head's converted to fmt. */
+struct model *direct_open_quantized_on(const char *device, enum fmt fmt, int32_t activations);
 
 /* Positions 0 .. n-1 in one pass, logits of every position. False: failed. */
 bool direct_forward(struct model *m, const int32_t *token, int32_t n);

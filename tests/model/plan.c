@@ -4,6 +4,7 @@
 
 #include "plugin/base/buf.h"
 #include "plugin/model/plan.h"
+#include "plugin/model/scheme.h"
 
 #include <stdlib.h>
 
@@ -19,6 +20,8 @@ static const struct hparams small = {
     .rotary_scale = 1,
 };
 
+static const struct scheme unquantized;
+
 static size_t packed_bytes(const struct device_config *config, enum fmt fmt, int32_t N, int32_t K)
 {
     (void)config;
@@ -27,17 +30,55 @@ static size_t packed_bytes(const struct device_config *config, enum fmt fmt, int
 
 static const struct backend fake = {.name = "fake", .packed_bytes = packed_bytes};
 
-/* A tensor directory as a file of this family would have it. */
-static void add_tensor(struct gguf *g, struct arena *arena, const char *name, int64_t k, int64_t n)
+/* What Hugging Face's code calls a part of a GGUF file's name, the longer ones first. */
+static const char *const names[][2] = {
+    {"blk.", "model.layers."},
+    {"attn_q_norm.", "self_attn.q_norm."},
+    {"attn_k_norm.", "self_attn.k_norm."},
+    {"attn_norm.", "input_layernorm."},
+    {"attn_q.", "self_attn.q_proj."},
+    {"attn_k.", "self_attn.k_proj."},
+    {"attn_v.", "self_attn.v_proj."},
+    {"attn_output.", "self_attn.o_proj."},
+    {"ffn_norm.", "post_attention_layernorm."},
+    {"ffn_gate.", "mlp.gate_proj."},
+    {"ffn_up.", "mlp.up_proj."},
+    {"ffn_down.", "mlp.down_proj."},
+    {"token_embd.", "model.embed_tokens."},
+    {"output_norm.", "model.norm."},
+    {"output.", "lm_head."},
+};
+
+/* text with every name in it replaced by the other naming's. */
+static void rename_all(const char *text, enum naming from, enum naming to, struct buf *out)
 {
-    struct gguf_tensor *t = &g->tensor[g->n_tensors];
-    *t = (struct gguf_tensor){.fmt = FMT_f32, .n_dims = 2, .dim = {k, n, 1, 1}};
-    t->name.ptr = arena_copy_text(arena, name, strlen(name));
-    t->name.len = strlen(name);
-    hash_put(&g->by_name, t->name.ptr, t->name.len, (int32_t)g->n_tensors++);
+    while (*text) {
+        size_t i = 0;
+        while (i < COUNT_OF(names) && strncmp(text, names[i][from], strlen(names[i][from])) != 0)
+            i++;
+        buf_put_text(out, i < COUNT_OF(names) ? names[i][to] : "");
+        if (i == COUNT_OF(names))
+            buf_put_char(out, *text);
+        text += i < COUNT_OF(names) ? strlen(names[i][from]) : 1;
+    }
 }
 
-static void add_layer(struct gguf *g, struct arena *arena, const struct arch *arch, int l)
+/* A tensor of that name in a GGUF file. */
+static void add_tensor(struct tensors *ts, struct arena *arena, const char *name, int64_t k,
+                       int64_t n)
+{
+    struct tensor *t = &ts->tensor[ts->n];
+    struct buf own;
+    buf_init(&own, &mem_system);
+    rename_all(name, NAMING_GGUF, ts->naming, &own);
+    *t = (struct tensor){.fmt = FMT_f32, .n_dims = 2, .dim = {k, n, 1, 1}};
+    t->name.ptr = arena_copy_text(arena, own.ptr, own.len);
+    t->name.len = own.len;
+    hash_put(&ts->by_name, t->name.ptr, t->name.len, (int32_t)ts->n++);
+    buf_release(&own);
+}
+
+static void add_layer(struct tensors *ts, struct arena *arena, const struct arch *arch, int l)
 {
     const struct hparams *h = &small;
     int64_t q = h->H * h->dim, kv = h->K * h->dim;
@@ -65,43 +106,47 @@ static void add_layer(struct gguf *g, struct arena *arena, const struct arch *ar
         char name[64];
         snprintf(name, sizeof name, "blk.%d.%s", l, rows[i].name);
         if (rows[i].there)
-            add_tensor(g, arena, name, rows[i].k, rows[i].n);
+            add_tensor(ts, arena, name, rows[i].k, rows[i].n);
     }
 }
 
-static void make_directory(struct gguf *g, struct arena *arena, const struct arch *arch, bool tied)
+/* A tensor directory as files of this family would have it. */
+static void make_directory(struct tensors *ts, struct arena *arena, const struct arch *arch,
+                           bool tied, enum naming naming)
 {
-    *g = (struct gguf){0};
-    g->tensor = arena_take_array(arena, 100, sizeof *g->tensor);
-    hash_init(&g->by_name, arena, 100);
-    add_tensor(g, arena, "token_embd.weight", small.D, small.V);
-    add_tensor(g, arena, "output_norm.weight", small.D, 1);
+    static struct file file = {.path = "model"};
+    *ts = (struct tensors){.naming = naming, .file = &file};
+    ts->tensor = arena_take_array(arena, 100, sizeof *ts->tensor);
+    hash_init(&ts->by_name, arena, 100);
+    add_tensor(ts, arena, "token_embd.weight", small.D, small.V);
+    add_tensor(ts, arena, "output_norm.weight", small.D, 1);
     if (!tied)
-        add_tensor(g, arena, "output.weight", small.D, small.V);
+        add_tensor(ts, arena, "output.weight", small.D, small.V);
     for (int l = 0; l < small.L; l++)
-        add_layer(g, arena, arch, l);
+        add_layer(ts, arena, arch, l);
 }
 
 /* Dumps the plan of a row into out; addresses are made up, nothing is loaded. */
-static bool dump(const struct arch *arch, bool tied, struct buf *out)
+static bool dump(const struct arch *arch, const struct hparams *h, bool tied, enum naming naming,
+                 struct buf *out)
 {
     struct arena arena;
-    struct gguf g;
+    struct tensors tensors;
     struct weights w;
     struct plan plan;
     struct plan_buffers buffers;
     struct device_config config = {0};
     struct err err = {0};
     arena_init(&arena, &mem_system);
-    make_directory(&g, &arena, arch, tied);
-    bool ok = !weights_open(&w, &g, arch, &small, &arena, &err) &&
+    make_directory(&tensors, &arena, arch, tied, naming);
+    bool ok = !weights_open(&w, &tensors, &unquantized, arch, h, &arena, &err) &&
               !weights_measure(&w, &fake, &config, &err);
     if (ok) {
         static _Alignas(64) char somewhere[1];
         weights_place(&w, (void *)0x10000);
-        plan_measure(&buffers, &small, 8, 2);
-        struct plan_source source = {arch, &small, &w, &buffers, somewhere};
-        ok = !plan_reserve(&plan, small.L, &arena, &err);
+        plan_measure(&buffers, h, 8, 2);
+        struct plan_source source = {arch, h, &w, &buffers, somewhere};
+        ok = !plan_reserve(&plan, h->L, &arena, &err);
         if (ok) {
             plan_compile(&plan, &source);
             plan_dump(&plan, &source, out);
@@ -139,17 +184,117 @@ TEST(plan, each_row_becomes_its_golden_program)
         char path[128];
         buf_init(&out, &mem_system);
         snprintf(path, sizeof path, "tests/model/golden/%s.plan", (*row)->id);
-        if (dump(*row, true, &out))
+        struct hparams h = small;
+        h.rope = (*row)->rope;
+        if (dump(*row, &h, true, NAMING_GGUF, &out))
             compare(path, &out);
         buf_release(&out);
     }
+}
+
+TEST(plan, a_folder_gives_the_same_but_for_names)
+{
+    for (const struct arch *const *row = arch_list; *row; row++)
+        for (int tied = 0; tied < 2; tied++) {
+            struct buf file, folder, renamed;
+            struct hparams h = small;
+            h.rope = ROPE_HALF;
+            buf_init(&file, &mem_system);
+            buf_init(&folder, &mem_system);
+            buf_init(&renamed, &mem_system);
+            CHECK(dump(*row, &h, tied, NAMING_GGUF, &file));
+            CHECK(dump(*row, &h, tied, NAMING_HUGGING_FACE, &folder));
+            buf_put_char(&file, '\0');
+            buf_put_char(&folder, '\0');
+            CHECK(strstr(folder.ptr, "model.layers.3.mlp.down_proj.weight"));
+            rename_all(folder.ptr, NAMING_HUGGING_FACE, NAMING_GGUF, &renamed);
+            buf_put_char(&renamed, '\0');
+            CHECK_TEXT(renamed.ptr, file.ptr);
+            buf_release(&file);
+            buf_release(&folder);
+            buf_release(&renamed);
+        }
+}
+
+TEST(plan, layers_that_slide_have_the_window)
+{
+    struct buf out;
+    struct hparams h = small;
+    h.window = 100;
+    h.slides[2] = true;
+    buf_init(&out, &mem_system);
+    CHECK(dump(arch_find("llama"), &h, true, NAMING_GGUF, &out));
+    buf_put_char(&out, '\0');
+    CHECK(strstr(out.ptr, "layer 2, 4 heads over 2, rotary interleaved, window 100\n"));
+    CHECK(strstr(out.ptr, "layer 1, 4 heads over 2, rotary interleaved\n"));
+    CHECK(strstr(out.ptr, "layer 3, 4 heads over 2, rotary interleaved\n"));
+    buf_release(&out);
+}
+
+/* The folder of any row, and how weights_open finds it. */
+static int32_t open_folder(const struct arch *arch, const char *more, bool tied, bool untied,
+                           struct err *err)
+{
+    struct arena arena;
+    struct tensors tensors;
+    struct weights w;
+    struct hparams h = small;
+    *err = (struct err){0};
+    h.untied = untied;
+    arena_init(&arena, &mem_system);
+    make_directory(&tensors, &arena, arch, tied, NAMING_HUGGING_FACE);
+    if (more)
+        add_tensor(&tensors, &arena, more, small.dim / 2, 1);
+    int32_t rc = weights_open(&w, &tensors, &unquantized, arch, &h, &arena, err);
+    arena_release(&arena);
+    return rc;
+}
+
+TEST(plan, buffers_of_old_folders_are_left_out_and_nothing_else)
+{
+    const struct arch *llama = arch_find("llama");
+    struct err err;
+    CHECK_EQ(open_folder(llama, "model.layers.0.self_attn.rotary_emb.inv_freq", true, false, &err),
+             0);
+    CHECK_EQ(open_folder(llama, "model.layers.0.self_attn.k_scale", true, false, &err),
+             INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "tensor model.layers.0.self_attn.k_scale is not one of architecture llama "
+                         "as it is served here");
+    CHECK_EQ(open_folder(llama, "rope_freqs.weight", true, false, &err), INFLIGHT_E_UNSUPPORTED);
+}
+
+TEST(plan, a_head_of_its_own_that_a_folder_promises_must_be_there)
+{
+    const struct arch *llama = arch_find("llama");
+    struct err err;
+    CHECK_EQ(open_folder(llama, NULL, false, true, &err), 0);
+    CHECK_EQ(open_folder(llama, NULL, true, false, &err), 0);
+    CHECK_EQ(open_folder(llama, NULL, true, true, &err), INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, "tensor lm_head.weight is missing, and tie_word_embeddings is false");
+}
+
+TEST(plan, numbers_that_are_no_weights_are_refused)
+{
+    struct arena arena;
+    struct tensors tensors;
+    struct weights w;
+    struct err err = {0};
+    arena_init(&arena, &mem_system);
+    make_directory(&tensors, &arena, arch_list[0], true, NAMING_HUGGING_FACE);
+    tensors.tensor[5].fmt = FMT_COUNT;
+    tensors.tensor[5].dtype = DTYPE_I8;
+    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch_list[0], &small, &arena, &err),
+             INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, "model: tensor model.layers.0.self_attn.v_proj.weight is of "
+                         "type I8, but config.json does not say that it is quantized");
+    arena_release(&arena);
 }
 
 TEST(plan, an_output_tensor_unties_the_head)
 {
     struct buf out;
     buf_init(&out, &mem_system);
-    if (dump(arch_list[0], false, &out)) {
+    if (dump(arch_list[0], &small, false, NAMING_GGUF, &out)) {
         buf_put_char(&out, '\0');
         CHECK(strstr(out.ptr, "| output.weight (256 64)"));
     }
@@ -159,13 +304,14 @@ TEST(plan, an_output_tensor_unties_the_head)
 TEST(plan, a_missing_tensor_is_named)
 {
     struct arena arena;
-    struct gguf g;
+    struct tensors tensors;
     struct weights w;
     struct err err = {0};
     const struct arch *qwen3 = arch_find("qwen3");
     arena_init(&arena, &mem_system);
-    make_directory(&g, &arena, arch_list[0], true);
-    CHECK_EQ(weights_open(&w, &g, qwen3, &small, &arena, &err), INFLIGHT_E_MODEL);
+    make_directory(&tensors, &arena, arch_list[0], true, NAMING_GGUF);
+    CHECK_EQ(weights_open(&w, &tensors, &unquantized, qwen3, &small, &arena, &err),
+             INFLIGHT_E_MODEL);
     CHECK_TEXT(err.text, "tensor blk.0.attn_q_norm.weight is missing");
     arena_release(&arena);
 }
@@ -173,15 +319,15 @@ TEST(plan, a_missing_tensor_is_named)
 TEST(plan, a_tensor_that_nothing_reads_is_refused)
 {
     struct arena arena;
-    struct gguf g;
+    struct tensors tensors;
     struct weights w;
     struct err err = {0};
     arena_init(&arena, &mem_system);
-    make_directory(&g, &arena, arch_find("llama"), true);
-    add_tensor(&g, &arena, "rope_freqs.weight", small.dim / 2, 1);
-    CHECK_EQ(weights_open(&w, &g, arch_find("llama"), &small, &arena, &err), 0);
-    add_tensor(&g, &arena, "blk.3.attn_output.bias", small.D, 1);
-    CHECK_EQ(weights_open(&w, &g, arch_find("llama"), &small, &arena, &err),
+    make_directory(&tensors, &arena, arch_find("llama"), true, NAMING_GGUF);
+    add_tensor(&tensors, &arena, "rope_freqs.weight", small.dim / 2, 1);
+    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch_find("llama"), &small, &arena, &err), 0);
+    add_tensor(&tensors, &arena, "blk.3.attn_output.bias", small.D, 1);
+    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch_find("llama"), &small, &arena, &err),
              INFLIGHT_E_UNSUPPORTED);
     CHECK_TEXT(err.text, "tensor blk.3.attn_output.bias is not one of architecture llama as it is "
                          "served here");
@@ -191,13 +337,14 @@ TEST(plan, a_tensor_that_nothing_reads_is_refused)
 TEST(plan, a_wrong_shape_is_refused_with_both)
 {
     struct arena arena;
-    struct gguf g;
+    struct tensors tensors;
     struct weights w;
     struct err err = {0};
     arena_init(&arena, &mem_system);
-    make_directory(&g, &arena, arch_list[0], true);
-    g.tensor[hash_find(&g.by_name, "blk.2.attn_k.weight", 19, 0)].dim[1] = 33;
-    CHECK_EQ(weights_open(&w, &g, arch_list[0], &small, &arena, &err), INFLIGHT_E_MODEL);
-    CHECK_TEXT(err.text, "tensor blk.2.attn_k.weight is 64 x 33 x 1, want 64 x 32");
+    make_directory(&tensors, &arena, arch_list[0], true, NAMING_GGUF);
+    tensors.tensor[hash_find(&tensors.by_name, "blk.2.attn_k.weight", 19, 0)].dim[1] = 33;
+    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch_list[0], &small, &arena, &err),
+             INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, "model: tensor blk.2.attn_k.weight is 1 x 33 x 64, want 32 x 64");
     arena_release(&arena);
 }

@@ -74,6 +74,12 @@ static void take_event(struct session *s, const inflight_event *e)
         memcpy(a->text + a->len, e->data, e->data_len);
         a->len += e->data_len;
     }
+    if (e->type == INFLIGHT_EV_LOGPROBS && e->choice == 0) {
+        CHECK(a->logprobs_len + e->data_len + 1 < LOGPROBS_BYTES);
+        memcpy(a->logprobs + a->logprobs_len, e->data, e->data_len);
+        a->logprobs_len += e->data_len;
+        a->logprobs[a->logprobs_len++] = '\n';
+    }
     if (e->type == INFLIGHT_EV_DONE) {
         a->done = true;
         a->status = e->status;
@@ -123,7 +129,8 @@ bool session_open(struct session *s)
         t_fail(__FILE__, __LINE__, "%s", err.text);
         return false;
     }
-    engine_set_tap(s->engine, tap, s);
+    if (!s->is_untapped)
+        engine_set_tap(s->engine, tap, s);
     if (!poll_until(s, is_ready))
         return false;
     if (s->status)

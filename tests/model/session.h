@@ -12,6 +12,8 @@
 #define ANSWER_BYTES  8192
 #define ANSWER_TOKENS 512
 
+#define LOGPROBS_BYTES 65536
+
 /* What became of one request. */
 struct answer {
     inflight_req req;
@@ -20,6 +22,8 @@ struct answer {
     uint32_t finish, n_tokens, n_prompt, n_cached;
     char text[ANSWER_BYTES]; /* of choice 0, NUL-terminated */
     size_t len;
+    char logprobs[LOGPROBS_BYTES]; /* of choice 0, a line of JSON for each token */
+    size_t logprobs_len;
     int32_t n_hash;
     uint64_t hash[ANSWER_TOKENS]; /* of the logits each token of choice 0 was drawn from */
 };
@@ -30,6 +34,7 @@ struct session {
     struct mem mem;         /* the system's, counted */
     _Atomic uint64_t taken; /* bytes the engine has */
     struct arena arena;     /* until open takes it over */
+    bool is_untapped;       /* set before open: no logits are hashed, which lets a device choose */
     bool ready;
     int32_t status;
     char why[512];

@@ -456,10 +456,11 @@ TEST(config, a_missing_required_key_is_refused)
 {
     refuse("model: {path: m}\n", "config:1:1: version: is missing. Version of this format");
     refuse("version: 1\n\nmodel:\n  context: 5\n",
-           "config:3:1: model.path: is missing. The model: a GGUF file, "
+           "config:3:1: model.path: is missing. The model: a GGUF file or a Hugging Face folder, "
            "relative to this file");
-    refuse("version: 1\n", "config:1:1: model.path: is missing. The model: a GGUF file, "
-                           "relative to this file");
+    refuse("version: 1\n",
+           "config:1:1: model.path: is missing. The model: a GGUF file or a Hugging Face folder, "
+           "relative to this file");
 }
 
 TEST(config, text_that_is_not_UTF_8_is_refused)

@@ -41,7 +41,7 @@ static void check_small_model(const struct gguf *m)
 
     CHECK_EQ(m->version, 3);
     CHECK_EQ(m->n_values, 6);
-    CHECK_EQ(m->n_tensors, 3);
+    CHECK_EQ(m->tensors.n, 3);
     CHECK_EQ(m->alignment, 16);
     CHECK(gguf_str(m, "general.architecture", &text) && same(text, "llama"));
     CHECK(gguf_int(m, "llama.block_count", &number) && number == 30);
@@ -55,7 +55,7 @@ static void check_small_model(const struct gguf *m)
     CHECK_EQ(gguf_int_at(kinds, 0), 3);
     CHECK_EQ(gguf_int_at(kinds, 1), -1);
     CHECK_EQ(m->data_offset % 16, 0);
-    const struct gguf_tensor *embd = gguf_find_tensor(m, "token_embd.weight");
+    const struct tensor *embd = tensors_find(&m->tensors, "token_embd.weight");
     CHECK(embd && embd->fmt == FMT_q4_0 && embd->n_dims == 2);
     CHECK_EQ(embd->dim[0], 32);
     CHECK_EQ(embd->dim[1], 2);
@@ -63,9 +63,9 @@ static void check_small_model(const struct gguf *m)
     CHECK_EQ(embd->dim[3], 1);
     CHECK_EQ(embd->bytes, 36);
     CHECK_EQ(embd->offset, m->data_offset);
-    CHECK_EQ(gguf_find_tensor(m, "rope")->offset, m->data_offset + 64);
-    CHECK_EQ(gguf_find_tensor(m, "output_norm.weight")->bytes, 16);
-    CHECK(same(m->tensor[0].name, "output_norm.weight")); /* in file order */
+    CHECK_EQ(tensors_find(&m->tensors, "rope")->offset, m->data_offset + 64);
+    CHECK_EQ(tensors_find(&m->tensors, "output_norm.weight")->bytes, 16);
+    CHECK(same(m->tensors.tensor[0].name, "output_norm.weight")); /* in file order */
 }
 
 TEST(gguf, a_small_model_is_read_whole)
@@ -95,7 +95,7 @@ TEST(gguf, a_file_without_keys_and_tensors_is_one)
         CHECK_EQ(g.alignment, 32);
         CHECK_EQ(g.data_offset, im.n); /* not past the end, though 24 is not aligned */
         CHECK(!gguf_find(&g, "general.architecture"));
-        CHECK(!gguf_find_tensor(&g, "token_embd.weight"));
+        CHECK(!tensors_find(&g.tensors, "token_embd.weight"));
     }
     finish();
 }
@@ -242,8 +242,8 @@ TEST(gguf, alignment_1_packs_tensors_without_gaps)
     put_data(&im, 1, 14);
     if (parse() == INFLIGHT_OK) {
         CHECK_EQ(g.data_offset, header);
-        CHECK_EQ(g.tensor[1].offset, header + 2);
-        CHECK_EQ(g.tensor[1].offset + g.tensor[1].bytes, im.n);
+        CHECK_EQ(g.tensors.tensor[1].offset, header + 2);
+        CHECK_EQ(g.tensors.tensor[1].offset + g.tensors.tensor[1].bytes, im.n);
     }
     finish();
 }
@@ -258,7 +258,7 @@ TEST(gguf, names_and_keys_may_be_as_long_as_the_format_allows)
     put_tensor(&im, name, 1, 0, 0, 0);
     put_data(&im, 32, 4);
     if (parse() == INFLIGHT_OK)
-        CHECK(gguf_find(&g, key) && gguf_find_tensor(&g, name));
+        CHECK(gguf_find(&g, key) && tensors_find(&g.tensors, name));
     finish();
 }
 
@@ -395,7 +395,7 @@ TEST(gguf, a_real_model_has_the_tensors_and_keys_it_is_known_for)
     }
     arena_init(&arena, &mem_system);
     CHECK_EQ(gguf_open(&g, &file, &arena, &err), INFLIGHT_OK);
-    CHECK_EQ(g.n_tensors, 272);
+    CHECK_EQ(g.tensors.n, 272);
     CHECK_EQ(g.n_values, 33);
     CHECK_EQ(g.data_offset, 1785664);
     CHECK(gguf_str(&g, "general.architecture", &text) && same(text, "llama"));
@@ -404,12 +404,12 @@ TEST(gguf, a_real_model_has_the_tensors_and_keys_it_is_known_for)
     CHECK_EQ(gguf_find(&g, "tokenizer.ggml.tokens")->n, 49152);
     CHECK(same(gguf_str_at(gguf_find(&g, "tokenizer.ggml.tokens"), 1), "<|im_start|>"));
     int count[FMT_COUNT] = {0};
-    for (uint64_t i = 0; i < g.n_tensors; i++)
-        count[g.tensor[i].fmt]++;
+    for (uint64_t i = 0; i < g.tensors.n; i++)
+        count[g.tensors.tensor[i].fmt]++;
     CHECK_EQ(count[FMT_q4_1], 210);
     CHECK_EQ(count[FMT_f32], 61);
     CHECK_EQ(count[FMT_q8_0], 1);
-    const struct gguf_tensor *gate = gguf_find_tensor(&g, "blk.0.ffn_gate.weight");
+    const struct tensor *gate = tensors_find(&g.tensors, "blk.0.ffn_gate.weight");
     CHECK(gate && gate->dim[0] == 576 && gate->dim[1] == 1536 && gate->offset == 32421952);
     finish();
     file_close(&file);

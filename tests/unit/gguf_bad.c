@@ -45,7 +45,7 @@ static int32_t parse_part(size_t n, uint64_t file_bytes, size_t *need)
     int32_t rc = gguf_parse(&g, bytes, n, file_bytes, &arena, need, &err);
     CHECK_EQ(err.code, rc);
     if (rc != INFLIGHT_OK) {
-        CHECK(g.n_values == 0 && g.value == NULL && g.tensor == NULL);
+        CHECK(g.n_values == 0 && g.value == NULL && g.tensors.tensor == NULL);
         CHECK(err.text[0] != '\0');
     }
     arena_release(&arena);

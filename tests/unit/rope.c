@@ -14,7 +14,7 @@ struct number {
     float value;
 };
 
-/* rope_read of a file with this type of scaling, or none, and these numbers. */
+/* rope_read_gguf of a file with this type of scaling, or none, and these numbers. */
 static int32_t read_rope(struct hparams *h, const char *type, const struct number *number, int n,
                          struct err *err)
 {
@@ -38,7 +38,7 @@ static int32_t read_rope(struct hparams *h, const char *type, const struct numbe
     put_data(&im, 32, 0);
     arena_init(&arena, &mem_system);
     CHECK_EQ(gguf_parse(&g, im.bytes, im.n, im.n, &arena, &need, err), 0);
-    int32_t rc = rope_read(h, &g, err);
+    int32_t rc = rope_read_gguf(h, &g, err);
     arena_release(&arena);
     return rc;
 }

@@ -4,6 +4,8 @@
 #include "t.h"
 #include "text_model.h"
 
+#include <math.h>
+
 #define CONTROL 3
 #define USER    4
 
@@ -282,7 +284,7 @@ static const char *error_of(const char *kind, const char *pre, const char *merge
 
 TEST(tokenizer, what_is_not_supported_or_broken_is_refused_by_name)
 {
-    CHECK(strstr(error_of("llama", "gpt-2", "t h"), "'llama'"));
+    CHECK(strstr(error_of("bert", "gpt-2", "t h"), "'bert'"));
     CHECK(strstr(error_of("gpt2", "no-such", "t h"), "'no-such'"));
     CHECK(strstr(error_of("gpt2", "smollm starcoder", "t h"), "'smollm starcoder'"));
     CHECK(strstr(error_of("gpt2", "gpt-2", "q zz"), "'q zz'"));
@@ -290,6 +292,46 @@ TEST(tokenizer, what_is_not_supported_or_broken_is_refused_by_name)
     CHECK(strstr(error_of("gpt2", "gpt-2", "qz"), "two tokens"));
     CHECK(strstr(error_of("gpt2", "gpt-2", "q "), "two tokens"));
     CHECK(strstr(error_of("gpt2", "gpt-2", ""), "two tokens"));
+}
+
+/* SentencePiece's kinds in GGUF need scores. */
+static int32_t open_scored(const char *kind, uint32_t n_scores, float score)
+{
+    struct image *im = &model.image;
+    size_t need;
+    begin(im, 3, 0, 3);
+    put_key(im, "tokenizer.ggml.model", GGUF_STRING);
+    put_string(im, kind);
+    put_key_array(im, "tokenizer.ggml.tokens", GGUF_STRING, 4);
+    put_string(im, "\u2581");
+    put_string(im, "a");
+    put_string(im, "aa");
+    put_string(im, "\u2581aa");
+    put_key_array(im, "tokenizer.ggml.scores", GGUF_F32, n_scores);
+    for (uint32_t i = 0; i < n_scores; i++)
+        put(im, &(float){score - (float)i}, sizeof(float));
+    put_data(im, 32, 0);
+    model.tokenizer = NULL;
+    arena_init(&model.arena, &mem_system);
+    CHECK_EQ(gguf_parse(&model.gguf, im->bytes, im->n, im->n, &model.arena, &need, &model.err), 0);
+    return tokenizer_open(&model.tokenizer, &model.gguf, &model.arena, &model.err);
+}
+
+TEST(tokenizer, kinds_with_scores_need_one_for_each_token)
+{
+    static const char *const kinds[] = {"llama", "t5"};
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        CHECK_EQ(open_scored(kinds[i], 4, -1), 0);
+        if (model.tokenizer)
+            CHECK_TEXT(plain("aa aab"), "3 3");
+        text_model_close(&model);
+        CHECK_EQ(open_scored(kinds[i], 3, -1), INFLIGHT_E_MODEL);
+        CHECK(strstr(model.err.text, "tokenizer.ggml.scores is not a list of 4"));
+        text_model_close(&model);
+        CHECK_EQ(open_scored(kinds[i], 4, (float)NAN), INFLIGHT_E_MODEL);
+        CHECK(strstr(model.err.text, "that of token 0 is none"));
+        text_model_close(&model);
+    }
 }
 
 /* The worst texts known for each family: at 128 KiB, quadratic ones take a minute. */

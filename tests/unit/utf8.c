@@ -65,16 +65,21 @@ TEST(utf8, runs_of_valid_and_invalid_bytes_are_measured)
     CHECK_EQ(utf8_invalid("\xff\xfe\xe2\x82", 4), 4);
 }
 
-static bool normalises(const char *text, const char *want)
+static bool normalises_as(const char *text, const char *want, bool compatible)
 {
     struct buf scratch, out;
     buf_init(&scratch, &mem_system);
     buf_init(&out, &mem_system);
-    nfc_put((struct str){text, strlen(text)}, &scratch, &out);
+    nfc_put((struct str){text, strlen(text)}, compatible, &scratch, &out);
     bool same = out.len == strlen(want) && (!out.len || memcmp(out.ptr, want, out.len) == 0);
     buf_release(&scratch);
     buf_release(&out);
     return same;
+}
+
+static bool normalises(const char *text, const char *want)
+{
+    return normalises_as(text, want, false);
 }
 
 TEST(nfc, characters_compose_with_the_marks_that_follow)
@@ -97,8 +102,21 @@ TEST(nfc, marks_come_into_the_order_of_their_classes)
 
 TEST(nfc, text_below_u0300_needs_no_work)
 {
-    CHECK(!nfc_needed((struct str){"na\u00efve \u02ff", 9}));
-    CHECK(nfc_needed((struct str){"e\u0301", 3}));
+    CHECK(!nfc_needed((struct str){"na\u00efve \u02ff", 9}, false));
+    CHECK(nfc_needed((struct str){"e\u0301", 3}, false));
+    CHECK(nfc_needed((struct str){"\u00b2", 2}, true));
+    CHECK(!nfc_needed((struct str){"plain", 5}, true));
+}
+
+TEST(nfc, the_compatible_form_takes_characters_apart_and_composes)
+{
+    CHECK(normalises_as("x\u00b2 \ufb01n \uff21", "x2 fin A", true));
+    CHECK(normalises_as("e\u0301\u00a0\u2126", "\u00e9 \u03a9", true));
+    /* The longest of all. */
+    CHECK(normalises_as("\ufdfa",
+                        "\u0635\u0644\u0649 \u0627\u0644\u0644\u0647 "
+                        "\u0639\u0644\u064a\u0647 \u0648\u0633\u0644\u0645",
+                        true));
 }
 
 /* 256 Ki marks of a high class before as many of a low one. */
@@ -110,7 +128,7 @@ TEST(nfc, long_runs_of_marks_take_linear_time)
         memcpy(text + i, i < sizeof text / 2 ? "\u0301" : "\u0323", 2);
     buf_init(&scratch, &mem_system);
     buf_init(&out, &mem_system);
-    nfc_put((struct str){text, sizeof text}, &scratch, &out);
+    nfc_put((struct str){text, sizeof text}, false, &scratch, &out);
     CHECK_EQ(out.len, sizeof text);
     CHECK(out.len == sizeof text && memcmp(out.ptr, "\u0323", 2) == 0 &&
           memcmp(out.ptr + out.len - 2, "\u0301", 2) == 0);

@@ -1,0 +1,53 @@
+/* Any bytes as the config.json of a folder: it is refused with a sentence, or its numbers are of
+ * use, which is all that the rest of the engine asks. */
+#include "plugin/model/weights.h"
+
+#include "folder_image.h"
+
+#include <math.h>
+
+static void check_numbers(const struct hparams *h)
+{
+    bool ok = h->L >= 1 && h->L <= LAYERS_MAX && h->H % h->K == 0 && h->dim % 2 == 0 &&
+              h->dim / 2 <= FREQ_MAX && h->V > 0 && h->eps > 0 && h->window >= 0 &&
+              isfinite(h->rotary_scale) && h->rotary_scale > 0;
+    for (int32_t i = 0; i < h->dim / 2; i++)
+        ok = ok && isfinite(h->freq[i]) && h->freq[i] >= 0;
+    for (int32_t l = 0; l < h->L; l++)
+        ok = ok && (!h->slides[l] || h->window);
+    if (!ok)
+        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+    static uint8_t weights[16];
+    struct folder_image image = {0};
+    const inflight_io io = image_io(&image);
+    struct err err = {.code = INFLIGHT_OK};
+    struct checkpoint c;
+    struct hparams h;
+    struct weights w;
+    struct arena arena;
+
+    image_put(&image, "m/config.json", bytes, n);
+    image_put(&image, "m/model.safetensors", weights,
+              image_safetensors(weights, sizeof weights, "{}", 0));
+    arena_init(&arena, &mem_system);
+    int32_t rc = n ? checkpoint_open(&c, "m", &io, &arena, &err) : INFLIGHT_E_IO;
+    if (n && !rc) {
+        rc = hparams_read(&h, &c, &err);
+        if (rc ? err.code != rc || !err.text[0] : !arch_find(h.arch))
+            abort();
+        if (!rc)
+            check_numbers(&h);
+        if (!rc && !weights_open(&w, &c.tensors, &c.scheme, arch_find(h.arch), &h, &arena, &err))
+            abort(); /* there is no tensor */
+    }
+    if (n)
+        checkpoint_close(&c);
+    arena_release(&arena);
+    if (image.open)
+        abort();
+    return 0;
+}

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Writes the models of families_gguf.py as Hugging Face folders: the same weights, in the order
+and with the names that Hugging Face's code gives them.
+
+    tests/model/families_hf.py DIR     DIR/family-NAME-FORMAT for each
+
+f32 is one file with the config.json of transformers 5, f16 one file with that of transformers 4,
+bf16 three shards with that of older ones, where Llama's keys that follow from others are missing.
+DIR/family-mistral-window is the f32 one of Mistral with a window of 16 positions.
+"""
+import sys
+
+import hf_write
+from families_gguf import CONTEXT, FAMILIES, GRAINS, pack, tensors_of
+from gguf_write import vocabulary
+
+FORMS = {"f32": 1, "f16": 1, "bf16": 3}  # and shards
+CLASS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
+         "smollm3": "SmolLM3"}
+
+
+def rope_keys(f, form):
+    rope = f.get("rope", {})
+    if form == "f32":
+        return {"rope_parameters": {"rope_theta": f["theta"], "rope_type": "default", **rope}}
+    kind = "rope_type" if form == "f16" else "type"
+    scaling = {kind: rope["rope_type"], **{k: v for k, v in rope.items() if k != "rope_type"}} \
+        if rope else None
+    return {"rope_theta": f["theta"], "rope_scaling": scaling}
+
+
+def config_of(family, form):
+    f = FAMILIES[family]
+    kind = "mistral" if family == "mistral" else f["arch"]
+    config = {
+        "architectures": [CLASS[kind] + "ForCausalLM"], "model_type": kind,
+        "vocab_size": len(vocabulary()[0]), "hidden_size": f["D"], "intermediate_size": f["F"],
+        "num_hidden_layers": f["L"], "num_attention_heads": f["H"], "hidden_act": "silu",
+        "max_position_embeddings": CONTEXT, "rms_norm_eps": f["eps"],
+        "tie_word_embeddings": f["tied"], "bos_token_id": 1, "eos_token_id": 2,
+        "torch_dtype" if form != "f32" else "dtype": "float32", **rope_keys(f, form)}
+    old = form == "bf16" and kind == "llama"
+    if not old or f["K"] != f["H"]:
+        config["num_key_value_heads"] = f["K"]
+    if not old or f["dim"] != f["D"] // f["H"]:
+        config["head_dim"] = f["dim"]
+    if kind == "mistral":
+        config["sliding_window"] = None
+    if kind in ("qwen2", "qwen3"):
+        config.update(use_sliding_window=False, sliding_window=4096, max_window_layers=1)
+    if kind == "smollm3" and form != "bf16":
+        config["no_rope_layers"] = [int((i + 1) % 4 != 0) for i in range(f["L"])]
+    return config
+
+
+def write_folder(path, tensors, form, config):
+    hf_write.open_folder(path)
+    rows = [(t.hf, (t.rows, t.length), form, pack(t, t.numbers, form)) if t.rows else
+            (t.hf, (t.length,), "f32", pack(t, t.numbers, "f32")) for t in tensors]
+    hf_write.weights(path, rows, FORMS[form])
+    hf_write.tokenizer(path, *vocabulary())
+    hf_write.json_file(f"{path}/config.json", config)
+
+
+def write_family(family, folder):
+    tensors = {}
+    for form in FORMS:
+        grain = GRAINS[form]
+        if grain not in tensors:
+            tensors[grain] = list(tensors_of(family, grain))
+        config = config_of(family, form)
+        write_folder(f"{folder}/family-{family}-{form}", tensors[grain], form, config)
+        if family == "mistral" and form == "f32":
+            write_folder(f"{folder}/family-{family}-window", tensors[grain], form,
+                         {**config, "sliding_window": 16})
+
+
+def main():
+    for family in FAMILIES:
+        write_family(family, sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

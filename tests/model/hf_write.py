@@ -1,0 +1,70 @@
+"""Writes Hugging Face folders with nothing but Python: safetensors files, in shards or not, and
+the tokenizer of the models that tests make up.
+"""
+import json
+import os
+import struct
+
+DTYPE = {"f32": "F32", "f16": "F16", "bf16": "BF16", "e4m3": "F8_E4M3", "i8": "I8", "u8": "U8",
+         "i32": "I32", "i64": "I64"}
+
+
+def safetensors(path, tensors):
+    """tensors: (name, shape with the row's length last, format, bytes) each."""
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape, form, raw in tensors:
+        header[name] = {"dtype": DTYPE[form], "shape": list(shape),
+                        "data_offsets": [at, at + len(raw)]}
+        at += len(raw)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text)
+        for _, _, _, raw in tensors:
+            f.write(raw)
+
+
+def weights(folder, tensors, shards):
+    """One file, or that many and an index. Tensors are dealt out in turn, so that a layer's are in
+    all of them."""
+    if shards == 1:
+        return safetensors(f"{folder}/model.safetensors", tensors)
+    place = {}
+    for i in range(shards):
+        name = f"model-{i + 1:05d}-of-{shards:05d}.safetensors"
+        safetensors(f"{folder}/{name}", tensors[i::shards])
+        place.update({t[0]: name for t in tensors[i::shards]})
+    total = sum(len(raw) for _, _, _, raw in tensors)
+    return json_file(f"{folder}/model.safetensors.index.json",
+                     {"metadata": {"total_size": total}, "weight_map": place})
+
+
+def json_file(path, value):
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(value, f, indent=2, ensure_ascii=False)
+
+
+def tokenizer(folder, tokens, kinds, merges, digits=False):
+    """GPT-2's byte-level BPE; control tokens are of kind 3. digits: each is a word by itself."""
+    added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False,
+              "normalized": False, "special": True}
+             for i, (t, kind) in enumerate(zip(tokens, kinds)) if kind == 3]
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+             "use_regex": True}
+    split = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True},
+                                                   level]}
+    json_file(f"{folder}/tokenizer.json", {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "normalizer": None, "pre_tokenizer": split if digits else level, "post_processor": None, "decoder": level,
+        "model": {"type": "BPE", "dropout": None, "unk_token": None,
+                  "continuing_subword_prefix": None, "end_of_word_suffix": None,
+                  "fuse_unk": False, "byte_fallback": False,
+                  "vocab": {t: i for i, t in enumerate(tokens)}, "merges": merges}})
+    json_file(f"{folder}/tokenizer_config.json",
+              {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 2048,
+               "bos_token": tokens[1], "eos_token": tokens[2]})
+
+
+def open_folder(path):
+    os.makedirs(path, exist_ok=True)
+    return path

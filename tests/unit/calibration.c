@@ -1,0 +1,212 @@
+/* What calibration computes with, against plain loops in double precision: products, moments, the
+ * factor of H^-1; sizes around those that blocks and threads have. */
+#include "t.h"
+
+#include "quant/tools/quantize_factor.h"
+#include "quant/tools/quantize_gptq.h"
+#include "quant/tools/quantize_moments.h"
+#include "quant/tools/quantize_product.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static uint32_t state = 1;
+
+static float random_number(void)
+{
+    state = state * 1664525u + 1013904223u;
+    return (float)(state >> 8) * 0x1p-23f - 1;
+}
+
+static float *random_matrix(int64_t n)
+{
+    float *m = malloc((size_t)n * sizeof *m);
+    for (int64_t i = 0; m && i < n; i++)
+        m[i] = random_number();
+    return m;
+}
+
+static void check_product(int64_t m, int64_t n, int64_t k, float sign, bool is_upper)
+{
+    const int64_t lda = m + 3, ldb = n + 1, ldc = n + 5;
+    float *a = random_matrix(k * lda), *b = random_matrix(k * ldb), *c = random_matrix(m * ldc);
+    float *one = malloc((size_t)(m * ldc) * sizeof *one), *many = malloc((size_t)(m * ldc) * 4);
+    memcpy(one, c, (size_t)(m * ldc) * sizeof *one);
+    memcpy(many, c, (size_t)(m * ldc) * sizeof *many);
+    struct product p = {.c = one,
+                        .a = a,
+                        .b = b,
+                        .ldc = ldc,
+                        .lda = lda,
+                        .ldb = ldb,
+                        .m = m,
+                        .n = n,
+                        .k = k,
+                        .sign = sign,
+                        .is_upper = is_upper};
+    product_add(&p);
+    p.c = many;
+    product_add_on(3, &p);
+    CHECK(memcmp(one, many, (size_t)(m * ldc) * sizeof *one) == 0);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < ldc; j++) {
+            double want = (double)c[i * ldc + j];
+            for (int64_t q = 0; q < k && j < n; q++)
+                want += (double)sign * (double)a[q * lda + i] * (double)b[q * ldb + j];
+            if (j >= n || !is_upper || j >= i)
+                CHECK_NEAR(one[i * ldc + j], want, 1e-6 * (double)(k + 8));
+        }
+    free(a);
+    free(b);
+    free(c);
+    free(one);
+    free(many);
+}
+
+TEST(calibration, products_are_sums_over_rows)
+{
+    static const int64_t size[][3] = {{1, 1, 1},      {6, 16, 3},    {7, 17, 128}, {5, 15, 129},
+                                      {96, 192, 128}, {97, 193, 20}, {100, 1, 260}};
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++)
+        check_product(size[i][0], size[i][1], size[i][2], i % 2 ? -1 : 1, false);
+    check_product(220, 220, 40, 1, true);
+    check_product(0, 4, 4, 1, false);
+    check_product(4, 4, 0, 1, false);
+}
+
+/* H = X^T X of T tokens whose columns depend on one another. */
+static void fill_moments(struct moments *m, int32_t K, int32_t T)
+{
+    struct err err = {0};
+    float *x = random_matrix((int64_t)T * K);
+    CHECK_EQ(moments_init(m, K, 2, &err), INFLIGHT_OK);
+    for (int64_t i = 0; i < (int64_t)T * K; i++)
+        if (i % K)
+            x[i] = 0.3f * x[i] + 0.7f * x[i - 1];
+    moments_add(m, x, T / 2);
+    moments_add(m, x + (int64_t)(T / 2) * K, T - T / 2);
+    CHECK_EQ(moments_end(m, &err), INFLIGHT_OK);
+    CHECK_EQ(m->tokens, T);
+    double H = 0, size = 0;
+    for (int64_t t = 0; t < T; t++) {
+        H += (double)x[t * K + K - 1] * (double)x[t * K];
+        size += fabs((double)x[t * K + K - 1]);
+    }
+    CHECK_NEAR(m->H[(int64_t)(K - 1) * K], H, 1e-5 * T);
+    CHECK_NEAR(m->magnitude[K - 1], size, 1e-9 * T);
+    free(x);
+}
+
+/* U^T U (H + damping) = 1. */
+static void check_factor(int32_t K, bool is_ordered)
+{
+    struct moments m;
+    struct factor f;
+    struct err err = {0};
+    fill_moments(&m, K, 2 * K + 7);
+    CHECK_EQ(factor_init(&f, K, &err), INFLIGHT_OK);
+    if (is_ordered) {
+        f.order = malloc((size_t)K * sizeof *f.order);
+        CHECK_EQ(gptq_order(m.H, K, f.order, &err), INFLIGHT_OK);
+    }
+    CHECK_EQ(factor_make(&f, m.H, 2, &err), INFLIGHT_OK);
+    CHECK(f.damping == FACTOR_DAMPING);
+    double mean = 0, worst = 0, *row = calloc((size_t)K, sizeof *row);
+    for (int64_t i = 0; i < K; i++)
+        mean += (double)m.H[i * K + i] / K;
+    for (int64_t i = 0; i < K; i++) {
+        for (int64_t j = 0; j < K; j++) {
+            row[j] = 0;
+            CHECK(j >= i || f.U[i * K + j] == 0);
+            for (int64_t k = 0; k <= i; k++)
+                row[j] += (double)f.U[k * K + i] * (double)f.U[k * K + j];
+        }
+        for (int64_t j = 0; j < K; j++) {
+            double sum = 0;
+            const int64_t column = is_ordered ? f.order[j] : j;
+            for (int64_t k = 0; k < K; k++)
+                sum += row[k] * (double)m.H[(is_ordered ? f.order[k] : k) * K + column];
+            sum += row[j] * f.damping * mean - (i == j);
+            worst = fmax(worst, fabs(sum));
+        }
+    }
+    CHECK_NEAR(worst, 0, 1e-3);
+    free(row);
+    factor_release(&f);
+    moments_release(&m);
+}
+
+TEST(calibration, a_factor_times_itself_inverts_the_moments)
+{
+    check_factor(1, false);
+    check_factor(5, true);
+    check_factor(128, false);
+    check_factor(131, true);
+    check_factor(260, false);
+}
+
+TEST(calibration, columns_are_ordered_by_size_and_then_by_place)
+{
+    const float H[16] = {1, 0, 0, 0, 0, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2};
+    const int32_t want[4] = {1, 3, 0, 2};
+    int32_t order[4];
+    struct err err = {0};
+    CHECK_EQ(gptq_order(H, 4, order, &err), INFLIGHT_OK);
+    CHECK(memcmp(order, want, sizeof want) == 0);
+}
+
+TEST(calibration, damping_grows_until_the_moments_are_positive_definite)
+{
+    const float nearly[4] = {1, 1.05f, 1.05f, 1}, not_at_all[4] = {1, 3, 3, 1}, zero[4] = {0};
+    struct factor f;
+    struct err err = {0};
+    CHECK_EQ(factor_init(&f, 2, &err), INFLIGHT_OK);
+    CHECK_EQ(factor_make(&f, nearly, 1, &err), INFLIGHT_OK);
+    CHECK_NEAR(f.damping, 0.1, 1e-9);
+    CHECK_EQ(factor_make(&f, zero, 1, &err), INFLIGHT_OK);
+    CHECK(f.U[0] == 1 && f.U[1] == 0 && f.U[3] == 1);
+    CHECK_EQ(factor_make(&f, not_at_all, 1, &err), INFLIGHT_E_MODEL);
+    CHECK(strstr(err.text, "not positive definite"));
+    factor_release(&f);
+}
+
+TEST(calibration, the_energy_of_rows_is_that_of_their_outputs)
+{
+    enum { K = 70, N = 131 };
+    struct moments m;
+    fill_moments(&m, K, 90);
+    float *A = random_matrix(N * K), *B = random_matrix(N * K);
+    double want = 0, alone = 0;
+    for (int64_t r = 0; r < N; r++)
+        for (int64_t i = 0; i < K; i++)
+            for (int64_t j = 0; j < K; j++) {
+                double a = (double)A[r * K + i], b = (double)A[r * K + j];
+                double H = (double)m.H[i * K + j];
+                alone += a * b * H;
+                want += (a - (double)B[r * K + i]) * (b - (double)B[r * K + j]) * H;
+            }
+    CHECK_NEAR(moments_energy(&m, A, B, N) / want, 1, 1e-5);
+    CHECK_NEAR(moments_energy(&m, A, NULL, N) / alone, 1, 1e-5);
+    m.threads = 1;
+    double by_one = moments_energy(&m, A, B, N);
+    m.threads = 2;
+    CHECK(moments_energy(&m, A, B, N) == by_one);
+    free(A);
+    free(B);
+    moments_release(&m);
+}
+
+TEST(calibration, inputs_that_are_no_numbers_are_refused)
+{
+    static const float bad[] = {NAN, INFINITY, 1e20f};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct moments m;
+        struct err err = {0};
+        float x[6] = {1, 2, bad[i], 1, 1, 1};
+        CHECK_EQ(moments_init(&m, 3, 1, &err), INFLIGHT_OK);
+        moments_add(&m, x, 2);
+        CHECK_EQ(moments_end(&m, &err), INFLIGHT_E_MODEL);
+        CHECK(strstr(err.text, "input 2 is not finite"));
+        moments_release(&m);
+    }
+}

@@ -1,0 +1,322 @@
+/* config.json of Hugging Face folders: what is read of it, in the ways it has been written over the
+ * years, and what is refused by its name. The rotary values are compared on whole models
+ * (tests/model/families.c), and Llama 3's here with the tensor that GGUF files carry. */
+#include "t.h"
+
+#include "kernels/ops.h"
+#include "plugin/model/hparams.h"
+
+#include <math.h>
+
+static struct err err;
+static struct hparams h;
+
+/* What is the same in all of them; the model, and what a test adds or replaces, come after. */
+#define COMMON                                                                             \
+    "\"hidden_size\": 64, \"intermediate_size\": 128, \"num_hidden_layers\": 5, "          \
+    "\"num_attention_heads\": 4, \"vocab_size\": 100, \"max_position_embeddings\": 2048, " \
+    "\"rms_norm_eps\": 1e-5"
+#define LLAMA   "\"model_type\": \"llama\", " COMMON
+#define QWEN2   "\"model_type\": \"qwen2\", " COMMON
+#define QWEN3   "\"model_type\": \"qwen3\", " COMMON
+#define MISTRAL "\"model_type\": \"mistral\", " COMMON
+#define SMOLLM3 "\"model_type\": \"smollm3\", " COMMON
+
+/* base and then more, whose keys count instead of those of base. */
+static int32_t read_config(const char *base, const char *more)
+{
+    char text[2][2048];
+    json_error_t at;
+    snprintf(text[0], sizeof text[0], "{%s}", base);
+    snprintf(text[1], sizeof text[1], "{%s}", more);
+    json_t *config = json_loads(text[0], 0, &at), *other = json_loads(text[1], 0, &at);
+    struct checkpoint c = {.folder = {.path = "models/small"}, .config = config};
+    CHECK(config && other && json_object_update(config, other) == 0);
+    err = (struct err){0};
+    int32_t rc = hparams_read(&h, &c, &err);
+    CHECK_EQ(err.code, rc);
+    json_decref(config);
+    json_decref(other);
+    return rc;
+}
+
+static void accept(const char *base, const char *more)
+{
+    if (read_config(base, more))
+        t_fail(__FILE__, __LINE__, "%s, %s: %s", base, more, err.text);
+}
+
+static void refuse(const char *base, const char *more, int32_t code, const char *text)
+{
+    CHECK_EQ(read_config(base, more), code);
+    CHECK_TEXT(err.text, text);
+}
+
+TEST(hparams, a_llama_says_the_least)
+{
+    accept(LLAMA, "");
+    CHECK_TEXT(h.arch, "llama");
+    CHECK_TEXT(h.name, "small");
+    CHECK(h.L == 5 && h.D == 64 && h.F == 128 && h.H == 4 && h.K == 4 && h.dim == 16);
+    CHECK(h.V == 100 && h.context == 2048 && h.rope == ROPE_HALF && h.window == 0 && !h.untied);
+    CHECK_NEAR(h.eps, 1e-5, 1e-12);
+    CHECK_NEAR(h.freq[1], pow(10000, -2.0 / 16), 1e-7);
+    CHECK(h.rotary_scale == 1);
+}
+
+TEST(hparams, every_number_is_read_where_it_is_given)
+{
+    accept(QWEN3, "\"num_key_value_heads\": 2, \"head_dim\": 32, \"tie_word_embeddings\": false, "
+                  "\"rope_theta\": 1e6, \"torch_dtype\": \"bfloat16\", "
+                  "\"architectures\": [\"Qwen3ForCausalLM\"], \"hidden_act\": \"silu\"");
+    CHECK(h.K == 2 && h.dim == 32 && h.untied);
+    CHECK_TEXT(h.arch, "qwen3");
+    CHECK_NEAR(h.freq[1], pow(1e6, -2.0 / 32), 1e-7);
+    accept(MISTRAL, "\"head_dim\": null, \"num_key_value_heads\": null");
+    CHECK(h.K == 4 && h.dim == 16);
+    CHECK_TEXT(h.arch, "llama");
+}
+
+TEST(hparams, a_folder_gives_its_name)
+{
+    static const char *const names[][2] = {
+        {"a/b", "b"},  {"b", "b"}, {"/x/b//", "b"}, {".", ""},
+        {"../..", ""}, {"/", ""},  {"a/.b", ".b"},  {"", ""},
+    };
+    json_error_t at;
+    json_t *config = json_loads("{" LLAMA "}", 0, &at);
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        struct checkpoint c = {.folder = {.path = names[i][0]}, .config = config};
+        CHECK_EQ(hparams_read(&h, &c, &err), 0);
+        CHECK_TEXT(h.name, names[i][1]);
+    }
+    json_decref(config);
+}
+
+TEST(hparams, numbers_that_are_missing_or_out_of_range_are_named)
+{
+    refuse("\"model_type\": \"llama\"", "", INFLIGHT_E_MODEL,
+           "config.json: num_hidden_layers is missing");
+    refuse(LLAMA, "\"num_hidden_layers\": 1025", INFLIGHT_E_MODEL,
+           "config.json: num_hidden_layers must be an integer in 1 .. 1024");
+    refuse(LLAMA, "\"num_hidden_layers\": \"5\"", INFLIGHT_E_MODEL,
+           "config.json: num_hidden_layers must be an integer in 1 .. 1024");
+    refuse(LLAMA, "\"hidden_size\": 64.0", INFLIGHT_E_MODEL,
+           "config.json: hidden_size must be an integer in 32 .. 131072");
+    refuse(LLAMA, "\"num_key_value_heads\": 3", INFLIGHT_E_MODEL,
+           "config.json: 4 query heads do not share 3 key/value heads");
+    refuse(LLAMA, "\"head_dim\": 15", INFLIGHT_E_MODEL,
+           "config.json: head width 15 is not an even number in 2 .. 256");
+    refuse(LLAMA, "\"vocab_size\": 0", INFLIGHT_E_MODEL,
+           "config.json: vocab_size must be an integer in 1 .. 16777216");
+    refuse(LLAMA, "\"vocab_size\": 9223372036854775807", INFLIGHT_E_MODEL,
+           "config.json: vocab_size must be an integer in 1 .. 16777216");
+    refuse(LLAMA, "\"rms_norm_eps\": 0", INFLIGHT_E_MODEL,
+           "config.json: rms_norm_eps is missing or not in 0 .. 1");
+    refuse(LLAMA, "\"rms_norm_eps\": null", INFLIGHT_E_MODEL,
+           "config.json: rms_norm_eps is missing or not in 0 .. 1");
+}
+
+TEST(hparams, families_that_are_not_served_are_named_first)
+{
+    refuse(COMMON, "", INFLIGHT_E_MODEL, "config.json: model_type is missing");
+    refuse(COMMON, "\"model_type\": 7", INFLIGHT_E_MODEL, "config.json: model_type is missing");
+    refuse("\"n_layer\": 12", "\"model_type\": \"gpt2\"", INFLIGHT_E_UNSUPPORTED,
+           "config.json: model_type \"gpt2\" is not served");
+    refuse(LLAMA, "\"architectures\": [\"LlamaForSequenceClassification\"]", INFLIGHT_E_UNSUPPORTED,
+           "config.json: architectures: LlamaForSequenceClassification does not predict the next "
+           "token: not served");
+}
+
+TEST(hparams, what_would_change_results_unseen_is_refused_by_its_key)
+{
+    refuse(LLAMA, "\"hidden_act\": \"gelu\"", INFLIGHT_E_UNSUPPORTED,
+           "config.json: hidden_act \"gelu\" is not served, only silu is");
+    refuse(LLAMA, "\"hidden_act\": 1", INFLIGHT_E_UNSUPPORTED,
+           "config.json: hidden_act \"?\" is not served, only silu is");
+    refuse(LLAMA, "\"attention_bias\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: attention_bias is true: not served for llama");
+    accept(LLAMA, "\"attention_bias\": false, \"mlp_bias\": false, \"partial_rotary_factor\": 1.0");
+    accept(QWEN2, "\"attention_bias\": true");
+    refuse(LLAMA, "\"attention_bias\": 1", INFLIGHT_E_UNSUPPORTED,
+           "config.json: attention_bias is true: not served for llama");
+    refuse(LLAMA, "\"mlp_bias\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: mlp_bias is true: not served");
+    refuse(LLAMA, "\"partial_rotary_factor\": 0.5", INFLIGHT_E_UNSUPPORTED,
+           "config.json: partial_rotary_factor is not 1: not served");
+}
+
+TEST(hparams, layers_without_rotation_must_be_those_of_the_row)
+{
+    accept(SMOLLM3, "\"no_rope_layers\": [1, 1, 1, 0, 1]");
+    accept(SMOLLM3, "\"no_rope_layers\": null, \"no_rope_layer_interval\": 4");
+    CHECK_NEAR(h.freq[1], pow(2e6, -2.0 / 16), 1e-7); /* the base where none is given */
+    accept(LLAMA, "\"no_rope_layers\": [0]");         /* of no meaning there */
+    refuse(SMOLLM3, "\"no_rope_layers\": [1, 1, 0, 1, 1]", INFLIGHT_E_UNSUPPORTED,
+           "config.json: no_rope_layers[2] is not 1: of every 4 layers only the last is served "
+           "without rotation");
+    refuse(SMOLLM3, "\"no_rope_layers\": [1, 1]", INFLIGHT_E_MODEL,
+           "config.json: no_rope_layers is not a list of 5 numbers");
+    refuse(SMOLLM3, "\"no_rope_layer_interval\": 3", INFLIGHT_E_UNSUPPORTED,
+           "config.json: no_rope_layer_interval is not 4: not served");
+}
+
+/* Which of the five layers slide, as digits. */
+static int sliding(void)
+{
+    int digits = 0;
+    for (int l = 0; l < 5; l++)
+        digits = digits * 10 + h.slides[l];
+    return digits;
+}
+
+TEST(hparams, a_window_is_on_the_layers_that_have_it)
+{
+    static const char qwen[] = "\"sliding_window\": 300, \"max_window_layers\": 2";
+    char more[256];
+    accept(MISTRAL, "\"sliding_window\": 4096");
+    CHECK(h.window == 4096 && sliding() == 11111);
+    accept(MISTRAL, "\"sliding_window\": null");
+    CHECK(h.window == 0 && sliding() == 0);
+    accept(LLAMA, "\"sliding_window\": 4096, \"use_sliding_window\": true");
+    CHECK(sliding() == 0);
+    accept(QWEN2, qwen);
+    CHECK(sliding() == 0);
+    snprintf(more, sizeof more, "%s, \"use_sliding_window\": true", qwen);
+    accept(QWEN2, more);
+    CHECK(h.window == 300 && sliding() == 111);
+    snprintf(more, sizeof more,
+             "%s, \"use_sliding_window\": true, \"layer_types\": [\"full_attention\", "
+             "\"sliding_attention\", \"full_attention\", \"full_attention\", "
+             "\"sliding_attention\"]",
+             qwen);
+    accept(QWEN3, more);
+    CHECK(h.window == 300 && sliding() == 1001);
+    snprintf(more, sizeof more, "%s, \"use_sliding_window\": true", qwen);
+    accept(SMOLLM3, more);
+    CHECK(h.window == 300 && sliding() == 10);
+}
+
+TEST(hparams, a_window_that_is_not_understood_is_refused)
+{
+    refuse(MISTRAL, "\"sliding_window\": 0", INFLIGHT_E_MODEL,
+           "config.json: sliding_window must be an integer of 1 and more");
+    refuse(MISTRAL, "\"sliding_window\": [4096]", INFLIGHT_E_MODEL,
+           "config.json: sliding_window must be an integer of 1 and more");
+    refuse(QWEN2, "\"sliding_window\": 300, \"use_sliding_window\": true", INFLIGHT_E_MODEL,
+           "config.json: use_sliding_window is true without layer_types or max_window_layers");
+    refuse(QWEN2, "\"sliding_window\": 3, \"use_sliding_window\": true, \"layer_types\": []",
+           INFLIGHT_E_MODEL, "config.json: layer_types is not a list of 5 names");
+    refuse(QWEN2,
+           "\"sliding_window\": 3, \"use_sliding_window\": true, \"layer_types\": "
+           "[\"chunked_attention\", 1, 1, 1, 1]",
+           INFLIGHT_E_UNSUPPORTED,
+           "config.json: layer_types[0] is neither full_attention nor sliding_attention");
+}
+
+TEST(hparams, rotation_is_read_in_both_generations)
+{
+    static const char *const same[] = {
+        "\"rope_theta\": 500, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}",
+        "\"rope_theta\": 500, \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 4.0}",
+        "\"rope_parameters\": {\"rope_theta\": 500, \"rope_type\": \"linear\", \"factor\": 4}",
+        "\"rope_theta\": 500, \"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4}",
+        ("\"rope_theta\": 1, \"rope_scaling\": null, \"rope_parameters\": {\"rope_theta\": 500, "
+         "\"rope_type\": \"linear\", \"factor\": 4}"),
+    };
+    for (size_t i = 0; i < COUNT_OF(same); i++) {
+        accept(LLAMA, same[i]);
+        for (int j = 0; j < 8; j++)
+            CHECK_NEAR(h.freq[j], pow(500, -2.0 * j / 16) / 4, 1e-7);
+    }
+    accept(LLAMA, "\"rope_scaling\": {\"rope_type\": \"dynamic\", \"factor\": 4}");
+    CHECK_NEAR(h.freq[3], pow(10000, -6.0 / 16), 1e-7); /* within the trained context */
+}
+
+TEST(hparams, yarn_has_its_numbers)
+{
+#define YARN(more) "\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4" more "}"
+    float freq[8];
+    accept(LLAMA, YARN(", \"original_max_position_embeddings\": 512"));
+    CHECK_NEAR(h.rotary_scale, 1 + 0.1 * log(4), 1e-6);
+    CHECK_NEAR(h.freq[0], 1, 1e-7);
+    CHECK_NEAR(h.freq[7], pow(10000, -14.0 / 16) / 4, 1e-9);
+    memcpy(freq, h.freq, sizeof freq);
+    accept(LLAMA, "\"original_max_position_embeddings\": 512, " YARN(""));
+    CHECK(memcmp(freq, h.freq, sizeof freq) == 0);
+    accept(LLAMA, YARN("")); /* 2048 positions are the original ones */
+    CHECK(memcmp(freq, h.freq, sizeof freq) != 0);
+    accept(LLAMA, YARN(", \"attention_factor\": 1.25"));
+    CHECK_NEAR(h.rotary_scale, 1.25, 1e-7);
+    accept(LLAMA, YARN(", \"mscale\": 0.5, \"mscale_all_dim\": 2"));
+    CHECK_NEAR(h.rotary_scale, (1 + 0.05 * log(4)) / (1 + 0.2 * log(4)), 1e-6);
+    accept(LLAMA, YARN(", \"mscale\": 0.5"));
+    CHECK_NEAR(h.rotary_scale, 1 + 0.1 * log(4), 1e-6);
+}
+
+/* From 32 turns to one: pairs 2.02 to 5.03 here, in whole pairs 2 to 6. */
+TEST(hparams, yarn_may_ramp_between_pairs)
+{
+    double pi = acos(-1), low = 16 * log(2048 / (64 * pi)) / (2 * log(10000));
+    double high = 16 * log(2048 / (2 * pi)) / (2 * log(10000));
+    for (int whole = 0; whole < 2; whole++) {
+        accept(LLAMA, whole ? YARN("") : YARN(", \"truncate\": false"));
+        for (int i = 0; i < 8; i++) {
+            double a = whole ? floor(low) : low, b = whole ? ceil(high) : high;
+            double ramp = fmin(fmax((i - a) / (b - a), 0), 1), freq = pow(10000, -2.0 * i / 16);
+            CHECK_NEAR(h.freq[i], freq / 4 * ramp + freq * (1 - ramp), 1e-7);
+        }
+    }
+}
+
+/* Llama 3.1 8B, by wavelengths as the writers of GGUF files compute rope_freqs.weight: pairs 0 to
+ * 28 stay, and from 35 on all are divided by 8. */
+TEST(hparams, llama3_factors_are_those_of_gguf_files)
+{
+    double pi = acos(-1);
+    accept(LLAMA,
+           "\"hidden_size\": 512, \"rope_theta\": 500000, \"rope_scaling\": {\"factor\": 8.0, "
+           "\"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
+           "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"}");
+    for (int i = 0; i < 64; i++) {
+        double freq = pow(500000, -2.0 * i / 128), length = 2 * pi / freq, want = 1;
+        if (length > 8192)
+            want = 8;
+        else if (length > 8192.0 / 4)
+            want = 1 / ((1 - (8192 / length - 1) / 3) / 8 + (8192 / length - 1) / 3);
+        CHECK_NEAR(freq / (double)h.freq[i], want, 1e-6 * want);
+        CHECK((want == 1) == (i < 29) && (want == 8) == (i >= 35));
+    }
+    CHECK(h.rotary_scale == 1);
+}
+
+TEST(hparams, rotation_that_is_not_served_or_makes_no_sense_is_refused)
+{
+#define RANGE "config.json: rotary base, factor, original context or turns of llama out of range"
+    static const char *const bad[] = {
+        "\"rope_theta\": 0",
+        "\"rope_theta\": \"10000\"",
+        "\"rope_scaling\": {\"type\": \"linear\"}",
+        "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 0.5}",
+        "\"rope_scaling\": {\"type\": \"linear\", \"factor\": [1]}",
+        YARN(", \"beta_fast\": 1, \"beta_slow\": 2"),
+        YARN(", \"attention_factor\": -1"),
+        YARN(", \"original_max_position_embeddings\": 1e300"),
+        ("\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, "
+         "\"high_freq_factor\": 4}"),
+        "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1}",
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        refuse(LLAMA, bad[i], INFLIGHT_E_MODEL, RANGE);
+    refuse(LLAMA, "\"rope_scaling\": []", INFLIGHT_E_MODEL,
+           "config.json: rope_scaling is not an object");
+    refuse(LLAMA, "\"rope_scaling\": {\"type\": \"longrope\"}", INFLIGHT_E_UNSUPPORTED,
+           "config.json: rope_type \"longrope\" is not served");
+    refuse(LLAMA, "\"rope_scaling\": {\"type\": 3}", INFLIGHT_E_UNSUPPORTED,
+           "config.json: rope_type \"?\" is not served");
+    refuse(LLAMA, "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 5}}",
+           INFLIGHT_E_UNSUPPORTED,
+           "config.json: rope_parameters: one rotation for full_attention is not served");
+    refuse(LLAMA, "\"rope_parameters\": {\"partial_rotary_factor\": 0.25}", INFLIGHT_E_UNSUPPORTED,
+           "config.json: partial_rotary_factor is not 1: not served");
+}
