@@ -83,6 +83,7 @@ MODEL    := $(BUILD)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 TINY     := $(BUILD)/models/tiny.gguf
 FAMILIES := $(BUILD)/models/families
 VALIDATOR := $(BUILD)/bin/inflight-validator
+TOOLS    := $(addprefix $(BUILD)/bin/inflight-,eval quantize)
 EXAMPLE_PARTS := examples/host.c examples/panes.c
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%, \
               $(filter-out $(EXAMPLE_PARTS),$(wildcard examples/*.c)))
@@ -102,7 +103,7 @@ $(BUILD)/obj/%.o: %.c
 
 $(BUILD)/obj/kernels/cuda/%.o: ALL_C += $(CUDA_C)
 # Plain loops that vectors are made of.
-$(BUILD)/obj/quant/encode%.o: ALL_C += -O3
+$(BUILD)/obj/quant/encode%.o $(BUILD)/obj/plugin/model/matrix_%.o: ALL_C += -O3
 
 # What ptxas says of registers and memory stays beside the image, for tests/gpu/static.sh.
 NVCC_C = -std=c++17 -O3 --compress-mode=$(CUDA_PACK) -Xptxas -v -DINFLIGHT_CUDA $(NVCC_FLAGS) \
@@ -122,7 +123,9 @@ $(BUILD)/cuda/images.S: $(FATBINS)
 	       printf '.balign 64\nimage_%s: .incbin "%s.fatbin"\n' $$f $(BUILD)/cuda/$$f; done; \
 	   printf '.section .data.rel.ro,"aw"\n.balign 8\n.globl cuda_images\n.hidden cuda_images\n'; \
 	   echo 'cuda_images:'; \
-	   for f in $(basename $(notdir $(FATBINS))); do echo ".quad image_$$f"; done; echo '.quad 0'; } >$@
+	   for f in $(basename $(notdir $(FATBINS))); do echo ".quad name_$$f, image_$$f"; done; \
+	   echo '.quad 0, 0'; echo '.section .rodata.str1.1,"aMS",@progbits,1'; \
+	   for f in $(basename $(notdir $(FATBINS))); do echo "name_$$f: .asciz \"$$f\""; done; } >$@
 
 $(BUILD)/cuda/images.o: $(BUILD)/cuda/images.S
 	$(Q)$(CC) -c $< -o $@
@@ -199,7 +202,9 @@ UNIT_SRC  := $(sort $(wildcard tests/unit/*.c))
 OP_SRC    := $(sort $(wildcard tests/op/op_*.c))
 MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tests/model/greedy.c \
              tests/model/invariance.c tests/model/barriers.c tests/model/memory.c tests/model/families.c \
-             tests/model/tokenizer_families.c tests/model/cuda.c tests/model/cuda_graph.c
+             tests/model/tokenizer_families.c tests/model/tokenizer_folders.c tests/model/folder.c \
+             tests/model/quantized.c tests/model/quantized_hf.c tests/model/cuda.c \
+             tests/model/cuda_graph.c tests/model/cuda_buckets.c tests/model/cuda_ahead.c
 MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
 LOCALE    := $(BUILD)/locale/de_DE.UTF-8
@@ -210,6 +215,14 @@ $(BUILD)/tests/unit/engin%: tests/unit/engin%.c tests/t.c $(wildcard tests/fake*
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(TEST_C) $< tests/t.c tests/fake.c tests/fake_host.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
+# Parts of inflight-quantize, which the plugin does not have.
+CALIBRATION := $(addprefix quant/tools/quantize_,factor.c gptq.c jobs.c moments.c product.c)
+$(BUILD)/tests/unit/calibratio%: tests/unit/calibratio%.c tests/t.c $(CALIBRATION) \
+                                 $(wildcard quant/tools/*.h) $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(TEST_C) $< tests/t.c $(CALIBRATION) -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 $(BUILD)/tests/unit/%: tests/unit/%.c tests/t.c $(wildcard tests/fake*.h) $(ARCHIVE)
 	@mkdir -p $(@D)
@@ -235,9 +248,12 @@ $(LOCALE):
 	@mkdir -p $(@D)
 	@localedef -c -i de_DE -f UTF-8 $(abspath $@) >/dev/null 2>&1 || echo "no locale de_DE here"
 
-# A small model per family and weight format; the target says that all are there.
-$(FAMILIES): tests/model/families_gguf.py tests/model/gguf_write.py
-	$(Q)$(PYTHON) $< $(@D) && touch $@
+# A small model per family and weight format, files and folders, and per way of storing matrices;
+# the target says that all are there.
+$(FAMILIES): tests/model/families_gguf.py tests/model/families_hf.py tests/model/quantized_hf.py tests/model/gguf_write.py \
+    tests/model/hf_write.py
+	$(Q)$(PYTHON) tests/model/families_gguf.py $(@D) && $(PYTHON) tests/model/families_hf.py $(@D) && \
+	    $(PYTHON) tests/model/quantized_hf.py $(@D) && touch $@
 
 unit: $(TESTS) $(TINY) $(FAMILIES) $(LOCALE) model ## build and run the unit, op and model tests
 	@BUILD=$(BUILD) tests/run.sh $(TESTS)
@@ -309,6 +325,7 @@ emulated-run: $(EMULATED_TESTS) $(FAMILIES)
 
 CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/abi/imports.sh $(LIB)" \
           "tests/abi/abidiff.sh $(LIB)" tests/abi/layout_bindings.py tests/lint.sh \
+          "tests/tools/eval.py $(BUILD)" "tests/tools/quantize.py $(BUILD)" "tests/tools/calibrate.py $(BUILD)" \
           "$(VALIDATOR) $(LIB) --model $(TINY)" $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
 check: ## set up and run every test; the last line is "N passed, N failed"
@@ -317,10 +334,12 @@ check: ## set up and run every test; the last line is "N passed, N failed"
 	@$(MAKE) --no-print-directory check-run
 
 check-run:
-	@BUILD=$(BUILD) PYTHON=$(PYTHON) JOBS=$(JOBS) GPU_THREADS=1 tests/run.sh $(HOST_TESTS) $(AHEAD) $(CHECKS) \
-	    $(GPU_ALONE) --together $(GPU_CHECKS)
+	@$(RUN_CHECKS) $(HOST_TESTS) $(AHEAD) $(CHECKS) $(GPU_PART)
 
-check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE) \
+check-simulated: $(if $(CUDA),check-build) ## the part of check that runs on the simulated GPU
+	@$(RUN_CHECKS) $(GPU_PART)
+
+check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(TOOLS) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE) \
              $(if $(CUDA),$(GPU_CUDA) $(GPU_LT) $(GPU_TESTS))
 
 check-long: check emulated asan tsan fuzz figures-build ## check, sanitizers, fuzzing, figures, the validator on the test model
@@ -346,9 +365,9 @@ on_gpu      = $(foreach c,$(1),$(foreach t,$(2),"tests/gpu/on.sh $(c) $(t)"))
 GPU_ALONE  := $(if $(CUDA),"env TEST_MODEL=$(TINY) tests/gpu/on.sh 12.0 $(BUILD)/tests/model/invariance")
 # The longest come first, so that none is left at the end.
 GPU_CHECKS := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits chunks" \
-                $(call on_gpu,9.0,$(BUILD)/tests/model/cuda_graph) \
+                $(call on_gpu,9.0,$(BUILD)/tests/model/cuda_graph $(BUILD)/tests/model/cuda_buckets) \
                 "tests/gpu/on.sh 8.9 $(BUILD)/tests/model/families" \
-                "tests/gpu/on.sh 9.0 $(PYTHON) tests/model/ahead.py $(LIB) $(TINY) cuda 10" \
+                "env TEST_MODEL=$(TINY) tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda_ahead" \
                 $(call on_gpu,8.0 9.0,$(ATTEND)) \
                 $(foreach c,8.0 9.0,"tests/gpu/on.sh $(c) $(LINEAR_FEW)") \
                 $(foreach c,8.9 12.0,"tests/gpu/on.sh $(c) $(ATTEND) definition" \
@@ -359,6 +378,8 @@ GPU_CHECKS := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits
                 "$(RACES) $(ATTEND) splits" "$(RACES) $(BUILD)/tests/op/op_cuda_head" \
                 $(foreach t,cuda-context cuda-context-bad,"tests/gpu/on.sh 9.0 $(VALIDATOR) --only $(t) $(LIB) --model $(TINY)") \
                 "tests/gpu/static.sh $(BUILD)/cuda" $(GPU_TESTS))
+GPU_PART   := $(if $(CUDA),--part=simulated-GPU $(GPU_ALONE) --together $(GPU_CHECKS))
+RUN_CHECKS := BUILD=$(BUILD) PYTHON=$(PYTHON) JOBS=$(JOBS) GPU_THREADS=1 tests/run.sh
 # Lanes that part at random take several times as long.
 SPLIT      := env GPU_SPLIT=1 GPU_SEED=1 tests/gpu/on.sh 8.0
 GPU_LONG   := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda greedy" tests/gpu/mutants.py \
@@ -395,6 +416,16 @@ $(BUILD)/fuzzer/%: tests/fuzz/%.c $(ARCHIVE)
 fuzz-run: $(FUZZER)
 	@mkdir -p $(FUZZ:%=$(BUILD)/found/%)
 	@BUILD=$(BUILD) tests/run.sh $(foreach f,$(FUZZ),"$(call FUZZER_RUN,$(f))")
+
+# ---- The programs of quant/tools, each of the files that begin with its name.
+
+$(BUILD)/bin/inflight-%: quant/tools/%.c $(wildcard quant/tools/*.c quant/tools/*.h) $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $@")
+	$(Q)$(CC) $(ALL_C) -O3 $(wildcard quant/tools/$*.c quant/tools/$*_*.c) quant/tools/progress.c -o $@ \
+	    $(ARCHIVE) $(STATIC) $(LIBS)
+
+tools: $(TOOLS) ## build the programs that quantize and evaluate models
 
 # ---- The boundary: its own tests use a stand-in engine; the validator takes any object.
 
@@ -519,6 +550,7 @@ help: ## this list
 
 .PHONY: all release examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
         sanitized-threads emulated emulated-run fuzz fuzz-run lint bench bench-kernels bench-versus \
-        bench-shapes bench-scaling bench-card figures figures-build validator install clean help check-gpu gpu-lines
+        bench-shapes bench-scaling bench-card figures figures-build validator install clean help check-gpu \
+        check-simulated gpu-lines
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -15,10 +15,11 @@ struct host {
 
 /* Options that every example takes; the others are its own. */
 #define HOST_OPTIONS "hl:m:c:"
-#define HOST_HELP                                                           \
-    "  -m PATH  the model (build/models/SmolLM2-135M-Instruct.Q4_1.gguf)\n" \
-    "  -c PATH  a YAML configuration, instead of -m\n"                      \
-    "  -l PATH  the library (build/libinflight.so.1)\n"                     \
+#define HOST_HELP                                                  \
+    "  -m PATH  the model, a GGUF file or a Hugging Face folder\n" \
+    "           (build/models/SmolLM2-135M-Instruct.Q4_1.gguf)\n"  \
+    "  -c PATH  a YAML configuration, instead of -m\n"             \
+    "  -l PATH  the library (build/libinflight.so.1)\n"            \
     "  -h       this text\n"
 
 struct host_paths {

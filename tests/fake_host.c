@@ -151,6 +151,8 @@ static void take_request_event(struct host *h, const inflight_event *ev)
     } else if (ev->type == INFLIGHT_EV_LOGPROBS) {
         if (r->n_logprobs++ == 0)
             add_text(r->logprobs, sizeof r->logprobs, ev);
+        r->logprobs_hash[ev->choice] =
+            hash_bytes(ev->data, (size_t)ev->data_len, r->logprobs_hash[ev->choice]);
     } else if (ev->type == INFLIGHT_EV_DONE) {
         r->n_done++;
         h->n_done++;
