@@ -201,7 +201,8 @@ def prepare(bench, mutants, pool):
             for test in sorted({m.test for m in mutants})}
     for test, job in jobs.items():
         lines, status = job.result()
-        if status or not re.search(r": [1-9]\d* passed, 0 failed, 0 skipped$", "".join(lines[-1:])):
+        if status or not any(re.search(r": [1-9]\d* passed, 0 failed, 0 skipped$", line)
+                             for line in lines):
             raise RuntimeError("\n".join([f"fails without a change: {test}", *lines[-5:]]))
 
 
