@@ -4,6 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *dtype_name(enum dtype dtype)
+{
+    static const char *const names[] = {
+        [DTYPE_NONE] = "a block format",
+        [DTYPE_F32] = "F32",
+        [DTYPE_F16] = "F16",
+        [DTYPE_BF16] = "BF16",
+        [DTYPE_I8] = "I8",
+        [DTYPE_F8_E4M3] = "F8_E4M3",
+        [DTYPE_U8] = "U8",
+        [DTYPE_I32] = "I32",
+        [DTYPE_I64] = "I64",
+        [DTYPE_OTHER] = "another type",
+    };
+    return names[dtype];
+}
+
 int32_t tensors_index(struct tensors *t, struct arena *arena, struct err *err)
 {
     char shown[SHOWN_TEXT];

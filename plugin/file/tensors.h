@@ -21,6 +21,9 @@ enum dtype {
     DTYPE_OTHER, /* that no matrix is made of */
 };
 
+/* As safetensors files have it; of a block format and of others a word. */
+const char *dtype_name(enum dtype dtype);
+
 struct tensor {
     struct str name;
     enum fmt fmt;     /* of its rows; FMT_COUNT: they are no weights by themselves */

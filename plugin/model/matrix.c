@@ -29,19 +29,6 @@ static const struct layout layouts[CODES_COUNT] = {
     [CODES_GPTQ] = {"qweight", {"scales", NULL}, "qzeros", "g_idx", NULL, DTYPE_I32},
 };
 
-static const char *const dtype_names[] = {
-    [DTYPE_NONE] = "a block format",
-    [DTYPE_F32] = "F32",
-    [DTYPE_F16] = "F16",
-    [DTYPE_BF16] = "BF16",
-    [DTYPE_I8] = "I8",
-    [DTYPE_F8_E4M3] = "F8_E4M3",
-    [DTYPE_U8] = "U8",
-    [DTYPE_I32] = "I32",
-    [DTYPE_I64] = "I64",
-    [DTYPE_OTHER] = "another type",
-};
-
 /* A matrix on its way. */
 struct finding {
     struct matrix *m;
@@ -157,7 +144,7 @@ static int32_t refuse_dtype(const struct finding *o, const struct tensor *t, con
 {
     char shown[SHOWN_TEXT];
     return err_set(o->err, INFLIGHT_E_MODEL, "%s: tensor %s is of type %s, want %s", path_of(o, t),
-                   shown_text(t->name, shown), dtype_names[t->dtype], want);
+                   shown_text(t->name, shown), dtype_name(t->dtype), want);
 }
 
 /* ---- Parts */
@@ -325,7 +312,7 @@ static int32_t refuse_left_alone(const struct finding *o)
         if (t)
             return err_set(o->err, INFLIGHT_E_MODEL,
                            "%s: tensor %s is of type %s, but %s does not say that it is quantized",
-                           path_of(o, t), shown_text(t->name, shown), dtype_names[t->dtype],
+                           path_of(o, t), shown_text(t->name, shown), dtype_name(t->dtype),
                            s->where ? s->where : "config.json");
     }
     return err_set(o->err, INFLIGHT_E_MODEL, "tensor %.160s.weight is missing", o->module);
@@ -339,7 +326,7 @@ static int32_t add_quantized(const struct finding *o)
     if (!t)
         return refuse_missing(o, layout->codes);
     if (t->dtype != layout->dtype)
-        return refuse_dtype(o, t, dtype_names[layout->dtype]);
+        return refuse_dtype(o, t, dtype_name(layout->dtype));
     if ((m->storage.codes == CODES_AWQ && m->n % 8) ||
         (m->storage.codes == CODES_PAIRS && m->n % 2))
         return err_set(o->err, INFLIGHT_E_UNSUPPORTED,

@@ -2,7 +2,7 @@
 """Quantizes a model in every recipe and measures what that costs: a table, JSON, and a plot.
 
 usage: accuracy.py MODEL TEXT [--calibration TEXT] [--bin FOLDER] [--work FOLDER] [--out NAME]
-                   [--windows N] [--only WORDS]
+                   [--context N] [--windows N] [--only WORDS]
 
 MODEL is a Hugging Face folder of floats, the reference of all. TEXT is what is read for perplexity,
 divergence and agreement; the calibration text, which should be another one, is for the recipes that
@@ -30,13 +30,14 @@ CACHES = [("fp8 keys and values", "fp8"), ("int8 keys and values", "int8")]
 
 
 def arguments():
-    parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1])
+    parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1].removeprefix("usage: "))
     parser.add_argument("model")
     parser.add_argument("text")
     parser.add_argument("--calibration")
     parser.add_argument("--bin", default="build/bin")
     parser.add_argument("--work", default="build/accuracy")
     parser.add_argument("--out", default="accuracy")
+    parser.add_argument("--context", default="512")
     parser.add_argument("--windows", default="0")
     parser.add_argument("--only", default="", help="recipes whose names have one of these words")
     return parser.parse_args()
@@ -53,7 +54,8 @@ def evaluate(args, model, more=()):
     """activations float: the formats are compared, not what a CPU makes of them."""
     windows = ["-n", args.windows] if args.windows != "0" else []
     return json.loads(run([f"{args.bin}/inflight-eval", model, args.text, "-r", args.model,
-                           "-a", "float", "--quiet", "-j", "-", *windows, *more]))
+                           "-c", args.context, "-a", "float", "--quiet", "-j", "-", *windows,
+                           *more]))
 
 
 def wanted(args, name):
@@ -120,6 +122,8 @@ def main():
     for name, result in measure(args):
         results[name] = result
         print(row(name, result), flush=True)
+    if not results:
+        sys.exit("no recipe has one of these words, or a text to calibrate with")
     first = next(iter(results.values()))
     print(f"| the model | | {first['reference_perplexity']['value']:.3f} | 1 | 0 | 100 |")
     with open(args.out + ".json", "w", encoding="utf-8") as f:

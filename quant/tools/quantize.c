@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define KEEP_MOST 64
 
@@ -173,6 +174,21 @@ static int read_options(struct options *o, int argc, char **argv)
     return 0;
 }
 
+/* Which version of a file it is: length, and when it was changed, in nanoseconds. folder NULL: path
+ * is whole, else its last part is of that folder. */
+static json_t *stamp_of(const char *folder, const char *path)
+{
+    char whole[4096];
+    struct stat st = {0};
+    const char *name = folder && strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    int n = folder ? snprintf(whole, sizeof whole, "%s/%s", folder, name)
+                   : snprintf(whole, sizeof whole, "%s", path);
+    if (n > 0 && (size_t)n < sizeof whole)
+        (void)stat(whole, &st);
+    return json_pack("{s:s, s:I, s:I}", "file", name, "bytes", (json_int_t)st.st_size, "changed",
+                     (json_int_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
+}
+
 /* What a run is: with the same, files of a run that was stopped are those of this one. */
 static json_t *describe_run(const struct options *o, const struct checkpoint *c)
 {
@@ -181,20 +197,18 @@ static json_t *describe_run(const struct options *o, const struct checkpoint *c)
         (void)json_array_append_new(keep, json_string(o->keep[i]));
     json_t *files = json_array();
     for (int32_t i = 0; i < c->tensors.n_files; i++)
-        (void)json_array_append_new(files,
-                                    json_pack("{s:s, s:I}", "file", c->tensors.file[i].path,
-                                              "bytes", (json_int_t)c->tensors.file[i].bytes));
+        (void)json_array_append_new(files, stamp_of(o->model, c->tensors.file[i].path));
     json_t *run =
         json_pack("{s:s, s:s, s:s, s:i, s:b, s:b, s:o, s:o}", "version", INFLIGHT_VERSION, "model",
                   o->model, "recipe", o->params.recipe->name, "group",
                   o->params.recipe->fmt == FMT_int4_128 ? o->params.group : 0, "symmetric",
                   o->symmetric, "head", o->head, "keep", keep, "files", files);
     if (o->params.calibration)
-        (void)json_object_set_new(run, "calibration",
-                                  json_pack("{s:s, s:s, s:i, s:i, s:b}", "method",
-                                            method_name(o->params.method), "text",
-                                            o->params.calibration, "samples", o->params.samples,
-                                            "length", o->params.length, "act_order", o->act_order));
+        (void)json_object_set_new(
+            run, "calibration",
+            json_pack("{s:s, s:o, s:i, s:i, s:b}", "method", method_name(o->params.method), "text",
+                      stamp_of(NULL, o->params.calibration), "samples", o->params.samples, "length",
+                      o->params.length, "act_order", o->act_order));
     return run;
 }
 

@@ -37,6 +37,9 @@ static int32_t find_module(const struct tensor *t, struct arena *arena, const ch
     }
     if (!is_linear)
         return INFLIGHT_OK;
+    if (name.len > MODULE_MOST)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "a module's name has %zu bytes, at most %d",
+                       name.len, MODULE_MOST);
     *out = arena_copy_text(arena, name.ptr, name.len);
     return *out ? INFLIGHT_OK : err_set(err, INFLIGHT_E_NOMEM, "no memory for the names");
 }

@@ -9,6 +9,8 @@
 
 #define SHARD_BYTES ((uint64_t)2 << 30) /* of a file, unless one tensor has more */
 
+#define MODULE_MOST 400 /* bytes of a module's name */
+
 struct quantize_params {
     const struct recipe *recipe;
     int32_t method;          /* enum method; any but METHOD_RTN for int4 alone */

@@ -5,12 +5,6 @@
 
 #define NAME 64
 
-static const char *const dtype_names[] = {
-    [DTYPE_F32] = "F32",         [DTYPE_F16] = "F16", [DTYPE_BF16] = "BF16",
-    [DTYPE_F8_E4M3] = "F8_E4M3", [DTYPE_I8] = "I8",   [DTYPE_U8] = "U8",
-    [DTYPE_I32] = "I32",         [DTYPE_I64] = "I64", [DTYPE_OTHER] = NULL,
-};
-
 static const char *shard_name(const struct quantize_plan *plan, int32_t i, char out[NAME])
 {
     if (plan->n_shards == 1)
@@ -42,12 +36,11 @@ static void put_entry(struct buf *header, const char *name, size_t len, const ch
 
 static void put_packed(struct buf *header, const struct output *o, uint64_t offset)
 {
-    char name[512];
+    char name[MODULE_MOST + NAME];
     for (int32_t i = 0; i < o->packing.n; i++) {
         const struct packed_tensor *t = &o->packing.tensor[i];
         int n = snprintf(name, sizeof name, "%s.%s", o->module, t->suffix);
-        put_entry(header, name, MIN((size_t)n, sizeof name - 1), t->dtype, t->shape, t->n_dims,
-                  offset, t->bytes);
+        put_entry(header, name, (size_t)n, t->dtype, t->shape, t->n_dims, offset, t->bytes);
         offset += t->bytes;
     }
 }
@@ -63,7 +56,7 @@ static int32_t put_copied(struct buf *header, const struct tensor *t, uint64_t o
                        shown_text(t->name, shown));
     for (int32_t i = 0; i < t->n_dims; i++)
         shape[i] = t->dim[t->n_dims - 1 - i];
-    put_entry(header, t->name.ptr, t->name.len, dtype_names[t->dtype], shape, t->n_dims, offset,
+    put_entry(header, t->name.ptr, t->name.len, dtype_name(t->dtype), shape, t->n_dims, offset,
               t->bytes);
     return INFLIGHT_OK;
 }
@@ -232,7 +225,7 @@ int32_t shards_forget_errors(const struct shard_writer *w, struct err *err)
 
 static void index_output(const struct output *o, json_t *map, const char *file)
 {
-    char name[512];
+    char name[MODULE_MOST + NAME];
     if (!o->is_encoded) {
         (void)json_object_setn_new(map, o->from->name.ptr, o->from->name.len, json_string(file));
         return;

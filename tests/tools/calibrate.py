@@ -9,11 +9,11 @@ import random
 import struct
 import subprocess
 import sys
-import tempfile
 from operator import mul
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "model"))
 import hf_write
+import runner
 import safetensors
 
 PROGRAM = os.path.join(sys.argv[1] if len(sys.argv) > 1 else "build", "bin/inflight-quantize")
@@ -481,22 +481,4 @@ def test_inputs_that_say_nothing(work):
         assert method == "awq" or error < 0.12, f"{method}: columns without inputs are rounded as they stand, {error}"
 
 
-def main():
-    passed = failed = 0
-    for name, test in sorted(globals().items()):
-        if not name.startswith("test_") or not any(w in name for w in sys.argv[2:] or [""]):
-            continue
-        with tempfile.TemporaryDirectory() as work:
-            try:
-                test(work)
-                passed += 1
-                print(f"ok   calibrate: {name[5:].replace('_', ' ')}")
-            except Exception as error:  # the next test is to run
-                failed += 1
-                print(f"FAIL calibrate: {name[5:].replace('_', ' ')}: "
-                      f"{type(error).__name__}: {error}")
-    print(f"calibrate: {passed} passed, {failed} failed, 0 skipped")
-    return failed > 0
-
-
-sys.exit(main())
+sys.exit(runner.run_tests("calibrate", globals(), sys.argv[2:]))

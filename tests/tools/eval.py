@@ -8,10 +8,10 @@ import random
 import struct
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "model"))
 import hf_write
+import runner
 
 PROGRAM = os.path.join(sys.argv[1] if len(sys.argv) > 1 else "build", "bin/inflight-eval")
 WIDTH, INNER, HEADS = 64, 64, 4
@@ -111,6 +111,51 @@ def test_divergence_from_what_is_known(work):
     assert a["kl_divergence"]["mean"] < math.log(VOCAB)
 
 
+def make_constant(folder, logits):
+    """A model that gives these logits whatever it reads: nothing is added to the embedding, which is
+    ones, and so is what its norm leaves (but for the epsilon)."""
+    make_model(folder, lambda r, c: logits[r] / WIDTH)
+    path = f"{folder}/model.safetensors"
+    with open(path, "rb") as f:
+        raw = bytearray(f.read())
+    n, = struct.unpack_from("<Q", raw)
+    for name, t in json.loads(raw[8:8 + n]).items():
+        value = {"model.embed_tokens.weight": 1.0, "model.layers.0.self_attn.o_proj.weight": 0.0,
+                 "model.layers.0.mlp.down_proj.weight": 0.0}.get(name)
+        if value is not None:
+            first, last = (8 + n + at for at in t["data_offsets"])
+            raw[first:last] = struct.pack("<f", value) * ((last - first) // 4)
+    with open(path, "wb") as f:
+        f.write(raw)
+    return folder
+
+
+def log_softmax(logits):
+    most = max(logits)
+    total = math.log(sum(math.exp(x - most) for x in logits)) + most
+    return [x - total for x in logits]
+
+
+def test_numbers_are_those_of_their_formulas(work):
+    rng = random.Random(5)
+    p = [rng.gauss(0, 1.5) for _ in range(VOCAB)]
+    q = [x + rng.gauss(0, 0.5) for x in p]
+    reference, model = make_constant(f"{work}/p", p), make_constant(f"{work}/q", q)
+    result = measure(model, text_file(work), "-c", "64", "-r", reference, "-a", "float")
+    log_p, log_q = log_softmax(p), log_softmax(q)
+    # Tokens are the text's bytes, in the order of the alphabet; one window like another, but for
+    # where it begins.
+    ids = [TOKENS.index(c if c != " " else chr(256 + OTHERS.index(32))) for c in TEXT]
+    scored = [ids[w * 64 + i + 1] for w in range(result["windows"]) for i in range(32, 63)]
+    loss = -sum(log_q[i] for i in scored) / len(scored)
+    excess = loss + sum(log_p[i] for i in scored) / len(scored)
+    divergence = sum(math.exp(a) * (a - b) for a, b in zip(log_p, log_q))
+    assert abs(result["loss"]["mean"] - loss) < 2e-5
+    assert abs(math.log(result["perplexity_ratio"]["value"]) - excess) < 4e-5
+    assert abs(result["kl_divergence"]["mean"] - divergence) < 2e-5 * (1 + divergence)
+    assert result["top1_agreement"]["mean"] == float(p.index(max(p)) == q.index(max(q)))
+
+
 def test_coarser_weights_diverge_more(work):
     model = make_model(f"{work}/a", some)
     text = text_file(work)
@@ -157,21 +202,4 @@ def test_input_that_cannot_be_used(work):
     assert run(model, text, "-c", "64", "-j", f"{work}/none/x.json").returncode == 1
 
 
-def main():
-    passed = failed = 0
-    for name, test in sorted(globals().items()):
-        if not name.startswith("test_"):
-            continue
-        with tempfile.TemporaryDirectory() as work:
-            try:
-                test(work)
-                passed += 1
-                print(f"ok   eval: {name[5:].replace('_', ' ')}")
-            except Exception as error:  # the next test is to run
-                failed += 1
-                print(f"FAIL eval: {name[5:].replace('_', ' ')}: {type(error).__name__}: {error}")
-    print(f"eval: {passed} passed, {failed} failed, 0 skipped")
-    return failed > 0
-
-
-sys.exit(main())
+sys.exit(runner.run_tests("eval", globals(), sys.argv[2:]))

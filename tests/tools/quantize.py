@@ -11,11 +11,11 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "model"))
 import hf_write
+import runner
 import safetensors
 
 PROGRAM = os.path.join(sys.argv[1] if len(sys.argv) > 1 else "build", "bin/inflight-quantize")
@@ -222,6 +222,23 @@ def test_another_run_is_not_gone_on_with(work):
     assert tensors["model.layers.0.mlp.up_proj.weight"][0] == "I8"
 
 
+def test_a_model_that_was_changed_meanwhile_is_not_gone_on_with(work):
+    """Of the same size, by one bit of one number."""
+    make_model(f"{work}/model", layers=10)
+    with subprocess.Popen([PROGRAM, f"{work}/model", "-o", f"{work}/out", "-t", "1"],
+                          stdout=subprocess.DEVNULL) as process:
+        while not os.path.exists(f"{work}/out.partial/model.safetensors.part"):
+            assert process.poll() is None, "it ended too soon"
+        process.kill()
+    with open(f"{work}/model/model.safetensors", "r+b") as f:
+        f.seek(-1, os.SEEK_END)
+        last = f.read(1)
+        f.seek(-1, os.SEEK_END)
+        f.write(bytes([last[0] ^ 1]))
+    refused = run(f"{work}/model", "-o", f"{work}/out")
+    assert refused.returncode == 1 and "of another run" in refused.stderr, refused.stderr
+
+
 def test_no_room(work):
     """A limit of the file's size stands for a disk that fills up."""
     make_model(f"{work}/model")
@@ -277,21 +294,4 @@ def test_input_that_cannot_be_used(work):
     assert "usage" in run("--help").stdout
 
 
-def main():
-    passed = failed = 0
-    for name, test in sorted(globals().items()):
-        if not name.startswith("test_"):
-            continue
-        with tempfile.TemporaryDirectory() as work:
-            try:
-                test(work)
-                passed += 1
-                print(f"ok   quantize: {name[5:].replace('_', ' ')}")
-            except Exception as error:  # the next test is to run
-                failed += 1
-                print(f"FAIL quantize: {name[5:].replace('_', ' ')}: {type(error).__name__}: {error}")
-    print(f"quantize: {passed} passed, {failed} failed, 0 skipped")
-    return failed > 0
-
-
-sys.exit(main())
+sys.exit(runner.run_tests("quantize", globals(), sys.argv[2:]))

@@ -13,7 +13,7 @@ int ISA_FN(linear)(struct lane *lane, const struct op_linear *op, const struct b
                .K = op->D},
         .y = op->y,
         .ldy = (size_t)op->ldy,
-        .epilogue = (enum epilogue)op->epilogue,
+        .epilogue = op->epilogue,
         .n_part = op->n_part,
         .part = op->part,
     };

@@ -8,7 +8,7 @@ struct product {
     struct inputs in; /* tokens; kinds and out are filled inside */
     float *y;         /* (in.n, ldy) */
     size_t ldy;
-    enum epilogue epilogue;
+    int32_t epilogue; /* enum epilogue */
     int n_part;
     const struct linear_part *part;
 };
