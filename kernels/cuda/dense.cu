@@ -6,7 +6,7 @@
 
 /* Tiles of a warp, and where they go. */
 template <int L> struct unpacker {
-    static constexpr int WIDTH = layout_tile_width(L);
+    static constexpr int WIDTH = layout_tile_width(L), WORDS = layout_words(L);
     tile<L> tiles[UNPACK_TILES];
     int first; /* tile */
     int n;     /* tiles of a strip */
@@ -20,9 +20,32 @@ template <int L> struct unpacker {
             if (first + i >= n)
                 continue;
             load_numbers(tiles[i], strip + (size_t)(first + i) * TILE_BYTES);
-            if constexpr (layout_words(L) > 0)
-                load_records(tiles[i],
-                             records + (size_t)(first + i) * STRIP_ROWS * 4 * layout_words(L));
+            const uint8_t *record = records + (size_t)(first + i) * STRIP_ROWS * 4 * WORDS;
+            if constexpr (WORDS == 3)
+                load_thirds(tiles[i], (const uint32_t *)record);
+            else if constexpr (WORDS > 0)
+                load_records(tiles[i], record);
+        }
+    }
+
+    /* Records of three words, which no lane can load in one request: those of eight rows are 24
+     * words, which so many lanes load and hand round. */
+    static __device__ __forceinline__ void load_thirds(tile<L> &out, const uint32_t *record)
+    {
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+            out.record[r][0] = record[r * 8 * WORDS + min(threadIdx.x & 31, 8 * WORDS - 1)];
+    }
+
+    static __device__ __forceinline__ void hand_round(tile<L> &of)
+    {
+        const int mine = (threadIdx.x & 31) >> 2;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const uint32_t word = of.record[r][0];
+#pragma unroll
+            for (int w = 0; w < WORDS; w++)
+                of.record[r][w] = __shfl_sync(0xffffffff, word, mine * WORDS + w);
         }
     }
 
@@ -56,7 +79,7 @@ template <int L> struct unpacker {
                     *(uint4 *)(out + r * 8 * width + i * WIDTH) = tiles[i].row[r];
     }
 
-    __device__ __forceinline__ void store(const dense_unpack_args &a) const
+    __device__ __forceinline__ void store(const dense_unpack_args &a)
     {
         if constexpr (dense_can_be_fp8(L))
             if (a.is_fp8)
@@ -73,6 +96,8 @@ template <int L> struct unpacker {
         for (int i = 0; i < UNPACK_TILES; i++) {
             if (first + i >= n)
                 continue;
+            if constexpr (WORDS == 3)
+                hand_round(tiles[i]);
 #pragma unroll
             for (int c = 0; c < WIDTH / CHUNK; c++) {
                 uint32_t numbers[8];

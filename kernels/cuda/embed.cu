@@ -43,24 +43,49 @@ template <int L> static __device__ __forceinline__ float number(const uint4 &par
     return (float)((int)(part.x >> (4 * (2 * s + h + 4 * e)) & 15) - (L == LAYOUT_INT4_D ? 8 : 0));
 }
 
+/* What the scales of a chunk come from: a word of the record of its row and tile, or of two levels
+ * the word of the upper and that of the chunk. */
+struct record_words {
+    uint32_t first, second;
+};
+
+/* Of chunk c, in one request. Of three words, which no lane can load at once, lanes of a chunk load
+ * one each and hand it round: rows of q4_k are whole blocks, and so are their warps. */
+template <int L>
+static __device__ __forceinline__ record_words load_words(const uint32_t *record, int c)
+{
+    if constexpr (L == LAYOUT_INT4_K) {
+        const uint32_t word = record[min(threadIdx.x % 4, 2)];
+        return {__shfl_sync(0xffffffff, word, 0, 4), __shfl_sync(0xffffffff, word, 1 + c / 2, 4)};
+    } else if constexpr (L == LAYOUT_INT8_K || L == LAYOUT_INT8_K16) {
+        const uint2 words = *(const uint2 *)record;
+        return {words.x, words.y};
+    } else if constexpr (layout_has_zero(L)) {
+        return {record[c / layout_group(L)], 0};
+    } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {
+        return {record[c], 0};
+    } else {
+        return {layout_group(L) ? record[L == LAYOUT_FP8_128 ? 0 : c / 2] : 0, 0};
+    }
+}
+
 /* Of step s of chunk c of a tile: value = scale * number + min. */
 template <int L>
-static __device__ __forceinline__ float2 scale_and_min(const uint32_t *record, int c, int s)
+static __device__ __forceinline__ float2 scale_and_min(const record_words &words, int c, int s)
 {
     if constexpr (layout_group(L) == 0) {
         return make_float2(1, 0);
     } else if constexpr (layout_has_zero(L)) {
-        const uint32_t word = record[c / layout_group(L)];
-        const float d = half_of(word, 0);
-        return make_float2(d, -d * (float)(word >> 16 & 127));
+        const float d = half_of(words.first, 0);
+        return make_float2(d, -d * (float)(words.first >> 16 & 127));
     } else if constexpr (L == LAYOUT_FP8_128) {
-        return make_float2(__uint_as_float(record[0]), 0);
+        return make_float2(__uint_as_float(words.first), 0);
     } else if constexpr (L == LAYOUT_INT4_D || L == LAYOUT_INT8_D) {
-        return make_float2(half_of(record[c / 2], c % 2), 0);
+        return make_float2(half_of(words.first, c % 2), 0);
     } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {
-        return make_float2(half_of(record[c], 0), half_of(record[c], 1));
+        return make_float2(half_of(words.first, 0), half_of(words.first, 1));
     } else {
-        const uint32_t d = record[0], bytes = record[1 + c / 2] >> (c % 2 * 16);
+        const uint32_t d = words.first, bytes = words.second >> (c % 2 * 16);
         if constexpr (L == LAYOUT_INT8_K16)
             return make_float2(half_of(d, 0) * (float)(int8_t)(bytes >> (8 * s)), 0);
         return make_float2(half_of(d, 0) * (float)(bytes & 255),
@@ -88,7 +113,8 @@ static __device__ __forceinline__ void read_part(const embed_args &a, int token,
         (const uint32_t *)records + (size_t)(i * STRIP_ROWS + row) * layout_words(L);
     const uint4 q =
         load_part<L>(strip + (size_t)i * TILE_BYTES + row * 64 + t * 16 + c * (16 / chunks));
-    float2 scale[2] = {scale_and_min<L>(record, c, 0), scale_and_min<L>(record, c, 1)};
+    const record_words words = load_words<L>(record, c);
+    float2 scale[2] = {scale_and_min<L>(words, c, 0), scale_and_min<L>(words, c, 1)};
     if constexpr (layout_has_row_scale(L))
         scale[0].x = scale[1].x = row_scale<L>(a.table, a.D, token);
 #pragma unroll

@@ -186,6 +186,28 @@ LAYOUT_FN int quad_place(int quad)
     return (quad & 3) * 4 + (quad >> 2 & 3);
 }
 
+/* Sums of activations over chunks. Those of eight tokens and four chunks in a row are 128 bytes, in
+ * an order in which a token's four share a sector, so that the block that prepares it asks for one,
+ * and a warp that multiplies eight tokens by a tile of four chunks asks for no sector twice; tiles
+ * of two chunks ask for each twice, for half of it. Lane t = lane % 4 of the warp has tokens 2 t
+ * and 2 t + 1. */
+enum sums_order {
+    SUMS_OF_TOKENS, /* skinny: a lane's 16 bytes are four chunks of a token, even tokens first */
+    SUMS_OF_PAIRS   /* tile: its 8 bytes are a chunk of both tokens, chunks side by side */
+};
+
+#define SUMS_CHUNKS (WIDTH_STEP / CHUNK)
+#define SUMS_TOKENS 8
+
+/* Number of chunk (< SUMS_CHUNKS) of a token among the floats of SUMS_CHUNKS chunks. */
+LAYOUT_FN int sums_place(enum sums_order order, int token, int chunk)
+{
+    const int eights = (token & -SUMS_TOKENS) * SUMS_CHUNKS;
+    const int pair = token >> 1 & (SUMS_TOKENS / 2 - 1), odd = token & 1;
+    return eights + (order == SUMS_OF_PAIRS ? pair * 8 + chunk * 2 + odd
+                                            : odd * 16 + pair * SUMS_CHUNKS + chunk);
+}
+
 /* K is summed in eight slices of whole tiles, slice s from tile slice_first(s) on, and the
  * slices in their order: in every kernel, so that a result does not depend on which one ran. */
 #define SLICES 8

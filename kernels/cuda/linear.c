@@ -71,6 +71,8 @@ static int launch_prepare(struct device *device, const struct product_input *inp
                                    .norm_bias = input->norm_bias,
                                    .eps = input->eps,
                                    .norm_kind = input->norm_kind,
+                                   .sums_order =
+                                       args->T > SKINNY_MOST ? SUMS_OF_PAIRS : SUMS_OF_TOKENS,
                                    .T = args->T,
                                    .rows = args->rows,
                                    .K = args->K,

@@ -11,10 +11,12 @@ extern "C" __global__ void __launch_bounds__(PREPARE_THREADS, 3)
     const bool taken = r < a.T;
     __shared__ float partial[PREPARE_PARTIALS];
     const size_t row = (size_t)r * a.padded;
+    const sums_order order = (sums_order)a.sums_order;
     const row_place to = {a.out ? (uint16_t *)a.out + row : NULL,
-                          a.sums + r,
+                          a.sums + sums_place(order, r, 0),
                           a.sums != NULL,
-                          a.rows,
+                          SUMS_CHUNKS * a.rows,
+                          sums_place(order, 0, 1),
                           a.padded,
                           partial,
                           thread_of_group(),

@@ -152,9 +152,9 @@ static __device__ __forceinline__ float sum_of(uint32_t pair)
 /* Where a prepared row goes. */
 struct row_place {
     uint16_t *x; /* (padded) bfloat16, or NULL */
-    float *sums; /* of its chunks, `stride` apart */
+    float *sums; /* of its chunks, `step` apart, from four on to the next four `stride` */
     bool wants_sums;
-    int stride, padded;
+    int stride, step, padded;
     float *partial; /* (PREPARE_PARTIALS) for sum_of_group */
     int thread;     /* where this thread begins, in quads: groups that share a row stand apart */
     uint32_t *fp8;  /* (padded / 4) words of E4M3, or NULL */
@@ -162,10 +162,10 @@ struct row_place {
 
 static __device__ __forceinline__ void put_bf16(const row_place &to, const quads &in, int first)
 {
-    constexpr uint32_t step = 4 * PREPARE_THREADS; /* whole chunks: j changes no place in one */
+    constexpr uint32_t step = 4 * PREPARE_THREADS; /* values, of whole SUMS_CHUNKS chunks */
     const uint32_t k = 4 * (first + to.thread);
     uint16_t *x = to.x + k / CHUNK * CHUNK + chunk_place((int)(k % CHUNK));
-    float *sums = to.sums + (size_t)(k / CHUNK) * to.stride;
+    float *sums = to.sums + (size_t)(k / WIDTH_STEP) * to.stride + k % WIDTH_STEP / CHUNK * to.step;
 #pragma unroll
     for (uint32_t j = 0; j < PREPARE_BATCH; j++) {
         const float4 v = in.v[j];
@@ -178,7 +178,7 @@ static __device__ __forceinline__ void put_bf16(const row_place &to, const quads
         if (k + j * step < (uint32_t)to.padded) { /* all lanes of a warp */
             *(uint64_t *)(x + j * step) = (uint64_t)high << 32 | low;
             if (to.wants_sums && to.thread % 8 == 0)
-                sums[j * (step / CHUNK) * to.stride] = sum;
+                sums[j * (step / WIDTH_STEP) * to.stride] = sum;
         }
     }
 }

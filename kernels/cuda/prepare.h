@@ -4,7 +4,8 @@
  *   v = v / sqrt(mean(v^2) + eps) * norm                              NORM_RMS, if there is a norm
  *   v = (v - mean(v)) / sqrt(mean((v - mean(v))^2) + eps) * norm + norm_bias            NORM_LAYER
  *   out[r][place(k)] = bfloat16 of v[k]            layout.h, chunk_place
- *   sums[g][r] = sum of out[r][k], k in [32 g, 32 g + 32), if they are wanted
+ *   sums[g / 4][place(r, g % 4)] = sum of out[r][k], k in [32 g, 32 g + 32), if they are wanted
+ *                                                                          layout.h, sums_place
  *
  * and, or in place of these, E4M3 with a scale of each row, where products multiply it, of code
  * that can (arch_makes_fp8):
@@ -41,11 +42,12 @@ struct prepare_args {
     const float *norm;      /* (K) or NULL */
     const float *norm_bias; /* (K) or NULL, of NORM_LAYER */
     void *out;              /* (rows, padded) bfloat16; here and below NULL: nobody wants it */
-    float *sums;            /* (padded / 32, rows), of out */
+    float *sums;            /* (padded / 128, 4 rows), of out */
     void *fp8;              /* (rows, padded) E4M3 */
     float *scale;           /* (rows), of fp8 */
     float eps;
     int32_t norm_kind;          /* enum norm */
+    int32_t sums_order;         /* enum sums_order */
     int32_t T, rows, K, padded; /* K a multiple of 4 */
 };
 

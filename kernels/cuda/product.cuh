@@ -63,10 +63,8 @@ static __device__ __forceinline__ void multiply_chunk(const uint32_t (&a)[8], co
     } else if constexpr (layout_group(L) > 1) {
         mma_bf16(group, a, x.x, x.y);
         mma_bf16(group, a + 4, x.z, x.w);
-        if ((c + 1) % layout_group(L) == 0) {
+        if (c + 1 == layout_group(L))
             add_scaled(acc, group, low.scale[0], high.scale[0]);
-            group[0] = group[1] = group[2] = group[3] = 0;
-        }
         return;
     }
     float part[4] = {0, 0, 0, 0};

@@ -29,7 +29,7 @@ struct product_part {
 
 struct product_args {
     const void *x;     /* (rows, padded) bfloat16, prepare.h; here and below if parts want it */
-    const float *sums; /* (padded / 32, rows) */
+    const float *sums; /* (padded / 128, 4 rows), layout.h */
     const void *x_fp8; /* (rows, padded) E4M3, and a scale of each row */
     const float *x_scale;
     float *y; /* (T, ldy) */

@@ -144,7 +144,7 @@ template <int L> struct copies {
 /* Of this lane's token, from its place in the first chunk on. */
 struct activations {
     const uint8_t *x;
-    const float *sums; /* (chunks), stride apart: of its two columns; of skinny_1 of the token */
+    const float *sums; /* of its first column, from four chunks on to the next four `stride` */
     int stride;
     float scale; /* of this thread's output's token, if activations are E4M3 */
 };
@@ -169,6 +169,7 @@ static __device__ __forceinline__ float prepare_input(const skinny_args &args,
     const row_place to = {x_is_fp8<L> ? NULL : (uint16_t *)memory.row_x,
                           memory.row_sums,
                           layout_has_min(L),
+                          SUMS_CHUNKS,
                           1,
                           padded,
                           memory.partials,
@@ -190,39 +191,66 @@ wait_for_activations(const skinny_args &args, const block_memory<L, TOKENS> &mem
     const int lane = threadIdx.x & 31, t = lane & 3;
     if constexpr (TOKENS == 1) {
         const float scale = prepare_input(args, memory);
-        return {memory.row_x + t * 16, memory.row_sums, 1, scale};
+        return {memory.row_x + t * 16, memory.row_sums, SUMS_CHUNKS, scale};
     } else {
         const int token = min((int)threadIdx.x / STRIP_ROWS, a.T - 1);
         const int g = TOKENS == 8 ? min(lane >> 2, a.T - 1) : lane >> 2;
         wait_for_kernels_before();
-        return {x_of<L>(a) + (size_t)g * x_row_bytes<L>(a) + t * 16, a.sums + t * 2, a.rows,
+        return {x_of<L>(a) + (size_t)g * x_row_bytes<L>(a) + t * 16,
+                a.sums + sums_place(SUMS_OF_TOKENS, 2 * t, 0), SUMS_CHUNKS * a.rows,
                 x_is_fp8<L> ? a.x_scale[token] : 1};
     }
 }
 
 /* ---- Sums */
 
-/* What a lane multiplies a chunk with; the sum is wanted for minima. */
-template <int MT> struct operand_b {
-    uint4 x[MT];
-    float2 sum[MT];
-};
-
-template <int L, int TOKENS, int MT>
-static __device__ __forceinline__ void load_b(operand_b<MT> &to, const activations &from,
+/* What a lane multiplies a chunk with. */
+template <int MT>
+static __device__ __forceinline__ void load_b(uint4 (&to)[MT], const activations &from,
                                               int row_bytes, int chunk)
 {
     const uint8_t *x = from.x + chunk * 64;
-    const float *sums = from.sums + (size_t)chunk * from.stride;
 #pragma unroll
-    for (int m = 0; m < MT; m++) {
-        to.x[m] = *(const uint4 *)(x + (size_t)(m * 8) * row_bytes);
-        to.sum[m] = make_float2(0, 0);
-        if constexpr (layout_has_min(L) && TOKENS == 1)
-            to.sum[m] = make_float2(*sums, *sums);
-        else if constexpr (layout_has_min(L))
-            to.sum[m] = *(const float2 *)(sums + m * 8);
+    for (int m = 0; m < MT; m++)
+        to[m] = *(const uint4 *)(x + (size_t)(m * 8) * row_bytes);
+}
+
+/* Sums of the activations of a lane's columns over the chunks of a tile, for minima. */
+template <int L, int MT> struct tile_sums {
+    static constexpr int CHUNKS = layout_tile_width(L) / CHUNK;
+    float column[MT][2][CHUNKS];
+
+    __device__ __forceinline__ float2 of_chunk(int m, int c) const
+    {
+        return layout_has_min(L) ? make_float2(column[m][0][c], column[m][1][c])
+                                 : make_float2(0, 0);
     }
+};
+
+/* Of tile i of a strip, a column's in one request. All columns of skinny_1 are its token. */
+template <int L, int TOKENS, int MT>
+static __device__ __forceinline__ void load_sums(tile_sums<L, MT> &to, const activations &from,
+                                                 int i)
+{
+    constexpr int chunks = tile_sums<L, MT>::CHUNKS;
+    const int chunk = i * chunks;
+    const float *sums =
+        from.sums + (size_t)(chunk / SUMS_CHUNKS) * from.stride + chunk % SUMS_CHUNKS;
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int odd = 0; odd < 2; odd++) {
+            float(&column)[chunks] = to.column[m][odd];
+            const float *at =
+                TOKENS == 1 ? sums : sums + sums_place(SUMS_OF_TOKENS, m * 8 + odd, 0);
+            if constexpr (chunks == 4) {
+                const float4 v = *(const float4 *)at;
+                column[0] = v.x, column[1] = v.y, column[2] = v.z, column[3] = v.w;
+            } else {
+                const float2 v = *(const float2 *)at;
+                column[0] = v.x, column[1] = v.y;
+            }
+        }
 }
 
 /* acc += the tile in a slot, number i of its strip, times the tokens; then the slot is free, and
@@ -234,13 +262,16 @@ static __device__ __forceinline__ void add_tile(const uint8_t *slot, int i, int 
                                                 REFILL refill)
 {
     constexpr int chunks = layout_tile_width(L) / x_chunk<L>;
-    operand_b<MT> b[chunks];
+    uint4 b[chunks][MT];
+    tile_sums<L, MT> sums;
     float group[MT][4] = {};
     tile<L> w;
     if constexpr (TOKENS == 8)
 #pragma unroll
         for (int c = 0; c < chunks; c++)
-            load_b<L, TOKENS>(b[c], from, row_bytes, i * chunks + c);
+            load_b(b[c], from, row_bytes, i * chunks + c);
+    if constexpr (layout_has_min(L))
+        load_sums<L, TOKENS>(sums, from, i);
     copy_wait<SKINNY_DEPTH - 1>();
     __syncwarp(); /* the copies of other lanes are there */
     load_numbers(w, slot);
@@ -253,10 +284,11 @@ static __device__ __forceinline__ void add_tile(const uint8_t *slot, int i, int 
         uint32_t operand[8];
         operands_of_chunk(w, c, operand);
         if constexpr (TOKENS != 8)
-            load_b<L, TOKENS>(b[c], from, row_bytes, i * chunks + c);
+            load_b(b[c], from, row_bytes, i * chunks + c);
 #pragma unroll
         for (int m = 0; m < MT; m++)
-            multiply_chunk<L>(operand, low, high, b[c].x[m], b[c].sum[m], c, group[m], acc[m]);
+            multiply_chunk<L>(operand, low, high, b[c][m], sums.of_chunk(m, c), c, group[m],
+                              acc[m]);
     }
 }
 

@@ -17,6 +17,7 @@ template <int L, int MT> struct shape {
     static constexpr int COPIERS = TOKENS * PIECES < THREADS_MOST ? TOKENS * PIECES : THREADS_MOST;
     static constexpr int RECORD = STRIP_ROWS * 4 * layout_words(L); /* bytes of a tile's */
     static constexpr int SUMS = TILE_STRIPS * MT * 32;              /* float4 of a warp */
+    static constexpr int PAIR = WIDTH / CHUNK * 8; /* bytes of two tokens' sums in a stage */
 };
 
 /* Lanes 0 .. 7 of a load of 16 bytes have rows 2i and 2i + 1: the halves of their 128 bytes are
@@ -96,20 +97,22 @@ template <int L, int MT> struct weight_copier {
  * as many threads copy twice as often. */
 template <int L, int MT> struct token_copier {
     using S = shape<L, MT>;
-    static constexpr int STEP = S::COPIERS / S::PIECES; /* rows between two of a thread */
-    uint32_t x, row, sums;                              /* row: bytes of one */
-    uint32_t to_x, to_sums;                             /* in a stage */
+    static constexpr int STEP = S::COPIERS / S::PIECES;       /* rows between two of a thread */
+    static constexpr int PAIR_STAGES = WIDTH_STEP / S::WIDTH; /* that four chunks are in */
+    uint32_t x, row, sums;                                    /* row: bytes of one */
+    uint32_t to_x, to_sums;                                   /* in a stage */
     int k, end; /* columns: of the thread's piece, of the block's slices */
+    int chunk;  /* the first of the next stage */
 
     __device__ __forceinline__ token_copier(const product_args &a, const work &w,
                                             const places<L, MT> &at)
     {
         const int first_row = threadIdx.x / S::PIECES, piece = threadIdx.x % S::PIECES;
-        const int group = threadIdx.x / (S::TOKENS / 4), four = threadIdx.x % (S::TOKENS / 4);
         const int first = w.first * layout_tile_width(L);
         row = x_row_bytes<L>(a);
         x = (w.first_token + first_row) * row + first * S::X_BYTES + piece * 16;
-        sums = ((first / CHUNK + group) * a.rows + w.first_token + four * 4) * 4;
+        sums = w.first_token * (SUMS_CHUNKS * 4) + threadIdx.x * (16 * PAIR_STAGES);
+        chunk = first / CHUNK;
         to_x = at.x + place<S::PIECES>(first_row, piece) * 16;
         to_sums = at.sums + threadIdx.x * 16;
         k = first + piece * (16 / S::X_BYTES);
@@ -130,12 +133,18 @@ template <int L, int MT> struct token_copier {
                 to += blockDim.x * 16;
             }
             if constexpr (layout_has_min(L))
-                if (threadIdx.x < S::WIDTH / CHUNK * S::TOKENS / 4)
-                    copy_async_to(stage + to_sums, (const uint8_t *)a.sums + sums);
+                if (threadIdx.x < S::TOKENS / 2 * S::PAIR / 16)
+                    copy_async_to(stage + to_sums, (const uint8_t *)a.sums + sums_at(a));
         }
         x += S::WIDTH * S::X_BYTES;
-        sums += S::WIDTH / CHUNK * a.rows * 4;
+        chunk += S::WIDTH / CHUNK;
         k += S::WIDTH;
+    }
+
+    /* A stage has all of four chunks, or two of them: 16 bytes of each pair of tokens. */
+    __device__ __forceinline__ uint32_t sums_at(const product_args &a) const
+    {
+        return sums + chunk / SUMS_CHUNKS * a.rows * (SUMS_CHUNKS * 4) + chunk % SUMS_CHUNKS * 8;
     }
 };
 
@@ -221,7 +230,7 @@ static __device__ __forceinline__ void add_tile(const stage &s, int j, int odd, 
             const uint4 x = *(const uint4 *)(s.x + m * 8 * S::PIECES * 16 + (chunk ^ odd) * 64);
             float2 sum = {0, 0};
             if constexpr (layout_has_min(L))
-                sum = *(const float2 *)(s.sums + (chunk * S::TOKENS + m * 8) * 4);
+                sum = *(const float2 *)(s.sums + m * 4 * S::PAIR + chunk * 8);
 #pragma unroll
             for (int r = 0; r < TILE_STRIPS; r++)
                 multiply_chunk<L>(operand[r], low[r], high[r], x, sum, c, group[r][m], acc[r][m]);
@@ -287,7 +296,7 @@ static __device__ __forceinline__ void multiply(const tile_args &a, const work &
     const uint8_t *numbers = shared + at.numbers;
     const uint8_t *records = shared + at.records + (lane >> 2) * 4 * layout_words(L);
     const uint8_t *x = shared + at.x + ((lane >> 2) * S::PIECES + (lane & 3)) * 16;
-    const uint8_t *sums = shared + at.sums + (lane & 3) * 8;
+    const uint8_t *sums = shared + at.sums + (lane & 3) * S::PAIR;
     int slice = w.slice, buffer = 0, i = w.first;
     for (int s = 0; s < n_stages; s++) {
         wait_for_stage(a.stages);

@@ -86,7 +86,7 @@ static const struct {
      .threads = 256,
      .tokens = 1,
      .layout = LAYOUT_INT8_K,
-     .target = {24, 16, 32, 16}},
+     .target = {16, 16, 32, 16}},
     {.name = "skinny_1_int8_k16",
      .threads = 256,
      .tokens = 1,

@@ -171,22 +171,19 @@ static inline void check_traffic(const char *what, enum kernel kernel, const str
 }
 
 /* What DRAM must move, where L2 holds what is asked for again, in percent of the least there must
- * be; and whether lanes want all that their sectors hold. Of `alone` values of 4 bytes each has a
- * sector to itself; the bar is that of all others. A value that all lanes want makes the bytes more
- * than the sectors. */
+ * be; and whether lanes want all that their sectors hold. A value that all lanes want makes the
+ * bytes more than the sectors. */
 static inline void check_least(const char *what, enum kernel kernel,
                                const struct gpu_kernel_counts *counts, const struct traffic *least,
-                               int64_t most_percent, int64_t alone)
+                               int64_t most_percent)
 {
     const int64_t moved = (int64_t)(counts->fresh_read + counts->fresh_written);
     const int64_t need = least->sectors_read + least->sectors_written;
-    const int64_t sectors = (int64_t)(counts->sectors_read + counts->sectors_written) - alone;
-    const int64_t bytes =
-        (int64_t)(counts->global_bytes_read + counts->global_bytes_written) - 4 * alone;
+    const int64_t sectors = (int64_t)(counts->sectors_read + counts->sectors_written);
+    const int64_t bytes = (int64_t)(counts->global_bytes_read + counts->global_bytes_written);
     printf("  %-16s %-30s moves %lld sectors, least %lld: %.3f; asks for %.3f of its bytes\n",
            costs_name(kernel), what, (long long)moved, (long long)need,
-           (double)moved / (double)need,
-           (double)(sectors + alone) * SECTOR / (double)(bytes + 4 * alone));
+           (double)moved / (double)need, (double)sectors * SECTOR / (double)bytes);
     if (moved * 100 > need * most_percent)
         t_fail(__FILE__, __LINE__, "%s, %s: %lld sectors move, %lld percent of %lld allowed",
                costs_name(kernel), what, (long long)moved, (long long)most_percent,

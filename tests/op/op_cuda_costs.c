@@ -95,11 +95,12 @@ static int matrices(const struct shape *s)
     return s->epilogue == EPILOGUE_GLU_SILU ? 2 : 1;
 }
 
-/* Sums for the minima: of 8 tokens, for each chunk and strip, from L1 or L2. */
+/* Sums for the minima: of 8 tokens, for each chunk and strip, from L1 or L2. Tiles of two chunks
+ * want half of the sectors of four. */
 static void add_sums(struct traffic *t, int layout, int64_t n)
 {
     if (layout_has_min(layout))
-        add_read(t, n * WARP * 8, n);
+        add_read(t, n * WARP * 8, n * SUMS_CHUNKS * CHUNK / layout_tile_width(layout));
 }
 
 /* y: 16 rows of a token are two sectors. Added to, it is read too. */
@@ -182,13 +183,9 @@ static bool wants_sums(const struct shape *s)
 }
 
 /* prepare.h: x, and the norm for each token; rows of zeros where the product reads more than there
- * are. A block has one token and stores a sum of four bytes for each chunk; beside it in its sector
- * stand those of the seven tokens next to it, as products read them. So a sum asks for a sector:
- *
- *   sectors = T K 4 (1 + norm) / 32 + rows padded 2 / 32 + rows padded / 32
- *
- * of which the last are one in seven without a norm and one in eleven with it. L2 puts the eight
- * together: DRAM moves what there is. A scale of E4M3 activations likewise, one a token. */
+ * are. A block has one token and a warp the sums of four chunks, which are half of a sector: the
+ * other half is of the token that a lane of a product multiplies beside it. A scale of E4M3
+ * activations is one a token. */
 static struct traffic prepare_design(const struct shape *s, bool gathered)
 {
     const int64_t rows = skinny_rows(s->T);
@@ -201,7 +198,7 @@ static struct traffic prepare_design(const struct shape *s, bool gathered)
     add_written(&t, written, written / SECTOR);
     if (x_is_fp8(s))
         add_written(&t, rows * 4, rows);
-    add_written(&t, sums * 4, sums);
+    add_written(&t, sums * 4, sums / SUMS_CHUNKS);
     return t;
 }
 
@@ -273,10 +270,7 @@ static void check_prepare(const struct shape *s)
     const struct traffic got = traffic_of(&counts), least = prepare_least(s);
     const struct traffic want = prepare_design(s, false);
     print_traffic(shape_name(s), KERNEL_prepare, &got, &least);
-    const int64_t rows = skinny_rows(s->T);
-    const int64_t sums = wants_sums(s) ? rows * ROUND_UP(s->K, WIDTH_STEP) / CHUNK : 0;
-    check_least(shape_name(s), KERNEL_prepare, &counts, &least, 105,
-                sums + (x_is_fp8(s) ? rows : 0));
+    check_least(shape_name(s), KERNEL_prepare, &counts, &least, 105);
     check_traffic(shape_name(s), KERNEL_prepare, &got, &want, 0);
     CHECK_EQ(counts.wavefronts, counts.shared_requests); /* one float each */
     CHECK_EQ(counts.divergent, prepare_branches(s));
@@ -291,7 +285,7 @@ static void check_product(const struct shape *s)
     if (!takes_input(s))
         check_prepare(s);
     print_traffic(shape_name(s), kernel, &got, &least);
-    check_least(shape_name(s), kernel, &counts, &least, 105, 0);
+    check_least(shape_name(s), kernel, &counts, &least, 105);
     check_traffic(shape_name(s), kernel, &got, &want, 0);
     check_weights(s, &got, &want);
     check_product_shared(s, &counts);
@@ -406,20 +400,17 @@ static void set_batch(struct bench *b, int T)
                               .seq = seq};
 }
 
-/* embed.h: the two sectors that a row has of a tile; of the tile's record the words that a chunk
- * wants, each by four lanes. Of the first word of q6_k half is wanted. */
+/* embed.h: the two sectors that a row has of a tile, and the one of its record there, of which a
+ * lane loads a word, or of two levels of scales two; those of three words are loaded one a lane. */
 static struct traffic embed_design(enum fmt fmt, int D, int T)
 {
     const int layout = cuda_layout(fmt), per_tile = layout_tile_width(layout) / CHUNK;
-    const bool two = layout == LAYOUT_INT4_K || layout == LAYOUT_INT8_K;
-    const bool has_row_scale = layout_has_row_scale(layout);
-    const int64_t words = layout == LAYOUT_BF16 || has_row_scale ? 0
-                          : two || layout == LAYOUT_INT8_K16     ? 2
-                                                                 : 1;
+    const bool two = layout == LAYOUT_INT8_K || layout == LAYOUT_INT8_K16;
+    const bool has_row_scale = layout_has_row_scale(layout), has_record = layout_words(layout);
     const int64_t tiles = (int64_t)T * layout_tiles(layout, D), lanes = (int64_t)T * D / 8;
     struct traffic t = {0};
     add_read(&t, lanes * 16 / per_tile, tiles * 2);
-    add_read(&t, lanes * (4 * words - (layout == LAYOUT_INT8_K16 ? 2 : 0)), tiles * words);
+    add_read(&t, has_record ? lanes * (two ? 8 : 4) : 0, has_record ? tiles : 0);
     add_read(&t, lanes * 4, T * ((D / 8 + WARP - 1) / WARP)); /* the token */
     if (has_row_scale)
         add_read(&t, lanes * 4, T * ((D / 8 + WARP - 1) / WARP));
@@ -455,7 +446,7 @@ static void check_embed(struct bench *b, enum fmt fmt, int D, int T, const struc
     const struct traffic got = traffic_of(&counts), want = embed_design(fmt, D, T);
     const struct traffic least = embed_least(layout, D, T);
     print_traffic(what, KERNEL_embed, &got, &least);
-    check_least(what, KERNEL_embed, &counts, &least, 105, 0);
+    check_least(what, KERNEL_embed, &counts, &least, 105);
     check_traffic(what, KERNEL_embed, &got, &want, 0);
 }
 
@@ -486,7 +477,7 @@ static void check_head(struct bench *b, enum fmt fmt, int D, int R, const struct
     add_broadcasts(&want, blocks);
     add_written(&want, blocks * 8, blocks * 2);
     print_traffic(what, KERNEL_head_notes, &got, &least);
-    check_least(what, KERNEL_head_notes, &notes, &least, 105, 0);
+    check_least(what, KERNEL_head_notes, &notes, &least, 105);
     check_traffic(what, KERNEL_head_notes, &got, &want, 0);
     got = traffic_of(&product);
     want = skinny_design(&s, true);

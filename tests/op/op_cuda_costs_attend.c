@@ -305,7 +305,7 @@ static void check_rotate(const struct shape *s)
     const struct traffic got = traffic_of(&counts), want = rotate_design(s);
     const struct traffic least = rotate_least(s);
     print_traffic(shape_name(s), rotate, &got, &least);
-    check_least(shape_name(s), rotate, &counts, &least, 105, 0);
+    check_least(shape_name(s), rotate, &counts, &least, 105);
     check_traffic(shape_name(s), rotate, &got, &want, 0);
 }
 
@@ -320,7 +320,7 @@ static void check_shape(const struct shape *s)
     const struct design design = is_decode(s) ? decode_design(s) : prefill_design(s);
     print_traffic(shape_name(s), kernel, &got, &least);
     const struct traffic once = moved_least(s);
-    check_least(shape_name(s), kernel, &counts, &once, 110, 0);
+    check_least(shape_name(s), kernel, &counts, &once, 110);
     /* Rows of partial results begin where they may, up to two sectors a block. */
     check_traffic(shape_name(s), kernel, &got, &design.traffic,
                   is_decode(s) ? 2 * s->S * s->K * attend_splits(length(s)) : 0);
