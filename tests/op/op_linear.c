@@ -426,15 +426,16 @@ TEST(linear, tokens_and_lanes_do_not_change_a_bit)
     }
 }
 
-/* A scratch too small for all tokens at once: they pass in panels. */
-TEST(linear, many_tokens_pass_in_panels)
+/* T tokens at once: every step-th is as it is alone, to the bit. */
+static void check_tokens_alone(enum fmt fmt, int T, int K, int step)
 {
-    enum { T = 700, K = 64, N = 24 };
+    enum { N = 24 };
     struct matrix m;
-    matrix_init(&m, FMT_f16, N, K);
-    float *x = malloc(sizeof(float) * T * K), *y = malloc(sizeof(float) * T * N);
+    matrix_init(&m, fmt, N, K);
+    float *x = malloc(sizeof(float) * (size_t)(T * K)),
+          *y = malloc(sizeof(float) * (size_t)(T * N));
     float *one = malloc(sizeof(float) * N);
-    random_inputs(x, T * K);
+    random_inputs(x, (size_t)(T * K));
     FOR_EACH_ISA(isa)
     {
         struct device_config config = config_of(isa, 3, ACT_FLOAT);
@@ -449,7 +450,7 @@ TEST(linear, many_tokens_pass_in_panels)
         CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
         call.batch.T = 1;
         call.op.y = one;
-        for (int t = 0; t < T; t += 37) {
+        for (int t = 0; t < T; t += step) {
             call.op.x = x + t * K;
             CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
             CHECK(memcmp(one, y + t * N, sizeof(float) * N) == 0);
@@ -460,6 +461,20 @@ TEST(linear, many_tokens_pass_in_panels)
     free(x);
     free(y);
     free(one);
+}
+
+/* A scratch too small for all tokens at once: they pass in panels. */
+TEST(linear, many_tokens_pass_in_panels)
+{
+    check_tokens_alone(FMT_f16, 700, 64, 37);
+}
+
+/* Chains that go on from one piece of a tile to the next, where a block of columns is not the
+ * only one. */
+TEST(linear, long_rows_of_e4m3_pass_in_pieces)
+{
+    check_tokens_alone(FMT_fp8, 37, 1120, 3);
+    check_tokens_alone(FMT_fp8_128, 37, 1152, 3);
 }
 
 TEST(linear, refuses_shapes_no_kernel_takes)

@@ -19,8 +19,9 @@
  *        float for each row
  *
  * Floats: a unit is 32 inputs, 16 rows each: f32 and f16 input by input, bf16 in pairs
- * of inputs, the even one in the lower half of 32 bits. E4M3 is in such pairs, of 16 bits, and
- * has units of 64 or 128 inputs; a scale of values of which one is no number is none either. */
+ * of inputs, the even one in the lower half of 32 bits. E4M3 is in such pairs, of 16 bits, or with
+ * AVX2 in fours, inputs 0, 2, 1 and 3, and has units of 64 or 128 inputs; a scale of values of
+ * which one is no number is none either. */
 #pragma once
 
 #include "../../../quant/quant.h"
@@ -221,6 +222,12 @@ SIMD size_t byte_offset(enum data data, int r, int k)
     return (size_t)(line * LINE_BYTES + r * 4 + k % 4);
 }
 
+/* The byte of input k of a run of E4M3: of four the inner ones have changed places. */
+SIMD int e4m3_place(int k)
+{
+    return E4M3_RUN == 4 ? k % 2 * 2 + k / 2 : k;
+}
+
 /* Offset of row r, input k of a unit of floats. */
 SIMD size_t float_offset(enum data data, int r, int k)
 {
@@ -230,7 +237,7 @@ SIMD size_t float_offset(enum data data, int r, int k)
     case DATA_BF16:
         return (size_t)((k / 2 * PACKED_ROWS + r) * 2 + k % 2) * 2;
     case DATA_E4M3:
-        return (size_t)((k / 2 * PACKED_ROWS + r) * 2 + k % 2);
+        return (size_t)((k / E4M3_RUN * PACKED_ROWS + r) * E4M3_RUN + e4m3_place(k % E4M3_RUN));
     default:
         return (size_t)(k * PACKED_ROWS + r) * 4;
     }

@@ -13,10 +13,10 @@
 #include "../../../plugin/base/base.h"
 #include "tile.h"
 
-#define PANEL_TOKENS   128  /* tokens the scratch holds in all kinds; more if in one */
-#define ALONE_INPUTS   8192 /* values a lane quantizes for itself rather than wait */
-#define STATIC_TOKENS  8    /* up to here lanes have fixed shares of the weights */
-#define CHUNK_BLOCKS   8    /* blocks of columns and tiles of a chunk, at most */
+#define PANEL_TOKENS   128        /* tokens the scratch holds in all kinds; more if in one */
+#define ALONE_INPUTS   8192       /* values a lane quantizes for itself rather than wait */
+#define STATIC_TOKENS  8          /* up to here lanes have fixed shares of the weights */
+#define CHUNK_BLOCKS   BLOCKS_MAX /* blocks of columns and tiles of a chunk, at most */
 #define CHUNK_TILES    4
 #define TILES_ONCE     2 /* of a chunk: what stays in the first cache for all its columns */
 #define CHUNKS_OF_LANE 8 /* chunks per lane wanted, for balance */
@@ -91,7 +91,7 @@ struct side {
 };
 
 static void open_side(struct side *side, const struct pass *pass, const struct linear_part *part,
-                      int b)
+                      int b, int n)
 {
     int index = ISA_FN(width_index)(pass->in.n - b * BLOCK_COLUMNS);
     int width = ISA_FN(width_at)(index);
@@ -102,6 +102,8 @@ static void open_side(struct side *side, const struct pass *pass, const struct l
         .layout = (enum layout)part->weight->layout,
         .width_index = index,
         .inputs = block_of(&pass->in, part_inputs(part, pass->float_inputs), b, width),
+        .blocks = n,
+        .block_bytes = BLOCK_COLUMNS * column_bytes(pass->in.K, pass->in.kinds),
         .out = side->out,
         .cold = b % CHUNK_BLOCKS == 0, /* later blocks of a chunk find the tiles in a cache */
     };
@@ -168,15 +170,26 @@ static void finish_tile(const struct pass *pass, const struct linear_part *part,
     }
 }
 
-/* Tiles [first, last) of part p times block b. */
-static void run_tiles(const struct pass *pass, int p, int first, int last, int b)
+/* How many blocks from b on, before the last one, the kernels of part p do at once. */
+static int blocks_at_once(const struct pass *pass, int p, int b, int last)
+{
+    const struct linear_part *part = &pass->product->part[p];
+    const int whole = MIN(last, pass->in.n / BLOCK_COLUMNS) - b;
+    int most = find_kernel(pass, part, WIDTHS - 1).blocks;
+    if (epilogue_is_gated(pass->product->epilogue))
+        most = MIN(most, find_kernel(pass, part + 1, WIDTHS - 1).blocks);
+    return MAX(1, MIN(most, whole));
+}
+
+/* Tiles [first, last) of part p times blocks [b, b + blocks), which its kernels do at once. */
+static void run_tiles(const struct pass *pass, int p, int first, int last, int b, int blocks)
 {
     const struct linear_part *part = &pass->product->part[p];
     const bool gated = epilogue_is_gated(pass->product->epilogue);
     struct side side, gate;
-    open_side(&side, pass, part, b);
+    open_side(&side, pass, part, b, blocks);
     if (gated)
-        open_side(&gate, pass, part + 1, b);
+        open_side(&gate, pass, part + 1, b, blocks);
     int step = !gated || gate.kernel.tiles == side.kernel.tiles ? side.kernel.tiles : 1;
     size_t tile_floats = (size_t)ISA_FN(width_at)(side.job.width_index) * PACKED_ROWS;
     for (int tile = first, n; tile < last; tile += n) {
@@ -184,8 +197,8 @@ static void run_tiles(const struct pass *pass, int p, int first, int last, int b
         run_side(&side, part, tile, n);
         if (gated)
             run_side(&gate, part + 1, tile, n);
-        for (int i = 0; i < n; i++)
-            finish_tile(pass, part, tile + i, b, side.out + (size_t)i * tile_floats,
+        for (int i = 0; i < n * blocks; i++)
+            finish_tile(pass, part, tile + i % n, b + i / n, side.out + (size_t)i * tile_floats,
                         gated ? gate.out + (size_t)i * tile_floats : NULL);
     }
 }
@@ -212,7 +225,7 @@ static void run_share(const struct lane *lane, const struct pass *pass)
         uint64_t bytes = split_bytes(product, p);
         int n = part_tiles(&product->part[p]);
         run_tiles(pass, p, tiles_before(low > begin ? low - begin : 0, bytes, n),
-                  tiles_before(high > begin ? high - begin : 0, bytes, n), 0);
+                  tiles_before(high > begin ? high - begin : 0, bytes, n), 0, 1);
         begin += (uint64_t)n * bytes;
     }
 }
@@ -242,8 +255,10 @@ static void run_chunks(struct lane *lane, const struct pass *pass)
         int last = MIN(tile + rows, part_tiles(&product->part[p]));
         int end = MIN(b + CHUNK_BLOCKS, blocks);
         for (; tile < last; tile += TILES_ONCE)
-            for (int c = b; c < end; c++)
-                run_tiles(pass, p, tile, MIN(tile + TILES_ONCE, last), c);
+            for (int c = b, n; c < end; c += n) {
+                n = blocks_at_once(pass, p, c, end);
+                run_tiles(pass, p, tile, MIN(tile + TILES_ONCE, last), c, n);
+            }
     }
 }
 

@@ -358,6 +358,14 @@ static void pack_int8(const struct tile_rows *rows)
     }
 }
 
+/* Bytes 1 and 2 of each word change places. */
+SIMD vi swap_inner_bytes(vi words)
+{
+    vi outer = vi_and(words, vi_set1((int32_t)0xff0000ffu));
+    vi up = vi_and(vi_shl(words, 8), vi_set1(0x00ff0000));
+    return vi_or(outer, vi_or(up, vi_and(vi_shr(words, 8), vi_set1(0x0000ff00))));
+}
+
 /* n E4M3 numbers of each row from byte at on, in pairs. All ones in the lanes of rows that have
  * one that is no number. */
 SIMD vi pack_e4m3(const struct tile_rows *rows, size_t at, int n, uint8_t *to)
@@ -368,8 +376,12 @@ SIMD vi pack_e4m3(const struct tile_rows *rows, size_t at, int n, uint8_t *to)
         vi_load_rows(rows->row, at, word);
         UNROLL
         for (int j = 0; j < 4; j++, to += LINE_BYTES) {
-            put_halves(to, 0, word[j], rows->present);
-            put_halves(to, 1, vi_shr(word[j], 16), rows->present);
+            if (E4M3_RUN == 2) {
+                put_halves(to, 0, word[j], rows->present);
+                put_halves(to, 1, vi_shr(word[j], 16), rows->present);
+            } else {
+                vi_store(to, vi_and(swap_inner_bytes(word[j]), rows->present));
+            }
             /* 0x7f or 0xff plus 1 has the upper bit, of all bytes without their sign */
             none = vi_or(none, vi_add(vi_and(word[j], bytes(0x7f)), bytes(1)));
         }

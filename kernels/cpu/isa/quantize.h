@@ -17,7 +17,10 @@
 #include "../../ops.h"
 
 #define BLOCK_COLUMNS 8
-#define WIDTHS        6 /* widths of a block that kernels exist for */
+#define WIDTHS        6 /* widths of a block that kernels exist for: X(width, ...) of each */
+#define EACH_WIDTH(X, ...) \
+    X(1, __VA_ARGS__)      \
+    X(2, __VA_ARGS__) X(3, __VA_ARGS__) X(4, __VA_ARGS__) X(6, __VA_ARGS__) X(8, __VA_ARGS__)
 
 /* The kinds, bits of a set; their records stand in this order. */
 enum { INPUTS_INT8 = 1, INPUTS_PAIRS = 2, INPUTS_FLOAT = 4 };

@@ -12,7 +12,12 @@
  * vi_dot_end, or vi_dot_end_after with the start that vi_dot_begin has had: in between the
  * sums are in whatever form is best. Bytes are signed where so said (then one line alone),
  * which is how signed bytes are stored if DOT_BIAS is 0; otherwise they are stored plus
- * DOT_BIAS, and a sum comes out too large by DOT_BIAS times that of the activations. */
+ * DOT_BIAS, and a sum comes out too large by DOT_BIAS times that of the activations.
+ *
+ * E4M3: weights keep E4M3_RUN inputs of a row side by side, 2 or 4, in the order of e4m3_place.
+ * vf_load_e4m3 gives inputs 2 half and 2 half + 1 of a run of 16 rows, divided by E4M3_FACTOR.
+ * Inputs are multiplied by E4M3_LIFT where they meet them, so that products do not become too
+ * small; those beyond 2^67 then count as infinite. */
 #pragma once
 
 #include <stdbool.h>

@@ -13,14 +13,16 @@ typedef struct {
 
 #define SIMD_NAME     "avx2"
 #define FLOAT_COLUMNS 4 /* of a product in floats that fit the registers */
-/* Columns of a product in integers done together, tiles that share their broadcasts. */
-#define DOT_COLUMNS     4
-#define DOT_COLUMNS_K16 4
-#define DOT_TILES       1
-#define DOT_UNROLL      UNROLL
-#define DOT_BIAS        0 /* signed bytes stay as they are */
-#define HIGH_SCALE      1
-#define FETCH_AHEAD     1536 /* bytes of weights fetched ahead of their use */
+/* Columns of a product in integers done together, tiles that share their broadcasts. Of one column
+ * four tiles stream at once, but for nibbles, which are faster one by one and fetched ahead. */
+#define DOT_COLUMNS             4
+#define DOT_COLUMNS_K16         4
+#define DOT_TILES(width, bytes) ((width) == 1 && (bytes) ? 4 : 1)
+#define DOT_TILES_MAX           4
+#define DOT_UNROLL              UNROLL
+#define DOT_BIAS                0 /* signed bytes stay as they are */
+#define HIGH_SCALE              1
+#define FETCH_AHEAD             1536 /* bytes of weights fetched ahead of their use */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6)
@@ -106,20 +108,6 @@ SIMD vf vf_load_bf16(const uint16_t *p)
     __m256i b = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p + 8)));
     return vf_of(_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)),
                  _mm256_castsi256_ps(_mm256_slli_epi32(b, 16)));
-}
-
-/* The even and the odd ones of 16 pairs of E4M3 numbers, each times 2^-8: their bits are those
- * of a half with a larger exponent. */
-SIMD void vf_load_e4m3_pairs(const uint8_t *p, vf *even, vf *odd)
-{
-    const __m256i m = _mm256_set1_epi16((short)0xbf80);
-    __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
-    __m256i e = _mm256_and_si256(_mm256_srai_epi16(_mm256_slli_epi16(pairs, 8), 1), m);
-    __m256i o = _mm256_and_si256(_mm256_srai_epi16(pairs, 1), m);
-    *even = vf_of(_mm256_cvtph_ps(_mm256_castsi256_si128(e)),
-                  _mm256_cvtph_ps(_mm256_extracti128_si256(e, 1)));
-    *odd = vf_of(_mm256_cvtph_ps(_mm256_castsi256_si128(o)),
-                 _mm256_cvtph_ps(_mm256_extracti128_si256(o, 1)));
 }
 
 SIMD vf vf_add(vf x, vf y)
@@ -287,6 +275,34 @@ SIMD void vi_store(void *p, vi x)
 {
     _mm256_storeu_si256((__m256i *)p, x.a);
     _mm256_storeu_si256((__m256i *)p + 1, x.b);
+}
+
+#define E4M3_RUN    4 /* see simd.h */
+#define E4M3_FACTOR 0x1p120f
+#define E4M3_LIFT   0x1p60f
+
+/* A vector of signed 16 bits each, of which the sign and the seven bits from the fourth on count:
+ * bfloat16 of an exponent too small by 120, subnormal ones too. */
+SIMD void split_e4m3(vi pairs, vf *even, vf *odd)
+{
+    const __m256i m = _mm256_set1_epi32((int32_t)0x87f00000u);
+    __m256i a = _mm256_slli_epi32(pairs.a, 16), b = _mm256_slli_epi32(pairs.b, 16);
+    *even = vf_of(_mm256_castsi256_ps(_mm256_and_si256(a, m)),
+                  _mm256_castsi256_ps(_mm256_and_si256(b, m)));
+    *odd = vf_of(_mm256_castsi256_ps(_mm256_and_si256(pairs.a, m)),
+                 _mm256_castsi256_ps(_mm256_and_si256(pairs.b, m)));
+}
+
+/* Half 0 or 1 of the four numbers of 16 rows: the even bytes of each word, or the odd ones. */
+SIMD void vf_load_e4m3(const uint8_t *p, int half, vf *first, vf *second)
+{
+    vi x = vi_load(p);
+    if (half)
+        x = vi_of(_mm256_srai_epi16(x.a, 4), _mm256_srai_epi16(x.b, 4));
+    else /* a shift of signed bytes */
+        x = vi_of(_mm256_maddubs_epi16(_mm256_set1_epi16(16), x.a),
+                  _mm256_maddubs_epi16(_mm256_set1_epi16(16), x.b));
+    split_e4m3(x, first, second);
 }
 
 SIMD vi vi_load_u8(const uint8_t *p)

@@ -17,13 +17,14 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 
 #define FLOAT_COLUMNS 8 /* of a product in floats that fit the registers */
 /* Columns of a product in integers done together, tiles that share their broadcasts. */
-#define DOT_COLUMNS     8
-#define DOT_COLUMNS_K16 4
-#define DOT_TILES       2
-#define DOT_UNROLL      UNROLL
-#define DOT_BIAS        128 /* signed bytes become unsigned ones */
-#define HIGH_SCALE      16  /* vi_high leaves nibbles times this */
-#define FETCH_AHEAD     0   /* the hardware does it: more was slower on Zen 4 */
+#define DOT_COLUMNS             8
+#define DOT_COLUMNS_K16         4
+#define DOT_TILES(width, bytes) 2
+#define DOT_TILES_MAX           2
+#define DOT_UNROLL              UNROLL
+#define DOT_BIAS                128 /* signed bytes become unsigned ones */
+#define HIGH_SCALE              16  /* vi_high leaves nibbles times this */
+#define FETCH_AHEAD             0   /* the hardware does it: more was slower on Zen 4 */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6) X(8) X(12)
@@ -85,11 +86,16 @@ SIMD vf vf_load_bf16(const uint16_t *p)
         _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
 
+#define E4M3_RUN    2 /* see simd.h */
+#define E4M3_FACTOR 0x1p8f
+#define E4M3_LIFT   1.0f
+
 /* The even and the odd ones of 16 pairs of E4M3 numbers, each times 2^-8: their bits are those
  * of a half with a larger exponent. */
-SIMD void vf_load_e4m3_pairs(const uint8_t *p, vf *even, vf *odd)
+SIMD void vf_load_e4m3(const uint8_t *p, int half, vf *even, vf *odd)
 {
     const __m256i m = _mm256_set1_epi16((short)0xbf80);
+    (void)half; /* there is one */
     __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
     __m256i e = _mm256_srai_epi16(_mm256_slli_epi16(pairs, 8), 1);
     *even = _mm512_cvtph_ps(_mm256_and_si256(e, m));

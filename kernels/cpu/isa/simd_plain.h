@@ -22,13 +22,14 @@ typedef struct {
 #define SIMD_NAME     "plain"
 #define FLOAT_COLUMNS 4 /* of a product in floats that fit the registers */
 /* Columns of a product in integers done together, tiles that share their broadcasts. */
-#define DOT_COLUMNS     2
-#define DOT_COLUMNS_K16 2
-#define DOT_TILES       1
-#define DOT_UNROLL      /* not the lines: there is too little room for what that gains */
-#define DOT_BIAS        0
-#define HIGH_SCALE      1
-#define FETCH_AHEAD     0 /* weights are not waited for */
+#define DOT_COLUMNS             2
+#define DOT_COLUMNS_K16         2
+#define DOT_TILES(width, bytes) 1
+#define DOT_TILES_MAX           1
+#define DOT_UNROLL              /* not the lines: there is too little room for what that gains */
+#define DOT_BIAS                0
+#define HIGH_SCALE              1
+#define FETCH_AHEAD             0 /* weights are not waited for */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2)
@@ -118,11 +119,16 @@ SIMD vf vf_load_bf16(const uint16_t *p)
     return x;
 }
 
+#define E4M3_RUN    2 /* see simd.h */
+#define E4M3_FACTOR 0x1p8f
+#define E4M3_LIFT   1.0f
+
 /* The even and the odd ones of 16 pairs of E4M3 numbers, each times 2^-8. */
-static __attribute__((noinline, unused)) void vf_load_e4m3_pairs(const uint8_t *p, vf *even,
-                                                                 vf *odd)
+static __attribute__((noinline, unused)) void vf_load_e4m3(const uint8_t *p, int half, vf *even,
+                                                           vf *odd)
 {
     float x[2][16];
+    (void)half; /* there is one */
     for (int i = 0; i < 32; i++)
         x[i % 2][i / 2] = e4m3_to_float(p[i]) * 0x1p-8f;
     *even = vf_load(x[0]);

@@ -22,7 +22,7 @@ struct tile {
 #define COLUMNS_MAX   4
 
 /* The bits of E4M3 are the middle ones of a float, 2^120 too small. */
-SIMD vf vf_load_e4m3(const uint8_t *p)
+SIMD vf vf_load_e4m3_row(const uint8_t *p)
 {
     vi code = vi_load_s8((const int8_t *)p);
     vi sign = vi_shl(vi_shr(code, 31), 31), rest = vi_shl(vi_and(code, vi_set1(0x7f)), 20);
@@ -37,7 +37,7 @@ SIMD vf row_at(enum kv_type type, const uint8_t *at, int width, int i)
     if (type == KV_INT8)
         return vf_of_vi(vi_load_s8((const int8_t *)at + i * width));
     if (type == KV_FP8)
-        return vf_load_e4m3(at + i * width);
+        return vf_load_e4m3_row(at + i * width);
     if (type == KV_F32)
         return vf_load((const float *)(const void *)at + i * width);
     vi line = vi_load(unknown(at + (i & ~1) * width * 2));

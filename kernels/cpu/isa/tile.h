@@ -23,20 +23,29 @@ struct tile_job {
     enum layout layout;
     int width_index;
     const uint8_t *inputs; /* the block's records of the kernel's kind */
-    float *out;            /* (tiles, width, 16), 64-byte aligned */
+    int blocks;            /* of that width, one after the other */
+    size_t block_bytes;    /* from the records of one to those of the next */
+    float *out;            /* (blocks, tiles, width, 16), 64-byte aligned */
     bool cold;             /* the tiles have not been read just before */
 };
 
 typedef void tile_fn(const struct tile_job *job);
 
-/* many does `tiles` consecutive ones at once, to hide the latency of the chains. */
+/* many does `tiles` consecutive ones at once, to hide the latency of the chains; both do up to
+ * `blocks` blocks. */
 struct tile_kernel {
     tile_fn *one, *many;
-    int tiles;
+    int tiles, blocks;
 };
 
+#define TILE_KERNEL(one_fn, many_fn, n_tiles, n_blocks)                      \
+    {                                                                        \
+        .one = one_fn, .many = many_fn, .tiles = n_tiles, .blocks = n_blocks \
+    }
+
 #define TILES_MAX   4
-#define TILE_FLOATS (2 * PACKED_ROWS * BLOCK_COLUMNS) /* most that a kernel writes */
+#define BLOCKS_MAX  8
+#define TILE_FLOATS (BLOCKS_MAX * PACKED_ROWS * BLOCK_COLUMNS) /* most that a kernel writes */
 
 /* For int8 inputs; layout of integers. */
 extern const struct tile_kernel TILE_FN(int8_kernels)[][WIDTHS];
@@ -105,13 +114,13 @@ SIMD int32_t chain_inputs(enum scales scales, int32_t K)
     return scales == SCALES_F128 ? 128 : K;
 }
 
-/* A chain of floats, of the unit (or tile, if its rows are scaled) at p, to its place. Of E4M3
- * it comes times 2^-8. first: of the row. */
+/* A chain of floats, of the unit (or tile, if its rows are scaled) at p, to its place. first: of
+ * the row. Numbers that come with a scale are E4M3, divided by E4M3_FACTOR / E4M3_LIFT. */
 SIMD void put_chain(enum scales scales, const uint8_t *p, bool first, vf sum, float *out)
 {
     if (scales != SCALES_NONE) {
         vf scale = vf_load((const float *)(const void *)p);
-        sum = vf_mul(sum, vf_set1(0x1p8f));
+        sum = vf_mul(sum, vf_set1(E4M3_FACTOR / E4M3_LIFT));
         sum = first ? vf_mul(sum, scale) : vf_fma(sum, scale, vf_load(out));
     }
     vf_store(out, sum);

@@ -128,15 +128,15 @@ SIMD vi run_end(struct kind k, const struct group *g, struct run run, vi sum, in
 /* The exact sums of a run. A line that is one by itself comes to its end column by column:
  * the registers would not hold what waits for it. */
 SIMD void dot_run(struct kind k, const struct group *g, struct run run,
-                  vi sum[DOT_TILES][DOT_COLUMNS])
+                  vi sum[DOT_TILES_MAX][DOT_COLUMNS])
 {
     const bool at_once = run.last - run.first == 1;
-    vi part[DOT_TILES][DOT_COLUMNS];
+    vi part[DOT_TILES_MAX][DOT_COLUMNS];
     DOT_UNROLL
     for (int j = run.first; j < run.last; j++) {
-        vi line[DOT_TILES] = {group_line(k, g, 0, j)};
+        vi line[DOT_TILES_MAX] = {group_line(k, g, 0, j)};
         UNROLL
-        for (int i = 1; i < MIN(k.tiles, DOT_TILES); i++)
+        for (int i = 1; i < k.tiles; i++)
             line[i] = group_line(k, g, i, j);
         UNROLL
         for (int c = 0; c < k.columns; c++) {
@@ -163,7 +163,8 @@ SIMD void dot_run(struct kind k, const struct group *g, struct run run,
 }
 
 /* The exact sums of 4 (K16) or 8 lines from the first on. */
-SIMD void dot_lines(struct kind k, const struct group *g, int first, vi sum[DOT_TILES][DOT_COLUMNS])
+SIMD void dot_lines(struct kind k, const struct group *g, int first,
+                    vi sum[DOT_TILES_MAX][DOT_COLUMNS])
 {
     const int last = first + (k.scales == SCALES_K16 ? 4 : 8);
     const int n = MIN(lines_of_run(k.data), last - first);
@@ -173,7 +174,7 @@ SIMD void dot_lines(struct kind k, const struct group *g, int first, vi sum[DOT_
 }
 
 /* acc + m * scaled_sum */
-SIMD void add_offsets(struct kind k, const struct group *g, vf acc[DOT_TILES][DOT_COLUMNS])
+SIMD void add_offsets(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX][DOT_COLUMNS])
 {
     UNROLL
     for (int i = 0; i < k.tiles; i++) {
@@ -185,9 +186,9 @@ SIMD void add_offsets(struct kind k, const struct group *g, vf acc[DOT_TILES][DO
 }
 
 /* acc + m * scaled_sum + dot * (d * scale) */
-SIMD void add_group(struct kind k, const struct group *g, vf acc[DOT_TILES][DOT_COLUMNS])
+SIMD void add_group(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX][DOT_COLUMNS])
 {
-    vi sum[DOT_TILES][DOT_COLUMNS];
+    vi sum[DOT_TILES_MAX][DOT_COLUMNS];
     if (has_offset(k.scales))
         add_offsets(k, g, acc);
     dot_lines(k, g, 0, sum);
@@ -203,10 +204,10 @@ SIMD void add_group(struct kind k, const struct group *g, vf acc[DOT_TILES][DOT_
 }
 
 /* acc + (upper dot * d2 + lower dot * d) * scale: the halves have scales of their own. */
-SIMD void add_halves(struct kind k, const struct group *g, vf acc[DOT_TILES][DOT_COLUMNS])
+SIMD void add_halves(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX][DOT_COLUMNS])
 {
-    vi sum[DOT_TILES][DOT_COLUMNS];
-    vf low[DOT_TILES][DOT_COLUMNS];
+    vi sum[DOT_TILES_MAX][DOT_COLUMNS];
+    vf low[DOT_TILES_MAX][DOT_COLUMNS];
     dot_lines(k, g, 0, sum);
     UNROLL
     for (int i = 0; i < k.tiles; i++) {
@@ -249,12 +250,12 @@ SIMD vf row_scales(const struct tile_job *job, int i)
 SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
 {
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
-    const bool cold = FETCH_AHEAD != 0 && job->cold && first == 0;
+    const bool cold = FETCH_AHEAD != 0 && k.tiles == 1 && job->cold && first == 0;
     struct group g = {.unit = job->tile + head_bytes(k.scales),
                       .bytes = job->bytes,
                       .record = job->inputs,
                       .column = first};
-    vf acc[DOT_TILES][DOT_COLUMNS];
+    vf acc[DOT_TILES_MAX][DOT_COLUMNS];
     UNROLL
     for (int c = 0; c < k.columns; c++) {
         UNROLL
@@ -301,44 +302,35 @@ COPIED void dot_tiles(struct kind k, const struct tile_job *job)
         dot_columns(k, job, first);
 }
 
-#define KERNEL_OF_TILES(name, data, scales, width, tiles)                   \
-    static void name(const struct tile_job *job)                            \
-    {                                                                       \
-        dot_tiles((struct kind){DATA_##data, SCALES_##scales, width, tiles, \
-                                columns_of_kind(SCALES_##scales, width)},   \
-                  job);                                                     \
+#define KIND(width, data, scales, tiles)                                                    \
+    (struct kind)                                                                           \
+    {                                                                                       \
+        DATA_##data, SCALES_##scales, width, tiles, columns_of_kind(SCALES_##scales, width) \
     }
-#if DOT_TILES > 1
-#define KERNEL(name, data, scales, width)                   \
-    KERNEL_OF_TILES(name##_##width, data, scales, width, 1) \
-    KERNEL_OF_TILES(name##_##width##_many, data, scales, width, DOT_TILES)
-#define MANY(fn)                                         \
-    {                                                    \
-        .one = fn, .many = fn##_many, .tiles = DOT_TILES \
+#define TILES_OF(width, data) DOT_TILES(width, DATA_##data != DATA_U4 && DATA_##data != DATA_S4)
+#define KERNEL(width, name, data, scales)                                     \
+    static void name##_##width(const struct tile_job *job)                    \
+    {                                                                         \
+        dot_tiles(KIND(width, data, scales, 1), job);                         \
+    }                                                                         \
+    static void name##_##width##_many(const struct tile_job *job)             \
+    {                                                                         \
+        if (TILES_OF(width, data) == 1)                                       \
+            name##_##width(job);                                              \
+        else                                                                  \
+            dot_tiles(KIND(width, data, scales, TILES_OF(width, data)), job); \
     }
-#else
-#define KERNEL(name, data, scales, width) KERNEL_OF_TILES(name##_##width, data, scales, width, 1)
-#define MANY(fn)                          \
-    {                                     \
-        .one = fn, .many = fn, .tiles = 1 \
-    }
-#endif
-#define LAYOUT(name, data, scales) \
-    KERNEL(name, data, scales, 1)  \
-    KERNEL(name, data, scales, 2)  \
-    KERNEL(name, data, scales, 3)  \
-    KERNEL(name, data, scales, 4)  \
-    KERNEL(name, data, scales, 6)  \
-    KERNEL(name, data, scales, 8)
+#define ENTRY(width, name, data) \
+    TILE_KERNEL(name##_##width, name##_##width##_many, TILES_OF(width, data), 1),
+
+#define LAYOUT(name, data, scales) EACH_WIDTH(KERNEL, name, data, scales)
 #define FLOAT_LAYOUT(name, data, scales)
 #include "layouts.def"
 #undef LAYOUT
 #undef FLOAT_LAYOUT
 
 const struct tile_kernel TILE_FN(int8_kernels)[][WIDTHS] = {
-#define LAYOUT(name, data, scales)                   \
-    {MANY(name##_1), MANY(name##_2), MANY(name##_3), \
-     MANY(name##_4), MANY(name##_6), MANY(name##_8)},
+#define LAYOUT(name, data, scales) {EACH_WIDTH(ENTRY, name, data)},
 #define FLOAT_LAYOUT(name, data, scales)
 #include "layouts.def"
 #undef LAYOUT

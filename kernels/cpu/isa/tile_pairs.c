@@ -17,7 +17,7 @@ SIMD vi load_pairs(enum data data, const uint8_t *p)
     vf even, odd;
     if (data == DATA_BF16)
         return vi_load(p);
-    vf_load_e4m3_pairs(p, &even, &odd);
+    vf_load_e4m3(p, 0, &even, &odd);
     return vi_add(vi_shr(vf_as_vi(even), 16), vf_as_vi(odd));
 }
 
@@ -63,39 +63,26 @@ COPIED void multiply_pairs(struct kind kind, const struct tile_job *job)
         multiply_chain(kind, first, first + chain, job);
 }
 
-#define KERNEL(name, data, scales, width, n)                                        \
-    static void name##_##width(const struct tile_job *job)                          \
-    {                                                                               \
-        multiply_pairs((struct kind){DATA_##data, SCALES_##scales, width, 1}, job); \
-    }                                                                               \
-    static void name##_##width##_many(const struct tile_job *job)                   \
-    {                                                                               \
-        multiply_pairs((struct kind){DATA_##data, SCALES_##scales, width, n}, job); \
+#define PAIR_TILES(width) ((width) < 3 ? 4 : 2)
+#define KERNEL(width, name, data, scales)                                                     \
+    static void name##_##width(const struct tile_job *job)                                    \
+    {                                                                                         \
+        multiply_pairs((struct kind){DATA_##data, SCALES_##scales, width, 1}, job);           \
+    }                                                                                         \
+    static void name##_##width##_many(const struct tile_job *job)                             \
+    {                                                                                         \
+        multiply_pairs((struct kind){DATA_##data, SCALES_##scales, width, PAIR_TILES(width)}, \
+                       job);                                                                  \
     }
-#define KERNELS(name, data, scales)  \
-    KERNEL(name, data, scales, 1, 4) \
-    KERNEL(name, data, scales, 2, 4) \
-    KERNEL(name, data, scales, 3, 2) \
-    KERNEL(name, data, scales, 4, 2) \
-    KERNEL(name, data, scales, 6, 2) \
-    KERNEL(name, data, scales, 8, 2)
-KERNELS(bf16, BF16, NONE)
-KERNELS(fp8, E4M3, ROW)
-KERNELS(fp8_128, E4M3, F128)
+EACH_WIDTH(KERNEL, bf16, BF16, NONE)
+EACH_WIDTH(KERNEL, fp8, E4M3, ROW)
+EACH_WIDTH(KERNEL, fp8_128, E4M3, F128)
 
-#define MANY(fn, n)                              \
-    {                                            \
-        .one = fn, .many = fn##_many, .tiles = n \
-    }
-#define ROW(name)                                                                   \
-    {                                                                               \
-        MANY(name##_1, 4), MANY(name##_2, 4), MANY(name##_3, 2), MANY(name##_4, 2), \
-            MANY(name##_6, 2), MANY(name##_8, 2)                                    \
-    }
+#define ENTRY(width, name) TILE_KERNEL(name##_##width, name##_##width##_many, PAIR_TILES(width), 1),
 const struct tile_kernel ISA_FN(pair_kernels)[][WIDTHS] = {
-    [LAYOUT_bf16 - LAYOUT_bf16] = ROW(bf16),
-    [LAYOUT_fp8 - LAYOUT_bf16] = ROW(fp8),
-    [LAYOUT_fp8_128 - LAYOUT_bf16] = ROW(fp8_128),
+    [LAYOUT_bf16 - LAYOUT_bf16] = {EACH_WIDTH(ENTRY, bf16)},
+    [LAYOUT_fp8 - LAYOUT_bf16] = {EACH_WIDTH(ENTRY, fp8)},
+    [LAYOUT_fp8_128 - LAYOUT_bf16] = {EACH_WIDTH(ENTRY, fp8_128)},
 };
 
 #endif
