@@ -1,5 +1,6 @@
 #include "encode.h"
 
+#include "avx2.h"
 #include "e4m3.h"
 #include "encode_int4.h"
 #include "fp8_128.h"
@@ -27,7 +28,7 @@ float encode_most(enum fmt fmt)
 }
 
 /* Magnitudes are ordered like their bits, and what is not a number is above all. */
-float encode_largest(const float *value, int64_t n)
+INTO_BOTH float largest_of(const float *value, int64_t n)
 {
     int32_t most = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -35,6 +36,16 @@ float encode_largest(const float *value, int64_t n)
         most = magnitude > most ? magnitude : most;
     }
     return float_of_bits((uint32_t)most);
+}
+
+AVX2 static float largest_avx2(const float *value, int64_t n)
+{
+    return largest_of(value, n);
+}
+
+float encode_largest(const float *value, int64_t n)
+{
+    return has_avx2() ? largest_avx2(value, n) : largest_of(value, n);
 }
 
 /* So that largest is most times the scale. Never so small that its inverse overflows or that a
@@ -50,7 +61,7 @@ static float scale_of(float largest, float most)
 /* ---- E4M3 */
 
 /* n values divided by the scale, to the nearest number, ties to even; from 448 on that. */
-static void encode_e4m3(const float *value, int64_t n, float scale, uint8_t *out)
+INTO_BOTH void e4m3_of(const float *value, int64_t n, float scale, uint8_t *out)
 {
     const float inverse = scale > 0 ? 1 / scale : 0;
     for (int64_t i = 0; i < n; i++) {
@@ -60,10 +71,24 @@ static void encode_e4m3(const float *value, int64_t n, float scale, uint8_t *out
         uint32_t normal = ((magnitude + 0x7ffffu + (magnitude >> 20 & 1u)) >> 20) - (120u << 3);
         /* Below 2^-6 in steps of 2^-9, which are the last bit of numbers from 2^14 on. */
         uint32_t small = float_bits(float_of_bits(magnitude) + 0x1p14f) - (141u << 23);
-        uint32_t number = magnitude < 0x3c800000u ? small : normal;
+        const uint32_t is_small = 0u - (magnitude < 0x3c800000u); /* all bits: no branch */
+        uint32_t number = (small & is_small) | (normal & ~is_small);
         number = number < 0x7eu ? number : 0x7eu;
         out[i] = (uint8_t)(number | (bits >> 24 & 0x80u));
     }
+}
+
+AVX2 static void e4m3_avx2(const float *value, int64_t n, float scale, uint8_t *out)
+{
+    e4m3_of(value, n, scale, out);
+}
+
+static void encode_e4m3(const float *value, int64_t n, float scale, uint8_t *out)
+{
+    if (has_avx2())
+        e4m3_avx2(value, n, scale, out);
+    else
+        e4m3_of(value, n, scale, out);
 }
 
 static void encode_fp8(const float *value, int64_t n, float largest, uint8_t *row)

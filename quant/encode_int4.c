@@ -2,11 +2,12 @@
  * four values at a time, in eight sums, so that nothing depends on how a compiler orders them. */
 #include "encode_int4.h"
 
+#include "avx2.h"
 #include "bf16.h"
 #include "encode.h"
 
 #ifdef __SSE2__
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 /* As every 64-bit processor can; operators on these are vector instructions. */
@@ -83,24 +84,6 @@ static inline lanes steps_of(lanes value, lanes inverse, lanes least, lanes most
     return greater(lesser(step, most), least);
 }
 
-/* What a grid's integers are worth with the scale that fits them best: by how much they bring the
- * sum of squares down, (sum of x u)^2 / sum of u^2. best gets that scale. */
-static float fit(const float *value, int32_t n, struct grid grid, float *best)
-{
-    const lanes inverse = all(1 / grid.scale), least = all(-grid.zero);
-    const lanes most = all(LEVELS - grid.zero);
-    lanes xu[2] = {all(0), all(0)}, uu[2] = {all(0), all(0)};
-    for (int32_t i = 0; i < n; i += 2 * LANES)
-        for (int j = 0; j < 2; j++) {
-            lanes x = load(value + i + j * LANES), u = steps_of(x, inverse, least, most);
-            xu[j] += x * u;
-            uu[j] += u * u;
-        }
-    float product = sum(xu[0] + xu[1]), square = sum(uu[0] + uu[1]);
-    *best = square > 0 ? product / square : 0;
-    return *best * product;
-}
-
 /* The largest and the least value, and 0. */
 static void range_of(const float *value, int32_t n, float *low, float *high)
 {
@@ -116,37 +99,118 @@ static void range_of(const float *value, int32_t n, float *low, float *high)
     }
 }
 
-struct found {
+/* Part of the range as a grid, and what its integers are worth with the scale that fits them best:
+ * by how much they bring the sum of squares down, (sum of x u)^2 / sum of u^2. */
+struct candidate {
+    int clip;
     struct grid grid;
     float worth;
-    int clip;
 };
 
-/* Takes the range's part of that number if it is better than what was found. */
-static void try_clip(const float *value, int32_t n, float low, float high, int clip,
-                     struct int4_style style, struct found *found)
+/* Two at a time: one waits for its sums while the other's are made. */
+enum { PAIR = 2 };
+
+/* The worth and the scale of a pair whose grids are there. */
+typedef void fit_fn(const float *value, int32_t n, struct candidate *pair);
+
+static void put_worth(struct candidate *c, float product, float square)
 {
-    float part = 1 - (float)clip * CLIP_STEP, scale;
-    struct grid grid = grid_of(low * part, high * part, style.is_symmetric);
-    float worth = fit(value, n, grid, &scale);
-    if (worth > found->worth)
-        *found = (struct found){{scale, grid.zero}, worth, clip};
+    c->grid.scale = square > 0 ? product / square : 0;
+    c->worth = c->grid.scale * product;
 }
 
-/* Of values within 1: sums of squares neither overflow nor vanish. Every fourth part, then those
- * half-way to the next on both sides of the best, then again. */
-static struct grid search(const float *value, int32_t n, float low, float high,
-                          struct int4_style style)
+static void fit_plain(const float *value, int32_t n, struct candidate *pair)
 {
-    struct found found = {grid_of(low, high, style.is_symmetric), -1, 0};
-    for (int clip = 0; clip < ENCODE_CLIPS; clip += 4)
-        try_clip(value, n, low, high, clip, style, &found);
+    for (int p = 0; p < PAIR; p++) {
+        const struct grid grid = pair[p].grid;
+        const lanes inverse = all(1 / grid.scale), least = all(-grid.zero);
+        const lanes most = all(LEVELS - grid.zero);
+        lanes xu[2] = {all(0), all(0)}, uu[2] = {all(0), all(0)};
+        for (int32_t i = 0; i < n; i += 2 * LANES)
+            for (int j = 0; j < 2; j++) {
+                lanes x = load(value + i + j * LANES), u = steps_of(x, inverse, least, most);
+                xu[j] += x * u;
+                uu[j] += u * u;
+            }
+        put_worth(&pair[p], sum(xu[0] + xu[1]), sum(uu[0] + uu[1]));
+    }
+}
+
+#ifdef __x86_64__
+AVX2 static float sum_of_eight(__m256 v)
+{
+    return sum(_mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
+}
+
+/* The same sums, eight in a register. */
+AVX2 static void fit_avx2(const float *value, int32_t n, struct candidate *pair)
+{
+    const __m256 rounder = _mm256_set1_ps(ROUNDER);
+    __m256 inverse[PAIR], least[PAIR], most[PAIR], xu[PAIR], uu[PAIR];
+    for (int p = 0; p < PAIR; p++) {
+        inverse[p] = _mm256_set1_ps(1 / pair[p].grid.scale);
+        least[p] = _mm256_set1_ps(-pair[p].grid.zero);
+        most[p] = _mm256_set1_ps(LEVELS - pair[p].grid.zero);
+        xu[p] = uu[p] = _mm256_setzero_ps();
+    }
+    for (int32_t i = 0; i < n; i += 2 * LANES) {
+        const __m256 x = _mm256_loadu_ps(value + i);
+        for (int p = 0; p < PAIR; p++) {
+            __m256 u = _mm256_add_ps(_mm256_mul_ps(x, inverse[p]), rounder);
+            u = _mm256_max_ps(_mm256_min_ps(_mm256_sub_ps(u, rounder), most[p]), least[p]);
+            xu[p] = _mm256_add_ps(xu[p], _mm256_mul_ps(x, u));
+            uu[p] = _mm256_add_ps(uu[p], _mm256_mul_ps(u, u));
+        }
+    }
+    for (int p = 0; p < PAIR; p++)
+        put_worth(&pair[p], sum_of_eight(xu[p]), sum_of_eight(uu[p]));
+}
+#endif
+
+static fit_fn *fastest_fit(void)
+{
+#ifdef __x86_64__
+    return has_avx2() ? fit_avx2 : fit_plain;
+#else
+    return fit_plain;
+#endif
+}
+
+/* Values within 1, so that sums of squares neither overflow nor vanish. */
+struct group {
+    float value[ENCODE_BLOCK];
+    int32_t n;
+    struct grid whole; /* over their whole range */
+    fit_fn *fit;
+};
+
+/* A range's part has its zero point, and smaller steps. */
+static struct grid grid_of_clip(const struct group *group, int clip)
+{
+    return (struct grid){group->whole.scale * (1 - (float)clip * CLIP_STEP), group->whole.zero};
+}
+
+/* Takes those of two parts of the range that are better than what was found. */
+static void try_clips(const struct group *group, int one, int other, struct candidate *found)
+{
+    struct candidate pair[PAIR] = {{one, grid_of_clip(group, one), 0},
+                                   {other, grid_of_clip(group, other), 0}};
+    group->fit(group->value, group->n, pair);
+    for (int p = 0; p < PAIR; p++)
+        if (pair[p].worth > found->worth)
+            *found = pair[p];
+}
+
+/* Every fourth part, then those half-way to the next on both sides of the best, then again. */
+static struct grid search(const struct group *group)
+{
+    struct candidate found = {.grid = grid_of_clip(group, 0), .worth = -1};
+    for (int clip = 0; clip < ENCODE_CLIPS; clip += 8)
+        try_clips(group, clip, clip + 4, &found);
     for (int away = 2; away >= 1; away--) {
         const int best = found.clip;
-        if (best >= away)
-            try_clip(value, n, low, high, best - away, style, &found);
-        if (best + away < ENCODE_CLIPS)
-            try_clip(value, n, low, high, best + away, style, &found);
+        try_clips(group, best >= away ? best - away : best,
+                  best + away < ENCODE_CLIPS ? best + away : best, &found);
     }
     return found.grid;
 }
@@ -203,15 +267,20 @@ struct int4_grid int4_clip(const float *value, int32_t n, float part, struct int
 
 struct int4_grid int4_fit(const float *value, int32_t n, struct int4_style style)
 {
-    float near[ENCODE_BLOCK], low, high;
+    float low, high;
     range_of(value, n, &low, &high);
-    float largest = high > -low ? high : -low;
+    const float largest = high > -low ? high : -low;
     /* Where the scale would be below the least half, whatever it is. */
     if (largest < HALF_LEAST)
         return kept(largest, 8, style.is_coarse);
+    const float inverse = 1 / largest;
+    struct group group;
+    group.n = n;
+    group.whole = grid_of(low * inverse, high * inverse, style.is_symmetric);
+    group.fit = fastest_fit();
     for (int32_t i = 0; i < n; i++)
-        near[i] = value[i] / largest;
-    struct grid grid = search(near, n, low / largest, high / largest, style);
+        group.value[i] = value[i] * inverse;
+    const struct grid grid = search(&group);
     return kept(grid.scale * largest, grid.zero, style.is_coarse);
 }
 
