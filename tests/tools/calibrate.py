@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""inflight-quantize --calibration BUILD: GPTQ against its formula in double precision, on inputs
-from a forward pass of its own; errors of outputs as they are reported and as they are; AWQ's scales
-in the files; texts that cannot be used."""
+"""inflight-quantize --calibration BUILD: GPTQ against its formula in double precision, on inputs of
+a forward pass of its own; errors of outputs, reported and real; AWQ's scales; unusable texts."""
+import bisect
 import json
 import math
 import os
@@ -45,9 +45,9 @@ def single(values):
     return list(struct.unpack(f"<{len(values)}f", struct.pack(f"<{len(values)}f", *values)))
 
 
-def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None):
+def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None, vocab=0):
     """A Llama, or Qwen 2 with biases, whose inputs are correlated and of columns that differ much
-    in size. Returns its tensors as lists of rows."""
+    in size; with a head of its own if there is a vocab. Returns its tensors as lists of rows."""
     random.seed(11)
     os.makedirs(folder)
     weights, tensors = {}, []
@@ -67,7 +67,7 @@ def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None):
         return [size[i] * (sum(p * b[i] for p, b in zip(parts, basis)) + random.gauss(0, 0.3))
                 for i in range(D)]
 
-    add("model.embed_tokens.weight", [embedding() for _ in TOKENS])
+    add("model.embed_tokens.weight", [embedding() for _ in range(vocab or len(TOKENS))])
     for layer in range(layers):
         prefix = f"model.layers.{layer}."
         for norm in ("input_layernorm", "post_attention_layernorm"):
@@ -79,7 +79,10 @@ def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None):
                 [[random.gauss(0, 0.15) for _ in range(width)] for _ in range(rows)])
             if bias and name[:11] in ("self_attn.q", "self_attn.k", "self_attn.v"):
                 add(f"{prefix}{name}.bias", [[random.gauss(0, 0.2) for _ in range(rows)]])
-    add("model.norm.weight", [[1.0] * D])
+    add("model.norm.weight", [[1.0] * D if not vocab else
+                              [random.uniform(0.5, 1.5) for _ in range(D)]])
+    if vocab:
+        add("lm_head.weight", [[random.gauss(0, 0.15) for _ in range(D)] for _ in range(vocab)])
     if buffer:
         add(buffer, [[1.0] * (DIM // 2)])
     hf_write.weights(folder, tensors, 1)
@@ -87,8 +90,8 @@ def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None):
         "architectures": ["Qwen2ForCausalLM" if bias else "LlamaForCausalLM"],
         "model_type": "qwen2" if bias else "llama", "hidden_size": D, "intermediate_size": F,
         "num_hidden_layers": layers, "num_attention_heads": HEADS, "num_key_value_heads": heads,
-        "vocab_size": len(TOKENS), "rms_norm_eps": EPS, "rope_theta": THETA,
-        "max_position_embeddings": 256, "tie_word_embeddings": True})
+        "vocab_size": vocab or len(TOKENS), "rms_norm_eps": EPS, "rope_theta": THETA,
+        "max_position_embeddings": 256, "tie_word_embeddings": not vocab})
     hf_write.tokenizer(folder, TOKENS, [1] * len(TOKENS), [])
     with open(f"{folder}/text", "wb") as f:
         f.write(TEXT)
@@ -114,6 +117,7 @@ def run(*arguments):
 
 
 def quantize(work, out, method, *options):
+    """int4, unless options have another recipe."""
     done = run(f"{work}/model", "-o", f"{work}/{out}", "-r", "int4", "-g", str(GROUP), "-m", method,
                "-c", f"{work}/text" if os.path.exists(f"{work}/text") else f"{work}/model/text",
                "--samples", str(SAMPLES), "--length", str(LENGTH), *options)
@@ -194,7 +198,7 @@ class Pass:
 
     def __init__(self, weights, W, norms, biases=None):
         b = biases or {}
-        self.X, out = {}, []
+        self.X, out, middle = {}, [], []
         collected = {"qkv": [], "o": [], "gate_up": [], "down": []}
         for sample in samples():
             x = [weights["model.embed_tokens.weight"][t] for t in sample]
@@ -205,6 +209,7 @@ class Pass:
             collected["o"] += attn
             x = [list(map(sum, zip(a, c)))
                  for a, c in zip(x, times(attn, W["self_attn.o_proj"]))]
+            middle += x
             X = normalised(x, norms["post_attention_layernorm"])
             collected["gate_up"] += X
             ffn = [[g / (1 + math.exp(-g)) * u for g, u in zip(a, c)]
@@ -216,7 +221,7 @@ class Pass:
             word = name.split(".")[1][:-5]
             self.X[name] = collected[{"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up",
                                       "up": "gate_up"}.get(word, word)]
-        self.out = out
+        self.middle, self.out = middle, out
 
 
 def matrices_of(weights):
@@ -281,8 +286,27 @@ def upper_factor(X, order):
     return [[L[j][i] for j in range(K)] for i in range(K)]
 
 
-def gptq(W, X, grids, by_size=False):
-    """Rounded rows; grids[row][group] = (scale, zero)."""
+def int4_number(value, scale, zero):
+    level = min(max(round(value / scale) + zero, 0), 15) if scale else zero
+    return (level - zero) * scale
+
+
+def int8_number(value, scale):
+    return min(max(round(value / scale), -127), 127) * scale
+
+
+E4M3 = [safetensors.e4m3(bits) for bits in range(127)]
+
+
+def e4m3_number(value, scale):
+    size = min(abs(value / scale), E4M3[-1])
+    above = bisect.bisect_left(E4M3, size)
+    near = min(E4M3[max(above - 1, 0):above + 1], key=lambda number: abs(number - size))
+    return math.copysign(near, value) * scale
+
+
+def gptq(W, X, grids, by_size=True, number=int4_number):
+    """Rounded rows; grids[row][group]: what number() has besides a value."""
     K = len(W[0])
     order = list(range(K))
     if by_size:
@@ -293,9 +317,7 @@ def gptq(W, X, grids, by_size=False):
     for row, grid in zip(W, grids):
         w, q = [row[k] for k in order], [0.0] * K
         for j, k in enumerate(order):
-            scale, zero = grid[k // GROUP]
-            level = min(max(round(w[j] / scale) + zero, 0), 15) if scale else zero
-            q[k] = (level - zero) * scale
+            q[k] = number(w[j], *grid[k * len(grid) // K])
             e = (w[j] - q[k]) / U[j][j]
             for i in range(j + 1, K):
                 w[i] -= e * U[j][i]
@@ -304,6 +326,9 @@ def gptq(W, X, grids, by_size=False):
 
 
 def grids_of(tensors, module):
+    """Of groups of int4 (scale, zero), else the scale of each row."""
+    if f"{module}.weight" in tensors:
+        return [[(scale,)] for scale in tensors[f"{module}.weight_scale"][2]]
     _, _, (rows, width) = tensors[f"{module}.weight_shape"]
     _, (_, groups), scale = tensors[f"{module}.weight_scale"]
     zero = [[8] * groups for _ in range(rows)]
@@ -316,23 +341,58 @@ def grids_of(tensors, module):
 
 def test_gptq_is_its_formula(work):
     weights = make_model(f"{work}/model")
-    plain, _ = quantize(work, "rtn", "rtn")
-    for options in ([], ["--act-order"], ["-s"]):
+    cases = [(int4_number, []), (int4_number, ["--no-act-order"]), (int4_number, ["-s"]),
+             (int8_number, ["-r", "int8"]), (e4m3_number, ["-r", "fp8"]),
+             (e4m3_number, ["-r", "fp8", "--no-act-order"])]
+    for number, options in cases:
+        by_size = "--no-act-order" not in options
+        plain, of_plain = quantize(work, "rtn" + "".join(options), "rtn",
+                                   *[o for o in options if o != "--no-act-order"])
         tensors, report = quantize(work, "gptq" + "".join(options), "gptq", *options)
         rounded = rounded_of(tensors)
         seen = Pass(weights, rounded, norms_of(weights))
         for name, W in matrices_of(weights).items():
             grids = grids_of(tensors, LAYER + name)
-            want = gptq(W, seen.X[name], grids, "--act-order" in options)
-            same = sum(a == b for r, o in zip(rounded[name], want) for a, b in zip(r, o))
+            want = gptq(W, seen.X[name], grids, by_size, number)
+            # What differs are values in the middle between two numbers, of which there are more in
+            # 8 bits.
+            least = 0.998 if number == int4_number else 0.99
+            same = sum(abs(a - b) < 1e-6 for r, o in zip(rounded[name], want)
+                       for a, b in zip(r, o))
             whole = len(W) * len(W[0])
-            assert same > 0.998 * whole, f"{options} {name}: {same} of {whole} as by the formula"
+            assert same > least * whole, f"{options} {name}: {same} of {whole} as by the formula"
             Y = times(seen.X[name], W)
             error = relative_error(times(seen.X[name], rounded[name]), Y)
             told = report[LAYER + name]["relative_output_error"]
             assert abs(error - told) < 0.02 * error, f"{options} {name}: {told}, is {error}"
-            if options == ["--act-order"]:
+            assert told < of_plain[LAYER + name]["relative_output_error"]
+            if by_size or number != int4_number:
                 assert grids == grids_of(plain, LAYER + name), "grids are static"
+
+
+def test_the_head_is_calibrated_by_what_the_last_layer_gives(work):
+    """Its rows are more than are rounded at once; the first and the last are looked at."""
+    vocab, some = 4200, [*range(24), *range(4200 - 24, 4200)]
+    weights = make_model(f"{work}/model", vocab=vocab)
+    W = weights["lm_head.weight"]
+    _, plain = quantize(work, "rtn", "rtn", "--head")
+    for number, options in ((int4_number, []), (e4m3_number, ["-r", "fp8"])):
+        tensors, report = quantize(work, "gptq" + "".join(options), "gptq", "--head", *options)
+        seen = Pass(weights, rounded_of(tensors), norms_of(weights))
+        X = normalised(seen.out, weights["model.norm.weight"][0])
+        rounded, grids = safetensors.dequantize(tensors, "lm_head"), grids_of(tensors, "lm_head")
+        want = gptq([W[r] for r in some], X, [grids[r] for r in some], number=number)
+        same = sum(abs(a - b) < 1e-6 for r, o in zip(some, want) for a, b in zip(rounded[r], o))
+        whole = len(some) * D
+        assert same > 0.99 * whole, f"{options}: {same} of {whole} as by the formula"
+        part = X[::7]
+        error = relative_error(times(part, rounded), times(part, W))
+        told = report["lm_head"]["relative_output_error"]
+        assert abs(error - told) < 0.1 * error, f"{options}: {told}, of a part {error}"
+        if not options:
+            assert told < 0.6 * plain["lm_head"]["relative_output_error"]
+    _, by_awq = quantize(work, "awq", "awq", "--head")
+    assert by_awq["lm_head"]["relative_error"] == plain["lm_head"]["relative_error"]
 
 
 def test_outputs_are_nearer_than_by_rounding_alone(work):
@@ -340,7 +400,7 @@ def test_outputs_are_nearer_than_by_rounding_alone(work):
     _, plain = quantize(work, "rtn", "rtn")
     mean = lambda report: math.exp(sum(math.log(m["relative_output_error"])
                                        for m in report.values()) / len(report))
-    for method, most, options in (("gptq", 0.4, []), ("gptq", 0.25, ["--act-order"]),
+    for method, most, options in (("gptq", 0.4, ["--no-act-order"]), ("gptq", 0.25, []),
                                   ("awq", 0.75, [])):
         _, report = quantize(work, method + "".join(options), method, *options)
         assert len(report) == len(plain) == 14
@@ -357,9 +417,34 @@ def test_plain_rounding_only_measures(work):
     assert all(m["relative_output_error"] > 0 for m in report.values())
 
 
+def test_a_budget_by_a_text_has_the_costs_that_are_defined(work):
+    """The error of outputs times what the half of the layer adds to the hidden state, as parts."""
+    weights = make_model(f"{work}/model", layers=2)
+    _, report = quantize(work, "out", "gptq", "--budget", "7")
+    with open(f"{work}/out/inflight-quantize.json", encoding="utf-8") as f:
+        budget = json.load(f)["budget"]
+    assert budget["cost_of"] == "hidden states" and budget["used"] <= 7
+    finer = {m["module"]: m for m in budget["finer"] if m["module"].startswith(LAYER)}
+    assert len(finer) >= 4 and all(report[m]["to"] == "int8" for m in finer)
+    W = matrices_of(weights)
+    seen = Pass(weights, W, norms_of(weights))
+    plain = rounded_of(quantize(work, "rtn", "rtn")[0])
+    start = [weights["model.embed_tokens.weight"][t] for s in samples() for t in s]
+    change = lambda before, after: math.sqrt(sum(
+        sum((b - a) ** 2 for a, b in zip(x, y)) / sum(b * b for b in y)
+        for x, y in zip(before, after)) / len(after))
+    added = {"self_attn": change(start, seen.middle), "mlp": change(seen.middle, seen.out)}
+    for module, told in finer.items():
+        name = module.removeprefix(LAYER)
+        error = relative_error(times(seen.X[name], plain[name]), times(seen.X[name], W[name]))
+        want = error * added[name.split(".")[0]]
+        assert abs(told["cost"] - want) < 0.02 * want, f"{name}: {told}, is {want}"
+
+
 def test_threads_change_nothing(work):
     make_model(f"{work}/model", layers=2)
-    for method, options in (("gptq", []), ("gptq", ["--act-order"]), ("awq", [])):
+    for method, options in (("gptq", []), ("gptq", ["--no-act-order"]), ("awq", []),
+                            ("gptq", ["-r", "fp8"])):
         made = [quantize(work, f"{method}{t}{options}", method, "-t", t, *options)
                 for t in ("1", "2", "5")]
         assert made[0] == made[1] == made[2], (method, options)
@@ -421,6 +506,21 @@ def test_kept_modules_take_no_scale(work):
         assert list(tensors[f"{LAYER}{name}.weight"][2]) == flat, name
 
 
+def test_what_a_budget_makes_finer_takes_no_scale(work):
+    weights = make_model(f"{work}/model")
+    tensors, report = quantize(work, "out", "awq", "--budget", "6.3")
+    plain, _ = quantize(work, "int8", "rtn", "-r", "int8")
+    finer = [n for n in SHAPES if report[LAYER + n]["to"] == "int8"]
+    assert 0 < len(finer) < len(SHAPES), finer
+    for name in finer:
+        assert safetensors.dequantize(tensors, LAYER + name) == \
+            safetensors.dequantize(plain, LAYER + name), name
+    before = Pass(weights, matrices_of(weights), norms_of(weights))
+    after = Pass(weights, rounded_of(tensors), norms_of(tensors))
+    rtn = Pass(weights, rounded_of(quantize(work, "rtn", "rtn")[0]), norms_of(weights))
+    assert relative_error(after.out, before.out) < 0.8 * relative_error(rtn.out, before.out)
+
+
 def test_what_cannot_be_used(work):
     make_model(f"{work}/model")
     texts = {"empty": b"", "short": TEXT[:LENGTH - 1], "binary": TEXT[:300] + b"\xff" + TEXT}
@@ -439,8 +539,9 @@ def test_what_cannot_be_used(work):
         done = run(f"{work}/model", *options, *more)
         assert done.returncode == 1 and text in done.stderr, (more, done.stderr)
         assert not os.path.exists(f"{work}/out") and not os.path.exists(f"{work}/out.partial")
-    for more in (["-r", "fp8"], ["--samples", "0"], ["--length", "3"], ["-m", "best"],
-                 ["-m", "awq", "--act-order", "-c", "text"], []):
+    for more in (["-r", "fp8", "-m", "awq", "-c", "text"], ["--samples", "0"], ["--length", "3"],
+                 ["-m", "best"], ["-m", "awq", "--act-order", "-c", "text"],
+                 ["-m", "rtn", "--no-act-order"], []):
         done = run(f"{work}/model", *options, *more)
         assert done.returncode == 2 and "inflight-quantize: --" in done.stderr, (more, done.stderr)
 
@@ -458,6 +559,20 @@ def test_weights_that_cannot_be_used(work):
                        f"{folder}/text", "--length", str(LENGTH), "--restart")
             assert done.returncode == 1 and text in done.stderr, (name, method, done.stderr)
             assert not os.path.exists(f"{work}/out")
+
+
+def test_heads_that_cannot_be_used(work):
+    cases = [("lm_head.weight", {5 * D + 3: math.nan},
+              "lm_head.weight has what is not a number, or is too large, in row 5"),
+             ("model.norm.weight", {9: 1e30}, "lm_head: input 9 is not finite")]
+    for number, (name, change, text) in enumerate(cases):
+        folder = f"{work}/{number}"
+        make_model(folder, vocab=256)
+        spoil(folder, name, change)
+        done = run(folder, "-o", f"{work}/out", "-r", "fp8", "-m", "gptq", "-c", f"{folder}/text",
+                   "--length", str(LENGTH), "--head", "--restart")
+        assert done.returncode == 1 and text in done.stderr, (name, done.stderr)
+        assert not os.path.exists(f"{work}/out")
 
 
 def test_buffers_of_layers_that_there_are_not(work):
@@ -481,4 +596,5 @@ def test_inputs_that_say_nothing(work):
         assert method == "awq" or error < 0.12, f"{method}: columns without inputs are rounded as they stand, {error}"
 
 
-sys.exit(runner.run_tests("calibrate", globals(), sys.argv[2:]))
+if __name__ == "__main__":
+    sys.exit(runner.run_tests("calibrate", globals(), sys.argv[2:]))

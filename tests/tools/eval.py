@@ -202,4 +202,5 @@ def test_input_that_cannot_be_used(work):
     assert run(model, text, "-c", "64", "-j", f"{work}/none/x.json").returncode == 1
 
 
-sys.exit(runner.run_tests("eval", globals(), sys.argv[2:]))
+if __name__ == "__main__":
+    sys.exit(runner.run_tests("eval", globals(), sys.argv[2:]))

@@ -36,8 +36,9 @@ def rounded(value):
     return struct.unpack("<f", struct.pack("<I", (bits + 0x8000) & 0xffff0000))[0]
 
 
-def make_model(folder, layers=1, shards=1, down=INNER):
-    """A Llama of random weights; returns them by name."""
+def make_model(folder, layers=1, shards=1, down=INNER, hard=""):
+    """A Llama of random weights; returns them by name. hard: the end of the name of a matrix that has
+    a few large numbers, which leave coarse integers for the others."""
     random.seed(7)
     os.makedirs(folder)
     weights, tensors = {}, []
@@ -45,6 +46,8 @@ def make_model(folder, layers=1, shards=1, down=INNER):
     def add(name, shape):
         n = math.prod(shape)
         values = [rounded(random.gauss(0, 0.05)) for _ in range(n)]
+        if hard and name.endswith(hard + ".weight"):
+            values[5::32] = [rounded(random.choice((-0.6, 0.6))) for _ in values[5::32]]
         weights[name] = values
         tensors.append((name, shape, "bf16", bf16_bytes(values)))
 
@@ -172,6 +175,100 @@ def test_rows_without_whole_groups_get_smaller_ones(work):
             assert relative_error(rows, values) < 0.13
 
 
+def bits_of(tensors, weights):
+    """Of a weight of the layers' matrices, by the bytes of the file."""
+    bytes_of = {"I32": 4, "I8": 1, "F8_E4M3": 1, "BF16": 2, "F32": 4, "I64": 8}
+    modules = [n.removesuffix(".weight") for n in weights if n.endswith("_proj.weight")]
+    total = sum(bytes_of[dtype] * math.prod(shape) for name, (dtype, shape, _) in tensors.items()
+                if name.rsplit(".", 1)[0] in modules)
+    return 8 * total / sum(len(weights[m + ".weight"]) for m in modules)
+
+
+def finer_of(folder):
+    with open(f"{folder}/inflight-quantize.json", encoding="utf-8") as f:
+        report = json.load(f)
+    return report["budget"], {m["module"]: m for m in report["budget"]["finer"]}
+
+
+def test_a_budget_goes_to_what_is_hard(work):
+    """int4 in groups of 32 becomes int8 where that is for the hard matrix alone, and for what is
+    multiplied with it; int8 stays as it is."""
+    first = "model.layers.0."
+    cases = [("self_attn.o_proj", "int4", "5.3", "int8", ["self_attn.o_proj"]),
+             ("self_attn.k_proj", "int4", "5.5", "int8",
+              [f"self_attn.{n}_proj" for n in "qkv"]),
+             ("self_attn.o_proj", "int8", "9.3", "bf16", ["self_attn.o_proj"])]
+    for number, (hard, recipe, bits, finer, names) in enumerate(cases):
+        model, out = f"{work}/model{number}", f"{work}/out{number}"
+        weights = make_model(model, hard=hard)
+        dry = run(model, "--dry-run", "-r", recipe, "-g", "32", "--budget", bits)
+        done = run(model, "-o", out, "-r", recipe, "-g", "32", "--budget", bits)
+        assert done.returncode == 0 and dry.returncode == 0, done.stderr + dry.stderr
+        tensors, _, config = output_of(out)
+        budget, modules = finer_of(out)
+        assert sorted(modules) == sorted(first + n for n in names), (hard, modules)
+        assert all(m["is"] == finer and m["cost"] > m["cost_left"] for m in modules.values())
+        used = bits_of(tensors, weights)
+        assert used <= float(bits) and abs(used - budget["used"]) < 1e-7, (used, budget)
+        assert all(f"  {m} " in dry.stdout and f"  {m} " in done.stdout for m in modules)
+        ignore = config["quantization_config"]["ignore"]
+        for name in modules:
+            assert (name in ignore) == (finer == "bf16")
+            if finer == "bf16":
+                assert list(tensors[name + ".weight"][2]) == weights[name + ".weight"]
+            else:
+                rows = safetensors.dequantize(tensors, name)
+                assert relative_error(rows, weights[name + ".weight"]) < 0.04
+    groups = output_of(f"{work}/out0")[2]["quantization_config"]["config_groups"].values()
+    by_bits = {g["weights"]["num_bits"]: g for g in groups}
+    assert by_bits[8]["targets"] == [r"re:.*\.o_proj$"] and len(by_bits[4]["targets"]) == 6
+    assert all(g["format"] == "pack-quantized" and "input_activations" not in g
+               for g in groups)
+
+
+def test_a_small_budget_makes_groups_smaller(work):
+    """Which gains more for its bytes than int8 does."""
+    weights = make_model(f"{work}/model")
+    done = run(f"{work}/model", "-o", f"{work}/out", "-r", "int4", "--budget", "4.5")
+    assert done.returncode == 0, done.stderr
+    tensors, _, _ = output_of(f"{work}/out")
+    budget, modules = finer_of(f"{work}/out")
+    assert {m["is"] for m in modules.values()} <= {"int4_64", "int4_32"} and modules
+    assert bits_of(tensors, weights) <= 4.5 and budget["used"] > 4.35
+    for name, told in modules.items():
+        error = relative_error(safetensors.dequantize(tensors, name), weights[name + ".weight"])
+        assert abs(error - told["cost_left"]) < 1e-4 * error and error < told["cost"]
+
+
+def test_budgets_that_cannot_be_met(work):
+    make_model(f"{work}/model")
+    cases = [("4", "matrices of int4 have 4.1626 bits a weight, which is the least"),
+             ("32", "every matrix would stay as it is")]
+    for bits, text in cases:
+        done = run(f"{work}/model", "--dry-run", "-r", "int4", "--budget", bits)
+        assert done.returncode == 1 and text in done.stderr, done.stderr
+    for bits in ("0", "-3", "many", "33", "5 bits", "nan", ""):
+        done = run(f"{work}/model", "--dry-run", "-r", "int4", "--budget", bits)
+        assert done.returncode == 2 and "is not a number of bits" in done.stderr, done.stderr
+    assert run(f"{work}/model", "-o", f"{work}/out", "-r", "int4", "-b", "4").returncode == 1
+    assert not os.path.exists(f"{work}/out.partial")
+
+
+def test_a_budget_beside_kept_modules(work):
+    """They are no part of it."""
+    weights = make_model(f"{work}/model", layers=2, hard="0.mlp.down_proj")
+    done = run(f"{work}/model", "-o", f"{work}/out", "-r", "int4", "-b", "5.5", "-k", "*.mlp.*",
+               "-k", "*.k_proj")
+    assert done.returncode == 0, done.stderr
+    tensors, _, _ = output_of(f"{work}/out")
+    budget, modules = finer_of(f"{work}/out")
+    left = {n: v for n, v in weights.items() if "_attn" in n and "k_proj" not in n}
+    assert budget["used"] <= 5.5 and abs(bits_of(tensors, left) - budget["used"]) < 1e-7
+    assert modules and not any(".mlp." in m or "k_proj" in m for m in modules)
+    qv = {m for m in modules if m.endswith(("q_proj", "v_proj"))}
+    assert len(qv) % 2 == 0, qv
+
+
 def test_shards_are_read_and_runs_repeat(work):
     make_model(f"{work}/model", shards=3)
     make_model(f"{work}/one")
@@ -187,11 +284,14 @@ def test_shards_are_read_and_runs_repeat(work):
 
 def test_a_run_that_is_killed_leaves_no_output_and_goes_on(work):
     make_model(f"{work}/model", layers=10)
-    assert run(f"{work}/model", "-o", f"{work}/whole", "-r", "int4", "-g", "32").returncode == 0
     kills = 0
-    for i in range(10):
+    for i in range(14):
         out = f"{work}/out{i}"
-        command = [PROGRAM, f"{work}/model", "-o", out, "-r", "int4", "-g", "32", "-t", "1"]
+        options = ["-r", "int4", "-g", "32", *(["--budget", "6"] if i >= 10 else [])]
+        if i in (0, 10):
+            shutil.rmtree(f"{work}/whole", ignore_errors=True)
+            assert run(f"{work}/model", "-o", f"{work}/whole", *options).returncode == 0
+        command = [PROGRAM, f"{work}/model", "-o", out, *options, "-t", "1"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             time.sleep(0.002 + 0.02 * i * random.random())
             process.send_signal(signal.SIGKILL)

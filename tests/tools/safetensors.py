@@ -58,12 +58,15 @@ def nibbles(words, n):
 def dequantize(tensors, module):
     """Rows of a module's matrix."""
     if f"{module}.weight_packed" in tensors:
-        return dequantize_int4(tensors, module)
+        _, (_, words), _ = tensors[f"{module}.weight_packed"]
+        _, _, (_, width) = tensors[f"{module}.weight_shape"]
+        return (dequantize_int4 if words * 8 == width else dequantize_bytes)(tensors, module)
     dtype, (rows, width), q = tensors[f"{module}.weight"]
     _, shape, scale = tensors[f"{module}.weight_scale"]
     number = e4m3 if dtype == "F8_E4M3" else float
-    high, wide = (1, width) if shape == [rows, 1] else (128, 128)
-    across = shape[1]
+    high, wide, across = 128, 128, shape[1] if len(shape) == 2 else 1
+    if len(scale) in (1, rows):
+        high, wide, across = rows // len(scale), width, 1
     return [[number(q[r * width + k]) * scale[r // high * across + k // wide]
              for k in range(width)] for r in range(rows)]
 
@@ -85,3 +88,13 @@ def dequantize_int4(tensors, module):
         out.append([(q[k] - 8 - zero[r][k // size]) * scale[r * groups + k // size]
                     for k in range(width)])
     return out
+
+
+def dequantize_bytes(tensors, module):
+    """8 bits in words, four to each, with 128 added to them; a scale a row."""
+    _, _, (rows, width) = tensors[f"{module}.weight_shape"]
+    _, (_, words), packed = tensors[f"{module}.weight_packed"]
+    dtype, shape, scale = tensors[f"{module}.weight_scale"]
+    assert words == (width + 3) // 4 and shape == [rows, 1] and dtype == "F32"
+    return [[((packed[r * words + k // 4] >> k % 4 * 8 & 255) - 128) * scale[r]
+             for k in range(width)] for r in range(rows)]

@@ -2,10 +2,11 @@
  * factor of H^-1; sizes around those that blocks and threads have. */
 #include "t.h"
 
-#include "quant/tools/quantize_factor.h"
-#include "quant/tools/quantize_gptq.h"
-#include "quant/tools/quantize_moments.h"
-#include "quant/tools/quantize_product.h"
+#include "quant/quantize/factor.h"
+#include "quant/quantize/gptq.h"
+#include "quant/quantize/moments.h"
+#include "quant/quantize/nearest.h"
+#include "quant/quantize/product.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -209,4 +210,162 @@ TEST(calibration, inputs_that_are_no_numbers_are_refused)
         CHECK(strstr(err.text, "input 2 is not finite"));
         moments_release(&m);
     }
+}
+
+/* ---- Rounding: K columns, of which the inputs depend on one another */
+
+enum { COLUMNS = 256, ROWS = 131 };
+
+static const enum fmt grids[] = {FMT_fp8,     FMT_fp8_128, FMT_int8,
+                                 FMT_int4_32, FMT_int4_64, FMT_int4_128};
+
+static double error_of(const struct moments *m, enum fmt fmt, const float *W, const uint8_t *rows)
+{
+    float *back = malloc((size_t)ROWS * COLUMNS * sizeof *back);
+    for (int64_t r = 0; r < ROWS; r++)
+        fmt_decode_row(fmt, rows + (size_t)r * fmt_row_bytes(fmt, COLUMNS), COLUMNS,
+                       back + r * COLUMNS);
+    double error = moments_energy(m, W, back, ROWS);
+    free(back);
+    return error;
+}
+
+/* Scales of all rows are the same; of int4 zero points, too. */
+static bool have_same_grids(enum fmt fmt, const uint8_t *a, const uint8_t *b)
+{
+    const bool is_int4 = fmt_info[fmt].bytes < fmt_info[fmt].n;
+    const size_t group = (size_t)fmt_info[fmt].bytes, bytes = fmt_row_bytes(fmt, COLUMNS);
+    const size_t step = fmt_info[fmt].head ? bytes : group, grid = is_int4 ? 3 : sizeof(float);
+    for (size_t at = 0; at < bytes * ROWS; at += step)
+        if (memcmp(a + at, b + at, grid) != 0)
+            return false;
+    return true;
+}
+
+static void make_factor(struct factor *f, const struct moments *m, bool is_ordered)
+{
+    struct err err = {0};
+    CHECK_EQ(factor_init(f, m->K, &err), INFLIGHT_OK);
+    if (is_ordered) {
+        f->order = malloc((size_t)m->K * sizeof *f->order);
+        CHECK_EQ(gptq_order(m->H, m->K, f->order, &err), INFLIGHT_OK);
+    }
+    CHECK_EQ(factor_make(f, m->H, 2, &err), INFLIGHT_OK);
+}
+
+static uint8_t *copy_of(const uint8_t *rows, size_t bytes)
+{
+    uint8_t *copy = malloc(bytes);
+    if (copy)
+        memcpy(copy, rows, bytes);
+    return copy;
+}
+
+static void check_rounding(const struct moments *m, const float *W, enum fmt fmt, bool is_ordered)
+{
+    const struct packing p = {.fmt = fmt, .N = ROWS, .K = COLUMNS};
+    const size_t bytes = ROWS * fmt_row_bytes(fmt, COLUMNS);
+    uint8_t *nearest = malloc(bytes);
+    struct err err = {0};
+    struct factor f;
+    make_factor(&f, m, is_ordered);
+    nearest_matrix(&p, W, 2, nearest);
+    uint8_t *one = copy_of(nearest, bytes), *many = copy_of(nearest, bytes);
+    struct gptq g = {.factor = &f, .fmt = fmt, .threads = 1};
+    CHECK_EQ(gptq_round(&g, W, ROWS, one, &err), INFLIGHT_OK);
+    g.threads = 3;
+    CHECK_EQ(gptq_round(&g, W, ROWS, many, &err), INFLIGHT_OK);
+    CHECK(memcmp(one, many, bytes) == 0);
+    CHECK(error_of(m, fmt, W, one) < 0.6 * error_of(m, fmt, W, nearest));
+    const bool is_int4 = fmt_info[fmt].bytes < fmt_info[fmt].n;
+    CHECK_EQ(have_same_grids(fmt, one, nearest), is_ordered || !is_int4);
+    factor_release(&f);
+    free(nearest);
+    free(one);
+    free(many);
+}
+
+TEST(calibration, errors_that_are_passed_on_make_outputs_nearer_in_all_formats)
+{
+    struct moments m;
+    fill_moments(&m, COLUMNS, 4 * COLUMNS);
+    float *W = random_matrix((int64_t)ROWS * COLUMNS);
+    for (size_t i = 0; i < sizeof grids / sizeof *grids; i++) {
+        check_rounding(&m, W, grids[i], false);
+        check_rounding(&m, W, grids[i], true);
+    }
+    free(W);
+    moments_release(&m);
+}
+
+/* By a factor of inputs of another kind outputs become worse than by rounding alone. */
+TEST(calibration, rows_stay_as_they_are_where_passing_errors_on_does_not_help)
+{
+    struct moments m, other;
+    struct factor f, wrong;
+    struct err err = {0};
+    fill_moments(&m, COLUMNS, 4 * COLUMNS);
+    fill_moments(&other, COLUMNS, 4 * COLUMNS);
+    for (int64_t i = 0; i < COLUMNS; i++)
+        for (int64_t j = 0; j < COLUMNS; j++)
+            other.H[i * COLUMNS + j] *= (i + j) % 2 ? -1.0f : 1.0f;
+    make_factor(&f, &m, true);
+    make_factor(&wrong, &other, true);
+    float *W = random_matrix((int64_t)ROWS * COLUMNS);
+    float *back = malloc((size_t)ROWS * COLUMNS * sizeof *back);
+    for (size_t i = 0; i < sizeof grids / sizeof *grids; i++) {
+        const struct packing p = {.fmt = grids[i], .N = ROWS, .K = COLUMNS};
+        const size_t bytes = ROWS * fmt_row_bytes(grids[i], COLUMNS);
+        uint8_t *nearest = malloc(bytes);
+        nearest_matrix(&p, W, 2, nearest);
+        uint8_t *rows = copy_of(nearest, bytes);
+        struct gptq g = {.factor = &wrong, .fmt = grids[i], .threads = 2};
+        CHECK_EQ(gptq_improve(&g, &m, W, back, ROWS, rows, &err), INFLIGHT_OK);
+        CHECK(memcmp(rows, nearest, bytes) == 0);
+        g.factor = &f;
+        CHECK_EQ(gptq_improve(&g, &m, W, back, ROWS, rows, &err), INFLIGHT_OK);
+        CHECK(error_of(&m, grids[i], W, rows) < error_of(&m, grids[i], W, nearest));
+        free(nearest);
+        free(rows);
+    }
+    free(W);
+    free(back);
+    factor_release(&f);
+    factor_release(&wrong);
+    moments_release(&m);
+    moments_release(&other);
+}
+
+/* Numbers of 8 bits: values beyond the scale's range become the largest; rows of zeros stay. */
+TEST(calibration, rows_of_zeros_and_of_huge_numbers_are_rounded_like_others)
+{
+    struct moments m;
+    struct factor f;
+    struct err err = {0};
+    fill_moments(&m, COLUMNS, 4 * COLUMNS);
+    make_factor(&f, &m, true);
+    float *W = random_matrix((int64_t)ROWS * COLUMNS);
+    float *back = malloc((size_t)ROWS * COLUMNS * sizeof *back);
+    memset(W, 0, 2 * COLUMNS * sizeof *W);
+    for (int64_t k = 0; k < COLUMNS; k++)
+        W[3 * COLUMNS + k] *= 1e30f;
+    for (size_t i = 0; i < 3; i++) {
+        const struct packing p = {.fmt = grids[i], .N = ROWS, .K = COLUMNS};
+        const size_t row = fmt_row_bytes(grids[i], COLUMNS);
+        uint8_t *rows = malloc(ROWS * row);
+        nearest_matrix(&p, W, 2, rows);
+        struct gptq g = {.factor = &f, .fmt = grids[i], .threads = 2};
+        CHECK_EQ(gptq_round(&g, W, ROWS, rows, &err), INFLIGHT_OK);
+        for (int64_t r = 0; r < ROWS; r++)
+            fmt_decode_row(grids[i], rows + (size_t)r * row, COLUMNS, back + r * COLUMNS);
+        for (int64_t k = 0; k < 2 * COLUMNS; k++)
+            CHECK(back[k] == 0);
+        for (int64_t k = 0; k < COLUMNS; k++)
+            CHECK(isfinite(back[3 * COLUMNS + k]) && fabsf(back[3 * COLUMNS + k]) <= 1.01e30f);
+        free(rows);
+    }
+    free(W);
+    free(back);
+    factor_release(&f);
+    moments_release(&m);
 }

@@ -68,6 +68,8 @@ static const struct layout_case cases[] = {
 
     {"int8 of SmoothQuant", MODELOPT("W8A8_SQ_PER_CHANNEL"),
      write_bytes, FMT_int8, {.N = 31, .K = 130, .bits = 8, ROW, F32}, EXACT},
+    {"int8 of ModelOpt, weights alone", MODELOPT("W8A16"),
+     write_bytes, FMT_int8, {.N = 31, .K = 130, .bits = 8, ROW, F32}, EXACT},
     {"int8 of a channel", CT("int", "8", "int", STRATEGY("channel")),
      write_signed, FMT_int8, {.N = 33, .K = 190, .bits = 8, ROW, BF16}, EXACT},
     {"int8 of a tensor", CT("int", "8", "int", STRATEGY("tensor")),

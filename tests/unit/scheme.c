@@ -239,7 +239,7 @@ static const struct {
      "config.json: quantization: weight_block_size is not two sizes of a block"},
     {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"NVFP4\"}", INFLIGHT_E_UNSUPPORTED,
      "config.json: quant_method modelopt: quant_algo NVFP4 is not served: FP8, "
-     "FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, W8A8_SQ_PER_CHANNEL and W4A16_AWQ are"},
+     "FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, W8A8_SQ_PER_CHANNEL, W8A16 and W4A16_AWQ are"},
     {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"MIXED_PRECISION\"}",
      INFLIGHT_E_UNSUPPORTED,
      "config.json: quant_method modelopt: MIXED_PRECISION without quantized_layers is not served"},
@@ -247,7 +247,7 @@ static const struct {
      "{\"a\": {}}}",
      INFLIGHT_E_UNSUPPORTED,
      "quantized_layers a: config.json: quant_method modelopt: quant_algo none is not served: FP8, "
-     "FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, W8A8_SQ_PER_CHANNEL and W4A16_AWQ are"},
+     "FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, W8A8_SQ_PER_CHANNEL, W8A16 and W4A16_AWQ are"},
 };
 
 TEST(scheme, what_is_not_served_is_said_with_what_is)

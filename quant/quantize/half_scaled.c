@@ -1,0 +1,309 @@
+/* AWQ and SmoothQuant, which choose scales of columns by what they read. Those of both kinds of
+ * inputs of a half are chosen first, by its weights as they were. Then:
+ *
+ *   norm / s            the first matrices' columns * s
+ *   v's, up's rows / t  the second matrix' columns * t
+ *
+ * A column of o has the scale of the row of v that it came from; query heads that share a key/value
+ * head have theirs in common. Matrices that stay as they are, or are finer by a budget, take no
+ * scale, nor do others then that would have to agree with them. */
+#include "awq.h"
+#include "half.h"
+#include "nearest.h"
+#include "smooth.h"
+
+#include "../bf16.h"
+#include "../f16.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct smoothing {
+    const struct half *half;
+    enum slot giver; /* of the first matrices, the one whose outputs the second's inputs are of */
+    enum vector norm;
+    float *s;          /* (K of the first), NULL: there is no scale; owned */
+    float *t, *t_rows; /* (K of the second), (N of the giver); the same */
+    double *magnitude; /* (K of the second), owned */
+};
+
+static bool is_smooth(const struct calibration *c)
+{
+    return c->source->params->method == METHOD_SMOOTH;
+}
+
+static struct awq_matrix matrix_of(const struct matrix *m)
+{
+    const struct packing *p = &m->output->packing;
+    return (struct awq_matrix){.W = m->W,
+                               .back = m->back,
+                               .N = p->N,
+                               .fmt = p->fmt,
+                               .style = {p->is_symmetric, p->is_bf16}};
+}
+
+/* Of the giver, the row that a column of the second matrix came from. */
+static int32_t row_of(const struct calibration *c, const struct smoothing *s, int32_t column)
+{
+    const struct hparams *h = &c->layers.h;
+    if (s->giver == SLOT_UP)
+        return column;
+    return column / h->dim / (h->H / h->K) * h->dim + column % h->dim;
+}
+
+/* ---- Vectors, as numbers of their tensors */
+
+static size_t number_bytes(enum fmt fmt)
+{
+    return fmt == FMT_f32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+static void put_number(enum fmt fmt, float value, uint8_t *out)
+{
+    uint16_t half = fmt == FMT_bf16 ? bf16_of_float(value) : f16_of_float(value);
+    if (fmt == FMT_f32)
+        memcpy(out, &value, sizeof value);
+    else
+        memcpy(out, &half, sizeof half);
+}
+
+/* What a vector becomes: `value` as its tensor holds it, in the file and on the device. */
+static int32_t change_vector(struct calibration *c, enum vector vector, float *value,
+                             struct err *err)
+{
+    struct output *o = c->vector[vector];
+    const enum fmt fmt = o->from->fmt;
+    const int64_t n = o->from->dim[0];
+    uint8_t *bytes = c->changed[vector] = malloc((size_t)n * number_bytes(fmt));
+    if (!bytes)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %lld numbers", (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        put_number(fmt, value[i], bytes + (size_t)i * number_bytes(fmt));
+    fmt_decode_row(fmt, bytes, n, value);
+    o->made = bytes;
+    return layers_set(&c->layers, vector, value, err);
+}
+
+/* The norm divided by s. It is rounded; s becomes what makes up for that exactly. */
+static int32_t fold_norm(struct calibration *c, const struct smoothing *sm, struct err *err)
+{
+    const float *norm = c->layers.vector[sm->norm].value;
+    const enum fmt fmt = c->vector[sm->norm]->from->fmt;
+    const int32_t D = c->layers.h.D;
+    float *value = calloc((size_t)D, sizeof *value);
+    if (!value)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d numbers", D);
+    for (int32_t i = 0; i < D; i++) {
+        uint8_t number[sizeof(float)] = {0};
+        put_number(fmt, norm[i] / sm->s[i], number);
+        fmt_decode_row(fmt, number, 1, &value[i]);
+        float s = norm[i] / value[i];
+        bool is_usable = isfinite(value[i]) && isfinite(s) && s > 0;
+        sm->s[i] = is_usable ? s : 1;
+        if (!is_usable)
+            value[i] = norm[i];
+    }
+    int32_t rc = change_vector(c, sm->norm, value, err);
+    free(value);
+    return rc;
+}
+
+/* Rows of the giver are divided when it is rounded; its bias is here. */
+static int32_t fold_rows(struct calibration *c, const struct smoothing *sm, struct err *err)
+{
+    const struct output *bias = sm->giver == SLOT_V ? c->vector[V_BIAS] : NULL;
+    if (!bias)
+        return INFLIGHT_OK;
+    const int64_t N = bias->from->dim[0];
+    float *value = calloc((size_t)N, sizeof *value);
+    if (!value)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %lld numbers", (long long)N);
+    for (int64_t i = 0; i < N; i++)
+        value[i] = c->layers.vector[V_BIAS].value[i] / sm->t_rows[i];
+    int32_t rc = change_vector(c, V_BIAS, value, err);
+    free(value);
+    return rc;
+}
+
+/* ---- Choosing */
+
+/* Of what the second matrix reads, columns that have a scale in common are given what is largest in
+ * any of them. */
+static void share_largest(const struct calibration *c, const struct smoothing *sm, int32_t K,
+                          float *largest)
+{
+    const int32_t dim = c->layers.h.dim, share = c->layers.h.H / c->layers.h.K;
+    if (sm->giver != SLOT_V)
+        return;
+    for (int32_t first = 0; first < K; first += share * dim)
+        for (int32_t i = first; i < first + dim; i++) {
+            float most = 0;
+            for (int32_t h = 0; h < share; h++)
+                most = fmaxf(most, largest[i + h * dim]);
+            for (int32_t h = 0; h < share; h++)
+                largest[i + h * dim] = most;
+        }
+}
+
+static int32_t choose_smooth(struct calibration *c, struct smoothing *sm, const enum slot *slot,
+                             int32_t n, const struct moments *m, float *s, struct err *err)
+{
+    const size_t K = (size_t)m->K;
+    float *inputs = calloc(2 * K, sizeof *inputs), *weights = inputs + K;
+    if (!inputs)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %zu scales", K);
+    memcpy(inputs, m->largest, K * sizeof *inputs);
+    for (int32_t i = 0; i < n; i++)
+        smooth_columns(c->matrix[slot[i]].W, c->matrix[slot[i]].output->packing.N, m->K, weights);
+    if (slot[0] == sm->half->second) {
+        share_largest(c, sm, m->K, inputs);
+        share_largest(c, sm, m->K, weights);
+    }
+    smooth_scales(inputs, weights, m->K, c->source->params->alpha, s);
+    free(inputs);
+    return INFLIGHT_OK;
+}
+
+/* magnitude: of the columns, for AWQ; SmoothQuant does not read it. */
+static int32_t choose(struct calibration *c, struct smoothing *sm, const enum slot *slot, int32_t n,
+                      const struct moments *m, const double *magnitude, float *s, struct err *err)
+{
+    struct awq_matrix matrix[3];
+    if (is_smooth(c))
+        return choose_smooth(c, sm, slot, n, m, s, err);
+    for (int32_t i = 0; i < n; i++)
+        matrix[i] = matrix_of(&c->matrix[slot[i]]);
+    awq_scales(m, magnitude, matrix, n, s);
+    return INFLIGHT_OK;
+}
+
+static bool is_scaled(const struct calibration *c, enum slot slot)
+{
+    return matrix_is_made(c, slot) && !c->matrix[slot].output->is_finer;
+}
+
+static int32_t choose_first(struct calibration *c, struct smoothing *sm, struct err *err)
+{
+    const struct half *half = sm->half;
+    const struct moments *m = &c->moments[half->before];
+    for (int32_t i = 0; i < half->n_first; i++)
+        if (!is_scaled(c, half->first[i]))
+            return INFLIGHT_OK;
+    sm->s = malloc((size_t)m->K * sizeof *sm->s);
+    if (!sm->s)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d scales", m->K);
+    if (choose(c, sm, half->first, half->n_first, m, m->magnitude, sm->s, err))
+        return err->code;
+    return fold_norm(c, sm, err);
+}
+
+/* Columns that have a scale in common count with the sum of all of them. */
+static int32_t share_magnitude(struct calibration *c, struct smoothing *sm, int32_t N,
+                               struct err *err)
+{
+    const struct moments *m = &c->moments[sm->half->between];
+    double *sum = calloc((size_t)N, sizeof *sum);
+    sm->magnitude = malloc((size_t)m->K * sizeof *sm->magnitude);
+    if (!sum || !sm->magnitude) {
+        free(sum);
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d scales", m->K);
+    }
+    for (int32_t i = 0; i < m->K; i++)
+        sum[row_of(c, sm, i)] += m->magnitude[i];
+    for (int32_t i = 0; i < m->K; i++)
+        sm->magnitude[i] = sum[row_of(c, sm, i)];
+    free(sum);
+    return INFLIGHT_OK;
+}
+
+static int32_t choose_second(struct calibration *c, struct smoothing *sm, struct err *err)
+{
+    const struct moments *m = &c->moments[sm->half->between];
+    if (!is_scaled(c, sm->half->second) || !is_scaled(c, sm->giver))
+        return INFLIGHT_OK;
+    const size_t K = (size_t)m->K, N = (size_t)c->matrix[sm->giver].output->packing.N;
+    sm->t = malloc(K * sizeof *sm->t);
+    sm->t_rows = calloc(N, sizeof *sm->t_rows);
+    if (!sm->t || !sm->t_rows)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %zu scales", K);
+    if (!is_smooth(c) && share_magnitude(c, sm, (int32_t)N, err))
+        return err->code;
+    if (choose(c, sm, &sm->half->second, 1, m, sm->magnitude, sm->t, err))
+        return err->code;
+    for (int32_t i = 0; i < m->K; i++)
+        sm->t_rows[row_of(c, sm, i)] = sm->t[i];
+    return fold_rows(c, sm, err);
+}
+
+/* ---- A half */
+
+static int32_t put_own(struct calibration *c, const struct half *half, struct err *err)
+{
+    for (int32_t i = 0; i < half->n_first; i++)
+        if (layers_put_own(&c->layers, half->first[i], err))
+            return err->code;
+    return matrix_is_made(c, half->second) ? INFLIGHT_OK
+                                           : layers_put_own(&c->layers, half->second, err);
+}
+
+static int32_t read_all(struct calibration *c, const struct half *half, struct err *err)
+{
+    for (int32_t i = 0; i < half->n_first; i++)
+        if (matrix_is_made(c, half->first[i]) && matrix_read(c, half->first[i], err))
+            return err->code;
+    return matrix_is_made(c, half->second) ? matrix_read(c, half->second, err) : INFLIGHT_OK;
+}
+
+static int32_t round_one(struct calibration *c, const struct smoothing *sm, enum slot slot,
+                         struct err *err)
+{
+    const bool is_second = slot == sm->half->second;
+    const struct moments *m = &c->moments[is_second ? sm->half->between : sm->half->before];
+    const float *s = is_second ? sm->t : sm->s, *t = slot == sm->giver ? sm->t_rows : NULL;
+    struct matrix *made = &c->matrix[slot];
+    if (!matrix_is_made(c, slot))
+        return INFLIGHT_OK;
+    if (!is_scaled(c, slot)) {
+        nearest_matrix(&made->output->packing, made->W, c->source->threads, made->rows);
+        return matrix_finish(c, slot, m, NULL, NULL, err);
+    }
+    struct awq_matrix matrix = matrix_of(made);
+    if (is_smooth(c))
+        smooth_round(&(struct smooth_matrix){.packing = &made->output->packing,
+                                             .W = made->W,
+                                             .s = s,
+                                             .t = t,
+                                             .back = made->back,
+                                             .rows = made->rows},
+                     c->source->threads);
+    else
+        awq_round(m, &matrix, s, t, made->rows);
+    return matrix_finish(c, slot, m, s, t, err);
+}
+
+static int32_t smooth(struct calibration *c, struct smoothing *sm, struct err *err)
+{
+    const struct half *half = sm->half;
+    if (read_all(c, half, err) || put_own(c, half, err) || observe_before(c, half, err) ||
+        observe_between(c, half, err) || choose_first(c, sm, err) || choose_second(c, sm, err))
+        return err->code;
+    for (int32_t i = 0; i < half->n_first; i++)
+        if (round_one(c, sm, half->first[i], err))
+            return err->code;
+    return round_one(c, sm, half->second, err);
+}
+
+int32_t scaled_half(struct calibration *c, const struct half *half, struct err *err)
+{
+    const bool is_attention = half->second == SLOT_O;
+    struct smoothing sm = {.half = half,
+                           .giver = is_attention ? SLOT_V : SLOT_UP,
+                           .norm = is_attention ? ATTN_NORM : FFN_NORM};
+    int32_t rc = smooth(c, &sm, err);
+    free(sm.s);
+    free(sm.t);
+    free(sm.t_rows);
+    free(sm.magnitude);
+    return rc;
+}

@@ -1,0 +1,349 @@
+#include "plan.h"
+
+#include "modelopt.h"
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The last word of a module that is a matrix of a layer, in the families whose matrices are
+ * torch.nn.Linear. */
+static const char *const linear_names[] = {
+    "q_proj",    "k_proj",          "v_proj",   "o_proj", "qkv_proj", "gate_proj", "up_proj",
+    "down_proj", "gate_up_proj",    "w1",       "w2",     "w3",       "dense",     "fc1",
+    "fc2",       "query_key_value", "out_proj",
+};
+
+static bool ends_with(struct str text, const char *end)
+{
+    size_t n = strlen(end);
+    return text.len >= n && memcmp(text.ptr + text.len - n, end, n) == 0;
+}
+
+/* The module of a matrix's name, or NULL in *out: it is none of a layer, nor the head. */
+static int32_t find_module(const struct tensor *t, struct arena *arena, const char **out,
+                           struct err *err)
+{
+    struct str name = t->name;
+    *out = NULL;
+    if (t->n_dims != 2 || !ends_with(name, ".weight"))
+        return INFLIGHT_OK;
+    name.len -= strlen(".weight");
+    bool is_linear = ends_with(name, "lm_head");
+    for (size_t i = 0; i < COUNT_OF(linear_names) && !is_linear; i++) {
+        size_t n = strlen(linear_names[i]);
+        is_linear =
+            ends_with(name, linear_names[i]) && name.len > n && name.ptr[name.len - n - 1] == '.';
+    }
+    if (!is_linear)
+        return INFLIGHT_OK;
+    if (name.len > MODULE_MOST)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "a module's name has %zu bytes, at most %d",
+                       name.len, MODULE_MOST);
+    *out = arena_copy_text(arena, name.ptr, name.len);
+    return *out ? INFLIGHT_OK : err_set(err, INFLIGHT_E_NOMEM, "no memory for the names");
+}
+
+/* The number in "model.layers.3.", LAYER_HEAD, or -1. */
+static int32_t find_layer(struct str name)
+{
+    if (ends_with(name, "lm_head.weight"))
+        return LAYER_HEAD;
+    static const char prefix[] = "model.layers.";
+    const size_t n = sizeof prefix - 1;
+    int32_t layer = 0;
+    size_t at = n;
+    if (name.len <= n || memcmp(name.ptr, prefix, n) != 0)
+        return -1;
+    for (; at < name.len && name.ptr[at] >= '0' && name.ptr[at] <= '9' && layer < 100000; at++)
+        layer = layer * 10 + (name.ptr[at] - '0');
+    return at > n && at < name.len && name.ptr[at] == '.' ? layer : -1;
+}
+
+static int compare_layers(const void *a, const void *b)
+{
+    const struct tensor *x = *(const struct tensor *const *)a;
+    const struct tensor *y = *(const struct tensor *const *)b;
+    const int32_t one = find_layer(x->name), other = find_layer(y->name);
+    if (one != other)
+        return one < other ? -1 : 1;
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static bool stays(const char *module, const struct quantize_params *params)
+{
+    if (ends_with((struct str){module, strlen(module)}, "lm_head") && !params->head)
+        return true;
+    for (int32_t i = 0; i < params->n_keep; i++)
+        if (fnmatch(params->keep[i], module, 0) == 0)
+            return true;
+    return false;
+}
+
+static enum fmt wished(const struct quantize_params *params)
+{
+    if (params->recipe->fmt != FMT_int4_128)
+        return params->recipe->fmt;
+    return params->group == 32 ? FMT_int4_32 : params->group == 64 ? FMT_int4_64 : FMT_int4_128;
+}
+
+/* In a recipe of weights alone int8 is a format of weights alone, too. */
+static bool is_weights_alone(const struct quantize_params *params)
+{
+    return params->recipe->fmt == FMT_int4_128;
+}
+
+enum fmt plan_finer(const struct output *o, int32_t level)
+{
+    static const enum fmt finer[FINER_MOST] = {FMT_int4_64, FMT_int4_32, FMT_int8};
+    const struct packing *p = &o->packing;
+    const bool is_int4 = p->fmt == FMT_int4_32 || p->fmt == FMT_int4_64 || p->fmt == FMT_int4_128;
+    const enum fmt fmt = finer[level - 1];
+    if (!is_int4 || (fmt != FMT_int8 && fmt_info[fmt].n >= fmt_info[p->fmt].n))
+        return FMT_COUNT;
+    return p->K % fmt_info[fmt].n ? FMT_COUNT : fmt;
+}
+
+void plan_format(struct output *o, enum fmt fmt, const struct quantize_params *params)
+{
+    const struct tensor *t = o->from;
+    o->is_encoded = true;
+    o->packing = (struct packing){.fmt = fmt,
+                                  .N = t->dim[1],
+                                  .K = t->dim[0],
+                                  .convention = params->convention,
+                                  .has_one_scale = params->recipe->is_static,
+                                  .is_symmetric = params->is_symmetric,
+                                  .is_bf16 = t->fmt == FMT_bf16,
+                                  .is_in_words = is_weights_alone(params)};
+    pack_plan(&o->packing);
+}
+
+static int32_t plan_matrix(struct output *o, const struct quantize_params *params, struct err *err)
+{
+    const struct tensor *t = o->from;
+    if (t->fmt != FMT_f32 && t->fmt != FMT_f16 && t->fmt != FMT_bf16)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "%s.weight is not a matrix of floats: the model is quantized already",
+                       o->module);
+    enum fmt fmt = recipe_fmt(wished(params), t->dim[0]);
+    if (fmt == FMT_COUNT)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "%s has rows of %lld values, which do not consist of %s's groups; --keep "
+                       "leaves it as it is",
+                       o->module, (long long)t->dim[0], params->recipe->name);
+    plan_format(o, fmt, params);
+    return INFLIGHT_OK;
+}
+
+static void add_scale(struct output *o, const char *suffix, bool is_of_parent)
+{
+    o->scale[o->n_scales++] = (struct scale){.suffix = suffix, .is_of_parent = is_of_parent};
+}
+
+/* Keys and values have scales also where the matrix that gives them stays as it is. */
+static void plan_scales(struct output *o, const struct quantize_params *params)
+{
+    static const struct {
+        const char *module, *suffix;
+    } given[] = {{".self_attn.k_proj", "k_scale"}, {".self_attn.v_proj", "v_scale"}};
+    if (!params->recipe->is_static || o->layer < 0)
+        return;
+    if (o->is_encoded)
+        add_scale(o, "input_scale", false);
+    for (size_t i = 0; i < COUNT_OF(given); i++)
+        if (ends_with((struct str){o->module, strlen(o->module)}, given[i].module))
+            add_scale(o, given[i].suffix, params->convention == COMPRESSED_TENSORS);
+}
+
+int output_scale_name(const struct output *o, const struct scale *s, char *out, size_t bytes)
+{
+    const char *dot = s->is_of_parent ? strrchr(o->module, '.') : NULL;
+    const size_t len = dot ? (size_t)(dot - o->module) : strlen(o->module);
+    return snprintf(out, bytes, "%.*s.%s", (int)len, o->module, s->suffix);
+}
+
+uint64_t output_bytes(const struct output *o)
+{
+    uint64_t bytes = (uint64_t)o->n_scales * sizeof o->scale->value;
+    if (!o->is_encoded)
+        return bytes + o->from->bytes;
+    for (int32_t i = 0; i < o->packing.n; i++)
+        bytes += o->packing.tensor[i].bytes;
+    return bytes;
+}
+
+/* In order, each file as long as it may be. */
+void plan_place(struct quantize_plan *plan)
+{
+    struct shard *shard = plan->shard;
+    *shard = (struct shard){0};
+    plan->from_bytes = plan->to_bytes = 0;
+    plan->n_encoded = 0;
+    for (int32_t i = 0; i < plan->n; i++) {
+        struct output *o = &plan->output[i];
+        uint64_t bytes = output_bytes(o);
+        if (shard->n && shard->bytes + bytes > SHARD_BYTES)
+            *++shard = (struct shard){.first = i};
+        o->shard = (int32_t)(shard - plan->shard);
+        shard->bytes += bytes;
+        shard->n++;
+        plan->from_bytes += o->from->bytes;
+        plan->to_bytes += bytes;
+        plan->n_encoded += o->is_encoded;
+    }
+    plan->n_shards = (int32_t)(shard - plan->shard) + 1;
+}
+
+int32_t quantize_plan(struct quantize_plan *plan, const struct checkpoint *c,
+                      const struct quantize_params *params, struct arena *arena, struct err *err)
+{
+    const size_t n = (size_t)c->tensors.n;
+    *plan = (struct quantize_plan){.n = (int32_t)n, .convention = params->convention};
+    plan->output = arena_take_array(arena, n, sizeof *plan->output);
+    plan->shard = arena_take_array(arena, n + 1, sizeof *plan->shard);
+    const struct tensor **order = tensors_by_place(&c->tensors, arena);
+    /* Calibration makes them layer by layer; what belongs to none comes first. */
+    if (order && params->calibration)
+        qsort(order, n, sizeof(const struct tensor *), compare_layers);
+    if (!plan->output || !plan->shard || !order)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for a plan of %zu tensors", n);
+    for (size_t i = 0; i < n; i++) {
+        struct output *o = &plan->output[i];
+        o->from = order[i];
+        o->layer = find_layer(o->from->name);
+        o->output_error = o->cost[0] = -1;
+        if (find_module(o->from, arena, &o->module, err))
+            return err->code;
+        if (!o->module)
+            continue;
+        o->is_kept = stays(o->module, params);
+        if (!o->is_kept && plan_matrix(o, params, err))
+            return err->code;
+        plan_scales(o, params);
+    }
+    plan_place(plan);
+    if (!plan->n_encoded)
+        return err_set(err, INFLIGHT_E_ARG,
+                       "no matrix is left to convert among %" PRIu64 " tensors", c->tensors.n);
+    return INFLIGHT_OK;
+}
+
+/* ---- config.json */
+
+static bool has_fmt(const struct quantize_plan *plan, enum fmt fmt)
+{
+    for (int32_t i = 0; i < plan->n; i++)
+        if (plan->output[i].is_encoded && plan->output[i].packing.fmt == fmt)
+            return true;
+    return false;
+}
+
+static const char *last_word(const char *module)
+{
+    const char *dot = strrchr(module, '.');
+    return dot ? dot + 1 : module;
+}
+
+/* Whether all converted matrices with the last word of a module became of its format. */
+static bool goes_by_word(const struct quantize_plan *plan, const struct output *o)
+{
+    for (int32_t i = 0; i < plan->n; i++) {
+        const struct output *other = &plan->output[i];
+        if (other->is_encoded && other->packing.fmt != o->packing.fmt &&
+            strcmp(last_word(other->module), last_word(o->module)) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Whether a module before it has its last word. */
+static bool is_repeated(const struct quantize_plan *plan, int32_t i)
+{
+    for (int32_t j = 0; j < i; j++)
+        if (plan->output[j].is_encoded &&
+            strcmp(last_word(plan->output[j].module), last_word(plan->output[i].module)) == 0)
+            return true;
+    return false;
+}
+
+/* Modules of a format: by their last word where that says it, or by name. */
+static json_t *targets_of(const struct quantize_plan *plan, enum fmt fmt)
+{
+    json_t *targets = json_array();
+    for (int32_t i = 0; i < plan->n; i++) {
+        const struct output *o = &plan->output[i];
+        char pattern[128];
+        if (!o->is_encoded || o->packing.fmt != fmt)
+            continue;
+        if (!goes_by_word(plan, o)) {
+            (void)json_array_append_new(targets, json_string(o->module));
+        } else if (!is_repeated(plan, i)) {
+            (void)snprintf(pattern, sizeof pattern, "re:.*\\.%s$", last_word(o->module));
+            (void)json_array_append_new(targets, json_string(pattern));
+        }
+    }
+    return targets;
+}
+
+/* One group for all matrices, or one for each of the formats that there are. */
+static json_t *groups_of(const struct quantize_plan *plan, const struct quantize_params *params)
+{
+    json_t *groups = json_object();
+    int32_t n_formats = 0, number = 0;
+    for (int fmt = 0; fmt < FMT_COUNT; fmt++)
+        n_formats += has_fmt(plan, (enum fmt)fmt);
+    for (int fmt = 0; fmt < FMT_COUNT; fmt++) {
+        if (!has_fmt(plan, (enum fmt)fmt))
+            continue;
+        char name[24];
+        json_t *group = fmt == FMT_int8 && is_weights_alone(params)
+                            ? recipe_scheme_words()
+                            : recipe_scheme(params->recipe, (enum fmt)fmt, params->is_symmetric);
+        json_t *targets =
+            n_formats == 1 ? json_pack("[s]", "Linear") : targets_of(plan, (enum fmt)fmt);
+        (void)snprintf(name, sizeof name, "group_%d", number++);
+        (void)json_object_set_new(group, "targets", targets);
+        (void)json_object_set_new(group, "format", json_string(params->recipe->format));
+        (void)json_object_set_new(groups, name, group);
+    }
+    return groups;
+}
+
+json_t *quantize_ignored(const struct quantize_plan *plan)
+{
+    json_t *names = json_array();
+    bool has_head = false;
+    for (int32_t i = 0; i < plan->n; i++) {
+        const struct output *o = &plan->output[i];
+        has_head |= o->module && strcmp(o->module, "lm_head") == 0;
+        if (o->is_kept)
+            (void)json_array_append_new(names, json_string(o->module));
+    }
+    if (!has_head)
+        (void)json_array_append_new(names, json_string("lm_head"));
+    return names;
+}
+
+json_t *quantize_config(const struct quantize_plan *plan, const json_t *config,
+                        const struct quantize_params *params)
+{
+    json_t *root = json_deep_copy(config), *quantization;
+    if (params->convention == MODELOPT)
+        quantization = modelopt_config(plan, params);
+    else
+        quantization = json_pack(
+            "{s:s, s:s, s:s, s:o, s:o, s:o}", "quant_method", "compressed-tensors",
+            "quantization_status", "compressed", "format", params->recipe->format, "config_groups",
+            groups_of(plan, params), "ignore", quantize_ignored(plan), "kv_cache_scheme",
+            params->recipe->is_static ? recipe_cache_scheme() : json_null());
+    if (!root || !quantization || json_object_set_new(root, "quantization_config", quantization)) {
+        json_decref(root);
+        return NULL;
+    }
+    return root;
+}

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""inflight-quantize BUILD, run with a card or tests/gpu/on.sh: calibration on it gives what the
+CPU's gives but for its bfloat16; a card that fails."""
+import json
+import os
+import subprocess
+import sys
+
+import calibrate
+import runner
+import safetensors
+from calibrate import LENGTH
+
+RECIPES = (["-r", "fp8-static"], ["-r", "int8", "-m", "smooth"],
+           ["-r", "int4", "-g", "32", "-m", "gptq"], ["-r", "int4", "-g", "32", "-m", "awq"])
+
+
+def command(work, out, device, *options):
+    return [calibrate.PROGRAM, f"{work}/model", "-o", f"{work}/{out}", "-c", f"{work}/model/text",
+            "--samples", "4", "--length", str(LENGTH), "-d", device, *options]
+
+
+def run(arguments, **environment):
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=False,
+                          env={**os.environ, **environment})
+
+
+def quantize(work, out, device, *options, **environment):
+    done = run(command(work, out, device, *options), **environment)
+    assert done.returncode == 0, done.stderr
+    tensors, _ = safetensors.read(f"{work}/{out}/model.safetensors")
+    with open(f"{work}/{out}/inflight-quantize.json", encoding="utf-8") as f:
+        errors = {m["module"]: m["relative_output_error"] for m in json.load(f)["matrices"]}
+    return tensors, errors, done.stdout
+
+
+def test_outputs_are_as_near_as_those_of_the_cpu(work):
+    calibrate.make_model(f"{work}/model", layers=2)
+    for number, options in enumerate(RECIPES):
+        _, errors, said = quantize(work, f"cpu{number}", "cpu", *options)
+        assert ", on cpu\n" in said
+        _, of_cuda, said = quantize(work, f"cuda{number}", "cuda", *options)
+        assert ", on cuda\n" in said
+        assert errors.keys() == of_cuda.keys()
+        for module, error in errors.items():
+            assert abs(of_cuda[module] - error) < 0.15 * error, (options, module, error,
+                                                                 of_cuda[module])
+        mean = sum(of_cuda.values()) / sum(errors.values())
+        assert abs(mean - 1) < 0.03, (options, mean)
+
+
+def test_scales_are_those_of_the_cpu(work):
+    calibrate.make_model(f"{work}/model", layers=2, bias=True)
+    one, _, _ = quantize(work, "cpu", "cpu", "-r", "fp8-static")
+    other, _, _ = quantize(work, "cuda", "cuda", "-r", "fp8-static")
+    scales = [name for name in one if name.endswith("_scale")]
+    assert len(scales) == 2 * (7 + 7 + 2)
+    for name in scales:
+        a, b = one[name][2][0], other[name][2][0]
+        assert abs(a - b) < 0.02 * a, (name, a, b)
+        assert a == b or not name.endswith("weight_scale"), name
+
+
+def test_auto_takes_the_card(work):
+    calibrate.make_model(f"{work}/model")
+    assert ", on cuda\n" in quantize(work, "out", "auto", "-r", "fp8-static")[2]
+
+
+def test_a_card_without_memory(work):
+    calibrate.make_model(f"{work}/model")
+    full = {"GPU_FAIL": "alloc:1"}
+    done = run(command(work, "out", "cuda", "-r", "fp8-static"), **full)
+    assert done.returncode == 1 and "device cuda: " in done.stderr, done.stderr
+    assert not os.path.exists(f"{work}/out") and not os.path.exists(f"{work}/out.partial")
+    one, _, said = quantize(work, "auto", "auto", "-r", "fp8-static", **full)
+    assert ", on cpu\n" in said and one == quantize(work, "cpu", "cpu", "-r", "fp8-static")[0]
+
+
+def test_a_card_that_is_lost_meanwhile(work):
+    """What is there is not gone on with on the CPU, whose bits differ."""
+    calibrate.make_model(f"{work}/model", layers=2)
+    for call in range(500, 1500, 200):
+        done = run(command(work, "out", "cuda", "-r", "fp8-static"), GPU_FAIL=f"lost:{call}")
+        if os.path.exists(f"{work}/out.partial"):
+            break
+    assert done.returncode == 1 and "inflight-quantize: layer " in done.stderr, done.stderr
+    assert ": cuda " in done.stderr and not os.path.exists(f"{work}/out")
+    refused = run(command(work, "out", "cpu", "-r", "fp8-static"))
+    assert refused.returncode == 1 and "of another run" in refused.stderr, refused.stderr
+    one = quantize(work, "out", "cuda", "-r", "fp8-static")[0]
+    assert one == quantize(work, "whole", "cuda", "-r", "fp8-static")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(runner.run_tests("device", globals(), sys.argv[2:]))
