@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Copies the table and the plots of report.py beside this file, into results/, and the main rows of
+the table into README.md, between the two comments there.
+
+    publish.py FOLDER"""
+import pathlib
+import re
+import shutil
+import sys
+
+import report
+
+HERE = pathlib.Path(__file__).resolve().parent
+README = HERE.parents[2] / "README.md"
+BEGIN, END = "<!-- accuracy.py publish: begin -->", "<!-- end -->"
+SOURCE = "rotated"
+LEFT_OUT = ("source", "MB")
+
+
+def main_rows(found):
+    keep = [i for i, name in enumerate(report.HEAD) if name not in LEFT_OUT]
+    lines = [report.HEAD, ["---"] * len(report.HEAD)]
+    lines += report.lines_of(SOURCE, found[SOURCE])
+    return "\n".join(report.line([cells[i] for i in keep]) for cells in lines)
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    work = pathlib.Path(sys.argv[1])
+    (HERE / "results").mkdir(exist_ok=True)
+    for name in ("table.md", "kl.png", "layers.png"):
+        shutil.copy(work / name, HERE / "results")
+    found = report.read(work)
+    if SOURCE not in found:
+        sys.exit(f"README.md is as it was: nothing of the source {SOURCE} has been measured")
+    text = README.read_text(encoding="utf-8")
+    parts = re.split(f"({re.escape(BEGIN)}|{re.escape(END)})", text)
+    if len(parts) != 5:
+        sys.exit(f"README.md has no place for the table, between {BEGIN} and {END}")
+    parts[2] = f"\n{main_rows(found)}\n"
+    README.write_text("".join(parts), encoding="utf-8")
+    print(f"README.md: {len(found[SOURCE])} rows")
+
+
+if __name__ == "__main__":
+    main()

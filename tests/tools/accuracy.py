@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""quant/tools/accuracy, for BUILD: what is measured again and what is kept, bits a weight, what is
+said of intervals, how texts are cut. llama.cpp, numpy and packages are not needed for these."""
+import argparse
+import os
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "quant/tools/accuracy")]
+import eval as made
+import measure
+import report
+import rows
+import runner
+import texts
+
+BUILD = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "build")
+INT8 = next(row for row in rows.ROWS if rows.title(row) == "int8 rtn")
+RIVAL = next(row for row in rows.ROWS if rows.title(row) == "Q4_K llama.cpp")
+GPTQ = next(row for row in rows.ROWS if rows.title(row) == "int4 g64 gptq")
+
+
+def bench_of(work):
+    for name in ("evaluation", "calibration"):
+        os.makedirs(f"{work}/texts", exist_ok=True)
+        with open(f"{work}/texts/{name}.txt", "w", encoding="utf-8") as f:
+            f.write(made.TEXT)
+    made.make_model(f"{work}/small", lambda r, c: (r + c) % 7 / 7)
+    return measure.Bench(argparse.Namespace(work=work, bin=BUILD / "bin", context=64, windows=4,
+                                            windows4=2, samples=2, device="cpu"))
+
+
+def test_rows_are_measured_once(work):
+    bench = bench_of(work)
+    results = bench.measure("small", INT8)
+    assert set(results) == {"float", "int8"}, results
+    path = bench.result_path("small", INT8, "float")
+    before = path.stat().st_mtime_ns
+    assert bench.measure("small", INT8) == results
+    assert path.stat().st_mtime_ns == before, "it was measured again"
+
+
+def test_another_text_is_measured_again(work):
+    bench = bench_of(work)
+    bench.measure("small", INT8)
+    bench.text = pathlib.Path(work, "other.txt")
+    bench.text.write_text(made.TEXT.upper(), encoding="utf-8")
+    assert bench.known("small", INT8, "float") is None
+
+
+def test_bits_are_of_the_matrices(work):
+    facts = bench_of(work).measure("small", INT8)["float"]
+    assert facts["bits"] == 8 + 32 / made.WIDTH, facts["bits"]
+    assert facts["bytes"] == 7 * made.WIDTH * (made.WIDTH + 4), facts["bytes"]
+
+
+def test_what_cannot_be_made_has_a_reason(work):
+    bench = bench_of(work)
+    for row in (RIVAL, rows.ours("int3", "rtn", "-r", "int3")):
+        try:
+            bench.measure("small", row)
+        except measure.Failed as failure:
+            assert "int3" in str(failure) or "has not been made" in str(failure), failure
+        else:
+            raise AssertionError(f"{rows.title(row)} was measured")
+
+
+def result(ratio, error, kl, kl_error, bits=4.5):
+    return {"perplexity_ratio": {"value": ratio, "interval95": [ratio - error, ratio + error]},
+            "kl_divergence": {"mean": kl, "error95": kl_error}, "bits": bits, "windows": 4}
+
+
+def test_bars_are_held_by_whole_intervals(work):
+    for ratio, error, said in ((1.002, 0.002, "holds"), (1.004, 0.002, "not decided"),
+                               (1.009, 0.002, "does not hold"), (0.99, 0.002, "holds")):
+        fp8 = next(row for row in rows.ROWS if rows.title(row) == "fp8 rtn")
+        line, = report.bars({"small": {(fp8, "float"): result(ratio, error, 0.1, 0.01)}})
+        assert f"within 0.5 %: {said}" in line, line
+
+
+def test_llama_cpp_is_compared_at_no_more_bits(work):
+    def lines(ours):
+        theirs = result(1, 0.1, 0.10, 0.01)
+        return list(report.beside_rivals({"small": {(GPTQ, "float"): ours,
+                                                    (RIVAL, "float"): theirs}}))
+    better, = lines(result(1, 0.1, 0.05, 0.01, 4.3))
+    assert better.endswith(": holds"), better
+    worse, = lines(result(1, 0.1, 0.15, 0.01, 4.3))
+    assert worse.endswith(": does not hold"), worse
+    unsure, = lines(result(1, 0.1, 0.11, 0.01, 4.3))
+    assert unsure.endswith("not decided by this text"), unsure
+    assert lines(result(1, 0.1, 0.05, 0.01, 4.6)) == []
+    larger, = lines(result(1, 0.1, 0.15, 0.01, 4.6))
+    assert "worse is int4 g64 gptq" in larger, larger
+
+
+def test_prose_is_what_paragraphs_hold(work):
+    parser = texts.Paragraphs()
+    parser.feed('<h1>Title</h1><p>One <b>two</b>\n three<ul><li>item</ul><div class="para">Four '
+                '&amp; five</div><div class="note">six</div>')
+    parser.end()
+    assert parser.found == ["One two three", "Four & five"], parser.found
+
+
+def test_passages_hold_whole_paragraphs(work):
+    paragraphs = [f"{i} " + "word " * 400 for i in range(100)]
+    found = list(texts.passages(paragraphs))
+    assert all(len(p) >= texts.PASSAGE for p in found)
+    assert "".join(found).split("\n\n")[:-1] == paragraphs[:len("".join(found).split("\n\n")) - 1]
+
+
+if __name__ == "__main__":
+    sys.exit(runner.run_tests("accuracy", globals(), sys.argv[2:]))
