@@ -170,6 +170,7 @@ static const struct {
     {"FP8_PER_CHANNEL_PER_TOKEN", {.codes = CODES_E4M3, .bits = 8, .rows = 1}},
     {"FP8_PB_WO", {.codes = CODES_E4M3, .bits = 8, .rows = 128, .columns = 128}},
     {"W8A8_SQ_PER_CHANNEL", {.codes = CODES_I8, .bits = 8, .rows = 1}},
+    {"W8A16", {.codes = CODES_I8, .bits = 8, .rows = 1}},
     {"W4A16_AWQ", {.codes = CODES_PAIRS, .bits = 4, .rows = 1, .columns = 128}},
 };
 
@@ -188,7 +189,7 @@ static int32_t modelopt_storage(const struct scheme_reader *r, const json_t *obj
         }
     return scheme_refuse(r,
                          "quant_algo %.40s is not served: FP8, FP8_PER_CHANNEL_PER_TOKEN, "
-                         "FP8_PB_WO, W8A8_SQ_PER_CHANNEL and W4A16_AWQ are",
+                         "FP8_PB_WO, W8A8_SQ_PER_CHANNEL, W8A16 and W4A16_AWQ are",
                          name);
 }
 

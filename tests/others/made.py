@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""made.py BUILD: what llm-compressor and NVIDIA's ModelOpt write, opened by the engine.
+
+Of llm-compressor's files every number is that of transformers with compressed-tensors, and so are
+the logits. ModelOpt has no reader of its own files: their numbers are compared with the definition
+of their layout, and with the matrices of the model that it quantized, of which its writer rounds a
+few anew.
+"""
+import copy
+import os
+import sys
+
+import datasets
+import llmcompressor
+import modelopt
+import modelopt.torch.quantization as mtq
+import models
+import torch
+import transformers
+from llmcompressor.modifiers.gptq import GPTQModifier
+from llmcompressor.modifiers.quantization import QuantizationModifier
+from modelopt.torch.export import export_hf_checkpoint
+from safetensors.torch import load_file
+
+sys.path.append(os.path.join(os.path.dirname(__file__), "..", "tools"))
+import runner
+
+LENGTH, SAMPLES = 64, 8
+
+
+def samples():
+    """Token ids (SAMPLES, LENGTH) to calibrate with."""
+    return torch.randint(0, 256, (SAMPLES, LENGTH), generator=torch.Generator().manual_seed(3))
+
+
+def opened_bf16(folder):
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16,
+                                                             attn_implementation="eager").eval()
+
+
+# ---- llm-compressor
+
+
+def compress(folder, out, modifier, is_calibrated):
+    model = opened_bf16(folder)
+    text = datasets.Dataset.from_dict({"input_ids": samples().tolist(),
+                                       "attention_mask": [[1] * LENGTH] * SAMPLES})
+    more = {"dataset": text, "max_seq_length": LENGTH, "num_calibration_samples": SAMPLES}
+    llmcompressor.oneshot(model=model, recipe=modifier, **(more if is_calibrated else {}))
+    model.save_pretrained(out, save_compressed=True)
+    models.write_tokenizer(out)
+
+
+# Scheme: the format here, whether it needs a text.
+SCHEMES = {"FP8": ("fp8", True), "FP8_DYNAMIC": ("fp8", False), "FP8_BLOCK": ("fp8_128", False),
+           "W8A8": ("int8", False), "W8A16": ("q8_0", False), "W4A16": ("int4_128", False),
+           "W4A16_ASYM": ("int4_128", False), "W4AFP8": ("int4_128", False)}
+
+
+def check_schemes(work, family, schemes):
+    model = models.make_model(family, f"{work}/{family}")
+    for name in schemes:
+        fmt, is_calibrated = SCHEMES[name]
+        modifier = QuantizationModifier(targets="Linear", scheme=name, ignore=["lm_head"])
+        compress(f"{work}/{family}", f"{work}/{family}-{name}", modifier, is_calibrated)
+        models.check(f"{work}/{family}-{name}", [fmt], models.layers_of(model))
+
+
+def test_llmcompressor_llama(work):
+    check_schemes(work, "llama", SCHEMES)
+
+
+def test_llmcompressor_qwen2(work):
+    check_schemes(work, "qwen2", ["FP8_DYNAMIC", "W4A16_ASYM"])
+
+
+def test_llmcompressor_qwen3(work):
+    check_schemes(work, "qwen3", ["FP8_BLOCK", "W8A8"])
+
+
+def test_llmcompressor_gptq(work):
+    model = models.make_model("llama", f"{work}/llama")
+    for name, more in (("plain", {"actorder": None}), ("weight", {"actorder": "static"}),
+                       ("asymmetric", {"scheme": "W4A16_ASYM"})):
+        modifier = GPTQModifier(targets="Linear", ignore=["lm_head"],
+                                **{"scheme": "W4A16", **more})
+        compress(f"{work}/llama", f"{work}/{name}", modifier, True)
+        models.check(f"{work}/{name}", ["int4_128"], models.layers_of(model))
+
+
+def test_llmcompressor_head_too(work):
+    model = models.make_model("llama", f"{work}/llama")
+    modifier = QuantizationModifier(targets="Linear", scheme="W4A16_ASYM", ignore=[])
+    compress(f"{work}/llama", f"{work}/out", modifier, False)
+    models.check(f"{work}/out", ["int4_128"], models.matrices(model))
+
+
+def check_refused(folder, text):
+    try:
+        models.ours(folder)
+    except AssertionError as error:
+        assert text in str(error), error
+    else:
+        raise AssertionError(f"{folder} was served")
+
+
+def test_llmcompressor_four_bit_floats_are_refused(work):
+    models.make_model("llama", f"{work}/llama")
+    modifier = QuantizationModifier(targets="Linear", scheme="NVFP4A16", ignore=["lm_head"])
+    compress(f"{work}/llama", f"{work}/out", modifier, False)
+    check_refused(f"{work}/out", "nvfp4-pack-quantized are not served")
+
+
+# ---- ModelOpt
+
+
+def decoded(tensors, name):
+    """Numbers of a module by the layout that ModelOpt's writer has."""
+    weight, scale = tensors[f"{name}.weight"], tensors[f"{name}.weight_scale"].float()
+    if weight.dtype == torch.uint8:  # two rows in a byte, the even one low; two's complement
+        nibbles = torch.stack([weight & 15, weight >> 4], 1).flatten(0, 1).to(torch.int8)
+        weight = torch.where(nibbles > 7, nibbles - 16, nibbles)
+    if scale.dim() == 0:
+        return weight.float() * scale
+    scale = scale.reshape(scale.shape[0], -1)  # (rows, columns) of blocks
+    high = 1 if len(scale) == len(weight) else 128
+    scale = scale.repeat_interleave(high, 0)[:len(weight)]
+    return weight.float() * scale.repeat_interleave(weight.shape[1] // scale.shape[1], 1)
+
+
+def export(folder, out, config):
+    """Writes it; returns the model that was quantized, its matrices rounded but as floats."""
+    model = opened_bf16(folder)
+    model = mtq.quantize(model, copy.deepcopy(config), lambda m: [m(row[None]) for row in samples()])
+    rounded = copy.deepcopy(model).float()
+    export_hf_checkpoint(model, export_dir=out)
+    models.write_tokenizer(out)
+    return {name: module.weight_quantizer(module.weight).detach().float()
+            for name, module in rounded.named_modules() if hasattr(module, "weight_quantizer")}
+
+
+# Configuration: the format here, how much it rounds scales, and the largest step between numbers of
+# a matrix as a share of the largest number.
+CONFIGS = {"FP8_DEFAULT_CFG": ("fp8", 0, 32 / 448),
+           "FP8_PER_CHANNEL_PER_TOKEN_CFG": ("fp8", 0, 32 / 448),
+           "FP8_2D_BLOCKWISE_WEIGHT_ONLY_CFG": ("fp8_128", 0, 32 / 448),
+           "INT8_DEFAULT_CFG": ("int8", 0, 1 / 127), "INT8_WEIGHT_ONLY_CFG": ("int8", 0, 1 / 127),
+           "INT4_BLOCKWISE_WEIGHT_ONLY_CFG": ("int4_128", 2.0 ** -11, 1 / 7)}
+
+
+def check_numbers(rows, tensors, rounded, rounding, step):
+    """Those of the file; and those that were to be written but for some of them, by one step."""
+    for module, got in rows.items():
+        want = decoded(tensors, module)
+        error = ((got - want).abs() / want.abs().clamp(min=1e-30)).max()
+        assert error <= rounding, f"{module}: {error} from the file's"
+        off, most = (got - rounded[module]).abs(), rounded[module].abs().max()
+        moved = (off > 0.01 * step * most).float().mean()
+        assert off.max() < 1.02 * step * most and moved < 0.1, \
+            f"{module}: {moved} of the numbers moved, by up to {off.max() / (step * most)} steps"
+
+
+def check_modelopt(work, name, config, fmt, rounding, step):
+    source, out = f"{work}/llama", f"{work}/{name}"
+    rounded = export(source, out, config)
+    tensors = load_file(f"{out}/model.safetensors")
+    plain = transformers.AutoModelForCausalLM.from_pretrained(
+        source, dtype=torch.float32, attn_implementation="eager").eval()
+    logits, rows, found = models.ours(out, models.layers_of(plain))
+    assert set(found.values()) == {fmt}, found
+    check_numbers(rows, tensors, rounded, rounding, step)
+    parameters = dict(plain.named_parameters())
+    for module, value in rows.items():
+        parameters[f"{module}.weight"].data = value
+    for norm in (n for n in parameters if "norm" in n):
+        parameters[norm].data = tensors[norm].float()
+    off = models.off(logits, models.logits_of(plain))
+    print(f"  {name:34s} logits off by {off:.1e}")
+    assert off < models.BOUND, f"{name}: logits off by {off}"
+
+
+def test_modelopt(work):
+    models.make_model("llama", f"{work}/llama")
+    for name, row in CONFIGS.items():
+        check_modelopt(work, name, getattr(mtq, name), *row)
+
+
+def test_modelopt_with_scales_of_keys_and_values(work):
+    models.make_model("llama", f"{work}/llama")
+    config = mtq.utils.update_quant_cfg_with_kv_cache_quant(
+        copy.deepcopy(mtq.FP8_DEFAULT_CFG), mtq.FP8_KV_CFG["quant_cfg"])
+    check_modelopt(work, "kv", config, *CONFIGS["FP8_DEFAULT_CFG"])
+    assert any(n.endswith("k_scale") for n in load_file(f"{work}/kv/model.safetensors"))
+
+
+def test_modelopt_scales_of_inputs_are_refused(work):
+    """Its awq and SmoothQuant leave those of the last matrix of each half beside it."""
+    models.make_model("llama", f"{work}/llama")
+    for name in ("INT4_AWQ_CFG", "INT8_SMOOTHQUANT_CFG"):
+        export(f"{work}/llama", f"{work}/{name}", getattr(mtq, name))
+        check_refused(f"{work}/{name}", "pre_quant_scale is not one of")
+
+
+print(f"llmcompressor {llmcompressor.__version__}, modelopt {modelopt.__version__}, transformers "
+      f"{transformers.__version__}, torch {torch.__version__}")
+sys.exit(runner.run_tests("made", globals(), sys.argv[2:]))

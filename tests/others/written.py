@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""written.py BUILD: what inflight-quantize writes, opened by transformers with compressed-tensors.
+
+Every dequantized number is that of the engine, bit by bit; the logits without quantized
+activations are those of the engine but for the order of sums; with them they are those of the
+definition in README.md, computed here.
+"""
+import os
+import subprocess
+import sys
+
+import models
+import torch
+import transformers
+
+sys.path.append(os.path.join(os.path.dirname(__file__), "..", "tools"))
+import runner
+
+def quantize(model, out, *options):
+    done = subprocess.run([models.QUANTIZE, model, "-o", out, "--quiet", *options],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+# ---- Inputs of matrices as README.md has them, for engines that quantize them
+
+
+def e4m3(x, scale):
+    return (x / scale).clamp(-448, 448).to(torch.float8_e4m3fn).float() * scale
+
+
+def fp8_token(x):
+    return e4m3(x, x.abs().amax(-1, keepdim=True) / 448)
+
+
+def fp8_group(x):
+    return fp8_token(x.unflatten(-1, (-1, 128))).flatten(-2)
+
+
+def int8_token(x):
+    scale = x.abs().amax(-1, keepdim=True) / 127.5
+    return (x / scale).round().clamp(-128, 127) * scale
+
+
+def by_definition(model, shapes, quantized):
+    hooks = [model.get_submodule(name).register_forward_pre_hook(
+        lambda module, inputs: (quantized(inputs[0]),)) for name in shapes]
+    logits = models.logits_of(model)
+    for hook in hooks:
+        hook.remove()
+    return logits
+
+
+# Name: options, our formats, what becomes of inputs elsewhere.
+RECIPES = {
+    "fp8": (["-r", "fp8"], ["fp8"], fp8_token),
+    "fp8-block": (["-r", "fp8-block"], ["fp8_128"], fp8_group),
+    "int8": (["-r", "int8"], ["int8"], int8_token),
+    "int4": (["-r", "int4"], ["int4_128"], None),
+    "int4-64": (["-r", "int4", "-g", "64"], ["int4_64"], None),
+    "int4-32": (["-r", "int4", "-g", "32"], ["int4_32"], None),
+    "int4-symmetric": (["-r", "int4", "-s"], ["int4_128"], None),
+    "int4-symmetric-32": (["-r", "int4", "-s", "-g", "32"], ["int4_32"], None),
+}
+
+
+def check_recipes(work, family, names, *more, head=False):
+    model = models.make_model(family, f"{work}/{family}")
+    shapes = models.matrices(model) if head else models.layers_of(model)
+    for name in names:
+        options, formats, inputs = RECIPES[name]
+        out = quantize(f"{work}/{family}", f"{work}/{family}-{name}", *options, *more)
+        opened_model, with_activations = models.check(out, formats, shapes)
+        alone = models.logits_of(opened_model)
+        if not inputs:
+            assert torch.equal(with_activations, alone), f"{name}: inputs are not as they are"
+            continue
+        assert not torch.equal(with_activations, alone), f"{name}: inputs are not quantized"
+        off = models.off(by_definition(opened_model, shapes, inputs), with_activations)
+        print(f"  {family}-{name}: with quantized activations off by {off:.1e}")
+        assert off < models.BOUND, f"{name}: quantized activations are off by {off}"
+
+
+def test_llama_by_every_recipe(work):
+    check_recipes(work, "llama", RECIPES)
+
+
+def test_qwen2_with_biases_and_a_tied_head(work):
+    check_recipes(work, "qwen2", ["fp8", "fp8-block", "int4-64"])
+
+
+def test_qwen3(work):
+    check_recipes(work, "qwen3", ["int8", "int4"])
+
+
+def test_heads(work):
+    check_recipes(work, "llama", ["fp8", "int8", "int4", "int4-symmetric-32"], "--head", head=True)
+
+
+def test_kept_modules(work):
+    model = models.make_model("llama", f"{work}/llama")
+    out = quantize(f"{work}/llama", f"{work}/out", "-r", "int4", "-k", "*.layers.0.*", "-k",
+                   "*.up_proj")
+    models.check(out, ["int4_128", "bf16"], models.matrices(model))
+
+
+def test_rows_without_whole_groups(work):
+    model = models.make_model("llama", f"{work}/llama", intermediate_size=352)
+    out = quantize(f"{work}/llama", f"{work}/out", "-r", "int4")
+    models.check(out, ["int4_128", "int4_32"], models.layers_of(model))
+
+
+def test_calibrated_models(work):
+    text = f"{work}/text"
+    with open(text, "w", encoding="utf-8") as f:
+        f.write("The quick brown fox jumps over the lazy dog. " * 60)
+    for family, recipe, form, *options in (
+            ("llama", "int4", "int4_128", "-m", "awq"),
+            ("llama", "int4", "int4_128", "-m", "gptq", "-s"),
+            ("qwen2", "int4", "int4_128", "-m", "gptq", "--no-act-order"),
+            ("qwen2", "int4", "int4_128", "-m", "awq", "-s"),
+            ("qwen3", "int4", "int4_128", "-m", "awq"),
+            ("llama", "fp8", "fp8", "-m", "gptq"),
+            ("qwen3", "fp8-block", "fp8_128", "-m", "gptq"),
+            ("qwen2", "int8", "int8", "-m", "gptq"),
+            ("llama", "int8", "int8", "-m", "smooth"),
+            ("qwen3", "fp8-static", "fp8")):
+        name = "".join([family, recipe, *options])
+        model = models.make_model(family, f"{work}/{name}")
+        out = quantize(f"{work}/{name}", f"{work}/{name}-out", "-r", recipe, "-c", text, "--samples",
+                       "8", "--length", "64", *options)
+        models.check(out, [form], models.layers_of(model))
+
+
+def test_as_bf16_scales_are_rounded_there(work):
+    """What transformers makes of a folder by default: scales, which are floats here, become bf16,
+    as they are in files of llm-compressor. So do the numbers: 2^-8 of each at most."""
+    models.make_model("llama", f"{work}/llama")
+    for recipe in ("fp8", "fp8-block", "int8"):
+        out = quantize(f"{work}/llama", f"{work}/{recipe}", "-r", recipe)
+        model = models.opened(out, torch.bfloat16)
+        _, rows, _ = models.ours(out, models.layers_of(model))
+        for name, want in rows.items():
+            got = model.get_submodule(name).weight.detach()
+            assert got.dtype == torch.bfloat16
+            off = ((got.float() - want).abs() / want.abs().clamp(min=1e-30)).max()
+            assert off < 2.0 ** -7 * 1.01, f"{recipe} {name}: {off}"
+
+
+print(f"transformers {transformers.__version__}, compressed-tensors "
+      f"{__import__('compressed_tensors').__version__}, torch {torch.__version__}")
+sys.exit(runner.run_tests("written", globals(), sys.argv[2:]))
