@@ -103,7 +103,7 @@ $(BUILD)/obj/%.o: %.c
 
 $(BUILD)/obj/kernels/cuda/%.o: ALL_C += $(CUDA_C)
 # Plain loops that vectors are made of.
-$(BUILD)/obj/quant/encode%.o $(BUILD)/obj/plugin/model/matrix_%.o: ALL_C += -O3
+$(BUILD)/obj/quant/%.o $(BUILD)/obj/plugin/model/matrix_%.o: ALL_C += -O3
 
 # What ptxas says of registers and memory stays beside the image, for tests/gpu/static.sh.
 NVCC_C = -std=c++17 -O3 --compress-mode=$(CUDA_PACK) -Xptxas -v -DINFLIGHT_CUDA $(NVCC_FLAGS) \
@@ -217,9 +217,10 @@ $(BUILD)/tests/unit/engin%: tests/unit/engin%.c tests/t.c $(wildcard tests/fake*
 	$(Q)$(TEST_C) $< tests/t.c tests/fake.c tests/fake_host.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 # Parts of inflight-quantize, which the plugin does not have.
-CALIBRATION := $(addprefix quant/tools/quantize_,factor.c gptq.c jobs.c moments.c product.c)
+CALIBRATION := $(addprefix quant/quantize/,factor.c gptq.c heads.c jobs.c moments.c nearest.c product.c \
+                 smooth.c)
 $(BUILD)/tests/unit/calibratio%: tests/unit/calibratio%.c tests/t.c $(CALIBRATION) \
-                                 $(wildcard quant/tools/*.h) $(ARCHIVE)
+                                 $(wildcard quant/quantize/*.h) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(TEST_C) $< tests/t.c $(CALIBRATION) -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
@@ -324,8 +325,10 @@ emulated-run: $(EMULATED_TESTS) $(FAMILIES)
 	@BUILD=$(BUILD) tests/run.sh $(EMULATED_TESTS)
 
 CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/abi/imports.sh $(LIB)" \
-          "tests/abi/abidiff.sh $(LIB)" tests/abi/layout_bindings.py tests/lint.sh \
+          "tests/abi/abidiff.sh $(LIB)" tests/abi/layout_bindings.py tests/lint.sh "tests/clang.sh $(BUILD)" \
           "tests/tools/eval.py $(BUILD)" "tests/tools/quantize.py $(BUILD)" "tests/tools/calibrate.py $(BUILD)" \
+          "tests/tools/static.py $(BUILD)" "tests/tools/smooth.py $(BUILD)" \
+          "tests/tools/accuracy.py $(BUILD)" "tests/others/kept.py $(BUILD)" \
           "$(VALIDATOR) $(LIB) --model $(TINY)" $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
 check: ## set up and run every test; the last line is "N passed, N failed"
@@ -340,11 +343,13 @@ check-simulated: $(if $(CUDA),check-build) ## the part of check that runs on the
 	@$(RUN_CHECKS) $(GPU_PART)
 
 check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(TOOLS) $(FUZZ_BIN) $(TINY) $(FAMILIES) $(LOCALE) \
+             $(BUILD)/tests/others/read \
              $(if $(CUDA),$(GPU_CUDA) $(GPU_LT) $(GPU_TESTS))
 
-check-long: check emulated asan tsan fuzz figures-build ## check, sanitizers, fuzzing, figures, the validator on the test model
+check-long: check emulated asan tsan fuzz figures-build ## check, sanitizers, fuzzing, figures, the validator on the test model, others' files
+	@tests/deps.sh others
 	@BUILD=$(BUILD) CC=$(CC) tests/run.sh "tests/bench/figures.py $(BUILD)" \
-	    "$(VALIDATOR) --cycles 100 $(LIB) --model $(MODEL)" $(GPU_LONG)
+	    "$(VALIDATOR) --cycles 100 $(LIB) --model $(MODEL)" "tests/others/others.py $(BUILD)" $(GPU_LONG)
 
 # Tests of the CUDA back end: on the simulated GPU, one run for each capability that kernels
 # or the PTX they are compiled to differ by; check-gpu runs the same programs on a card.
@@ -367,6 +372,8 @@ GPU_ALONE  := $(if $(CUDA),"env TEST_MODEL=$(TINY) tests/gpu/on.sh 12.0 $(BUILD)
 GPU_CHECKS := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits chunks" \
                 $(call on_gpu,9.0,$(BUILD)/tests/model/cuda_graph $(BUILD)/tests/model/cuda_buckets) \
                 "tests/gpu/on.sh 8.9 $(BUILD)/tests/model/families" \
+                "tests/gpu/on.sh 8.0 tests/tools/device.py $(BUILD)" \
+                "tests/gpu/on.sh 9.0 $(BUILD)/tests/model/quantized_hf" \
                 "env TEST_MODEL=$(TINY) tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda_ahead" \
                 $(call on_gpu,8.0 9.0,$(ATTEND)) \
                 $(foreach c,8.0 9.0,"tests/gpu/on.sh $(c) $(LINEAR_FEW)") \
@@ -417,15 +424,26 @@ fuzz-run: $(FUZZER)
 	@mkdir -p $(FUZZ:%=$(BUILD)/found/%)
 	@BUILD=$(BUILD) tests/run.sh $(foreach f,$(FUZZ),"$(call FUZZER_RUN,$(f))")
 
-# ---- The programs of quant/tools, each of the files that begin with its name.
+# ---- Programs: each a folder of quant, with what they share in quant/tools.
 
-$(BUILD)/bin/inflight-%: quant/tools/%.c $(wildcard quant/tools/*.c quant/tools/*.h) $(ARCHIVE)
+$(BUILD)/bin/inflight-%: $(wildcard quant/quantize/*.[ch] quant/eval/*.[ch] quant/tools/*.[ch]) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $@")
-	$(Q)$(CC) $(ALL_C) -O3 $(wildcard quant/tools/$*.c quant/tools/$*_*.c) quant/tools/progress.c -o $@ \
+	$(Q)$(CC) $(ALL_C) -O3 $(wildcard quant/$*/*.c) quant/tools/progress.c -o $@ \
 	    $(ARCHIVE) $(STATIC) $(LIBS)
 
+$(BUILD)/tests/others/%: tests/others/%.c $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALL_C) -I. $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
 tools: $(TOOLS) ## build the programs that quantize and evaluate models
+
+# ACCURACY_ARGS: options of accuracy.py, such as --quick, or --torch PYTHON for the source that is trained.
+accuracy: $(TOOLS) model ## what quantization costs, beside llama.cpp: table and plots, hours
+	@tests/deps.sh accuracy
+	@$(PYTHON) quant/tools/accuracy/accuracy.py all --bin $(BUILD)/bin --work $(BUILD)/accuracy \
+	    --model $(MODEL) $(ACCURACY_ARGS)
 
 # ---- The boundary: its own tests use a stand-in engine; the validator takes any object.
 
@@ -550,7 +568,7 @@ help: ## this list
 
 .PHONY: all release examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
         sanitized-threads emulated emulated-run fuzz fuzz-run lint bench bench-kernels bench-versus \
-        bench-shapes bench-scaling bench-card figures figures-build validator install clean help check-gpu \
+        bench-shapes bench-scaling bench-card figures figures-build validator install clean help check-gpu accuracy tools \
         check-simulated gpu-lines
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

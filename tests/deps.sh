@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing, or says how: tests/deps.sh build|demo|check|emulated|lint|figures|fuzz|bench
+# Installs what is missing, or says how:
+# tests/deps.sh build|demo|check|emulated|lint|figures|fuzz|bench|accuracy|others
 # As root through apt; otherwise prints the one command to run and fails. When nothing is
 # missing it takes a few hundredths of a second, since make demo and make check begin with it.
 set -euo pipefail
@@ -8,14 +9,16 @@ want=(gcc make libc6-dev libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev
 case "${1:-build}" in
 build) ;;
 demo)  want+=(python3 python3-pip) ;;
-check) want+=(python3 python3-pip binutils abigail-tools g++ clang-format-14 locales luajit
+check) want+=(python3 python3-pip binutils abigail-tools g++ clang clang-format-14 locales luajit
               mono-mcs mono-runtime) ;;
 emulated) want+=(python3 libsimde-dev) ;;
 bench) want+=(python3 python3-pip python3-venv g++) ;;
+accuracy) want+=(python3 python3-pip python3-venv g++ libreadline8) ;;
 lint)  want+=(clang-14 clang-format-14 clang-tidy-14 cppcheck) ;;
 figures) want+=(python3 valgrind) ;;
 fuzz)  want+=(clang libclang-rt-14-dev) ;;
-*)     echo "usage: $0 build|demo|check|emulated|lint|figures|fuzz|bench" >&2; exit 2 ;;
+others) want+=(python3 python3-venv) ;;
+*)     echo "usage: $0 build|demo|check|emulated|lint|figures|fuzz|bench|accuracy|others" >&2; exit 2 ;;
 esac
 
 on_path() {
@@ -48,6 +51,7 @@ have() {
     abigail-tools)   on_path abidiff ;;
     locales)         [ -e /usr/share/i18n/locales/de_DE ] ;;
     valgrind)        on_path valgrind && [ -e /usr/include/valgrind/callgrind.h ] ;;
+    libreadline8)    [[ $(ldconfig -p) == *libreadline.so.8* ]] ;;
     mono-mcs)        on_path mcs ;;
     mono-runtime)    on_path mono ;;
     clang-format-14) on_path "$1" || clang-format --version 2>/dev/null | grep -q ' 14\.' ;;

@@ -21,7 +21,7 @@ mapfile -t C_FILES < <(pick '\.(c|h|cu|cuh)$')
 # The three that simd.h picks from stand on it, and emulate.h on SIMDe, which few have.
 mapfile -t HEADERS < <(pick '\.h$' | grep -vE '^kernels/cpu/isa/simd_[a-z0-9]+\.h$|^tests/op/emulate\.h$')
 mapfile -t CODE < <(pick '\.(c|h|cu|cuh|def|py|lua|cs|sh)$|(^|/)Makefile$')
-mapfile -t GUEST < <(pick '^(plugin|kernels|quant)/.*\.(c|h|cu|cuh)$' | grep -v '^quant/tools/')
+mapfile -t GUEST < <(pick '^(plugin|kernels|quant)/.*\.(c|h|cu|cuh)$' | grep -vE '^quant/(quantize|eval|tools)/')
 
 found=$(mktemp) || exit 2
 work=$(mktemp -d) || exit 2
@@ -101,7 +101,9 @@ hostapi: include
 examples: hostapi include
 plugin/base: include
 quant: plugin/base
-quant/tools: quant plugin/model plugin/text plugin/file plugin/base kernels include
+quant/tools: plugin/base
+quant/quantize: quant/tools quant plugin/model plugin/text plugin/file plugin/base kernels include
+quant/eval: quant/tools quant plugin/model plugin/text plugin/file plugin/base kernels include
 plugin/file: plugin/base quant include
 plugin/text: plugin/file plugin/base quant include
 kernels: plugin/base quant
