@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-/* In the order of preference, 0 asks for the best. */
+/* Each includes those before it; 0 asks for the fastest. */
 enum isa { ISA_AUTO, ISA_ID_PLAIN, ISA_ID_AVX2, ISA_ID_AVX512, ISA_ID_AVX512BF16, ISA_COUNT };
 
 /* What one instruction set provides. Tables isa_plain, isa_avx2, ... are

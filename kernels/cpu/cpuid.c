@@ -19,6 +19,7 @@
 #define EBX7_AVX512DQ   BIT(17)
 #define EBX7_AVX512BW   BIT(30)
 #define EBX7_AVX512VL   BIT(31)
+#define ECX7_AVX512VBMI BIT(1)
 #define ECX7_AVX512VNNI BIT(11)
 /* Leaf 7, second page. */
 #define EAX71_AVX512BF16 BIT(5)
@@ -34,7 +35,8 @@ static uint32_t saved_states(void)
     return low;
 }
 
-enum isa cpu_best(void)
+/* The last of the list that can be used. */
+static enum isa last_usable(void)
 {
     uint32_t eax, ebx, ecx, edx;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & ECX1_OSXSAVE) ||
@@ -47,13 +49,29 @@ enum isa cpu_best(void)
     if ((states & STATE_ZMM) != STATE_ZMM || (ebx & EBX7_FOR_AVX512) != EBX7_FOR_AVX512 ||
         !(ecx & ECX7_AVX512VNNI))
         return ISA_ID_AVX2;
-    if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) || !(eax & EAX71_AVX512BF16))
+    if (!(ecx & ECX7_AVX512VBMI) || !__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) ||
+        !(eax & EAX71_AVX512BF16))
         return ISA_ID_AVX512;
     return ISA_ID_AVX512BF16;
+}
+
+static bool is_intel(void)
+{
+    uint32_t eax, ebx, ecx, edx;
+    return __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_INTEL_ebx &&
+           ecx == signature_INTEL_ecx && edx == signature_INTEL_edx;
+}
+
+/* Of Intel's processors vdpbf16ps does half as many products a second as fused multiplications of
+ * floats: 79 against 164 GOPS of a thread on a Xeon of 2023, where tiles of floats reach 128. */
+enum isa cpu_best(void)
+{
+    const enum isa last = last_usable();
+    return last == ISA_ID_AVX512BF16 && is_intel() ? ISA_ID_AVX512 : last;
 }
 
 /* Each instruction set includes the ones before it. */
 bool cpu_can(enum isa isa)
 {
-    return isa > ISA_AUTO && isa < ISA_COUNT && isa <= cpu_best();
+    return isa > ISA_AUTO && isa < ISA_COUNT && isa <= last_usable();
 }

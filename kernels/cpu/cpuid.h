@@ -6,5 +6,5 @@
 /* True if every instruction of that table can be used. ISA_AUTO: false. */
 bool cpu_can(enum isa isa);
 
-/* The best that can be used; at least ISA_ID_PLAIN. */
+/* The fastest that can be used, which need not be the last; at least ISA_ID_PLAIN. */
 enum isa cpu_best(void);

@@ -427,14 +427,13 @@ TEST(linear, tokens_and_lanes_do_not_change_a_bit)
 }
 
 /* T tokens at once: every step-th is as it is alone, to the bit. */
-static void check_tokens_alone(enum fmt fmt, int T, int K, int step)
+static void check_tokens_alone(enum fmt fmt, int T, int N, int K, int step)
 {
-    enum { N = 24 };
     struct matrix m;
     matrix_init(&m, fmt, N, K);
     float *x = malloc(sizeof(float) * (size_t)(T * K)),
           *y = malloc(sizeof(float) * (size_t)(T * N));
-    float *one = malloc(sizeof(float) * N);
+    float *one = malloc(sizeof(float) * (size_t)N);
     random_inputs(x, (size_t)(T * K));
     FOR_EACH_ISA(isa)
     {
@@ -453,7 +452,7 @@ static void check_tokens_alone(enum fmt fmt, int T, int K, int step)
         for (int t = 0; t < T; t += step) {
             call.op.x = x + t * K;
             CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
-            CHECK(memcmp(one, y + t * N, sizeof(float) * N) == 0);
+            CHECK(memcmp(one, y + t * N, sizeof(float) * (size_t)N) == 0);
         }
         backend_cpu.close(device);
     }
@@ -466,15 +465,20 @@ static void check_tokens_alone(enum fmt fmt, int T, int K, int step)
 /* A scratch too small for all tokens at once: they pass in panels. */
 TEST(linear, many_tokens_pass_in_panels)
 {
-    check_tokens_alone(FMT_f16, 700, 64, 37);
+    check_tokens_alone(FMT_f16, 700, 24, 64, 37);
 }
 
 /* Chains that go on from one piece of a tile to the next, where a block of columns is not the
- * only one. */
-TEST(linear, long_rows_of_e4m3_pass_in_pieces)
+ * only one; of one tile, and of as many as a kernel does at once where there are many. */
+TEST(linear, long_rows_pass_in_pieces)
 {
-    check_tokens_alone(FMT_fp8, 37, 1120, 3);
-    check_tokens_alone(FMT_fp8_128, 37, 1152, 3);
+    static const enum fmt fmts[] = {FMT_f32, FMT_f16, FMT_bf16, FMT_fp8};
+    for (size_t i = 0; i < COUNT_OF(fmts); i++) {
+        check_tokens_alone(fmts[i], 37, 24, 1120, 3);
+        check_tokens_alone(fmts[i], 29, 824, 288, 7);
+    }
+    check_tokens_alone(FMT_fp8_128, 37, 24, 1152, 3);
+    check_tokens_alone(FMT_fp8_128, 29, 824, 384, 7);
 }
 
 TEST(linear, refuses_shapes_no_kernel_takes)

@@ -105,7 +105,8 @@ static void open_side(struct side *side, const struct pass *pass, const struct l
         .blocks = n,
         .block_bytes = BLOCK_COLUMNS * column_bytes(pass->in.K, pass->in.kinds),
         .out = side->out,
-        .cold = b % CHUNK_BLOCKS == 0, /* later blocks of a chunk find the tiles in a cache */
+        /* later blocks of a chunk find the tiles in a cache */
+        .cold = FETCHES && b % CHUNK_BLOCKS == 0,
     };
 }
 

@@ -15,7 +15,8 @@
  * DOT_BIAS, and a sum comes out too large by DOT_BIAS times that of the activations.
  *
  * E4M3: weights keep E4M3_RUN inputs of a row side by side, 2 or 4, in the order of e4m3_place.
- * vf_load_e4m3 gives inputs 2 half and 2 half + 1 of a run of 16 rows, divided by E4M3_FACTOR.
+ * vf_load_e4m3 gives inputs 2 half and 2 half + 1 of the E4M3_STEP inputs of 16 rows at p, divided
+ * by E4M3_FACTOR; half 0 comes first and leaves in room, of E4M3_ROOM bytes, what the other needs.
  * Inputs are multiplied by E4M3_LIFT where they meet them, so that products do not become too
  * small; those beyond 2^67 then count as infinite. */
 #pragma once
@@ -54,6 +55,13 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* The same address, of which the compiler does not know that it is: it will read anew. */
+SIMD const uint8_t *unknown(const uint8_t *p)
+{
+    __asm__ volatile("" : "+r"(p));
+    return p;
+}
+
 #if defined(ISA_AVX512) || defined(ISA_AVX512BF16)
 #include "simd_avx512.h"
 #elif defined(ISA_AVX2)
@@ -67,13 +75,6 @@
 #else
 #define DOT_PAIRS 0
 #endif
-
-/* The same address, of which the compiler does not know that it is: it will read anew. */
-SIMD const uint8_t *unknown(const uint8_t *p)
-{
-    __asm__ volatile("" : "+r"(p));
-    return p;
-}
 
 /* The 16 even and odd elements of 16 pairs of bfloat16. */
 SIMD vf vf_bf16_even(vi pairs)

@@ -11,18 +11,30 @@ typedef struct {
     __m256i a, b;
 } vi;
 
-#define SIMD_NAME     "avx2"
-#define FLOAT_COLUMNS 4 /* of a product in floats that fit the registers */
+#define SIMD_NAME          "avx2"
+#define FLOAT_COLUMNS      4 /* of a product in floats that fit the registers */
+#define FLOAT_TILES(width) ((width) < 3 ? 4 : (width) < 5 ? 2 : 1) /* done together */
+#define SHARED_INPUTS      0
+/* With many columns pieces of these tiles are unpacked once for all: what the first cache holds
+ * beside inputs. */
+#define PIECE_DATA       DATA_BF16
+#define PIECE_INPUTS     512
+#define PIECE_TILES      1
+#define HAS_PIECES(data) ((data) == DATA_E4M3)
 /* Columns of a product in integers done together, tiles that share their broadcasts. Of one column
  * four tiles stream at once, but for nibbles, which are faster one by one and fetched ahead. */
 #define DOT_COLUMNS             4
 #define DOT_COLUMNS_K16         4
 #define DOT_TILES(width, bytes) ((width) == 1 && (bytes) ? 4 : 1)
 #define DOT_TILES_MAX           4
+#define DOT_PAIR                0 /* one column meets the groups of a pair in turn */
 #define DOT_UNROLL              UNROLL
 #define DOT_BIAS                0 /* signed bytes stay as they are */
 #define HIGH_SCALE              1
 #define FETCH_AHEAD             1536 /* bytes of weights fetched ahead of their use */
+#define FETCH_TILES             1    /* of as many tiles at once */
+#define FETCHES                 1
+#define FLOAT_FETCH_AHEAD       0 /* those of floats the hardware fetches */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6)
@@ -153,6 +165,12 @@ SIMD vf vf_add_times(vf sum, vf x, const float *factor)
 #endif
 }
 
+/* sum + x * y, as vf_fma. */
+SIMD vf vf_add_product(vf sum, vf x, vf y)
+{
+    return vf_fma(x, y, sum);
+}
+
 /* y where x is NaN */
 SIMD vf vf_max(vf x, vf y)
 {
@@ -278,6 +296,8 @@ SIMD void vi_store(void *p, vi x)
 }
 
 #define E4M3_RUN    4 /* see simd.h */
+#define E4M3_STEP   4
+#define E4M3_ROOM   1 /* none is needed */
 #define E4M3_FACTOR 0x1p120f
 #define E4M3_LIFT   0x1p60f
 
@@ -294,9 +314,10 @@ SIMD void split_e4m3(vi pairs, vf *even, vf *odd)
 }
 
 /* Half 0 or 1 of the four numbers of 16 rows: the even bytes of each word, or the odd ones. */
-SIMD void vf_load_e4m3(const uint8_t *p, int half, vf *first, vf *second)
+SIMD void vf_load_e4m3(const uint8_t *p, int half, uint8_t *room, vf *first, vf *second)
 {
-    vi x = vi_load(p);
+    (void)room;
+    vi x = vi_load(unknown(p)); /* anew for each half: it takes a register less */
     if (half)
         x = vi_of(_mm256_srai_epi16(x.a, 4), _mm256_srai_epi16(x.b, 4));
     else /* a shift of signed bytes */

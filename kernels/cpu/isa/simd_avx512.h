@@ -1,5 +1,5 @@
 /* Vectors of simd.h as one 512-bit register; needs AVX-512 F, BW, VL, DQ and VNNI;
- * with ISA_AVX512BF16 also BF16. */
+ * with ISA_AVX512BF16 also BF16 and VBMI. */
 #pragma once
 
 #include <immintrin.h>
@@ -16,15 +16,34 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #endif
 
 #define FLOAT_COLUMNS 8 /* of a product in floats that fit the registers */
+/* Tiles of floats done together, which share each broadcast of an input: chains enough for two
+ * multiply-adds a cycle, each of which may take six. */
+#define FLOAT_TILES(width) ((width) < 5 ? 4 : 2)
+#define SHARED_INPUTS      1
+/* With many columns pieces of these tiles become floats once for all: half of a first cache. */
+#define PIECE_DATA       DATA_F32
+#define PIECE_INPUTS     128
+#define PIECE_TILES      2
+#define HAS_PIECES(data) ((data) == DATA_E4M3 || (data) == DATA_BF16 || (data) == DATA_F16)
 /* Columns of a product in integers done together, tiles that share their broadcasts. */
 #define DOT_COLUMNS             8
 #define DOT_COLUMNS_K16         4
 #define DOT_TILES(width, bytes) 2
 #define DOT_TILES_MAX           2
+#define DOT_PAIR                1 /* one column meets both groups of a pair of nibbles at once */
 #define DOT_UNROLL              UNROLL
 #define DOT_BIAS                128 /* signed bytes become unsigned ones */
 #define HIGH_SCALE              16  /* vi_high leaves nibbles times this */
-#define FETCH_AHEAD             0   /* the hardware does it: more was slower on Zen 4 */
+/* Bytes of weights fetched ahead of their use, but not where pairs are multiplied, on Zen 4, which
+ * does it by itself and was slower with more. */
+#define FETCH_AHEAD       1024
+#define FLOAT_FETCH_AHEAD 1024
+#define FETCH_TILES       2 /* at most, of integers */
+#if defined(ISA_AVX512BF16)
+#define FETCHES 0
+#else
+#define FETCHES 1
+#endif
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6) X(8) X(12)
@@ -87,19 +106,38 @@ SIMD vf vf_load_bf16(const uint16_t *p)
 }
 
 #define E4M3_RUN    2 /* see simd.h */
+#define E4M3_STEP   4
+#define E4M3_ROOM   (2 * LINE_BYTES)
 #define E4M3_FACTOR 0x1p8f
 #define E4M3_LIFT   1.0f
 
-/* The even and the odd ones of 16 pairs of E4M3 numbers, each times 2^-8: their bits are those
- * of a half with a larger exponent. */
-SIMD void vf_load_e4m3(const uint8_t *p, int half, vf *even, vf *odd)
+/* A conversion from memory is one operation of the vector ports, from a register two: left to
+ * choose, compilers keep what they have just stored. */
+SIMD vf vf_load_stored_f16(const uint8_t *p)
 {
-    const __m256i m = _mm256_set1_epi16((short)0xbf80);
-    (void)half; /* there is one */
-    __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
-    __m256i e = _mm256_srai_epi16(_mm256_slli_epi16(pairs, 8), 1);
-    *even = _mm512_cvtph_ps(_mm256_and_si256(e, m));
-    *odd = _mm512_cvtph_ps(_mm256_and_si256(_mm256_srai_epi16(pairs, 1), m));
+#if defined(__AVX512F__)
+    vf x;
+    __asm__("vcvtph2ps %1, %0" : "=v"(x) : "m"(*(const __m256i_u *)p));
+    return x;
+#else /* where intrinsics are emulated */
+    return vf_load_f16((const uint16_t *)(const void *)p);
+#endif
+}
+
+/* The bits of a number are those of a half with a larger exponent, subnormal ones too: bytes become
+ * halves in room, times 2^-8, the even inputs of all rows before the odd ones. */
+SIMD void vf_load_e4m3(const uint8_t *p, int half, uint8_t *room, vf *even, vf *odd)
+{
+    if (half == 0) {
+        const __m512i bits = _mm512_set1_epi16((short)0xbf80);
+        __m512i x = _mm512_loadu_si512(p);
+        __m512i low =
+            _mm512_maddubs_epi16(_mm512_set1_epi16(0x80), x); /* a shift of signed bytes */
+        _mm512_storeu_si512(room, _mm512_and_si512(low, bits));
+        _mm512_storeu_si512(room + LINE_BYTES, _mm512_and_si512(_mm512_srai_epi16(x, 1), bits));
+    }
+    *even = vf_load_stored_f16(room + half * LINE_BYTES / 2);
+    *odd = vf_load_stored_f16(room + LINE_BYTES + half * LINE_BYTES / 2);
 }
 
 SIMD vf vf_add(vf a, vf b)
@@ -137,6 +175,17 @@ SIMD vf vf_add_times(vf sum, vf x, const float *factor)
     return sum;
 #else /* where intrinsics are emulated */
     return vf_fma(x, vf_set1(*factor), sum);
+#endif
+}
+
+/* The same of a vector. Into the sum: compilers that may write elsewhere move sums about. */
+SIMD vf vf_add_product(vf sum, vf x, vf y)
+{
+#if defined(__AVX512F__)
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));
+    return sum;
+#else
+    return vf_fma(x, y, sum);
 #endif
 }
 
@@ -217,6 +266,38 @@ SIMD vi vi_load(const void *p)
 {
     return _mm512_loadu_si512(p);
 }
+
+#if defined(ISA_AVX512BF16)
+/* X of m .. m + 31, and of 0 .. 127. */
+#define E4M3_4(X, m)  X(m), X((m) + 1), X((m) + 2), X((m) + 3)
+#define E4M3_16(X, m) E4M3_4(X, m), E4M3_4(X, (m) + 4), E4M3_4(X, (m) + 8), E4M3_4(X, (m) + 12)
+#define E4M3_32(X, m) E4M3_16(X, m), E4M3_16(X, (m) + 16)
+#define E4M3_128(X)   E4M3_32(X, 0), E4M3_32(X, 32), E4M3_32(X, 64), E4M3_32(X, 96)
+
+/* The bfloat16 of E4M3 magnitude m times 2^-8, of which the subnormal ones become normal. */
+#define E4M3_BITS(m)                        \
+    ((m) >= 8   ? (112 << 7) + (m)*16       \
+     : (m) >= 4 ? (112 << 7) + ((m)-4) * 32 \
+     : (m) >= 2 ? (111 << 7) + ((m)-2) * 64 \
+                : (m) * (110 << 7))
+#define E4M3_LOW(m)  (E4M3_BITS(m) & 0xff)
+#define E4M3_HIGH(m) (E4M3_BITS(m) >> 8)
+#define E4M3_PAIR(m) (m), 64 + (m)
+
+/* Pairs 0 and 1 of four E4M3 inputs of 16 rows, as bfloat16 times 2^-8: both bytes of a number are
+ * looked up, which takes what Zen 4 does in an operation each. */
+SIMD void vi_load_e4m3_pairs(const uint8_t *p, vi out[2])
+{
+    static const uint8_t low[128] = {E4M3_128(E4M3_LOW)}, high[128] = {E4M3_128(E4M3_HIGH)};
+    static const uint8_t pair[2][64] = {{E4M3_32(E4M3_PAIR, 0)}, {E4M3_32(E4M3_PAIR, 32)}};
+    __m512i x = _mm512_loadu_si512(p);
+    __m512i l = _mm512_permutex2var_epi8(vi_load(low), x, vi_load(low + 64));
+    __m512i h = _mm512_permutex2var_epi8(vi_load(high), x, vi_load(high + 64));
+    h = _mm512_or_si512(h, _mm512_and_si512(x, _mm512_set1_epi8((char)0x80)));
+    out[0] = _mm512_permutex2var_epi8(l, vi_load(pair[0]), h);
+    out[1] = _mm512_permutex2var_epi8(l, vi_load(pair[1]), h);
+}
+#endif
 
 SIMD __m128i load_16(const uint8_t *p)
 {

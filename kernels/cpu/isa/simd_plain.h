@@ -19,17 +19,29 @@ typedef struct {
     i32x4 v[4];
 } vi;
 
-#define SIMD_NAME     "plain"
-#define FLOAT_COLUMNS 4 /* of a product in floats that fit the registers */
+#define SIMD_NAME          "plain"
+#define FLOAT_COLUMNS      4 /* of a product in floats that fit the registers */
+#define FLOAT_TILES(width) ((width) < 3 ? 4 : (width) < 5 ? 2 : 1) /* done together */
+#define SHARED_INPUTS      0
+/* With many columns pieces of these tiles are unpacked once for all: what the first cache holds
+ * beside inputs. */
+#define PIECE_DATA       DATA_BF16
+#define PIECE_INPUTS     512
+#define PIECE_TILES      1
+#define HAS_PIECES(data) ((data) == DATA_E4M3)
 /* Columns of a product in integers done together, tiles that share their broadcasts. */
 #define DOT_COLUMNS             2
 #define DOT_COLUMNS_K16         2
 #define DOT_TILES(width, bytes) 1
 #define DOT_TILES_MAX           1
-#define DOT_UNROLL              /* not the lines: there is too little room for what that gains */
+#define DOT_PAIR                0 /* one column meets the groups of a pair in turn */
+#define DOT_UNROLL                /* not the lines: there is too little room for what that gains */
 #define DOT_BIAS                0
 #define HIGH_SCALE              1
 #define FETCH_AHEAD             0 /* weights are not waited for */
+#define FETCH_TILES             0
+#define FETCHES                 0
+#define FLOAT_FETCH_AHEAD       0
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2)
@@ -120,15 +132,18 @@ SIMD vf vf_load_bf16(const uint16_t *p)
 }
 
 #define E4M3_RUN    2 /* see simd.h */
+#define E4M3_STEP   2
+#define E4M3_ROOM   1 /* none is needed */
 #define E4M3_FACTOR 0x1p8f
 #define E4M3_LIFT   1.0f
 
 /* The even and the odd ones of 16 pairs of E4M3 numbers, each times 2^-8. */
-static __attribute__((noinline, unused)) void vf_load_e4m3(const uint8_t *p, int half, vf *even,
-                                                           vf *odd)
+static __attribute__((noinline, unused)) void vf_load_e4m3(const uint8_t *p, int half,
+                                                           uint8_t *room, vf *even, vf *odd)
 {
     float x[2][16];
     (void)half; /* there is one */
+    (void)room;
     for (int i = 0; i < 32; i++)
         x[i % 2][i / 2] = e4m3_to_float(p[i]) * 0x1p-8f;
     *even = vf_load(x[0]);
@@ -171,6 +186,12 @@ SIMD vf vf_add_times(vf sum, vf x, const float *factor)
 SIMD f32x4 choose(i32x4 mask, f32x4 yes, f32x4 no)
 {
     return (f32x4)((mask & (i32x4)yes) | (~mask & (i32x4)no));
+}
+
+/* sum + x * y, as vf_fma. */
+SIMD vf vf_add_product(vf sum, vf x, vf y)
+{
+    return vf_fma(x, y, sum);
 }
 
 /* y where x is NaN */

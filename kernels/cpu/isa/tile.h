@@ -26,7 +26,7 @@ struct tile_job {
     int blocks;            /* of that width, one after the other */
     size_t block_bytes;    /* from the records of one to those of the next */
     float *out;            /* (blocks, tiles, width, 16), 64-byte aligned */
-    bool cold;             /* the tiles have not been read just before */
+    bool cold;             /* the tiles are to be fetched, not being in a cache */
 };
 
 typedef void tile_fn(const struct tile_job *job);
@@ -45,7 +45,7 @@ struct tile_kernel {
 
 #define TILES_MAX   4
 #define BLOCKS_MAX  8
-#define TILE_FLOATS (BLOCKS_MAX * PACKED_ROWS * BLOCK_COLUMNS) /* most that a kernel writes */
+#define TILE_FLOATS (2 * BLOCKS_MAX * PACKED_ROWS * BLOCK_COLUMNS) /* most that a kernel writes */
 
 /* For int8 inputs; layout of integers. */
 extern const struct tile_kernel TILE_FN(int8_kernels)[][WIDTHS];

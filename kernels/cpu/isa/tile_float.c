@@ -10,12 +10,18 @@ struct kind {
     int width, tiles; /* of the block; done at once */
 };
 
-/* Inputs k and k + 1 (k even) of floats; E4M3 divided by E4M3_FACTOR. */
-SIMD void load_pair(enum data data, const uint8_t *p, int k, vf *even, vf *odd)
+/* Inputs that are loaded together, by load_pair in order. */
+SIMD int step_of(enum data data)
+{
+    return data == DATA_E4M3 ? E4M3_STEP : 2;
+}
+
+/* Inputs k and k + 1 (k even) of floats; E4M3 divided by E4M3_FACTOR, by way of room. */
+SIMD void load_pair(enum data data, const uint8_t *p, int k, uint8_t *room, vf *even, vf *odd)
 {
     if (data == DATA_E4M3) {
-        const uint8_t *run = p + k / E4M3_RUN * E4M3_RUN * PACKED_ROWS;
-        vf_load_e4m3(unknown(run), k % E4M3_RUN / 2, even, odd);
+        const uint8_t *step = p + k / E4M3_STEP * E4M3_STEP * PACKED_ROWS;
+        vf_load_e4m3(step, k % E4M3_STEP / 2, room, even, odd);
     } else if (data == DATA_BF16) {
         vi pairs = vi_load(p + k * 2 * PACKED_ROWS);
         *even = vf_bf16_even(pairs);
@@ -43,26 +49,81 @@ SIMD const float *lift(const float *x, int n, float *out)
     return out;
 }
 
-/* acc[i][c] += row i of the tiles at unit + i * bytes, times columns x[0 .. n). */
-SIMD void multiply_group(struct kind kind, int n, const uint8_t *unit, size_t bytes, const float *x,
+/* Groups of tiles that are done together. */
+struct group {
+    const uint8_t *weights; /* of the first tile */
+    size_t bytes;           /* from one tile to the next */
+    size_t ahead;           /* bytes from what is used to what is fetched */
+};
+
+/* The bytes of a step that come g->ahead later, of each tile. */
+SIMD void fetch_ahead(struct kind kind, const struct group *g, const uint8_t *p)
+{
+    UNROLL
+    for (int i = 0; i < kind.tiles; i++, p += g->bytes) {
+        UNROLL
+        for (size_t at = 0; at < data_bytes(kind.data, step_of(kind.data)); at += LINE_BYTES)
+            __builtin_prefetch(p + g->ahead + at);
+    }
+}
+
+/* Inputs j and j + 1 of the step at p: all tiles share the broadcast of a column's input. */
+SIMD void multiply_shared(struct kind kind, int n, const struct group *g, const uint8_t *p, int j,
+                          const float *x, uint8_t room[TILES_MAX][E4M3_ROOM],
+                          vf acc[TILES_MAX][BLOCK_COLUMNS])
+{
+    vf w[2][TILES_MAX];
+    UNROLL
+    for (int i = 0; i < kind.tiles; i++)
+        load_pair(kind.data, p + (size_t)i * g->bytes, j, room[i], &w[0][i], &w[1][i]);
+    UNROLL
+    for (int odd = 0; odd < 2; odd++, x += kind.width) {
+        UNROLL
+        for (int c = 0; c < n; c++) {
+            const vf input = vf_set1(x[c]);
+            UNROLL
+            for (int i = 0; i < kind.tiles; i++)
+                acc[i][c] = vf_add_product(acc[i][c], w[odd][i], input);
+        }
+    }
+}
+
+/* The same of one tile. */
+SIMD void multiply_alone(struct kind kind, int n, const uint8_t *p, int j, const float *x,
+                         uint8_t room[E4M3_ROOM], vf acc[BLOCK_COLUMNS])
+{
+    vf even, odd;
+    load_pair(kind.data, p, j, room, &even, &odd);
+    UNROLL
+    for (int c = 0; c < n; c++)
+        acc[c] = vf_add_times(acc[c], even, &x[c]);
+    UNROLL
+    for (int c = 0; c < n; c++)
+        acc[c] = vf_add_times(acc[c], odd, &x[kind.width + c]);
+}
+
+/* acc[i][c] += row i of the tiles times columns x[0 .. n). fetch: weights come from memory. */
+SIMD void multiply_group(struct kind kind, int n, const struct group *g, bool fetch, const float *x,
                          vf acc[TILES_MAX][BLOCK_COLUMNS])
 {
-    const int step = kind.data == DATA_E4M3 ? E4M3_RUN : 2;
+    const int step = step_of(kind.data);
+    uint8_t room[TILES_MAX][E4M3_ROOM];
     for (int k = 0; k < GROUP; k += step, x += step * kind.width) {
-        const uint8_t *p = unit + data_bytes(kind.data, k);
+        const uint8_t *p = g->weights + data_bytes(kind.data, k);
+        if (fetch)
+            fetch_ahead(kind, g, p);
+        if (SHARED_INPUTS && kind.tiles > 1) {
+            UNROLL
+            for (int j = 0; j < step; j += 2)
+                multiply_shared(kind, n, g, p, j, &x[j * kind.width], room, acc);
+            continue;
+        }
         UNROLL
         for (int i = 0; i < kind.tiles; i++) {
             UNROLL
-            for (int j = 0; j < step; j += 2) {
-                vf even, odd;
-                load_pair(kind.data, p + (size_t)i * bytes, j, &even, &odd);
-                UNROLL
-                for (int c = 0; c < n; c++)
-                    acc[i][c] = vf_add_times(acc[i][c], even, &x[j * kind.width + c]);
-                UNROLL
-                for (int c = 0; c < n; c++)
-                    acc[i][c] = vf_add_times(acc[i][c], odd, &x[(j + 1) * kind.width + c]);
-            }
+            for (int j = 0; j < step; j += 2)
+                multiply_alone(kind, n, p + (size_t)i * g->bytes, j, &x[j * kind.width], room[i],
+                               acc[i]);
         }
     }
 }
@@ -75,7 +136,9 @@ SIMD void multiply_chain(struct kind kind, int n, int column, int32_t first, int
     const int per_unit = unit_inputs(kind.scales);
     const uint8_t *unit =
         job->tile + head_bytes(kind.scales) + (size_t)(first / per_unit) * unit_size;
-    const uint8_t *group = unit + scales_bytes(kind.scales);
+    struct group group = {.weights = unit + scales_bytes(kind.scales),
+                          .bytes = job->bytes,
+                          .ahead = job->cold ? FLOAT_FETCH_AHEAD : 0};
     const float *x = (const float *)job->inputs + first * kind.width;
     _Alignas(LINE_BYTES) float lifted[GROUP * BLOCK_COLUMNS];
     vf acc[TILES_MAX][BLOCK_COLUMNS];
@@ -87,8 +150,8 @@ SIMD void multiply_chain(struct kind kind, int n, int column, int32_t first, int
     }
     for (int32_t k = first; k < last; k += GROUP, x += GROUP * kind.width) {
         const float *inputs = is_lifted(kind.data) ? lift(x, GROUP * kind.width, lifted) : x;
-        multiply_group(kind, n, group, job->bytes, inputs + column, acc);
-        group += data_bytes(kind.data, GROUP);
+        multiply_group(kind, n, &group, FLOAT_FETCH_AHEAD != 0, inputs + column, acc);
+        group.weights += data_bytes(kind.data, GROUP);
     }
     const uint8_t *scales = kind.scales == SCALES_ROW ? job->tile : unit;
     UNROLL
@@ -100,60 +163,91 @@ SIMD void multiply_chain(struct kind kind, int n, int column, int32_t first, int
     }
 }
 
-/* ---- E4M3 with several blocks of more columns than there are registers for: a piece of the tile
- * becomes bfloat16 once for all of them. */
+/* ---- Several blocks of columns: a piece of each tile is unpacked once for all of them, to
+ * bfloat16 or floats, of which loops full of multiply-adds have little or nothing to unpack. */
 
-#define PIECE_INPUTS 512 /* what the first cache holds beside inputs */
+#define PIECE_BYTES (PIECE_INPUTS * PACKED_ROWS * (PIECE_DATA == DATA_F32 ? 4 : 2)) /* of a tile */
 
-/* n inputs at p as pairs of bfloat16, times what inputs are not: exact. */
-SIMD void write_piece(const uint8_t *p, int n, uint8_t *out)
+/* n inputs of a tile at p, in full: exact. */
+SIMD void write_piece(enum data data, const uint8_t *p, int n, uint8_t *out)
 {
     const vf factor = vf_set1(E4M3_LIFT);
-    for (int k = 0; k < n; k += 4, p += data_bytes(DATA_E4M3, 4)) {
+    const enum data to = PIECE_DATA;
+    uint8_t room[E4M3_ROOM];
+    for (int k = 0; k < n; k += 4, p += data_bytes(data, 4)) {
         UNROLL
-        for (int j = 0; j < 4; j += 2) {
+        for (int j = 0; j < 4; j += 2, out += data_bytes(to, 2)) {
             vf even, odd;
-            load_pair(DATA_E4M3, p, j, &even, &odd);
-            if (is_lifted(DATA_E4M3)) {
+            load_pair(data, p, j, room, &even, &odd);
+            if (is_lifted(data)) {
                 even = vf_mul(even, factor);
                 odd = vf_mul(odd, factor);
             }
-            vi_store(out + (k + j) * 2 * PACKED_ROWS,
-                     vi_or(vi_shr(vf_as_vi(even), 16), vf_as_vi(odd)));
+            if (to == DATA_BF16) {
+                vi_store(out, vi_or(vi_shr(vf_as_vi(even), 16), vf_as_vi(odd)));
+            } else {
+                vf_store((float *)(void *)out, even);
+                vf_store((float *)(void *)(out + LINE_BYTES), odd);
+            }
         }
     }
 }
 
-/* A piece of the chains of a tile. */
+/* A piece of the chains of tiles. */
 struct piece {
-    const uint8_t *weights; /* as in bf16 */
+    const uint8_t *weights; /* (tiles, PIECE_INPUTS) */
     const float *x;         /* (n, width), of the first block */
-    const uint8_t *scales;  /* of the chain */
+    const uint8_t *scales;  /* of the chain of the first tile */
+    size_t bytes;           /* from one tile to the next */
     int n;
     bool begins, ends; /* the chain */
     bool first;        /* of the row */
 };
 
-/* n columns of a block from x on. */
-SIMD void multiply_piece(struct kind kind, int n, const struct piece *piece, const float *x,
-                         float *out)
+/* Memory that is wanted soon, into the first cache or the second. */
+SIMD void fetch_lines(const void *from, size_t bytes, bool first)
 {
-    const struct kind pairs = {DATA_BF16, SCALES_NONE, kind.width, 1};
-    const uint8_t *group = piece->weights;
+    const uint8_t *p = from;
+    for (size_t at = 0; at < bytes; at += LINE_BYTES) {
+        if (first)
+            __builtin_prefetch(p + at, 0, 3);
+        else
+            __builtin_prefetch(p + at, 0, 2);
+    }
+}
+
+/* n columns of a block from x on; out: theirs of the first tile; next: what is next in the
+ * place of x. */
+SIMD void multiply_piece(struct kind kind, int n, const struct piece *piece, const float *x,
+                         const float *next, float *out)
+{
+    const struct kind unpacked = {PIECE_DATA, SCALES_NONE, kind.width, kind.tiles};
+    const int tile = kind.width * PACKED_ROWS;
+    struct group group = {.weights = piece->weights, .bytes = PIECE_BYTES};
     vf acc[TILES_MAX][BLOCK_COLUMNS];
     UNROLL
-    for (int c = 0; c < n; c++)
-        acc[0][c] = piece->begins ? vf_zero() : vf_load(out + c * PACKED_ROWS);
-    for (int k = 0; k < piece->n; k += GROUP, x += GROUP * kind.width) {
-        multiply_group(pairs, n, group, 0, x, acc);
-        group += data_bytes(DATA_BF16, GROUP);
+    for (int i = 0; i < kind.tiles; i++) {
+        UNROLL
+        for (int c = 0; c < n; c++)
+            acc[i][c] = piece->begins ? vf_zero() : vf_load(out + i * tile + c * PACKED_ROWS);
+    }
+    for (int k = 0; k < piece->n; k += GROUP, x += GROUP * kind.width, next += GROUP * kind.width) {
+        if (FLOAT_FETCH_AHEAD != 0)
+            fetch_lines(next, (size_t)(GROUP * kind.width) * sizeof *next, true);
+        multiply_group(unpacked, n, &group, false, x, acc);
+        group.weights += data_bytes(PIECE_DATA, GROUP);
     }
     UNROLL
-    for (int c = 0; c < n; c++) {
-        if (piece->ends)
-            put_chain(kind.scales, piece->scales, piece->first, acc[0][c], out + c * PACKED_ROWS);
-        else
-            vf_store(out + c * PACKED_ROWS, acc[0][c]);
+    for (int i = 0; i < kind.tiles; i++) {
+        UNROLL
+        for (int c = 0; c < n; c++) {
+            float *to = out + i * tile + c * PACKED_ROWS;
+            if (piece->ends)
+                put_chain(kind.scales, piece->scales + (size_t)i * piece->bytes, piece->first,
+                          acc[i][c], to);
+            else
+                vf_store(to, acc[i][c]);
+        }
     }
 }
 
@@ -163,9 +257,15 @@ SIMD void multiply_blocks(struct kind kind, int n, const struct tile_job *job,
 {
     const float *x = piece->x;
     float *out = job->out;
-    for (int b = 0; b < job->blocks; b++, x += job->block_bytes / sizeof *x)
-        for (int c = 0; c < kind.width; c += n, out += n * PACKED_ROWS)
-            multiply_piece(kind, n, piece, x + c, out);
+    for (int b = 0; b < job->blocks; b++) {
+        const float *next = x + job->block_bytes / sizeof *x;
+        if (b == job->blocks - 1)
+            next = piece->x + piece->n * kind.width;
+        for (int c = 0; c < kind.width; c += n)
+            multiply_piece(kind, n, piece, x + c, next, out + c * PACKED_ROWS);
+        out += kind.tiles * kind.width * PACKED_ROWS;
+        x = next;
+    }
 }
 
 SIMD void multiply_pieces(struct kind kind, int n, const struct tile_job *job)
@@ -173,7 +273,7 @@ SIMD void multiply_pieces(struct kind kind, int n, const struct tile_job *job)
     const int32_t chain = chain_inputs(kind.scales, job->K);
     const uint8_t *p = job->tile + head_bytes(kind.scales), *scales = job->tile;
     const int32_t most = chain < PIECE_INPUTS ? chain : PIECE_INPUTS;
-    _Alignas(LINE_BYTES) uint8_t weights[PIECE_INPUTS * 2 * PACKED_ROWS];
+    _Alignas(LINE_BYTES) uint8_t weights[PIECE_TILES * PIECE_BYTES];
     for (int32_t k = 0, last; k < job->K; k = last) {
         last = k + most < job->K ? k + most : job->K;
         if (kind.scales == SCALES_F128) {
@@ -184,19 +284,23 @@ SIMD void multiply_pieces(struct kind kind, int n, const struct tile_job *job)
             .weights = weights,
             .x = (const float *)job->inputs + k * kind.width,
             .scales = scales,
+            .bytes = job->bytes,
             .n = last - k,
             .begins = k % chain == 0,
             .ends = last % chain == 0,
             .first = k < chain,
         };
-        write_piece(p, last - k, weights);
-        p += data_bytes(DATA_E4M3, last - k);
+        for (int i = 0; i < kind.tiles; i++)
+            write_piece(kind.data, p + (size_t)i * job->bytes, last - k, weights + i * PIECE_BYTES);
+        p += data_bytes(kind.data, last - k);
+        for (int i = 0; FLOAT_FETCH_AHEAD != 0 && job->cold && i < kind.tiles; i++)
+            fetch_lines(p + (size_t)i * job->bytes, data_bytes(kind.data, most), false);
         multiply_blocks(kind, n, job, &piece);
     }
 }
 
 /* Blocks that a kernel does at once. */
-#define BLOCKS(width, data) ((data) == DATA_E4M3 && (width) > FLOAT_COLUMNS ? BLOCKS_MAX : 1)
+#define BLOCKS(width, data) ((width) == BLOCK_COLUMNS && HAS_PIECES(data) ? BLOCKS_MAX : 1)
 
 /* As many columns at once as there are registers for. */
 COPIED void multiply_tile(struct kind kind, const struct tile_job *job)
@@ -212,7 +316,6 @@ COPIED void multiply_tile(struct kind kind, const struct tile_job *job)
             multiply_chain(kind, n, column, first, first + chain, job);
 }
 
-#define FLOAT_TILES(width) ((width) < 3 ? 4 : (width) < 5 ? 2 : 1)
 #define KERNEL(width, name, data, scales)                                                         \
     static void name##_##width(const struct tile_job *job)                                        \
     {                                                                                             \

@@ -203,6 +203,46 @@ SIMD void add_group(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX][
     }
 }
 
+/* The exact sums of both groups of a pair of one column, whose nibbles share lines: each line is
+ * loaded once, and twice as many sums are under way. */
+SIMD void dot_pair(struct kind k, const struct group g[2], vi sum[2][DOT_TILES_MAX])
+{
+    UNROLL
+    for (int i = 0; i < k.tiles; i++) {
+        UNROLL
+        for (int h = 0; h < 2; h++)
+            sum[h][i] = column_start(k, &g[h], 0, i, 0);
+    }
+    UNROLL
+    for (int j = 0; j < 8; j++) {
+        UNROLL
+        for (int i = 0; i < k.tiles; i++) {
+            UNROLL
+            for (int h = 0; h < 2; h++)
+                sum[h][i] = vi_dot_add(sum[h][i], group_line(k, &g[h], i, j),
+                                       vi_broadcast4(column_inputs(&g[h], 0, j)), false);
+        }
+    }
+}
+
+/* What add_group does for one column and the groups of a pair, one after the other. */
+SIMD void add_pair(struct kind k, const struct group g[2], vf acc[DOT_TILES_MAX][DOT_COLUMNS])
+{
+    vi sum[2][DOT_TILES_MAX];
+    dot_pair(k, g, sum);
+    UNROLL
+    for (int h = 0; h < 2; h++) {
+        const vf scale = vf_set1(numbers_of(k, &g[h], 0)->scale);
+        if (has_offset(k.scales))
+            add_offsets(k, &g[h], acc);
+        UNROLL
+        for (int i = 0; i < k.tiles; i++) {
+            vf d = vf_mul(scales_of_group(k, &g[h], i).d, scale);
+            acc[i][0] = vf_fma(vf_of_vi(sum[h][i]), d, acc[i][0]);
+        }
+    }
+}
+
 /* acc + (upper dot * d2 + lower dot * d) * scale: the halves have scales of their own. */
 SIMD void add_halves(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX][DOT_COLUMNS])
 {
@@ -250,7 +290,7 @@ SIMD vf row_scales(const struct tile_job *job, int i)
 SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
 {
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
-    const bool cold = FETCH_AHEAD != 0 && k.tiles == 1 && job->cold && first == 0;
+    const bool cold = k.tiles <= FETCH_TILES && job->cold && first == 0;
     struct group g = {.unit = job->tile + head_bytes(k.scales),
                       .bytes = job->bytes,
                       .record = job->inputs,
@@ -266,6 +306,14 @@ SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
         for (g.pair = 0; g.pair < pairs; g.pair++) {
             if (cold)
                 fetch_ahead(k, &g);
+            if (DOT_PAIR && is_nibbles(k.data) && k.columns == 1) {
+                struct group both[2] = {g, g};
+                both[1].high = true;
+                both[1].record += k.width * RECORD_INT8;
+                g.record += 2 * k.width * RECORD_INT8;
+                add_pair(k, both, acc);
+                continue;
+            }
             UNROLL
             for (int i = 0; i < 2; i++, g.record += k.width * RECORD_INT8) {
                 g.high = i;

@@ -11,14 +11,15 @@ struct kind {
     int width, tiles; /* of the block; done at once */
 };
 
-/* A pair of inputs as bfloat16, E4M3 times 2^-8. */
-SIMD vi load_pairs(enum data data, const uint8_t *p)
+/* Two pairs of inputs as bfloat16, E4M3 divided by E4M3_FACTOR. */
+SIMD void load_pairs(enum data data, const uint8_t *p, vi out[2])
 {
-    vf even, odd;
-    if (data == DATA_BF16)
-        return vi_load(p);
-    vf_load_e4m3(p, 0, &even, &odd);
-    return vi_add(vi_shr(vf_as_vi(even), 16), vf_as_vi(odd));
+    if (data == DATA_E4M3) {
+        vi_load_e4m3_pairs(p, out);
+    } else {
+        out[0] = vi_load(p);
+        out[1] = vi_load(p + LINE_BYTES);
+    }
 }
 
 /* The chain of inputs [first, last). As many tiles at once as keep enough of them in flight. */
@@ -27,7 +28,7 @@ SIMD void multiply_chain(struct kind kind, int32_t first, int32_t last, const st
     const int width = kind.width, tiles = kind.tiles, per_unit = unit_inputs(kind.scales);
     const uint8_t *unit = job->tile + head_bytes(kind.scales) +
                           (size_t)(first / per_unit) * unit_bytes(kind.data, kind.scales);
-    const uint8_t *pair = unit + scales_bytes(kind.scales);
+    const uint8_t *pairs = unit + scales_bytes(kind.scales);
     const uint8_t *x = job->inputs + (size_t)first * 2 * (size_t)width;
     vf acc[TILES_MAX][BLOCK_COLUMNS];
     UNROLL
@@ -36,15 +37,18 @@ SIMD void multiply_chain(struct kind kind, int32_t first, int32_t last, const st
         for (int c = 0; c < width; c++)
             acc[i][c] = vf_zero();
     }
-    for (int32_t k = first; k < last; k += 2, x += 4 * width) {
+    for (int32_t k = first; k < last; k += 4, x += 8 * width) {
         UNROLL
         for (int i = 0; i < tiles; i++) {
-            vi w = load_pairs(kind.data, pair + (size_t)i * job->bytes);
+            vi w[2];
+            load_pairs(kind.data, pairs + (size_t)i * job->bytes, w);
             UNROLL
-            for (int c = 0; c < width; c++)
-                acc[i][c] = vf_dot_pairs(acc[i][c], w, vi_set1(load_int32(x + 4 * c)));
+            for (int c = 0; c < 2 * width; c++) {
+                vi input = vi_set1(load_int32(x + 4 * c));
+                acc[i][c % width] = vf_dot_pairs(acc[i][c % width], w[c / width], input);
+            }
         }
-        pair += data_bytes(kind.data, 2);
+        pairs += data_bytes(kind.data, 4);
     }
     const uint8_t *scales = kind.scales == SCALES_ROW ? job->tile : unit;
     UNROLL
