@@ -245,6 +245,9 @@ static int32_t measure(const struct options *o, struct model *model, struct mode
                         .n = (int32_t)windows,
                         .start = start_of(model, err),
                         .threads = o->threads};
+    result->score.window_divergence = calloc((size_t)windows, sizeof(double));
+    if (!result->score.window_divergence)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %lld windows", (long long)windows);
     struct progress progress;
     progress_begin(&progress, "reading", "tokens", (uint64_t)(windows * o->context), o->quiet);
     int32_t rc = windows_score(&w, model, reference, &result->score, on_progress, &progress, err);
@@ -291,11 +294,13 @@ int main(int argc, char **argv)
     int status = read_options(&o, argc, argv);
     if (status)
         return status - 1;
-    if (run(&o, &result, &err)) {
+    bool ok = !run(&o, &result, &err);
+    if (!ok)
         (void)fprintf(stderr, "inflight-eval: %s\n", err.text);
-        return 1;
-    }
-    if (!o.quiet)
+    else if (!o.quiet)
         result_print(&result);
-    return !o.json || result_write(&result, o.json) ? 0 : 1;
+    if (ok && o.json)
+        ok = result_write(&result, o.json);
+    free(result.score.window_divergence);
+    return ok ? 0 : 1;
 }

@@ -26,6 +26,16 @@ static json_t *exp_json(const struct tally *loss)
     return object;
 }
 
+/* With the means of the windows, by which two results of the same windows can be compared. */
+static json_t *divergence_json(const struct score *s)
+{
+    json_t *object = mean_json(&s->divergence), *windows = json_array();
+    for (int64_t i = 0; i < s->divergence.n_windows; i++)
+        (void)json_array_append_new(windows, json_real(s->window_divergence[i]));
+    (void)json_object_set_new(object, "windows", windows);
+    return object;
+}
+
 static json_t *json_of(const struct result *r)
 {
     json_t *root = json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:f}", "model", r->model,
@@ -40,7 +50,7 @@ static json_t *json_of(const struct result *r)
     (void)json_object_set_new(root, "reference", json_string(r->reference));
     (void)json_object_set_new(root, "reference_perplexity", exp_json(&r->score.reference_loss));
     (void)json_object_set_new(root, "perplexity_ratio", exp_json(&r->score.excess));
-    (void)json_object_set_new(root, "kl_divergence", mean_json(&r->score.divergence));
+    (void)json_object_set_new(root, "kl_divergence", divergence_json(&r->score));
     (void)json_object_set_new(root, "largest_kl_divergence",
                               json_real(r->score.largest_divergence));
     (void)json_object_set_new(root, "top1_agreement", mean_json(&r->score.agreement));

@@ -100,6 +100,9 @@ void score_put(struct score *s, const struct position_score *p, bool has_referen
 
 void score_end_window(struct score *s)
 {
+    const struct tally *d = &s->divergence;
+    if (s->window_divergence && d->window_n)
+        s->window_divergence[d->n_windows] = d->window_sum / (double)d->window_n;
     tally_end_window(&s->loss);
     tally_end_window(&s->reference_loss);
     tally_end_window(&s->excess);

@@ -32,6 +32,7 @@ struct score {
     struct tally loss;
     struct tally reference_loss, excess, divergence, agreement; /* empty without a reference */
     double largest_divergence;
+    double *window_divergence; /* lent, one of each window: its mean; or NULL */
 };
 
 /* One position's logits (V); reference NULL: there is none. Returns what score_put adds: apart, for

@@ -132,7 +132,7 @@ int32_t windows_score(const struct windows *w, struct model *model, struct model
                            .reference = reference,
                            .V = model_hparams(model)->V,
                            .threads = MIN(MAX(w->threads, 1), THREADS_MOST)};
-    *score = (struct score){.largest_divergence = 0};
+    *score = (struct score){.window_divergence = score->window_divergence};
     arena_init(&arena, &mem_system);
     int32_t rc = take_tables(&r, &arena, err);
     for (int32_t i = 0; i < w->n && !rc; i++)

@@ -156,6 +156,16 @@ def test_numbers_are_those_of_their_formulas(work):
     assert result["top1_agreement"]["mean"] == float(p.index(max(p)) == q.index(max(q)))
 
 
+def test_windows_make_mean_and_interval(work):
+    model, reference = make_model(f"{work}/a", some), make_model(f"{work}/b", some, seed=2)
+    result = measure(model, text_file(work), "-c", "32", "-n", "6", "-r", reference, "-a", "float")
+    kl, of_windows = result["kl_divergence"], result["kl_divergence"]["windows"]
+    assert len(of_windows) == 6 and len(set(of_windows)) > 1
+    mean = sum(of_windows) / 6
+    error = 1.96 * math.sqrt(sum((x - mean) ** 2 for x in of_windows) / 5 / 6)
+    assert abs(kl["mean"] - mean) < 1e-7 * mean and abs(kl["error95"] - error) < 1e-6 * error
+
+
 def test_coarser_weights_diverge_more(work):
     model = make_model(f"{work}/a", some)
     text = text_file(work)
