@@ -2,6 +2,7 @@
 """quant/tools/accuracy, for BUILD: what is measured again and what is kept, bits a weight, what is
 said of intervals, how texts are cut. llama.cpp, numpy and packages are not needed for these."""
 import argparse
+import gzip
 import os
 import pathlib
 import sys
@@ -95,6 +96,16 @@ def test_llama_cpp_is_compared_at_no_more_bits(work):
     assert "worse is int4 g64 gptq" in larger, larger
 
 
+def test_windows_decide_what_intervals_do_not(work):
+    def of(windows):
+        return {"kl_divergence": {"mean": sum(windows) / 4, "error95": 1, "windows": windows}}
+    plain = of([0.1, 0.5, 0.3, 0.9])
+    assert report.compared(of([0.08, 0.47, 0.28, 0.88]), plain).startswith("holds, window by window -")
+    assert report.compared(plain, of([0.08, 0.47, 0.28, 0.88])).startswith("does not hold")
+    assert report.compared(of([0.2, 0.4, 0.4, 0.8]), plain).startswith("not decided by this text")
+    assert report.compared(of([0.0, 0.1, 0.1, 0.5]), of([0.1, 0.5, 0.3])) == "not decided by this text"
+
+
 def test_prose_is_what_paragraphs_hold(work):
     parser = texts.Paragraphs()
     parser.feed('<h1>Title</h1><p>One <b>two</b>\n three<ul><li>item</ul><div class="para">Four '
@@ -108,6 +119,30 @@ def test_passages_hold_whole_paragraphs(work):
     found = list(texts.passages(paragraphs))
     assert all(len(p) >= texts.PASSAGE for p in found)
     assert "".join(found).split("\n\n")[:-1] == paragraphs[:len("".join(found).split("\n\n")) - 1]
+
+
+def test_examples_and_markup_are_no_prose(work):
+    pod = pathlib.Path(work, "a.pod")
+    pod.write_text("=head1 NAME\n\nSee B<this> and C<< a->b >>\nin C<$cE<gt>d>.\n\n    $code = 1;\n")
+    assert list(texts.plain_paragraphs(str(pod))) == ["See this and a->b in $c>d."]
+    dictionary = pathlib.Path(work, "a.dict.dz")
+    dictionary.write_bytes(gzip.compress(b"Word\n   1. A {thing} <said>.\n   [1913 Webster]\n"))
+    assert list(texts.plain_paragraphs(str(dictionary))) == ["Word 1. A thing <said>."]
+
+
+def test_nothing_held_out_is_quoted(work):
+    def words(start, n):
+        return " ".join(f"word{i}" for i in range(start, start + n))
+    held = words(0, 40)
+    quoting = words(100, 21) + " " + words(10, 2 * texts.KNOWN - 1) + " " + words(200, 20)
+    touching = words(300, 21) + " " + words(10, texts.KNOWN - 1) + " " + words(400, 20)
+    folder = pathlib.Path(work, "anarchism/usr/share/doc/anarchism/html")
+    folder.mkdir(parents=True)
+    for name in ("a.html", "b.html", "changelog.html"):
+        folder.joinpath(name).write_text(f"<p>{quoting}<p>{touching}<p>{words(500, 30)}<p>short")
+    folder.joinpath("changelog.html").write_text(f"<p>{words(600, 30)}")
+    found = texts.wider(work, {"anarchism": "html/*.html"}, [held])
+    assert list(found) == [touching + "\n\n", words(500, 30) + "\n\n"]
 
 
 if __name__ == "__main__":

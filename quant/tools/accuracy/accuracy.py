@@ -19,7 +19,8 @@ publish  copies them beside this file, into results/, and the main rows into REA
     --windows4 N      and for 4 bits (24: 6120)
     --samples N       of 512 tokens each, that calibration reads (64)
     --quick           the least of everything, to see that it works
-    --torch PYTHON    trains the source "small", for --minutes (25)
+    --torch PYTHON    trains the source "small", on a GPU if it sees one, for --minutes (25)
+    --size NAME       of the source "small": "small", or "tiny" where there is no GPU
     --device NAME     of inflight-eval (cpu)"""
 import argparse
 import json
@@ -54,6 +55,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--torch")
     parser.add_argument("--minutes", type=float, default=25)
+    parser.add_argument("--size", default="small", choices=["small", "tiny"])
     parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
     args = parser.parse_args()
     args.sources = args.sources.split(",")
@@ -98,15 +100,17 @@ def prepare_source(args, bench, python, name):
         prepare_source(args, bench, python, "q4_1")
         script(python, "rotate.py", bench.source("q4_1"), path)
     elif args.torch:
-        script(args.torch, "train.py", bench.work / "texts/training.txt", path,
-               "--minutes", args.minutes)
+        tokens = bench.work / "tokens"
+        script(args.torch, "train.py", "tokens", bench.work / "texts", tokens)
+        script(args.torch, "train.py", "model", tokens, path, "--minutes", args.minutes, "--size",
+               args.size)
     else:
         say("  left out: training it wants --torch, a Python that has torch and tokenizers")
     return (path / "config.json").exists()
 
 
 def prepare(args, bench):
-    if not bench.text.exists():
+    if not (bench.work / "texts/held-out.txt").exists():
         script(sys.executable, "texts.py", bench.work / "texts")
     python = python_with_llama_cpp()
     for name in args.sources:

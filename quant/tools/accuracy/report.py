@@ -4,7 +4,9 @@
     report.py FOLDER     reads FOLDER/results, writes FOLDER/{table.md,kl.png,layers.png}"""
 import collections
 import json
+import math
 import pathlib
+import statistics
 import sys
 
 import plots
@@ -69,8 +71,9 @@ def conditions(work, found):
     trained = work / "small/training.json"
     if trained.exists():
         note = json.loads(trained.read_text())
-        yield (f"small: trained on {note['tokens']} tokens in {note['minutes']:g} minutes of one "
-               f"thread, to a loss of {note['loss']:.2f}")
+        yield (f"small: {note['parameters'] / 1e6:.1f} million parameters, trained on "
+               f"{note['tokens']} tokens in {note['minutes']:.3g} minutes of {note['device']}, to "
+               f"a held-out loss of {note['held_out_loss']:.2f} nat")
     digests = {r["text_digest"] for results in found.values() for r in results.values()}
     devices = {r["device"] for results in found.values() for r in results.values()}
     programs = {p for results in found.values() for r in results.values() for p in r["programs"]}
@@ -109,9 +112,15 @@ def kl_of(r):
 
 
 def compared(a, b):
-    """Whether a is nearer to bf16 than b: intervals that do not meet, which asks for more than is
-    needed, since both are of the same windows."""
-    return verdict(ends(a)[1] < ends(b)[0], ends(a)[0] > ends(b)[1])
+    """Whether a is nearer to bf16 than b: by the differences in each window, which vary less than
+    the windows do. Of results without them, by intervals that do not meet, which asks for more."""
+    mine, theirs = (r["kl_divergence"].get("windows", []) for r in (a, b))
+    if len(mine) < 2 or len(mine) != len(theirs):
+        return verdict(ends(a)[1] < ends(b)[0], ends(a)[0] > ends(b)[1])
+    off = [x - y for x, y in zip(mine, theirs)]
+    mean, error = statistics.mean(off), 1.96 * statistics.stdev(off) / math.sqrt(len(off))
+    return (f"{verdict(mean + error < 0, mean - error > 0)}, window by window "
+            f"{mean:+.6f} ± {error:.6f}")
 
 
 def calibrated_beats_rounding(found):

@@ -3,7 +3,7 @@ import collections
 
 # Folders in that of --work, in the order of measuring.
 SOURCES = {
-    "small": "5.8 million parameters, trained in f32, see train.py",
+    "small": "29 million parameters, trained with f32 weights, see train.py",
     "rotated": "SmolLM2-135M in full precision: channels turned in pairs, see rotate.py",
     "q4_1": "SmolLM2-135M of its Q4_1 file, decoded: it had 4 bits once",
 }

@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""English prose out of Debian's packages, as three texts of which no two share a passage.
+"""English prose out of Debian's packages, as texts of which no two share a passage.
 
-    texts.py FOLDER      writes FOLDER/{evaluation,calibration,training}.txt
+    texts.py FOLDER      writes FOLDER/{evaluation,calibration,held-out,training}.txt
 
 evaluation   every eighth passage of an administrator's handbook, a history of hackers and the King
              James Bible, in turn, so that any beginning of the file is a mixture
 calibration  two other books, in turn
-training     all other passages of all five, for the model that train.py trains
+held-out     those eighth passages that evaluation has no place for: what train.py is judged by
+training     for the model that train.py trains, about 120 MB: manuals, a dictionary and other books
+             that are in no other text, then all other passages of the five, several times, so that
+             the model knows what it is evaluated on in kind. Calibration is among them.
 
-Packages are downloaded and unpacked, not installed. They change with Debian's releases, and what
-was measured with them: the table names the texts by their hashes."""
+Packages, about 180 MB, are downloaded and unpacked, not installed. They change with Debian's
+releases, and what was measured with them: the table names the texts by their hashes."""
 import glob
+import gzip
 import html.parser
 import itertools
 import os
@@ -19,6 +23,7 @@ import subprocess
 import sys
 
 PASSAGE = 8000  # bytes, of whole paragraphs; about four windows of 512 tokens
+SHORT = 80      # characters: paragraphs of no more are captions and links
 HELD_OUT = 8    # every so many passages one is for evaluation
 
 # Package, and where its prose is.
@@ -29,6 +34,34 @@ HTML = {
     "debian-reference-en": "usr/share/debian-reference/ch*.en.html",
 }
 BIBLE = ("bible-kjv", "bible-kjv-text")
+# Where there is more, in English: the book by itself, translations and lists of changes left out.
+WIDER = {
+    "anarchism": "html/*.html",
+    "apache2-doc": "manual/en/**/*.html",
+    "c++-annotations-html": "/usr/share/doc/c++-annotations/html/*.html",
+    "debian-policy": "**/*.html",
+    "dict-foldoc": "/usr/share/dictd/foldoc.dict.dz",
+    "dict-gcide": "/usr/share/dictd/gcide.dict.dz",
+    "dict-jargon": "/usr/share/dictd/jargon.dict.dz",
+    "exim4-doc-html": "spec_html/*.html",
+    "git-doc": "**/*.html",
+    "gnome-user-docs": "/usr/share/help/C/**/*.page",
+    "libreoffice-help-en-us": "/usr/share/libreoffice/help/en-US/**/*.html",
+    "linux-doc-6.1": "html/**/*.html",
+    "perl-doc": "/usr/share/perl/**/*.pod",
+    "png-definitive-guide": "html/*.html",
+    "postfix-doc": "/usr/share/doc/postfix/html/*.html",
+    "postgresql-doc-15": "html/*.html",
+    "python-django-doc": "html/**/*.html",
+    "python3.11-doc": "/usr/share/doc/python3.11/html/**/*.html",
+    "shorewall-doc": "html/*.htm*",
+    "sqlite3-doc": "/usr/share/doc/sqlite3/**/*.html",
+    "swig4.0-doc": "**/*.html",
+}
+POD_MARKUP = re.compile(r"[A-Z]<<+\s+(.*?)\s+>>+|[A-Z]<([^<>]*)>", re.S)
+NO_PROSE = re.compile(r"/translations/|changelog|releaselog|genindex|/changes\b")
+BOOKS = 4       # times that the passages of the five books are trained on
+KNOWN = 8       # words: a paragraph that shares twice as many in a row is the same text
 FOR_EVALUATION = ("debian-handbook", "bible-kjv", "cfi-en")
 FOR_CALIBRATION = ("developers-reference", "debian-reference-en")
 
@@ -73,7 +106,54 @@ def html_paragraphs(pattern):
         with open(path, "rb") as f:
             parser.feed(decode(f.read()))
         parser.end()
-        yield from (p for p in parser.found if len(p) > 80)  # shorter ones are captions and links
+        yield from (p for p in parser.found if len(p) > SHORT)
+
+
+def plain_paragraphs(path):
+    """Of a dictionary, where texts are indented, or of Perl's pod, where those are examples."""
+    is_pod = path.endswith(".pod")
+    with (open if is_pod else gzip.open)(path, "rb") as f:
+        text = decode(f.read())
+    for part in re.split(r"\n\s*\n", text):
+        if is_pod and part[:1] in ("=", " ", "\t"):
+            continue
+        if is_pod:
+            part = POD_MARKUP.sub(r"\1\2", re.sub(r"E<(\w+)>", r"&\1;", part))  # HTML's names
+            part = html.unescape(part)
+        else:
+            part = re.sub(r"\[1913 Webster\]|[{}]", "", part)
+        yield " ".join(part.split())
+
+
+def wider_paragraphs(folder, package, pattern):
+    if not pattern.startswith("/"):
+        pattern = f"/usr/share/doc/{package}/{pattern}"
+    for path in sorted(glob.glob(f"{folder}/{package}{pattern}", recursive=True)):
+        if not os.path.isfile(path) or os.path.islink(path) or NO_PROSE.search(path):
+            continue
+        is_plain = path.endswith((".pod", ".dz"))
+        yield from plain_paragraphs(path) if is_plain else html_paragraphs(glob.escape(path))
+
+
+def runs_of_words(text):
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return [" ".join(words[i:i + KNOWN]) for i in range(len(words) - KNOWN + 1)]
+
+
+def wider(folder, packages, held):
+    """Paragraphs of prose, each once, and none that quotes what is held out."""
+    known = {run for passage in held for run in runs_of_words(passage)}
+    seen = set()
+    for package, pattern in packages.items():
+        size = 0
+        for paragraph in wider_paragraphs(folder, package, pattern):
+            if len(paragraph) <= SHORT or paragraph in seen:
+                continue
+            seen.add(paragraph)
+            if known.isdisjoint(runs_of_words(paragraph)[::KNOWN]):
+                size += len(paragraph)
+                yield paragraph + "\n\n"
+        print(f"{package}: {size} characters")
 
 
 def bible_paragraphs(packages):
@@ -105,6 +185,12 @@ def fetch(folder, packages):
             os.remove(deb)
 
 
+def offered(packages):
+    """Those of them that this release of Debian has: some are named by version."""
+    return [p for p in packages if subprocess.run(["apt-cache", "show", p], capture_output=True,
+                                                  check=False).returncode == 0]
+
+
 def passages(paragraphs):
     part, size = [], 0
     for paragraph in paragraphs:
@@ -133,6 +219,7 @@ def main():
     folder = sys.argv[1]
     packages = f"{folder}/packages"
     fetch(packages, [*HTML, *BIBLE])
+    fetch(packages, offered(WIDER))
     books = {name: list(passages(html_paragraphs(f"{packages}/{name}/{pattern}")))
              for name, pattern in HTML.items()}
     books["bible-kjv"] = list(passages(bible_paragraphs(packages)))
@@ -140,11 +227,15 @@ def main():
         if not found:
             sys.exit(f"{name}: no prose was found in the package")
     held = {name: books[name][::HELD_OUT] for name in FOR_EVALUATION}
-    write(f"{folder}/evaluation.txt", in_turn(held.values()))
+    evaluation = in_turn(held.values())
+    write(f"{folder}/evaluation.txt", evaluation)
     write(f"{folder}/calibration.txt", in_turn(books[name] for name in FOR_CALIBRATION))
     rest = [p for name, found in books.items() for i, p in enumerate(found)
             if name not in held or i % HELD_OUT]
-    write(f"{folder}/training.txt", rest)
+    all_held = [p for found in held.values() for p in found]
+    write(f"{folder}/training.txt", [*wider(packages, WIDER, all_held), *rest * BOOKS])
+    unused = [found[len(evaluation) // len(held):] for found in held.values()]
+    write(f"{folder}/held-out.txt", in_turn(part for part in unused if part))
 
 
 if __name__ == "__main__":
