@@ -51,7 +51,7 @@ ISA_avx512 := -DISA=avx512 -DISA_AVX512=1 -mavx512f -mavx512bw -mavx512vl -mavx5
               -mavx512vnni -mfma -mf16c
 
 ISA_avx512bf16 := $(subst AVX512,AVX512BF16,$(subst =avx512 ,=avx512bf16 ,$(ISA_avx512))) \
-                  -mavx512bf16
+                  -mavx512bf16 -mavx512vbmi
 
 # EMULATE: flags for what this processor has, in place of a set's own; what it lacks is done
 # by what it means, see emulate.h. To test the kernels of sets without such a processor.
@@ -530,13 +530,19 @@ bench-card: $(LIB) $(BUILD)/bin/serve $(BUILD)/tests/bench/card model ## operati
 SHAPES := $(addprefix $(BUILD)/models/,llama-1b.Q4_1.gguf llama-8b-2layers.Q4_1.gguf \
             llama-1b.Q8_0.gguf llama-8b-2layers.Q8_0.gguf)
 
-$(SHAPES): $(BUILD)/models/%.gguf: tests/bench/shapes.py | $(MODEL)
+$(SHAPES) $(BUILD)/models/llama-1b.BF16.gguf: $(BUILD)/models/%.gguf: tests/bench/shapes.py | $(MODEL)
 	@echo "writing $@"
 	@$(PYTHON) $< $(MODEL) $@
 
 bench-shapes: $(LIB) $(BUILD)/bin/serve $(BUILD)/bin/ceilings $(SHAPES) ## the same at the shapes of 1B and 8B, 5 GB
 	@tests/deps.sh bench
 	@$(VERSUS) --shapes $(SHAPES) --csv $(BUILD)/shapes.csv $(BENCH_ARGS)
+
+# FORMATS_MODEL: another one of 16 bits. FORMATS_ARGS: options of formats.py.
+FORMATS_MODEL ?= $(BUILD)/models/llama-1b.BF16.gguf
+
+bench-formats: $(LIB) $(BUILD)/bin/serve $(FORMATS_MODEL) ## decoding in 8 and 4 bits beside 16, 2.5 GB
+	@$(PYTHON) tests/bench/formats.py $(LIB) $(FORMATS_MODEL) --generate 32 $(FORMATS_ARGS)
 
 figures: figures-build ## instructions, barriers, bytes, sizes against the committed table
 	@CC=$(CC) $(PYTHON) tests/bench/figures.py $(BUILD)
@@ -568,7 +574,8 @@ help: ## this list
 
 .PHONY: all release examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
         sanitized-threads emulated emulated-run fuzz fuzz-run lint bench bench-kernels bench-versus \
-        bench-shapes bench-scaling bench-card figures figures-build validator install clean help check-gpu accuracy tools \
+        bench-shapes bench-scaling bench-card bench-formats figures figures-build validator install clean help check-gpu accuracy tools \
         check-simulated gpu-lines
 .DELETE_ON_ERROR:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+# Where compilers write them; other folders of $(BUILD) hold what was fetched.
+-include $(shell find $(addprefix $(BUILD)/,obj cuda clang tests) -type f -name '*.d' 2>/dev/null)

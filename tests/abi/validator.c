@@ -236,7 +236,11 @@ static bool set_cycles(const char *text)
     char *end;
     long n = strtol(text, &end, 10);
     target.cycles = (int)n;
-    return end != text && !*end && n >= CYCLES_LEAST && n <= 1000000;
+    if (end != text && !*end && n >= CYCLES_LEAST && n <= CYCLES_MOST)
+        return true;
+    fprintf(stderr, "inflight-validator: --cycles %s: must be a number from %d to %d\n", text,
+            CYCLES_LEAST, CYCLES_MOST);
+    return false;
 }
 
 /* 0: go on; otherwise the exit status + 1. */

@@ -23,6 +23,7 @@ extern struct target target;
 
 #define CYCLES_WARM  20 /* until the process has grown to its size */
 #define CYCLES_LEAST 50
+#define CYCLES_MOST  1000000
 
 struct test {
     const char *name, *what;

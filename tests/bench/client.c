@@ -41,12 +41,12 @@ void client_open(struct client *client, const struct client_setup *s)
     if (s->step_tokens)
         snprintf(step, sizeof step, ", max_tokens: %d", s->step_tokens);
     snprintf(yaml, sizeof yaml,
-             "version: 1\nmodel: {path: \"%s\", context: %d}\n"
+             "version: 1\nmodel: {path: \"%s\", context: %d, quantization: %s, quantize_head: %s}\n"
              "device: {kind: %s, threads: %d, instruction_set: %s, priority: %s}\n"
              "kv_cache: {type: %s, prefix_cache: false, tokens: %d}\n"
              "batch: {max_sequences: %d, step_ms: %d%s}\n",
-             s->model, s->context, s->device, s->threads, s->instruction_set, s->priority, s->kv,
-             tokens, s->sequences, s->step_ms, step);
+             s->model, s->context, s->quantization, s->quantize_head, s->device, s->threads,
+             s->instruction_set, s->priority, s->kv, tokens, s->sequences, s->step_ms, step);
     inflight_init_params params = {.h = {sizeof params, INFLIGHT_ABI},
                                    .config = {yaml, INFLIGHT_NTS}};
     if (client->api->init(&params, &client->engine))

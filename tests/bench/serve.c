@@ -15,8 +15,9 @@
  *
  * Keys: threads (0: the engine's choice), rounds, isa, n, prompt and generate (tokens of each
  * request), context, step_ms, kv, device (cpu), kv_tokens, step_tokens, priority (normal, since
- * other programs are measured beside it). One request with a short answer comes before what is
- * measured, except in start and commands. What is printed is JSON, one object a line. */
+ * other programs are measured beside it), quantization and head (true, false): model.quantization
+ * and model.quantize_head of the configuration. One request with a short answer comes before what
+ * is measured, except in start and commands. What is printed is JSON, one object a line. */
 #include "batching.h"
 #include "joining.h"
 #include "stats.h"
@@ -51,7 +52,7 @@ static void usage(const char *program)
             "usage: %s LIB MODEL decode|prefill|parallel|start|batching|joining|commands\n"
             "       [threads=N] [device=KIND] [kv_tokens=N] [step_tokens=N] [rounds=N] [step_ms=N] "
             "[priority=NAME] [isa=NAME] [kv=TYPE] [n=N] [prompt=TOKENS]\n"
-            "       [generate=TOKENS] [context=TOKENS]\n",
+            "       [generate=TOKENS] [context=TOKENS] [quantization=NAME] [head=true|false]\n",
             program);
     exit(2);
 }
@@ -89,6 +90,8 @@ static bool take_option(struct options *o, const char *argument)
     } const text[] = {{"isa", &o->setup.instruction_set},
                       {"priority", &o->setup.priority},
                       {"kv", &o->setup.kv},
+                      {"quantization", &o->setup.quantization},
+                      {"head", &o->setup.quantize_head},
                       {"device", &o->setup.device}};
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
         if (value_of(argument, text[i].key)) {
@@ -115,6 +118,8 @@ static struct options parse(int argc, char **argv)
                                   .step_ms = 25,
                                   .priority = "normal",
                                   .kv = "bf16",
+                                  .quantization = "none",
+                                  .quantize_head = "false",
                                   .device = "cpu"},
                         .rounds = 5,
                         .prompt = found->prompt,
