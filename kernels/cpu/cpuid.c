@@ -63,7 +63,8 @@ static bool is_intel(void)
 }
 
 /* Of Intel's processors vdpbf16ps does half as many products a second as fused multiplications of
- * floats: 79 against 164 GOPS of a thread on a Xeon of 2023, where tiles of floats reach 128. */
+ * floats: 79 against 164 GOPS of a thread on a Xeon that has AMX, where tiles of floats reach
+ * 128. */
 enum isa cpu_best(void)
 {
     const enum isa last = last_usable();

@@ -2,7 +2,7 @@
  * reach in the same round: reading memory (few tokens), the dot product instruction
  * (many). Medians over rounds; probes and token counts take turns within a round.
  *
- * Arguments: threads (2), instruction set as in the configuration (0), rounds (5), then
+ * Arguments: threads (2), instruction set by its word of the configuration (auto), rounds (5), then
  * words; only lines "NxK format" that contain one of them are measured. */
 #define _GNU_SOURCE
 #include "../op/matrix.h"
@@ -213,13 +213,28 @@ static void bench_matrix(struct bench *b, size_t shape, enum fmt fmt, int argc, 
     matrix_release(&m);
 }
 
+/* The instruction set that the configuration calls by this word. */
+static int32_t isa_of(const char *word)
+{
+    static const char *const words[ISA_COUNT] = {[ISA_AUTO] = "auto",
+                                                 [ISA_ID_PLAIN] = "plain",
+                                                 [ISA_ID_AVX2] = "avx2",
+                                                 [ISA_ID_AVX512] = "avx512",
+                                                 [ISA_ID_AVX512BF16] = "avx512_bf16"};
+    for (int32_t isa = 0; isa < ISA_COUNT; isa++)
+        if (strcmp(word, words[isa]) == 0)
+            return isa;
+    fprintf(stderr, "%s is no instruction set: auto, plain, avx2, avx512, avx512_bf16\n", word);
+    exit(EXIT_FAILURE);
+}
+
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
     struct bench b = {.rounds = argc > 3 ? atoi(argv[3]) : 5};
     b.rounds = b.rounds < 1 ? 1 : b.rounds > ROUNDS_MAX ? ROUNDS_MAX : b.rounds;
     b.config = (struct device_config){.threads = argc > 1 ? atoi(argv[1]) : 2,
-                                      .isa = argc > 2 ? atoi(argv[2]) : 0,
+                                      .isa = argc > 2 ? isa_of(argv[2]) : ISA_AUTO,
                                       .max_tokens = M_MAX,
                                       .max_rows = 1,
                                       .max_context = 16,

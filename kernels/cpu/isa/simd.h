@@ -70,6 +70,19 @@ SIMD const uint8_t *unknown(const uint8_t *p)
 #include "simd_plain.h"
 #endif
 
+/* Products in floats, with 16 registers or fewer. */
+#if !defined(FLOAT_TILES)
+#define FLOAT_COLUMNS      4                                       /* that fit the registers */
+#define FLOAT_TILES(width) ((width) < 3 ? 4 : (width) < 5 ? 2 : 1) /* done together */
+#define SHARED_INPUTS      0
+/* With many columns pieces of these tiles are unpacked once for all: what the first cache holds
+ * beside inputs. */
+#define PIECE_DATA       DATA_BF16
+#define PIECE_INPUTS     512
+#define PIECE_TILES      1
+#define HAS_PIECES(data) ((data) == DATA_E4M3)
+#endif
+
 #if defined(ISA_AVX512BF16)
 #define DOT_PAIRS 1 /* pairs of bfloat16 are multiplied by an instruction */
 #else

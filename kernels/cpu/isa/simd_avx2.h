@@ -11,16 +11,8 @@ typedef struct {
     __m256i a, b;
 } vi;
 
-#define SIMD_NAME          "avx2"
-#define FLOAT_COLUMNS      4 /* of a product in floats that fit the registers */
-#define FLOAT_TILES(width) ((width) < 3 ? 4 : (width) < 5 ? 2 : 1) /* done together */
-#define SHARED_INPUTS      0
-/* With many columns pieces of these tiles are unpacked once for all: what the first cache holds
- * beside inputs. */
-#define PIECE_DATA       DATA_BF16
-#define PIECE_INPUTS     512
-#define PIECE_TILES      1
-#define HAS_PIECES(data) ((data) == DATA_E4M3)
+#define SIMD_NAME "avx2"
+
 /* Columns of a product in integers done together, tiles that share their broadcasts. Of one column
  * four tiles stream at once, but for nibbles, which are faster one by one and fetched ahead. */
 #define DOT_COLUMNS             4

@@ -19,16 +19,8 @@ typedef struct {
     i32x4 v[4];
 } vi;
 
-#define SIMD_NAME          "plain"
-#define FLOAT_COLUMNS      4 /* of a product in floats that fit the registers */
-#define FLOAT_TILES(width) ((width) < 3 ? 4 : (width) < 5 ? 2 : 1) /* done together */
-#define SHARED_INPUTS      0
-/* With many columns pieces of these tiles are unpacked once for all: what the first cache holds
- * beside inputs. */
-#define PIECE_DATA       DATA_BF16
-#define PIECE_INPUTS     512
-#define PIECE_TILES      1
-#define HAS_PIECES(data) ((data) == DATA_E4M3)
+#define SIMD_NAME "plain"
+
 /* Columns of a product in integers done together, tiles that share their broadcasts. */
 #define DOT_COLUMNS             2
 #define DOT_COLUMNS_K16         2
