@@ -192,7 +192,7 @@ static void check_problem(struct problem *p)
     free(y);
 }
 
-static const int widths[] = {32, 96, 576, 256, 768};
+static const int widths[] = {32, 96, 576, 256, 768, 544};
 
 static bool has_width(enum fmt fmt, int K)
 {
@@ -253,6 +253,44 @@ TEST(linear, the_largest_products_do_not_overflow)
             check_problem(&p);
             problem_release(&p);
         }
+}
+
+/* What is no number becomes the least byte of the scale that the others of its group set, wherever
+ * it stands. */
+TEST(linear, no_number_counts_for_nothing_in_a_scale)
+{
+    enum { T = 32, K = 96 };
+    struct problem p = {.epilogue = EPILOGUE_STORE, .n_part = 1};
+    problem_init(&p, (enum fmt[]){FMT_q8_0}, (int[]){32}, K);
+    float *least = malloc(sizeof(float) * T * K);
+    memcpy(least, p.x, sizeof(float) * T * K);
+    for (int t = 0; t < T; t++) { /* token t: at input t, and in the last group */
+        for (int g = 0; g < K; g += 64) {
+            float *x = p.x + t * K + g, peak = 0;
+            for (int i = 0; i < 32; i++)
+                peak = i != t && fabsf(x[i]) > peak ? fabsf(x[i]) : peak;
+            x[t] = NAN;
+            least[t * K + g + t] = -peak;
+        }
+    }
+    size_t n = (size_t)(T * p.ldy);
+    float *y = malloc(n * sizeof *y), *want = malloc(n * sizeof *want);
+    FOR_EACH_ISA(isa)
+    {
+        struct device_config config = config_of(isa, 2, ACT_INT8);
+        struct device *device = open_for(&p, &config);
+        compute(&p, device, 0, T, y);
+        float *x = p.x;
+        p.x = least;
+        compute(&p, device, 0, T, want);
+        p.x = x;
+        CHECK(memcmp(y, want, n * sizeof *y) == 0);
+        backend_cpu.close(device);
+    }
+    free(least);
+    free(y);
+    free(want);
+    problem_release(&p);
 }
 
 TEST(linear, gates_in_every_format)

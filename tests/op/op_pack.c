@@ -140,6 +140,26 @@ static size_t e4m3_offset(enum isa isa, int r, int k)
     return (size_t)(k / 2 * PACKED_ROWS + r) * 2 + (size_t)(k % 2);
 }
 
+/* Input k of row r of a unit, where zeros are: what has 4 to 6 bits shares bytes with the group
+ * beside it, and its upper bits stand behind the eight lines of the pair, see layout.h. */
+static void define_integer(enum data data, int stored, int k, uint8_t *unit, int r)
+{
+    static const int first_of_fifths[8] = {4, 5, 6, 7, 0, 1, 2, 3}, first_of_two[4] = {4, 6, 0, 2};
+    const int bits = data == DATA_U5 || data == DATA_S5 ? 1 : data == DATA_S6 ? 2 : 0;
+    const int pair = k / 64, odd = k / 32 % 2, line = k % 32 / 4, byte = r * 4 + k % 4;
+    if (data == DATA_S8) {
+        unit[(k / 4) * 64 + byte] = (uint8_t)stored;
+        return;
+    }
+    uint8_t *lines = unit + (size_t)pair * (size_t)(8 + 2 * bits) * 64;
+    lines[line * 64 + byte] |= (uint8_t)((stored & 15) << 4 * odd);
+    if (bits == 1)
+        lines[(8 + odd) * 64 + byte] |= (uint8_t)(stored >> 4 << first_of_fifths[line]);
+    if (bits == 2)
+        lines[(8 + 2 * odd + line / 4) * 64 + byte] |=
+            (uint8_t)(stored >> 4 << first_of_two[line % 4]);
+}
+
 /* Value k of row r into its unit, where zeros are. */
 static void define_value(enum isa isa, enum fmt fmt, const uint8_t *row, int k, uint8_t *unit,
                          int r)
@@ -160,9 +180,7 @@ static void define_value(enum isa isa, enum fmt fmt, const uint8_t *row, int k, 
     }
     int bias = info->data == DATA_S8 ? isa >= ISA_ID_AVX512 ? 128 : 0 : stored_bias(info->data);
     int stored = (value_of(fmt, row, k) + bias) & 0xff;
-    bool high = is_nibbles(info->data) && in_unit & 32;
-    uint8_t *at = unit + scales_bytes(info->scales) + byte_offset(info->data, r, in_unit);
-    *at |= (uint8_t)(high ? stored << 4 : stored);
+    define_integer(info->data, stored, in_unit, unit + scales_bytes(info->scales), r);
     if (k % GROUP == 0)
         define_scales(fmt, row, k / GROUP, unit, r);
 }

@@ -159,6 +159,13 @@ static const float *head_of(const struct op_attend *op, int t, int head)
     return op->qkv + ((size_t)t * (size_t)(op->H + 2 * op->K) + (size_t)head) * (size_t)op->dim;
 }
 
+/* The next token's heads are too far away for the hardware to see a stream. */
+SIMD void fetch(const float *x, int n)
+{
+    for (int i = 0; i < n; i += LANES)
+        __builtin_prefetch(x + i);
+}
+
 static struct rotary rotary_of(const struct op_attend *op, int t, float scale)
 {
     size_t turned = (size_t)attend_rotary_dim(op);
@@ -204,6 +211,8 @@ static struct attend_rows load_rows(struct attend *a, const struct batch_seq *se
     float *q = a->scratch.q;
     for (int i = first; i < last; i++) {
         struct rotary rotary = rotary_of(op, seq->first + i, op->scale);
+        if (i + 1 < last)
+            fetch(head_of(op, seq->first + i + 1, head * a->group), a->group * op->dim);
         for (int g = 0; g < a->group; g++, q += KV_DIM_MAX) {
             const float *x = head_of(op, seq->first + i, head * a->group + g);
             ISA_FN(rotate)(&rotary, x, op->q_norm, q);

@@ -3,8 +3,17 @@
  * product reads one stream, strictly forward. Rows past N and inputs past K are zero.
  *
  * Integer data comes in lines (see simd.h): 64 bytes, 4 inputs of 16 rows. A group of 32
- * inputs takes 8 lines. Signed integers are stored plus stored_bias. Of 4-bit data two
- * groups share 8 lines: the even group in the low nibbles, the odd one in the high nibbles.
+ * inputs takes 8 lines of bytes. Signed integers are stored plus stored_bias. Of what has 4 to 6
+ * bits the low four of two groups share 8 lines: the even group in the low nibbles, the odd one in
+ * the high nibbles. Behind them are lines of the upper bits, first those of the even group: one
+ * line for a fifth bit, two for two more bits, each for 8 or 4 lines of the group. A byte of them
+ * has the bits of that byte of line 0 from bit 4 on, where they are wanted, of the next line
+ * from there on, and so on around:
+ *
+ *   bit             7     6     5     4     3     2     1     0
+ *   fifth bits    line3 line2 line1 line0 line7 line6 line5 line4
+ *   two bits      [  line1  ] [  line0  ] [  line3  ] [  line2  ]    and lines 4 .. 7
+ *
  * A unit is 64 inputs, or the block of the format where that is more.
  *
  * Scales of a unit, each an array over its 16 rows:
@@ -38,9 +47,9 @@
 enum data {
     DATA_U4, /* 0 .. 15 */
     DATA_S4, /* -8 .. 7 */
-    DATA_U5, /* 0 .. 31, in bytes */
-    DATA_S5, /* -16 .. 15, in bytes */
-    DATA_S6, /* -32 .. 31, in bytes */
+    DATA_U5, /* 0 .. 31 */
+    DATA_S5, /* -16 .. 15 */
+    DATA_S6, /* -32 .. 31 */
     DATA_S8, /* -128 .. 127 */
     DATA_F32,
     DATA_F16,
@@ -116,6 +125,12 @@ SIMD bool has_zeros(enum scales scales)
     return scales == SCALES_Z32 || scales == SCALES_Z64 || scales == SCALES_Z128;
 }
 
+/* Bits beside the low four that two groups share lines for; bytes are whole. */
+SIMD int upper_bits(enum data data)
+{
+    return data == DATA_U5 || data == DATA_S5 ? 1 : data == DATA_S6 ? 2 : 0;
+}
+
 /* Bytes of n inputs of a tile, without scales. */
 SIMD size_t data_bytes(enum data data, int n)
 {
@@ -123,10 +138,10 @@ SIMD size_t data_bytes(enum data data, int n)
     switch (data) {
     case DATA_U4:
     case DATA_S4:
-        return values / 2;
     case DATA_U5:
     case DATA_S5:
     case DATA_S6:
+        return values * (size_t)(4 + upper_bits(data)) / 8;
     case DATA_S8:
     case DATA_E4M3:
         return values;
@@ -191,9 +206,11 @@ SIMD size_t tile_bytes(enum layout layout, int32_t K)
     return (used_bytes(layout, K) + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
 }
 
-SIMD bool is_nibbles(enum data data)
+/* Whether two groups share the lines of their low four bits. */
+SIMD bool has_nibbles(enum data data)
 {
-    return data == DATA_U4 || data == DATA_S4;
+    return data == DATA_U4 || data == DATA_S4 || data == DATA_U5 || data == DATA_S5 ||
+           data == DATA_S6;
 }
 
 /* What is added to an integer where it is stored. */
@@ -212,14 +229,28 @@ SIMD bool is_signed_byte(enum data data)
     return data == DATA_S8 && DOT_BIAS == 0;
 }
 
-/* Offset of row r, input k of a unit of integer data; of 4-bit data the byte that also
- * holds input k ^ 32. */
-SIMD size_t byte_offset(enum data data, int r, int k)
+/* Bytes of two groups. */
+SIMD size_t pair_bytes(enum data data)
 {
-    int line = k / 4;
-    if (is_nibbles(data))
-        line = k / 64 * 8 + k % 32 / 4;
-    return (size_t)(line * LINE_BYTES + r * 4 + k % 4);
+    return data_bytes(data, 2 * GROUP);
+}
+
+/* Where line j of a group begins in its pair: its bytes, or low four bits and upper bits. */
+SIMD size_t line_offset(enum data data, bool is_odd, int j)
+{
+    return (size_t)(has_nibbles(data) || !is_odd ? j : j + 8) * LINE_BYTES;
+}
+
+SIMD size_t upper_offset(enum data data, bool is_odd, int j)
+{
+    const int bits = upper_bits(data);
+    return (size_t)(8 + (is_odd ? bits : 0) + j * bits / 8) * LINE_BYTES;
+}
+
+/* The first of the upper bits of line j in the bytes that have them. */
+SIMD int upper_place(enum data data, int j)
+{
+    return (upper_bits(data) * j + 4) % 8;
 }
 
 /* The byte of input k of a run of E4M3: of four the inner ones have changed places. */

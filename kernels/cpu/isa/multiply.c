@@ -83,46 +83,75 @@ static struct tile_kernel find_kernel(const struct pass *pass, const struct line
     }
 }
 
-/* A part at work on one block. */
+/* A part at work on blocks of one width. */
 struct side {
+    const struct linear_part *part;
     struct tile_kernel kernel;
     struct tile_job job;
+    const uint8_t *inputs; /* the records of block 0, if it had that width */
     _Alignas(LINE_BYTES) float out[TILE_FLOATS];
 };
 
+/* Part p and, with a gate, the one that goes along with it. */
+struct sides {
+    struct side own, gate;
+    bool gated;
+    int step, blocks;   /* tiles and blocks that the kernels of both do at once */
+    size_t tile_floats; /* of a tile's result */
+};
+
 static void open_side(struct side *side, const struct pass *pass, const struct linear_part *part,
-                      int b, int n)
+                      int width_index)
 {
-    int index = ISA_FN(width_index)(pass->in.n - b * BLOCK_COLUMNS);
-    int width = ISA_FN(width_at)(index);
-    side->kernel = find_kernel(pass, part, index);
+    int width = ISA_FN(width_at)(width_index);
+    side->part = part;
+    side->kernel = find_kernel(pass, part, width_index);
+    side->inputs = block_of(&pass->in, part_inputs(part, pass->float_inputs), 0, width);
     side->job = (struct tile_job){
         .bytes = part_tile_bytes(part),
         .K = part->weight->K,
         .layout = (enum layout)part->weight->layout,
-        .width_index = index,
-        .inputs = block_of(&pass->in, part_inputs(part, pass->float_inputs), b, width),
-        .blocks = n,
+        .width_index = width_index,
         .block_bytes = BLOCK_COLUMNS * column_bytes(pass->in.K, pass->in.kinds),
         .out = side->out,
-        /* later blocks of a chunk find the tiles in a cache */
-        .cold = FETCHES && b % CHUNK_BLOCKS == 0,
     };
 }
 
-/* Tiles [tile, tile + n) of the part: one, or as many as its kernel takes. */
-static void run_side(struct side *side, const struct linear_part *part, int tile, int n)
+/* For blocks as wide as block b. */
+static void open_sides(struct sides *sides, const struct pass *pass, int p, int b)
 {
-    side->job.tile = (const uint8_t *)part->weight->data + (size_t)tile * side->job.bytes;
-    (n == 1 ? side->kernel.one : side->kernel.many)(&side->job);
+    const struct linear_part *part = &pass->product->part[p];
+    int index = ISA_FN(width_index)(pass->in.n - b * BLOCK_COLUMNS);
+    open_side(&sides->own, pass, part, index);
+    sides->step = sides->own.kernel.tiles;
+    sides->blocks = sides->own.kernel.blocks;
+    sides->tile_floats = (size_t)ISA_FN(width_at)(index) * PACKED_ROWS;
+    sides->gated = epilogue_is_gated(pass->product->epilogue);
+    if (!sides->gated)
+        return;
+    open_side(&sides->gate, pass, part + 1, index);
+    sides->blocks = MIN(sides->blocks, sides->gate.kernel.blocks);
+    if (sides->step != sides->gate.kernel.tiles)
+        sides->step = 1;
 }
 
-static vf load_rows(const float *p, int rows)
+/* Tiles [tile, tile + n) of blocks [b, b + blocks): one tile, or as many as the kernel takes. */
+static void run_side(struct side *side, int tile, int n, int b, int blocks)
+{
+    struct tile_job *job = &side->job;
+    job->tile = (const uint8_t *)side->part->weight->data + (size_t)tile * job->bytes;
+    job->inputs = side->inputs + (size_t)b * job->block_bytes;
+    job->blocks = blocks;
+    job->cold = FETCHES && b % CHUNK_BLOCKS == 0; /* later ones find the tiles in a cache */
+    (n == 1 ? side->kernel.one : side->kernel.many)(job);
+}
+
+SIMD vf load_rows(const float *p, int rows)
 {
     return rows == PACKED_ROWS ? vf_load(p) : vf_load_first(p, rows);
 }
 
-static void store_rows(float *p, vf x, int rows)
+SIMD void store_rows(float *p, vf x, int rows)
 {
     if (rows == PACKED_ROWS)
         vf_store(p, x);
@@ -130,77 +159,128 @@ static void store_rows(float *p, vf x, int rows)
         vf_store_first(p, x, rows);
 }
 
-static vf with_bias(const float *out, const struct linear_part *part, int row, int rows)
+/* Results of one tile and block on their way to y. */
+struct finish {
+    float *y;
+    size_t ldy;
+    int rows, n;              /* of the tile; tokens */
+    const float *out, *bias;  /* of the part; bias NULL: none */
+    const float *gate, *lift; /* the same of part 1, with a gate */
+};
+
+SIMD vf with_bias(const float *out, const float *bias, vf by)
 {
-    vf x = vf_load(out);
-    return part->bias ? vf_add(x, load_rows(part->bias + row, rows)) : x;
+    return bias ? vf_add(vf_load(out), by) : vf_load(out);
 }
 
-/* One tile of block b from the kernel's result to y; second: of part 1, with a gate. */
-static void finish_tile(const struct pass *pass, const struct linear_part *part, int tile, int b,
-                        const float *out, const float *second)
+/* Whether the epilogue is f(x) = x / (1 + e^u(x)), and what e is raised to. */
+SIMD bool is_logistic(enum epilogue epilogue)
 {
-    const struct product *product = pass->product;
-    int row = tile * PACKED_ROWS, rows = MIN(PACKED_ROWS, part->weight->N - row);
-    int token = b * BLOCK_COLUMNS, n = MIN(BLOCK_COLUMNS, pass->in.n - token);
-    float *y = product->y + (size_t)(pass->first + token) * product->ldy + part->column + row;
-    for (int c = 0; c < n; c++, y += product->ldy, out += PACKED_ROWS) {
-        vf x = with_bias(out, part, row, rows);
-        switch (product->epilogue) {
-        case EPILOGUE_STORE:
-            break;
-        case EPILOGUE_ADD:
-            x = vf_add(load_rows(y, rows), x);
-            break;
-        case EPILOGUE_GELU:
+    return epilogue == EPILOGUE_GELU_TANH || epilogue_is_gated((int32_t)epilogue);
+}
+
+SIMD vf logistic_power(enum epilogue epilogue, vf x)
+{
+    return epilogue == EPILOGUE_GLU_SILU ? vf_silu_power(x) : vf_gelu_tanh_power(x);
+}
+
+SIMD void finish_columns(const struct finish *f, enum epilogue epilogue)
+{
+    const bool gated = epilogue_is_gated((int32_t)epilogue);
+    const vf bias = f->bias ? load_rows(f->bias, f->rows) : vf_zero();
+    const vf lift = gated && f->lift ? load_rows(f->lift, f->rows) : vf_zero();
+    float rest[BLOCK_COLUMNS * PACKED_ROWS];
+    int32_t power[BLOCK_COLUMNS * PACKED_ROWS];
+    for (int i = 0; is_logistic(epilogue) && i < f->n * PACKED_ROWS; i += PACKED_ROWS) {
+        vf x = with_bias(f->out + i, f->bias, bias);
+        struct vf_exp_parts parts = vf_exp_begin(logistic_power(epilogue, x));
+        vf_store(rest + i, parts.rest);
+        vi_store(power + i, parts.power);
+    }
+    float *y = f->y;
+    for (int i = 0; i < f->n * PACKED_ROWS; i += PACKED_ROWS, y += f->ldy) {
+        vf x = with_bias(f->out + i, f->bias, bias);
+        if (epilogue == EPILOGUE_ADD)
+            x = vf_add(load_rows(y, f->rows), x);
+        if (epilogue == EPILOGUE_GELU)
             x = vf_gelu(x);
-            break;
-        case EPILOGUE_GELU_TANH:
-            x = vf_gelu_tanh(x);
-            break;
-        case EPILOGUE_GLU_SILU:
-            x = vf_mul(vf_silu(x), with_bias(second, part + 1, row, rows));
-            break;
-        case EPILOGUE_GLU_GELU:
-            x = vf_mul(vf_gelu_tanh(x), with_bias(second, part + 1, row, rows));
-            break;
+        if (is_logistic(epilogue)) {
+            vf e = vf_exp_end(vf_load(rest + i), vi_load(power + i));
+            x = vf_div(x, vf_add(vf_set1(1.0f), e));
         }
-        if (second)
-            second += PACKED_ROWS;
-        store_rows(y, x, rows);
+        if (gated)
+            x = vf_mul(x, with_bias(f->gate + i, f->lift, lift));
+        store_rows(y, x, f->rows);
     }
 }
 
-/* How many blocks from b on, before the last one, the kernels of part p do at once. */
-static int blocks_at_once(const struct pass *pass, int p, int b, int last)
+/* Where the results of one tile and block go. */
+SIMD struct finish finish_of(const struct sides *sides, const struct pass *pass, int tile, int b)
 {
-    const struct linear_part *part = &pass->product->part[p];
-    const int whole = MIN(last, pass->in.n / BLOCK_COLUMNS) - b;
-    int most = find_kernel(pass, part, WIDTHS - 1).blocks;
-    if (epilogue_is_gated(pass->product->epilogue))
-        most = MIN(most, find_kernel(pass, part + 1, WIDTHS - 1).blocks);
-    return MAX(1, MIN(most, whole));
+    const struct product *product = pass->product;
+    const struct linear_part *part = sides->own.part;
+    int row = tile * PACKED_ROWS, token = b * BLOCK_COLUMNS;
+    return (struct finish){
+        .y = product->y + (size_t)(pass->first + token) * product->ldy + part->column + row,
+        .ldy = product->ldy,
+        .rows = MIN(PACKED_ROWS, part->weight->N - row),
+        .n = MIN(BLOCK_COLUMNS, pass->in.n - token),
+        .bias = part->bias ? part->bias + row : NULL,
+        .lift = sides->gated && part[1].bias ? part[1].bias + row : NULL,
+    };
 }
 
-/* Tiles [first, last) of part p times blocks [b, b + blocks), which its kernels do at once. */
-static void run_tiles(const struct pass *pass, int p, int first, int last, int b, int blocks)
+/* Result i of a kernel to y. */
+static void finish_tile(const struct sides *sides, struct finish f, int32_t epilogue, int i)
 {
-    const struct linear_part *part = &pass->product->part[p];
-    const bool gated = epilogue_is_gated(pass->product->epilogue);
-    struct side side, gate;
-    open_side(&side, pass, part, b, blocks);
-    if (gated)
-        open_side(&gate, pass, part + 1, b, blocks);
-    int step = !gated || gate.kernel.tiles == side.kernel.tiles ? side.kernel.tiles : 1;
-    size_t tile_floats = (size_t)ISA_FN(width_at)(side.job.width_index) * PACKED_ROWS;
+    f.out = sides->own.out + (size_t)i * sides->tile_floats;
+    f.gate = sides->gate.out + (size_t)i * sides->tile_floats;
+    switch (epilogue) {
+    case EPILOGUE_STORE:
+        finish_columns(&f, EPILOGUE_STORE);
+        break;
+    case EPILOGUE_ADD:
+        finish_columns(&f, EPILOGUE_ADD);
+        break;
+    case EPILOGUE_GELU:
+        finish_columns(&f, EPILOGUE_GELU);
+        break;
+    case EPILOGUE_GELU_TANH:
+        finish_columns(&f, EPILOGUE_GELU_TANH);
+        break;
+    case EPILOGUE_GLU_SILU:
+        finish_columns(&f, EPILOGUE_GLU_SILU);
+        break;
+    case EPILOGUE_GLU_GELU:
+        finish_columns(&f, EPILOGUE_GLU_GELU);
+        break;
+    }
+}
+
+/* The lines that results are added to, which are a token apart where no stream is seen, are asked
+ * for before the products. */
+SIMD void fetch_sums(const struct finish *f)
+{
+    for (int c = 0; c < f->n; c++)
+        __builtin_prefetch(f->y + (size_t)c * f->ldy);
+}
+
+/* Tiles [first, last) times blocks [b, b + blocks), which the kernels do at once. */
+static void run_tiles(struct sides *sides, const struct pass *pass, int first, int last, int b,
+                      int blocks)
+{
+    const int32_t epilogue = pass->product->epilogue;
     for (int tile = first, n; tile < last; tile += n) {
-        n = last - tile < step ? 1 : step;
-        run_side(&side, part, tile, n);
-        if (gated)
-            run_side(&gate, part + 1, tile, n);
+        n = last - tile < sides->step ? 1 : sides->step;
+        for (int i = 0; epilogue == EPILOGUE_ADD && i < n * blocks; i++) {
+            struct finish f = finish_of(sides, pass, tile + i % n, b + i / n);
+            fetch_sums(&f);
+        }
+        run_side(&sides->own, tile, n, b, blocks);
+        if (sides->gated)
+            run_side(&sides->gate, tile, n, b, blocks);
         for (int i = 0; i < n * blocks; i++)
-            finish_tile(pass, part, tile + i % n, b + i / n, side.out + (size_t)i * tile_floats,
-                        gated ? gate.out + (size_t)i * tile_floats : NULL);
+            finish_tile(sides, finish_of(sides, pass, tile + i % n, b + i / n), epilogue, i);
     }
 }
 
@@ -225,10 +305,26 @@ static void run_share(const struct lane *lane, const struct pass *pass)
     for (int p = 0; p < split_parts(product); p++) {
         uint64_t bytes = split_bytes(product, p);
         int n = part_tiles(&product->part[p]);
-        run_tiles(pass, p, tiles_before(low > begin ? low - begin : 0, bytes, n),
+        struct sides sides;
+        open_sides(&sides, pass, p, 0);
+        run_tiles(&sides, pass, tiles_before(low > begin ? low - begin : 0, bytes, n),
                   tiles_before(high > begin ? high - begin : 0, bytes, n), 0, 1);
         begin += (uint64_t)n * bytes;
     }
+}
+
+/* Tiles [tile, last) of part p times blocks [b, end) of one width. */
+static void run_blocks(const struct pass *pass, int p, int tile, int last, int b, int end)
+{
+    struct sides sides;
+    if (b >= end)
+        return;
+    open_sides(&sides, pass, p, b);
+    for (; tile < last; tile += TILES_ONCE)
+        for (int c = b, n; c < end; c += n) {
+            n = MIN(sides.blocks, end - c);
+            run_tiles(&sides, pass, tile, MIN(tile + TILES_ONCE, last), c, n);
+        }
 }
 
 /* Chunks taken one by one, until none is left. */
@@ -255,11 +351,9 @@ static void run_chunks(struct lane *lane, const struct pass *pass)
         int tile = (chunk - begin) / columns * rows, b = (chunk - begin) % columns * CHUNK_BLOCKS;
         int last = MIN(tile + rows, part_tiles(&product->part[p]));
         int end = MIN(b + CHUNK_BLOCKS, blocks);
-        for (; tile < last; tile += TILES_ONCE)
-            for (int c = b, n; c < end; c += n) {
-                n = blocks_at_once(pass, p, c, end);
-                run_tiles(pass, p, tile, MIN(tile + TILES_ONCE, last), c, n);
-            }
+        int whole = MIN(end, pass->in.n / BLOCK_COLUMNS); /* the last block may be narrower */
+        run_blocks(pass, p, tile, last, b, whole);
+        run_blocks(pass, p, tile, last, MAX(b, whole), end);
     }
 }
 

@@ -272,22 +272,49 @@ SIMD void put_scales(enum scales kind, uint8_t *scales, int g, const struct tile
     }
 }
 
+/* The upper bits of a group to their lines in its pair. */
+SIMD void put_upper(enum data data, uint8_t *pair, bool is_odd, const vi word[WORDS], vi present)
+{
+    const int bits = upper_bits(data), lines = bits == 2 ? 4 : 8; /* that share one of them */
+    UNROLL
+    for (int j = 0; j < WORDS; j += lines) {
+        vi upper = vi_zero();
+        UNROLL
+        for (int i = j; i < j + lines; i++) {
+            vi line = bits_of_bytes(vi_and(word[i], present), 4, bits);
+            upper = vi_or(upper, vi_shl(line, upper_place(data, i)));
+        }
+        vi_store(pair + upper_offset(data, is_odd, j), upper);
+    }
+}
+
 /* Groups g and g + 1 of a unit; of a format whose blocks are single groups the second may be
  * missing, and is zero then. */
 SIMD void put_pair(enum layout layout, uint8_t *unit, int g, const struct tile_group pair[2],
                    const vi present[2])
 {
     const struct layout_info *info = &layout_info[layout];
-    uint8_t *line = unit + scales_bytes(info->scales) + byte_offset(info->data, 0, g * GROUP);
+    uint8_t *to = unit + scales_bytes(info->scales) + (size_t)(g / 2) * pair_bytes(info->data);
     UNROLL
-    for (int i = 0; i < WORDS; i++, line += LINE_BYTES) {
-        vi even = vi_and(pair[0].word[i], present[0]), odd = vi_and(pair[1].word[i], present[1]);
-        vi_store(line, is_nibbles(info->data) ? vi_add(even, vi_shl(odd, 4)) : even);
-        if (!is_nibbles(info->data))
-            vi_store(line + WORDS * LINE_BYTES, odd);
+    for (int j = 0; j < WORDS; j++) {
+        vi even = vi_and(pair[0].word[j], present[0]), odd = vi_and(pair[1].word[j], present[1]);
+        if (has_nibbles(info->data)) {
+            if (upper_bits(info->data)) {
+                even = bits_of_bytes(even, 0, 4);
+                odd = bits_of_bytes(odd, 0, 4);
+            }
+            vi_store(to + line_offset(info->data, false, j), vi_add(even, vi_shl(odd, 4)));
+        } else {
+            vi_store(to + line_offset(info->data, false, j), even);
+            vi_store(to + line_offset(info->data, true, j), odd);
+        }
     }
-    put_scales(info->scales, unit, g, &pair[0], present[0]);
-    put_scales(info->scales, unit, g + 1, &pair[1], present[1]);
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        if (upper_bits(info->data))
+            put_upper(info->data, to, i, pair[i].word, present[i]);
+        put_scales(info->scales, unit, g + i, &pair[i], present[i]);
+    }
 }
 
 /* PACKER(fmt, body, groups, layout): pack_<fmt> for a tile. A block's values begin at its field

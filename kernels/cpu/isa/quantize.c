@@ -1,6 +1,8 @@
 /* Normalizes tokens and writes them as columns: see quantize.h. */
 #include "quantize.h"
 
+#include "../../../plugin/base/base.h"
+
 #include <math.h>
 
 static const int widths[WIDTHS] = {1, 2, 3, 4, 6, 8};
@@ -74,90 +76,147 @@ static struct standard standard_of(const struct inputs *in, const float *x)
     return (struct standard){mean, layer_factor(x, in->K, mean, in->eps)};
 }
 
-/* LANES values from k on. */
-static vf normalize(const struct inputs *in, const struct standard *s, size_t k, vf x)
+/* Groups worked on together: what one waits for passes while the others are computed. */
+#define RUN_GROUPS ((size_t)LANES)
+
+/* Groups [g, g + n) of x. */
+static void normalize(const struct inputs *in, const struct standard *s, const float *x, size_t g,
+                      size_t n, float *out)
 {
-    vf weight = vf_load(in->norm + k), factor = vf_set1(s->factor);
-    if (in->norm_kind == NORM_RMS)
-        return vf_mul(vf_mul(x, factor), weight);
-    x = vf_mul(vf_mul(vf_sub(x, vf_set1(s->mean)), factor), weight);
-    return in->norm_bias ? vf_add(x, vf_load(in->norm_bias + k)) : x;
+    const float *weight = in->norm + g * GROUP;
+    const float *bias = in->norm_bias ? in->norm_bias + g * GROUP : NULL;
+    vf factor = vf_set1(s->factor), mean = vf_set1(s->mean);
+    x += g * GROUP;
+    for (size_t k = 0; k < n * GROUP; k += LANES) {
+        vf a = vf_load(x + k);
+        if (in->norm_kind == NORM_LAYER)
+            a = vf_sub(a, mean);
+        a = vf_mul(vf_mul(a, factor), vf_load(weight + k));
+        if (in->norm_kind == NORM_LAYER && bias)
+            a = vf_add(a, vf_load(bias + k));
+        vf_store(out + k, a);
+    }
 }
 
 /* One column being written. */
 struct column {
     uint8_t *int8, *pairs, *whole; /* its block's records of each kind, if wanted */
     size_t index, width;           /* its place in the block */
+    float sum128;                  /* scaled_sum128 of the group before */
 };
 
-/* Scales the largest magnitude to 127 and rounds to nearest. NaN becomes -127 times a
- * scale that the finite values of the group set. */
-static void write_int8(const struct column *column, size_t g, vf a, vf b)
+/* The largest magnitude of each of n groups, at most RUN_GROUPS; 0 of those beyond. NaN counts for
+ * nothing: it comes first where the larger of two is taken. */
+static vf peaks_of(const float *x, size_t n)
 {
-    const vf least = vf_set1(-127.0f), most = vf_set1(127.0f);
-    float peak = vf_largest(vf_max(vf_abs(a), vf_abs(b)));
-    float scale = peak > 1e-30f ? peak / 127.0f : 0.0f;
-    vf inverse = vf_set1(peak > 1e-30f ? 127.0f / peak : 0.0f);
-    vi p = vi_round(vf_min(vf_max(vf_mul(a, inverse), least), most));
-    vi q = vi_round(vf_min(vf_max(vf_mul(b, inverse), least), most));
-    int32_t low = vi_sum(p), high = vi_sum(q), sum = low + high;
-    uint8_t *record = column->int8 + g * column->width * RECORD_INT8;
-    int8_t *out = (int8_t *)record + column->index * GROUP;
-    struct column_numbers *number =
-        (struct column_numbers *)(void *)(record + column->width * GROUP);
-    vi_store_s8(out, p);
-    vi_store_s8(out + LANES, q);
-    number[column->index] = (struct column_numbers){
-        .scale = scale,
-        .scaled_sum = scale * (float)sum,
-        .bias_s4 = -8 * sum,
-        .bias_s8 = -128 * sum,
-        .bias_s6_low = -32 * low,
-        .bias_s6_high = -32 * high,
-    };
+    float peak[RUN_GROUPS] = {0};
+    for (size_t g = 0; g < n; g++, x += GROUP) {
+        vf most = vf_max(vf_abs(vf_load(x)), vf_zero());
+        peak[g] = vf_largest(vf_max(vf_abs(vf_load(x + LANES)), most));
+    }
+    return vf_load(peak);
 }
 
-static void write_pairs(const struct column *column, size_t g, vf a, vf b)
+/* What a kernel wants to know of n groups, whose quantized values have these sums, by halves. */
+static void write_numbers(struct column *column, size_t g, size_t n, vf scale, vi low, vi high)
 {
-    uint16_t x[GROUP];
-    vf_store_bf16(x, a);
-    vf_store_bf16(x + LANES, b);
-    uint8_t *to = column->pairs + g * column->width * RECORD_PAIRS + column->index * 4;
-    for (int k = 0; k < GROUP; k += 2, to += column->width * 4)
-        memcpy(to, &x[k], 4);
+    const vi minus_low = vi_sub(vi_zero(), low), minus_high = vi_sub(vi_zero(), high);
+    const vi minus = vi_add(minus_low, minus_high);
+    float scales[RUN_GROUPS], scaled[RUN_GROUPS];
+    int32_t bias[4][RUN_GROUPS];
+    vf_store(scales, scale);
+    vf_store(scaled, vf_mul(scale, vf_of_vi(vi_add(low, high))));
+    vi_store(bias[0], vi_shl(minus, 3));
+    vi_store(bias[1], vi_shl(minus, 7));
+    vi_store(bias[2], vi_shl(minus_low, 5));
+    vi_store(bias[3], vi_shl(minus_high, 5));
+    const size_t step = column->width * RECORD_INT8;
+    uint8_t *to = column->int8 + g * step + column->width * GROUP +
+                  column->index * sizeof(struct column_numbers);
+    for (size_t i = 0; i < n; i++, to += step) {
+        column->sum128 = scaled[i] + ((g + i) % 4 ? column->sum128 : 0);
+        *(struct column_numbers *)(void *)to = (struct column_numbers){
+            .scale = scales[i],
+            .scaled_sum = scaled[i],
+            .scaled_sum128 = column->sum128,
+            .bias_s4 = bias[0][i],
+            .bias_s8 = bias[1][i],
+            .bias_s6_low = bias[2][i],
+            .bias_s6_high = bias[3][i],
+        };
+    }
 }
 
-static void write_whole(const struct column *column, size_t g, vf a, vf b)
+/* Groups [g, g + n) of the column. Scales the largest magnitude of a group to 127 and rounds to
+ * nearest. NaN becomes -127 times a scale that the finite values of the group set. */
+static void write_int8(struct column *column, size_t g, size_t n, const float *x)
 {
-    float x[GROUP];
-    vf_store(x, a);
-    vf_store(x + LANES, b);
+    const vf least = vf_set1(1e-30f), most = vf_set1(127.0f), peak = peaks_of(x, n);
+    const size_t step = column->width * RECORD_INT8;
+    float inverse[RUN_GROUPS];
+    int32_t low[RUN_GROUPS] = {0}, high[RUN_GROUPS] = {0};
+    vf_store(inverse, vf_less(least, peak, vf_div(most, peak), vf_zero()));
+    uint8_t *to = column->int8 + g * step + column->index * GROUP;
+    for (size_t i = 0; i < n; i++, x += GROUP, to += step) {
+        const vf factor = vf_set1(inverse[i]);
+        vf_store_s8_pair((int8_t *)to, vf_mul(vf_load(x), factor),
+                         vf_mul(vf_load(x + LANES), factor), &low[i], &high[i]);
+    }
+    vf scale = vf_less(least, peak, vf_div(peak, most), vf_zero());
+    write_numbers(column, g, n, scale, vi_load(low), vi_load(high));
+}
+
+static void write_pairs(const struct column *column, size_t g, size_t n, const float *values)
+{
+    for (size_t i = 0; i < n; i++, g++, values += GROUP) {
+        uint16_t x[GROUP];
+        vf_store_bf16(x, vf_load(values));
+        vf_store_bf16(x + LANES, vf_load(values + LANES));
+        uint8_t *to = column->pairs + g * column->width * RECORD_PAIRS + column->index * 4;
+        for (int k = 0; k < GROUP; k += 2, to += column->width * 4)
+            memcpy(to, &x[k], 4);
+    }
+}
+
+static void write_whole(const struct column *column, size_t g, size_t n, const float *x)
+{
     uint8_t *to = column->whole + g * column->width * RECORD_FLOAT + column->index * 4;
-    for (int k = 0; k < GROUP; k++, to += column->width * 4)
+    for (size_t k = 0; k < n * GROUP; k++, to += column->width * 4)
         memcpy(to, &x[k], 4);
+}
+
+/* The run behind the one at hand: of the next token, as a rule, behind the last of a row. A single
+ * token has just been computed, and is in a cache. */
+SIMD void fetch_run(const float *x)
+{
+    for (size_t k = 0; k < RUN_GROUPS * GROUP; k += LANES)
+        __builtin_prefetch(x + k);
 }
 
 /* x NULL: a column of zeros. */
-static void write_column(const struct inputs *in, const struct column *column, const float *x)
+static void write_column(const struct inputs *in, struct column *column, const float *x)
 {
+    static const float zeros[RUN_GROUPS * GROUP];
+    float normalized[RUN_GROUPS * GROUP];
     struct standard standard = x ? standard_of(in, x) : (struct standard){0, 1};
     size_t filled = x ? (size_t)in->K / GROUP : 0, groups = groups_of(in->K);
-    for (size_t g = 0; g < groups; g++) {
-        vf a = vf_zero(), b = a;
-        if (g < filled) {
-            a = vf_load(x + g * GROUP);
-            b = vf_load(x + g * GROUP + LANES);
-        }
+    for (size_t g = 0, n; g < groups; g += n) {
+        const float *run = zeros;
+        n = MIN((g < filled ? filled : groups) - g, RUN_GROUPS);
+        if (x && in->n > 1)
+            fetch_run(x + (g + n) * GROUP);
         if (g < filled && in->norm) {
-            a = normalize(in, &standard, g * GROUP, a);
-            b = normalize(in, &standard, g * GROUP + LANES, b);
+            normalize(in, &standard, x, g, n, normalized);
+            run = normalized;
+        } else if (g < filled) {
+            run = x + g * GROUP;
         }
         if (in->kinds & INPUTS_INT8)
-            write_int8(column, g, a, b);
+            write_int8(column, g, n, run);
         if (in->kinds & INPUTS_PAIRS)
-            write_pairs(column, g, a, b);
+            write_pairs(column, g, n, run);
         if (in->kinds & INPUTS_FLOAT)
-            write_whole(column, g, a, b);
+            write_whole(column, g, n, run);
     }
 }
 
@@ -167,8 +226,12 @@ void ISA_FN(inputs_write)(const struct inputs *in, int first, int last)
         int b = t / BLOCK_COLUMNS;
         int width = width_of(in->n - b * BLOCK_COLUMNS);
         struct column column = {
-            block_of(in, INPUTS_INT8, b, width), block_of(in, INPUTS_PAIRS, b, width),
-            block_of(in, INPUTS_FLOAT, b, width), (size_t)(t % BLOCK_COLUMNS), (size_t)width};
+            .int8 = block_of(in, INPUTS_INT8, b, width),
+            .pairs = block_of(in, INPUTS_PAIRS, b, width),
+            .whole = block_of(in, INPUTS_FLOAT, b, width),
+            .index = (size_t)(t % BLOCK_COLUMNS),
+            .width = (size_t)width,
+        };
         const float *x = NULL;
         if (t < in->n)
             x = in->x + (size_t)(in->row ? in->row[t] : t) * (size_t)in->K;

@@ -109,15 +109,29 @@ SIMD vf vf_dot_pairs(vf sum, vi a, vi b)
 }
 #endif
 
-/* e^x within 2 units of the last place; exactly 0 below -87.3, at most e^88.3. */
-SIMD vf vf_exp(vf x)
+/* e^x within 2 units of the last place; exactly 0 below -87.3, at most e^88.3. In two halves, for
+ * loops over many numbers: the operations of one number wait for one another, and more numbers are
+ * under way at once where each takes half as many. x = n ln 2 + rest; power is what n adds to the
+ * bits of a float. Where the result is 0 the rest is, and n, -126 there, is one less: the bits of 1
+ * become none. */
+struct vf_exp_parts {
+    vf rest;
+    vi power;
+};
+
+SIMD struct vf_exp_parts vf_exp_begin(vf x)
 {
     const vf lowest = vf_set1(-87.3f);
     vf y = vf_min(vf_max(x, lowest), vf_set1(88.3f));
-    vi n = vi_round(vf_mul(y, vf_set1(1.44269504f)));
+    vi n = vi_round(vf_mul(y, vf_set1(1.44269504f))), below = vf_is_less(x, lowest);
     vf k = vf_of_vi(n);
     vf r = vf_fma(k, vf_set1(-0.693359375f), y); /* ln 2 in two parts */
     r = vf_fma(k, vf_set1(2.12194440e-4f), r);
+    return (struct vf_exp_parts){vf_without(r, below), vi_shl(vi_add(n, below), 23)};
+}
+
+SIMD vf vf_exp_end(vf r, vi power)
+{
     vf p = vf_set1(1.9875691500e-4f);
     p = vf_fma(p, r, vf_set1(1.3981999507e-3f));
     p = vf_fma(p, r, vf_set1(8.3334519073e-3f));
@@ -125,22 +139,27 @@ SIMD vf vf_exp(vf x)
     p = vf_fma(p, r, vf_set1(1.6666665459e-1f));
     p = vf_fma(p, r, vf_set1(5.0000001201e-1f));
     p = vf_add(vf_fma(p, vf_mul(r, r), r), vf_set1(1.0f));
-    vf e = vi_as_vf(vi_add(vf_as_vi(p), vi_shl(n, 23)));
-    return vf_less(x, lowest, vf_zero(), e);
+    return vi_as_vf(vi_add(vf_as_vi(p), power));
 }
 
-/* x / (1 + e^-x) */
-SIMD vf vf_silu(vf x)
+SIMD vf vf_exp(vf x)
 {
-    return vf_div(x, vf_add(vf_set1(1.0f), vf_exp(vf_sub(vf_zero(), x))));
+    struct vf_exp_parts parts = vf_exp_begin(x);
+    return vf_exp_end(parts.rest, parts.power);
 }
 
-/* x / 2 (1 + tanh(u)) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3). */
-SIMD vf vf_gelu_tanh(vf x)
+/* u of x / (1 + e^u): of silu, x / (1 + e^-x). */
+SIMD vf vf_silu_power(vf x)
+{
+    return vf_sub(vf_zero(), x);
+}
+
+/* And of x / 2 (1 + tanh(v)) = x / (1 + e^-2v), v = sqrt(2 / pi) (x + 0.044715 x^3). */
+SIMD vf vf_gelu_tanh_power(vf x)
 {
     const float two_root = -1.59576912f; /* -2 sqrt(2 / pi) */
     vf cubic = vf_fma(vf_mul(x, x), vf_set1(0.044715f * two_root), vf_set1(two_root));
-    return vf_div(x, vf_add(vf_set1(1.0f), vf_exp(vf_mul(x, cubic))));
+    return vf_mul(x, cubic);
 }
 
 /* x P(X <= x) with the complementary error function as in Abramowitz and Stegun 7.1.26, wrong by

@@ -72,15 +72,22 @@ SIMD vi vi_mask_first(int n)
                  _mm256_cmpgt_epi32(m, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)));
 }
 
-/* The first n lanes only, 0 <= n <= 16; the others are zero, or left as they were. */
+/* The first n lanes only, 0 <= n <= 16; the others are zero, or left as they were. Mostly it is
+ * all of them, and on Zen a masked store is dozens of operations. */
 SIMD vf vf_load_first(const float *p, int n)
 {
+    if (n == LANES)
+        return vf_load(p);
     vi m = vi_mask_first(n);
     return vf_of(_mm256_maskload_ps(p, m.a), _mm256_maskload_ps(p + 8, m.b));
 }
 
 SIMD void vf_store_first(float *p, vf x, int n)
 {
+    if (n == LANES) {
+        vf_store(p, x);
+        return;
+    }
     vi m = vi_mask_first(n);
     _mm256_maskstore_ps(p, m.a, x.a);
     _mm256_maskstore_ps(p + 8, m.b, x.b);
@@ -185,6 +192,20 @@ SIMD vf vf_less(vf x, vf y, vf yes, vf no)
 {
     return vf_of(_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
                  _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ)));
+}
+
+/* All ones in lanes where x < y, else none. */
+SIMD vi vf_is_less(vf x, vf y)
+{
+    return vi_of(_mm256_castps_si256(_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
+                 _mm256_castps_si256(_mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ)));
+}
+
+/* x, but zero in the lanes of a mask. */
+SIMD vf vf_without(vf x, vi mask)
+{
+    return vf_of(_mm256_andnot_ps(_mm256_castsi256_ps(mask.a), x.a),
+                 _mm256_andnot_ps(_mm256_castsi256_ps(mask.b), x.b));
 }
 
 /* Lanes 0 .. n - 1 of x, the others of y. */
@@ -347,6 +368,21 @@ SIMD void vi_store_s8(int8_t *p, vi x)
                      _mm_packus_epi16(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1)));
 }
 
+/* a and b, rounded to 32 bytes within -127 .. 127, NaN to -127; and the sum of each. */
+SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, int32_t *sum_a, int32_t *sum_b)
+{
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    vi x = vi_round(a), y = vi_round(b);
+    __m256i q = _mm256_packs_epi16(_mm256_packs_epi32(x.a, x.b), _mm256_packs_epi32(y.a, y.b));
+    q = _mm256_permutevar8x32_epi32(_mm256_max_epi8(q, _mm256_set1_epi8(-127)), order);
+    _mm256_storeu_si256((__m256i *)p, q);
+    q = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1));
+    q = _mm256_add_epi32(q, _mm256_shuffle_epi32(q, 0x4e));
+    q = _mm256_add_epi32(q, _mm256_shuffle_epi32(q, 0xb1));
+    _mm_storeu_si32(sum_a, _mm256_castsi256_si128(q));
+    _mm_storeu_si32(sum_b, _mm256_extracti128_si256(q, 1));
+}
+
 SIMD vi vi_add(vi x, vi y)
 {
     return vi_of(_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b));
@@ -355,12 +391,6 @@ SIMD vi vi_add(vi x, vi y)
 SIMD vi vi_sub(vi x, vi y)
 {
     return vi_of(_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b));
-}
-
-/* Products of the low 16 bits of lanes, 0 .. 32767 in x. */
-SIMD vi vi_mul16(vi x, vi y)
-{
-    return vi_of(_mm256_madd_epi16(x.a, y.a), _mm256_madd_epi16(x.b, y.b));
 }
 
 SIMD vi vi_and(vi x, vi y)

@@ -211,6 +211,18 @@ SIMD vf vf_less(vf a, vf b, vf yes, vf no)
     return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), yes);
 }
 
+/* All ones in lanes where a < b, else none. */
+SIMD vi vf_is_less(vf a, vf b)
+{
+    return _mm512_movm_epi32(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ));
+}
+
+/* a, but zero in the lanes of a mask. */
+SIMD vf vf_without(vf a, vi mask)
+{
+    return _mm512_castsi512_ps(_mm512_andnot_si512(mask, _mm512_castps_si512(a)));
+}
+
 /* Lanes 0 .. n - 1 of a, the others of b. */
 SIMD vf vf_first(vf a, vf b, int n)
 {
@@ -356,6 +368,20 @@ SIMD void vi_store_u16(uint16_t *p, vi x)
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(x));
 }
 
+/* a and b, rounded to 32 bytes within -127 .. 127, NaN to -127; and the sum of each. */
+SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, int32_t *sum_a, int32_t *sum_b)
+{
+    __m128i x = _mm512_cvtsepi32_epi8(vi_round(a)), y = _mm512_cvtsepi32_epi8(vi_round(b));
+    __m256i q = _mm256_inserti128_si256(_mm256_castsi128_si256(x), y, 1);
+    q = _mm256_max_epi8(q, _mm256_set1_epi8(-127));
+    _mm256_storeu_si256((__m256i *)p, q);
+    q = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1));
+    q = _mm256_add_epi32(q, _mm256_shuffle_epi32(q, 0x4e));
+    q = _mm256_add_epi32(q, _mm256_shuffle_epi32(q, 0xb1));
+    _mm_storeu_si32(sum_a, _mm256_castsi256_si128(q));
+    _mm_storeu_si32(sum_b, _mm256_extracti128_si256(q, 1));
+}
+
 SIMD vi vi_add(vi a, vi b)
 {
     return _mm512_add_epi32(a, b);
@@ -364,12 +390,6 @@ SIMD vi vi_add(vi a, vi b)
 SIMD vi vi_sub(vi a, vi b)
 {
     return _mm512_sub_epi32(a, b);
-}
-
-/* Products of the low 16 bits of lanes, 0 .. 32767 in a. */
-SIMD vi vi_mul16(vi a, vi b)
-{
-    return _mm512_madd_epi16(a, b);
 }
 
 SIMD vi vi_and(vi a, vi b)

@@ -72,9 +72,12 @@ SIMD void vf_store(float *p, vf x)
     memcpy(p, &x, sizeof x);
 }
 
-/* The first n lanes only, 0 <= n <= 16; the others are zero, or left as they were. */
+/* The first n lanes only, 0 <= n <= 16; the others are zero, or left as they were. Mostly it is
+ * all of them, which needs no call of memcpy. */
 SIMD vf vf_load_first(const float *p, int n)
 {
+    if (n == LANES)
+        return vf_load(p);
     vf x = vf_zero();
     memcpy(&x, p, (size_t)n * sizeof *p);
     return x;
@@ -82,6 +85,10 @@ SIMD vf vf_load_first(const float *p, int n)
 
 SIMD void vf_store_first(float *p, vf x, int n)
 {
+    if (n == LANES) {
+        vf_store(p, x);
+        return;
+    }
     memcpy(p, &x, (size_t)n * sizeof *p);
 }
 
@@ -207,6 +214,18 @@ SIMD vf vf_abs(vf x)
 SIMD vf vf_less(vf x, vf y, vf yes, vf no)
 {
     EACH4(vf, choose(x.v[i] < y.v[i], yes.v[i], no.v[i]));
+}
+
+/* All ones in lanes where x < y, else none. */
+SIMD vi vf_is_less(vf x, vf y)
+{
+    EACH4(vi, x.v[i] < y.v[i]);
+}
+
+/* x, but zero in the lanes of a mask. */
+SIMD vf vf_without(vf x, vi mask)
+{
+    EACH4(vf, (f32x4)((i32x4)x.v[i] & ~mask.v[i]));
 }
 
 /* Lanes 0 .. n - 1 of x, the others of y. */
@@ -343,12 +362,6 @@ SIMD vi vi_sub(vi x, vi y)
     EACH4(vi, (i32x4)((u32x4)x.v[i] - (u32x4)y.v[i]));
 }
 
-/* Products of the low 16 bits of lanes, 0 .. 32767 in x. */
-SIMD vi vi_mul16(vi x, vi y)
-{
-    EACH4(vi, x.v[i] * ((i32x4)((u32x4)y.v[i] << 16) >> 16));
-}
-
 SIMD vi vi_and(vi x, vi y)
 {
     EACH4(vi, x.v[i] & y.v[i]);
@@ -384,6 +397,17 @@ SIMD int32_t vi_sum(vi x)
 {
     i32x4 c = (x.v[0] + x.v[2]) + (x.v[1] + x.v[3]);
     return (c[0] + c[2]) + (c[1] + c[3]);
+}
+
+/* a and b, rounded to 32 bytes within -127 .. 127, NaN to -127; and the sum of each. */
+SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, int32_t *sum_a, int32_t *sum_b)
+{
+    const vf least = vf_set1(-127.0f), most = vf_set1(127.0f);
+    vi x = vi_round(vf_min(vf_max(a, least), most)), y = vi_round(vf_min(vf_max(b, least), most));
+    vi_store_s8(p, x);
+    vi_store_s8(p + LANES, y);
+    *sum_a = vi_sum(x);
+    *sum_b = vi_sum(y);
 }
 
 /* Nibbles of a line: the low ones, and the high ones times HIGH_SCALE. */

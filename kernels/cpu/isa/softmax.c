@@ -58,8 +58,9 @@ SIMD const uint8_t *value_at(enum kv_type type, const struct kv_layout *layout,
     return block + layout->v + (j * layout->width + run) * (int)kv_type_bytes(type);
 }
 
-/* A few rows wait for memory, and pages are too short for the hardware to see a stream: the
- * lines of the next pages are asked for while these are worked on. Many rows do not wait. */
+/* Pages are too short for the hardware to see a stream: the lines of the next pages are asked for
+ * while these are worked on. Of keys, which are read in the order in which they stand, a few rows
+ * alone wait; of values, a run of dims of each position, all do. */
 #define FETCH_ROWS 4
 
 /* Scores of the rows against pages first .. first + columns - 1. */
@@ -122,8 +123,7 @@ SIMD void add_values(const struct tile *tile, enum kv_type type, int rows, int c
             UNROLL
             for (int c = 0; c < columns; c++) {
                 const uint8_t *at = value_at(type, layout, block, j, c0 + c);
-                if (rows <= FETCH_ROWS)
-                    __builtin_prefetch(value_at(type, layout, next, j, c0 + c));
+                __builtin_prefetch(value_at(type, layout, next, j, c0 + c));
                 UNROLL
                 for (int half = 0; half < 2; half++) {
                     vf value = row_at(type, at, layout->width, half);
@@ -221,31 +221,47 @@ static void fill_first(float *page, int n, vf x)
     vf_store(page, vf_first(x, vf_load(page), n));
 }
 
-/* Scores of one row become weights e^(score - largest), zero outside [first, count), from page
- * first_page on. Fills the two numbers after the partial's values. */
-static void weigh(float *scores, int first_page, int first, int count, float *extra)
+/* The largest score of one row at positions [first, count); what else the pages of these have
+ * becomes -FLT_MAX. */
+static float largest_score(float *scores, int first, int count)
 {
     int pages = (count + PAGE_TOKENS - 1) / PAGE_TOKENS, from = first / PAGE_TOKENS;
     float *last = scores + (pages - 1) * PAGE_TOKENS;
-    vf most = vf_set1(-FLT_MAX), sum = vf_zero();
-    for (int p = first_page; p < MIN(from, SPLIT_PAGES); p++)
-        vf_store(scores + p * PAGE_TOKENS, vf_zero());
-    extra[PARTIAL_MAX] = -FLT_MAX;
-    extra[PARTIAL_SUM] = 0;
+    vf most = vf_set1(-FLT_MAX);
     if (first >= count)
-        return;
+        return -FLT_MAX;
     vf_store(last, vf_first(vf_load(last), most, count - (pages - 1) * PAGE_TOKENS));
-    fill_first(scores + from * PAGE_TOKENS, first % PAGE_TOKENS, most);
+    if (first % PAGE_TOKENS)
+        fill_first(scores + from * PAGE_TOKENS, first % PAGE_TOKENS, most);
     for (int p = from; p < pages; p++)
         most = vf_max(vf_load(scores + p * PAGE_TOKENS), most);
-    extra[PARTIAL_MAX] = vf_largest(most);
-    most = vf_set1(extra[PARTIAL_MAX]);
+    return vf_largest(most);
+}
+
+/* Scores of one row become weights e^(score - largest), zero outside [first, count), from page
+ * first_page on. Returns their sum. */
+static float weigh(float *scores, int first_page, int first, int count, float largest)
+{
+    int pages = (count + PAGE_TOKENS - 1) / PAGE_TOKENS, from = first / PAGE_TOKENS;
+    vf most = vf_set1(largest), sum = vf_zero();
+    int32_t power[SPLIT];
+    for (int p = first_page; p < MIN(from, SPLIT_PAGES); p++)
+        vf_store(scores + p * PAGE_TOKENS, vf_zero());
+    if (first >= count)
+        return 0;
     for (int p = from; p < pages; p++) {
-        vf weight = vf_exp(vf_sub(vf_load(scores + p * PAGE_TOKENS), most));
+        vf x = vf_sub(vf_load(scores + p * PAGE_TOKENS), most);
+        struct vf_exp_parts parts = vf_exp_begin(x);
+        vf_store(scores + p * PAGE_TOKENS, parts.rest);
+        vi_store(power + p * PAGE_TOKENS, parts.power);
+    }
+    for (int p = from; p < pages; p++) {
+        vf rest = vf_load(scores + p * PAGE_TOKENS);
+        vf weight = vf_exp_end(rest, vi_load(power + p * PAGE_TOKENS));
         vf_store(scores + p * PAGE_TOKENS, weight);
         sum = vf_add(sum, weight);
     }
-    extra[PARTIAL_SUM] = vf_sum(sum);
+    return vf_sum(sum);
 }
 
 /* cap tanh(s / cap) = cap - 2 cap / (1 + e^(2 s / cap)) */
@@ -296,21 +312,36 @@ static int row_first(const struct attend_rows *rows, int split, int r)
     return MAX(first_seen(rows->position + r / rows->group, rows->window) - split * SPLIT, 0);
 }
 
+/* Scores of n rows become weights. The rows meet twice, so that what one waits for, its largest
+ * score and its last exponentials, passes while the next ones are computed. */
+static void weigh_rows(const struct attend_rows *rows, int split, int r0, int n,
+                       const struct tile *tile)
+{
+    float largest[TILE_ROWS];
+    for (int r = 0; r < n; r++) {
+        if (rows->cap > 0 || rows->slopes)
+            adjust(rows, tile, split, r, r0 + r);
+        largest[r] = largest_score(tile->weights + r * SPLIT, row_first(rows, split, r0 + r),
+                                   row_count(rows, split, r0 + r));
+    }
+    for (int r = 0; r < n; r++) {
+        float *extra = tile->out + (size_t)r * tile->out_stride + rows->keys.layout.width;
+        extra[PARTIAL_MAX] = largest[r];
+        extra[PARTIAL_SUM] =
+            weigh(tile->weights + r * SPLIT, tile->first_page, row_first(rows, split, r0 + r),
+                  row_count(rows, split, r0 + r), largest[r]);
+        if (kv_is_scaled(rows->keys.type))
+            scale_weights(tile, r);
+    }
+}
+
 static void attend_tile(const struct attend_rows *rows, int split, int r0, int n, struct tile *tile)
 {
     size_t i = 0;
     while (tiles[i].rows < n)
         i++;
     tiles[i].score(tile);
-    for (int r = 0; r < n; r++) {
-        float *extra = tile->out + (size_t)r * tile->out_stride + rows->keys.layout.width;
-        if (rows->cap > 0 || rows->slopes)
-            adjust(rows, tile, split, r, r0 + r);
-        weigh(tile->weights + r * SPLIT, tile->first_page, row_first(rows, split, r0 + r),
-              row_count(rows, split, r0 + r), extra);
-        if (kv_is_scaled(rows->keys.type))
-            scale_weights(tile, r);
-    }
+    weigh_rows(rows, split, r0, n, tile);
     tile->n_all = row_count(rows, split, r0) & ~1;
     tiles[i].value(tile);
     for (int r = 0; r < n; r++) {

@@ -7,7 +7,9 @@
  *                                    y = fma(dot[g], d[g] * scale[g], y)
  *                 with dot[g] an exact integer; K16, whose halves differ in scale:
  *                                    y = fma(fma(upper, d2, lower * d), scale[g], y)
- *                 with zero points, dot[g] is that of the integers less their zero point
+ *                 with zero points m is - d zero, exactly; where four groups share both
+ *                 (Z128):            y = fma(m, sum of scaled_sum[g], y)
+ *                                    y = fma(chain of dot[g] * scale[g], d, y)
  *   float inputs: for each input k:  y = fma(w[k], x[k], y)
  *   pairs:        for each pair, its odd input first:  y = fma(w[k], x[k], y)
  * Where rows have one scale each the result is times it; where blocks of floats have scales,
@@ -63,6 +65,21 @@ SIMD int32_t load_int32(const uint8_t *p)
     return x;
 }
 
+/* Line j of a group of the pair at p, its bytes as they are stored. */
+SIMD vi stored_line(enum data data, const uint8_t *p, bool is_odd, int j)
+{
+    vi line = vi_load(p + line_offset(data, is_odd, j));
+    if (!has_nibbles(data))
+        return line;
+    line = vi_low(is_odd ? vi_shr(line, 4) : line);
+    if (!upper_bits(data))
+        return line;
+    const int place = upper_place(data, j);
+    vi upper = vi_load(p + upper_offset(data, is_odd, j));
+    upper = place < 4 ? vi_shl(upper, 4 - place) : vi_shr(upper, place - 4);
+    return vi_or(line, vi_and(upper, vi_set1(upper_bits(data) == 1 ? 0x10101010 : 0x30303030)));
+}
+
 /* Scales of the 16 rows in one group: weight = d q + m; K16: d2 for the upper half. One that
  * is of the whole row is left to the end. */
 struct group_scales {
@@ -71,7 +88,14 @@ struct group_scales {
 
 SIMD bool has_offset(enum scales scales)
 {
-    return scales == SCALES_DM || scales == SCALES_K;
+    return scales == SCALES_DM || scales == SCALES_K || scales == SCALES_Z32 ||
+           scales == SCALES_Z64;
+}
+
+/* Whether scales and zero points of integers are applied to the sums of a whole unit. */
+SIMD bool has_unit_scale(enum scales scales)
+{
+    return scales == SCALES_Z128;
 }
 
 /* Group g of the unit at p. */
@@ -95,17 +119,13 @@ SIMD struct group_scales group_scales(enum scales scales, const uint8_t *p, size
         s.d = vf_mul(d, vf_of_vi(vi_load_s8(scale)));
         s.d2 = vf_mul(d, vf_of_vi(vi_load_s8(scale + PACKED_ROWS)));
     } else if (has_zeros(scales)) {
+        vi zero = vi_load_u8(p + zero_offset(scales, (int)g, 0));
         s.d = vf_load_f16((const uint16_t *)(p + zero_scale_offset(scales, (int)g, 0)));
+        s.m = vf_mul(s.d, vf_sub(vf_zero(), vf_of_vi(zero)));
     } else if (scales == SCALES_ROW) {
         s.d = vf_set1(1.0f);
     }
     return s;
-}
-
-/* The zero points of group g of the unit at p. */
-SIMD vi group_zeros(enum scales scales, const uint8_t *p, size_t g)
-{
-    return vi_load_u8(p + zero_offset(scales, (int)g, 0));
 }
 
 /* Inputs that are summed before they are scaled. */

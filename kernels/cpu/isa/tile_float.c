@@ -346,15 +346,14 @@ static const struct tile_kernel kernels[][WIDTHS] = {
 #undef FLOAT_LAYOUT
 };
 
-/* Bytes of a line less a zero point as 4 vectors of values, inputs 0 .. 3. */
-static void line_values(enum data data, vi line, int high, vi zero, vf out[4])
+/* The bytes of a line as 4 vectors of values, inputs 0 .. 3. */
+static void line_values(enum data data, vi line, vf out[4])
 {
-    if (is_nibbles(data))
-        line = vi_and(vi_shr(line, high ? 4 : 0), vi_set1(0x0f0f0f0f));
+    const vi bias = vi_set1(stored_bias(data));
     for (int j = 0; j < 4; j++) {
         vi q = vi_shl(line, 24 - 8 * j);
         q = is_signed_byte(data) ? vi_sar(q, 24) : vi_shr(q, 24);
-        out[j] = vf_of_vi(vi_sub(q, zero));
+        out[j] = vf_of_vi(vi_sub(q, bias));
     }
 }
 
@@ -362,13 +361,11 @@ static void line_values(enum data data, vi line, int high, vi zero, vf out[4])
 static void unpack_group(const struct layout_info *info, const uint8_t *unit, int g, float *out)
 {
     const struct group_scales s = group_scales(info->scales, unit, (size_t)g);
-    const vi zero = has_zeros(info->scales) ? group_zeros(info->scales, unit, (size_t)g)
-                                            : vi_set1(stored_bias(info->data));
-    const uint8_t *line = unit + scales_bytes(info->scales);
-    line += (is_nibbles(info->data) ? g / 2 : g) * 8 * LINE_BYTES;
-    for (int i = 0; i < 8; i++, line += LINE_BYTES) {
+    const uint8_t *pair =
+        unit + scales_bytes(info->scales) + (size_t)(g / 2) * pair_bytes(info->data);
+    for (int i = 0; i < 8; i++) {
         vf value[4], d = info->scales == SCALES_K16 && i >= 4 ? s.d2 : s.d;
-        line_values(info->data, vi_load(line), g % 2, zero, value);
+        line_values(info->data, stored_line(info->data, pair, g % 2, i), value);
         for (int j = 0; j < 4; j++, out += PACKED_ROWS)
             vf_store(out, vf_fma(value[j], d, s.m));
     }

@@ -9,12 +9,23 @@ struct kind {
     enum scales scales;
     int width, tiles; /* of the block; done at once */
     int columns;      /* done at once */
+    bool unpacked;    /* values of 5 and 6 bits become bytes first, once for all columns */
 };
+
+/* Units of each tile that meet some columns in one go. */
+struct span {
+    int first, last;
+    const uint8_t *lines; /* (tiles, SPAN_BYTES): theirs, if they are unpacked */
+};
+
+#define SPAN_INPUTS 256
+#define SPAN_BYTES  (SPAN_INPUTS * PACKED_ROWS)
 
 /* One group of each tile, and the activations of some columns. */
 struct group {
     const uint8_t *unit;   /* of the first tile */
     size_t bytes;          /* from one tile to the next */
+    const uint8_t *lines;  /* of the unit, if it is unpacked */
     size_t pair;           /* of groups, in the unit */
     bool high;             /* the odd group of the pair */
     const uint8_t *record; /* of the inputs */
@@ -33,21 +44,38 @@ SIMD const struct column_numbers *numbers_of(struct kind k, const struct group *
            c;
 }
 
-/* Line j of the group in tile i; nibbles come unpacked, the high ones times HIGH_SCALE. */
-SIMD vi group_line(struct kind k, const struct group *g, int i, int j)
+/* The unit of tile i, to be read anew: what is kept of it takes registers from the sums. */
+SIMD const uint8_t *unit_of(struct kind k, const struct group *g, int i)
 {
-    const bool nibbles = is_nibbles(k.data);
-    const uint8_t *p = g->unit + (size_t)i * g->bytes + scales_bytes(k.scales);
-    vi line =
-        vi_load(p + ((nibbles ? g->pair : 2 * g->pair + g->high) * 8 + (size_t)j) * LINE_BYTES);
-    return !nibbles ? line : g->high ? vi_high(line) : vi_low(line);
+    const uint8_t *unit = g->unit + (size_t)i * g->bytes;
+    return has_zeros(k.scales) ? unknown(unit) : unit;
 }
 
-/* Of tile i; the HIGH_SCALE of its nibbles is taken back, exactly. */
+/* Whether values are nibbles and nothing else: those of odd groups come times HIGH_SCALE. */
+SIMD bool is_nibbles(enum data data)
+{
+    return has_nibbles(data) && upper_bits(data) == 0;
+}
+
+/* Line j of the group in tile i. */
+SIMD vi group_line(struct kind k, const struct group *g, int i, int j)
+{
+    if (k.unpacked)
+        return vi_load(g->lines + (size_t)i * SPAN_BYTES +
+                       ((2 * g->pair + g->high) * 8 + (size_t)j) * LINE_BYTES);
+    const uint8_t *p =
+        g->unit + (size_t)i * g->bytes + scales_bytes(k.scales) + g->pair * pair_bytes(k.data);
+    if (is_nibbles(k.data) && g->high)
+        return vi_high(vi_load(p + line_offset(k.data, true, j)));
+    return stored_line(k.data, p, g->high, j);
+}
+
+/* Of tile i; HIGH_SCALE is taken back, exactly. What groups share waits for the unit's end. */
 SIMD struct group_scales scales_of_group(struct kind k, const struct group *g, int i)
 {
-    struct group_scales s =
-        group_scales(k.scales, g->unit + (size_t)i * g->bytes, 2 * g->pair + g->high);
+    struct group_scales s = {.d = vf_set1(1.0f)};
+    if (!has_unit_scale(k.scales))
+        s = group_scales(k.scales, unit_of(k, g, i), 2 * g->pair + g->high);
     if (is_nibbles(k.data) && g->high && HIGH_SCALE != 1)
         s.d = vf_mul(s.d, vf_set1(1.0f / HIGH_SCALE));
     return s;
@@ -56,25 +84,14 @@ SIMD struct group_scales scales_of_group(struct kind k, const struct group *g, i
 /* Whether a sum of stored integers starts at something, to come out as that of the values. */
 SIMD bool has_start(struct kind k)
 {
-    return has_zeros(k.scales) || k.data == DATA_S4 || k.data == DATA_S5 || k.data == DATA_S6 ||
+    return k.data == DATA_S4 || k.data == DATA_S5 || k.data == DATA_S6 ||
            (k.data == DATA_S8 && DOT_BIAS != 0);
 }
 
-/* With zero points: minus their product with the sum of the activations, which the columns have
- * times -8; high nibbles come times HIGH_SCALE. */
-SIMD vi zero_start(struct kind k, const struct group *g, int i, int c)
-{
-    vi zero = group_zeros(k.scales, g->unit + (size_t)i * g->bytes, 2 * g->pair + g->high);
-    vi eight = vi_mul16(zero, vi_set1(numbers_of(k, g, c)->bias_s4));
-    return g->high && HIGH_SCALE == 16 ? vi_add(eight, eight) : vi_sar(eight, 3);
-}
-
-/* What that is for tile i and column c, of lines from the first on. */
-SIMD vi column_start(struct kind k, const struct group *g, int first, int i, int c)
+/* What that is for column c, of lines from the first on. */
+SIMD vi column_start(struct kind k, const struct group *g, int first, int c)
 {
     const struct column_numbers *n = numbers_of(k, g, c);
-    if (has_zeros(k.scales))
-        return zero_start(k, g, i, c);
     switch (k.data) {
     case DATA_S4: /* the high nibbles come times HIGH_SCALE */
         return vi_set1(g->high && HIGH_SCALE == 16 ? n->bias_s8 : n->bias_s4);
@@ -113,16 +130,16 @@ struct run {
 };
 
 /* The sums of a run, of one tile and column: where they start and how they end. */
-SIMD vi run_start(struct kind k, const struct group *g, struct run run, vi sum, int i, int c)
+SIMD vi run_start(struct kind k, const struct group *g, struct run run, vi sum, int c)
 {
-    return run.before ? sum : column_start(k, g, run.first, i, c);
+    return run.before ? sum : column_start(k, g, run.first, c);
 }
 
-SIMD vi run_end(struct kind k, const struct group *g, struct run run, vi sum, int i, int c, vi part)
+SIMD vi run_end(struct kind k, const struct group *g, struct run run, vi sum, int c, vi part)
 {
     if (!run.before && !has_start(k))
         return vi_dot_end(part);
-    return vi_dot_end_after(run_start(k, g, run, sum, i, c), part);
+    return vi_dot_end_after(run_start(k, g, run, sum, c), part);
 }
 
 /* The exact sums of a run. A line that is one by itself comes to its end column by column:
@@ -134,21 +151,21 @@ SIMD void dot_run(struct kind k, const struct group *g, struct run run,
     vi part[DOT_TILES_MAX][DOT_COLUMNS];
     DOT_UNROLL
     for (int j = run.first; j < run.last; j++) {
-        vi line[DOT_TILES_MAX] = {group_line(k, g, 0, j)};
+        vi line[DOT_TILES_MAX];
         UNROLL
-        for (int i = 1; i < k.tiles; i++)
+        for (int i = 0; i < k.tiles; i++)
             line[i] = group_line(k, g, i, j);
         UNROLL
         for (int c = 0; c < k.columns; c++) {
             vi a = vi_broadcast4(column_inputs(g, c, j));
             UNROLL
             for (int i = 0; i < k.tiles; i++) {
-                vi start = j > run.first ? part[i][c] : run_start(k, g, run, sum[i][c], i, c);
+                vi start = j > run.first ? part[i][c] : run_start(k, g, run, sum[i][c], c);
                 part[i][c] = j > run.first
                                  ? vi_dot_add(start, line[i], a, is_signed_byte(k.data))
                                  : vi_dot_begin(start, line[i], a, is_signed_byte(k.data));
                 if (at_once)
-                    sum[i][c] = run_end(k, g, run, sum[i][c], i, c, part[i][c]);
+                    sum[i][c] = run_end(k, g, run, sum[i][c], c, part[i][c]);
             }
         }
     }
@@ -158,7 +175,7 @@ SIMD void dot_run(struct kind k, const struct group *g, struct run run,
     for (int c = 0; c < k.columns; c++) {
         UNROLL
         for (int i = 0; i < k.tiles; i++)
-            sum[i][c] = run_end(k, g, run, sum[i][c], i, c, part[i][c]);
+            sum[i][c] = run_end(k, g, run, sum[i][c], c, part[i][c]);
     }
 }
 
@@ -211,7 +228,7 @@ SIMD void dot_pair(struct kind k, const struct group g[2], vi sum[2][DOT_TILES_M
     for (int i = 0; i < k.tiles; i++) {
         UNROLL
         for (int h = 0; h < 2; h++)
-            sum[h][i] = column_start(k, &g[h], 0, i, 0);
+            sum[h][i] = column_start(k, &g[h], 0, 0);
     }
     UNROLL
     for (int j = 0; j < 8; j++) {
@@ -286,23 +303,87 @@ SIMD vf row_scales(const struct tile_job *job, int i)
     return vf_load((const float *)(const void *)(job->tile + (size_t)i * job->bytes));
 }
 
-/* k.columns columns of the block, from the first on. */
-SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
+SIMD void set_zero(struct kind k, vf acc[DOT_TILES_MAX][DOT_COLUMNS])
 {
-    const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
-    const bool cold = k.tiles <= FETCH_TILES && job->cold && first == 0;
-    struct group g = {.unit = job->tile + head_bytes(k.scales),
-                      .bytes = job->bytes,
-                      .record = job->inputs,
-                      .column = first};
-    vf acc[DOT_TILES_MAX][DOT_COLUMNS];
     UNROLL
     for (int c = 0; c < k.columns; c++) {
         UNROLL
         for (int i = 0; i < k.tiles; i++)
             acc[i][c] = vf_zero();
     }
-    for (int n = tile_units(k.scales, job->K); n > 0; n--, g.unit += unit_bytes(k.data, k.scales)) {
+}
+
+/* Where the sums of tile i and column c of the block are. */
+SIMD float *place_of(struct kind k, const struct tile_job *job, int i, int c)
+{
+    return job->out + (i * k.width + c) * PACKED_ROWS;
+}
+
+/* The sums of k.columns columns, from the first on, as the units before left them. */
+SIMD void get_sums(struct kind k, const struct tile_job *job, int first,
+                   vf acc[DOT_TILES_MAX][DOT_COLUMNS])
+{
+    UNROLL
+    for (int i = 0; i < k.tiles; i++) {
+        UNROLL
+        for (int c = 0; c < k.columns; c++)
+            acc[i][c] = vf_load(place_of(k, job, i, first + c));
+    }
+}
+
+SIMD void put_sums(struct kind k, const struct tile_job *job, int first,
+                   vf acc[DOT_TILES_MAX][DOT_COLUMNS])
+{
+    UNROLL
+    for (int i = 0; i < k.tiles; i++) {
+        UNROLL
+        for (int c = 0; c < k.columns; c++) {
+            if (k.scales == SCALES_ROW)
+                acc[i][c] = vf_mul(acc[i][c], row_scales(job, i));
+            vf_store(place_of(k, job, i, first + c), acc[i][c]);
+        }
+    }
+}
+
+/* The chains of a unit that has one scale are added to what is in their place. g: behind its last
+ * group. */
+SIMD void put_unit(struct kind k, const struct tile_job *job, int first, const struct group *g,
+                   vf chain[DOT_TILES_MAX][DOT_COLUMNS])
+{
+    struct group last = *g;
+    last.record -= k.width * RECORD_INT8;
+    UNROLL
+    for (int i = 0; i < k.tiles; i++) {
+        const struct group_scales s = group_scales(k.scales, unit_of(k, g, i), 0);
+        UNROLL
+        for (int c = 0; c < k.columns; c++) {
+            float *out = place_of(k, job, i, first + c);
+            const vf sum = vf_set1(numbers_of(k, &last, c)->scaled_sum128);
+            vf_store(out, vf_fma(chain[i][c], s.d, vf_fma(s.m, sum, vf_load(out))));
+        }
+    }
+}
+
+/* A span of the tiles times k.columns columns of the block, from the first on. */
+SIMD void dot_columns(struct kind k, const struct tile_job *job, struct span span, int first)
+{
+    const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
+    const size_t bytes = unit_bytes(k.data, k.scales);
+    const size_t records = 2 * pairs * (size_t)k.width * RECORD_INT8; /* of a unit */
+    const bool cold = k.tiles <= FETCH_TILES && job->cold && first == 0;
+    struct group g = {.unit = job->tile + head_bytes(k.scales) + (size_t)span.first * bytes,
+                      .bytes = job->bytes,
+                      .lines = span.lines,
+                      .record = job->inputs + (size_t)span.first * records,
+                      .column = first};
+    vf acc[DOT_TILES_MAX][DOT_COLUMNS];
+    if (span.first > 0)
+        get_sums(k, job, first, acc);
+    else
+        set_zero(k, acc);
+    if (has_unit_scale(k.scales))
+        put_sums(k, job, first, acc);
+    for (int n = span.first; n < span.last; n++, g.unit += bytes) {
         for (g.pair = 0; g.pair < pairs; g.pair++) {
             if (cold)
                 fetch_ahead(k, &g);
@@ -323,16 +404,15 @@ SIMD void dot_columns(struct kind k, const struct tile_job *job, int first)
                     add_group(k, &g, acc);
             }
         }
-    }
-    UNROLL
-    for (int c = 0; c < k.columns; c++) {
-        UNROLL
-        for (int i = 0; i < k.tiles; i++) {
-            if (k.scales == SCALES_ROW)
-                acc[i][c] = vf_mul(acc[i][c], row_scales(job, i));
-            vf_store(job->out + (i * k.width + first + c) * PACKED_ROWS, acc[i][c]);
+        if (has_unit_scale(k.scales)) {
+            put_unit(k, job, first, &g, acc);
+            set_zero(k, acc);
         }
+        if (k.unpacked)
+            g.lines += (size_t)unit_inputs(k.scales) * PACKED_ROWS;
     }
+    if (!has_unit_scale(k.scales))
+        put_sums(k, job, first, acc);
 }
 
 /* Columns of a block done at once: an even share for which there are registers. */
@@ -344,18 +424,66 @@ SIMD int columns_of_kind(enum scales scales, int width)
     return width % 3 == 0 && most >= 3 ? 3 : width % 2 == 0 ? 2 : 1;
 }
 
-COPIED void dot_tiles(struct kind k, const struct tile_job *job)
+/* The lines of a span, as bytes. */
+SIMD void unpack_span(struct kind k, const struct tile_job *job, struct span span, uint8_t *lines)
 {
-    for (int first = 0; first < k.width; first += k.columns)
-        dot_columns(k, job, first);
+    const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
+    const size_t bytes = unit_bytes(k.data, k.scales);
+    for (int i = 0; i < k.tiles; i++) {
+        const uint8_t *unit = job->tile + (size_t)i * job->bytes + (size_t)span.first * bytes;
+        uint8_t *to = lines + (size_t)i * SPAN_BYTES;
+        for (int n = span.first; n < span.last; n++, unit += bytes) {
+            const uint8_t *pair = unit + scales_bytes(k.scales);
+            for (size_t p = 0; p < pairs; p++, pair += pair_bytes(k.data)) {
+                UNROLL
+                for (int j = 0; j < 2 * 8; j++, to += LINE_BYTES)
+                    vi_store(to, stored_line(k.data, pair, j / 8, j % 8));
+            }
+        }
+    }
 }
 
-#define KIND(width, data, scales, tiles)                                                    \
-    (struct kind)                                                                           \
-    {                                                                                       \
-        DATA_##data, SCALES_##scales, width, tiles, columns_of_kind(SCALES_##scales, width) \
+/* All blocks of the job meet a span before the next one is unpacked. */
+SIMD void dot_unpacked(struct kind k, const struct tile_job *job)
+{
+    _Alignas(LINE_BYTES) uint8_t lines[DOT_TILES_MAX * SPAN_BYTES];
+    const int units = tile_units(k.scales, job->K), step = SPAN_INPUTS / unit_inputs(k.scales);
+    for (int unit = 0; unit < units; unit += step) {
+        const struct span span = {unit, MIN(unit + step, units), lines};
+        struct tile_job block = *job;
+        unpack_span(k, job, span, lines);
+        for (int b = 0; b < job->blocks; b++) {
+            for (int first = 0; first < k.width; first += k.columns)
+                dot_columns(k, &block, span, first);
+            block.cold = false;
+            block.inputs += job->block_bytes;
+            block.out += k.tiles * k.width * PACKED_ROWS;
+        }
     }
-#define TILES_OF(width, data) DOT_TILES(width, DATA_##data != DATA_U4 && DATA_##data != DATA_S4)
+}
+
+COPIED void dot_tiles(struct kind k, const struct tile_job *job)
+{
+    const struct span whole = {0, tile_units(k.scales, job->K), NULL};
+    if (k.unpacked) {
+        dot_unpacked(k, job);
+        return;
+    }
+    for (int first = 0; first < k.width; first += k.columns)
+        dot_columns(k, job, whole, first);
+}
+
+/* With so many columns, which meet a line in several goes or in several blocks. */
+#define UNPACKS(width, data) \
+    ((width) >= 6 && (DATA_##data == DATA_U5 || DATA_##data == DATA_S5 || DATA_##data == DATA_S6))
+#define BLOCKS_OF(width, data) ((width) == BLOCK_COLUMNS && UNPACKS(width, data) ? BLOCKS_MAX : 1)
+#define KIND(width, data, scales, tiles)                                                     \
+    (struct kind)                                                                            \
+    {                                                                                        \
+        DATA_##data, SCALES_##scales, width, tiles, columns_of_kind(SCALES_##scales, width), \
+            UNPACKS(width, data)                                                             \
+    }
+#define TILES_OF(width, data) DOT_TILES(width, DATA_##data == DATA_S8)
 #define KERNEL(width, name, data, scales)                                     \
     static void name##_##width(const struct tile_job *job)                    \
     {                                                                         \
@@ -368,8 +496,9 @@ COPIED void dot_tiles(struct kind k, const struct tile_job *job)
         else                                                                  \
             dot_tiles(KIND(width, data, scales, TILES_OF(width, data)), job); \
     }
-#define ENTRY(width, name, data) \
-    TILE_KERNEL(name##_##width, name##_##width##_many, TILES_OF(width, data), 1),
+#define ENTRY(width, name, data)                                              \
+    TILE_KERNEL(name##_##width, name##_##width##_many, TILES_OF(width, data), \
+                BLOCKS_OF(width, data)),
 
 #define LAYOUT(name, data, scales) EACH_WIDTH(KERNEL, name, data, scales)
 #define FLOAT_LAYOUT(name, data, scales)

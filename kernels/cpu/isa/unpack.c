@@ -34,15 +34,31 @@ static void get_scales(enum scales kind, const uint8_t *scales, int r, int g,
     }
 }
 
+/* Four bytes of row r in the line at p. */
+static uint32_t get_word(const uint8_t *p, int r)
+{
+    uint32_t word;
+    memcpy(&word, p + 4 * r, sizeof word);
+    return word;
+}
+
 /* Row r, group g of a unit of integer data. */
 static void get_group(const struct layout_info *info, const uint8_t *unit, int r, int g,
                       struct row_group *group)
 {
-    const uint8_t *from = unit + scales_bytes(info->scales) + byte_offset(info->data, r, g * GROUP);
-    for (int i = 0; i < GROUP / 4; i++, from += LINE_BYTES) {
-        memcpy(&group->word[i], from, sizeof group->word[i]);
-        if (is_nibbles(info->data))
-            group->word[i] = group->word[i] >> g % 2 * 4 & 0x0f0f0f0fu;
+    const enum data data = info->data;
+    const bool is_odd = g % 2;
+    const uint8_t *pair = unit + scales_bytes(info->scales) + (size_t)(g / 2) * pair_bytes(data);
+    const uint32_t upper_mask = (1u << upper_bits(data)) - 1;
+    for (int j = 0; j < GROUP / 4; j++) {
+        uint32_t word = get_word(pair + line_offset(data, is_odd, j), r);
+        if (has_nibbles(data))
+            word = word >> (is_odd ? 4 : 0) & 0x0f0f0f0fu;
+        if (upper_mask) {
+            uint32_t upper = get_word(pair + upper_offset(data, is_odd, j), r);
+            word |= (upper >> upper_place(data, j) & upper_mask * 0x01010101u) << 4;
+        }
+        group->word[j] = word;
     }
     get_scales(info->scales, unit, r, g, group);
 }
