@@ -17,12 +17,14 @@ typedef int32_t lane_bits __attribute__((vector_size(16)));
 enum { LANES = 4 };
 
 #define LEVELS      15.0f     /* steps from the lowest integer to the highest */
+#define MIDDLE      8.0f      /* the zero point of symmetric grids: steps from the lowest to zero */
 #define ROUNDER     0x1.8p23f /* rounds to the nearest integer, ties to even, below 2^22 */
 #define CLIP_STEP   0.025f    /* of the whole range */
 #define HALF_NORMAL 0x1p-14f
 #define HALF_LEAST  0x1p-24f
 #define HALF_MOST   0x7bff /* 65504 */
 #define HALF_COARSE 0x7bf8 /* 65280, the largest that is a bfloat16 too */
+#define HALF_SIGN   0x8000
 
 static inline lanes load(const float *value)
 {
@@ -66,15 +68,19 @@ struct grid {
     float scale, zero; /* zero: an integer, 0 .. 15 */
 };
 
-/* The grid over the range from low to high, which has 0 in it; a symmetric one has as many steps
- * on both sides, and one more below. */
-static struct grid grid_of(float low, float high, bool is_symmetric)
+/* The grid over the range from low to high, which has 0 in it. */
+static struct grid grid_of(float low, float high)
 {
-    if (is_symmetric)
-        return (struct grid){(high > -low ? high : -low) / (LEVELS / 2), 8};
     float scale = (high - low) / LEVELS;
     float zero = -low / scale + ROUNDER - ROUNDER;
     return (struct grid){scale, zero};
+}
+
+/* The symmetric one, whose lowest step, of which the highest falls short by one, is the end of the
+ * range that is furthest from 0: the scale is negative where that is the high one. */
+static struct grid symmetric_grid_of(float low, float high)
+{
+    return (struct grid){(high > -low ? -high : -low) / MIDDLE, MIDDLE};
 }
 
 /* q - zero of four values. */
@@ -97,6 +103,11 @@ static void range_of(const float *value, int32_t n, float *low, float *high)
         *low = least[j] < *low ? least[j] : *low;
         *high = most[j] > *high ? most[j] : *high;
     }
+}
+
+static float largest_of(float low, float high)
+{
+    return high >= -low ? high : -low; /* of zeros the one without a sign */
 }
 
 /* Part of the range as a grid, and what its integers are worth with the scale that fits them best:
@@ -190,19 +201,27 @@ static struct grid grid_of_clip(const struct group *group, int clip)
     return (struct grid){group->whole.scale * (1 - (float)clip * CLIP_STEP), group->whole.zero};
 }
 
-/* Takes those of two parts of the range that are better than what was found. */
-static void try_clips(const struct group *group, int one, int other, struct candidate *found)
+/* Takes those of two that are better than what was found. */
+static void try_pair(const struct group *group, struct candidate pair[PAIR],
+                     struct candidate *found)
 {
-    struct candidate pair[PAIR] = {{one, grid_of_clip(group, one), 0},
-                                   {other, grid_of_clip(group, other), 0}};
     group->fit(group->value, group->n, pair);
     for (int p = 0; p < PAIR; p++)
         if (pair[p].worth > found->worth)
             *found = pair[p];
 }
 
+/* The same of parts of the range. */
+static void try_clips(const struct group *group, int one, int other, struct candidate *found)
+{
+    try_pair(group,
+             (struct candidate[PAIR]){{.clip = one, .grid = grid_of_clip(group, one)},
+                                      {.clip = other, .grid = grid_of_clip(group, other)}},
+             found);
+}
+
 /* Every fourth part, then those half-way to the next on both sides of the best, then again. */
-static struct grid search(const struct group *group)
+static struct candidate search(const struct group *group)
 {
     struct candidate found = {.grid = grid_of_clip(group, 0), .worth = -1};
     for (int clip = 0; clip < ENCODE_CLIPS; clip += 8)
@@ -212,11 +231,30 @@ static struct grid search(const struct group *group)
         try_clips(group, best >= away ? best - away : best,
                   best + away < ENCODE_CLIPS ? best + away : best, &found);
     }
+    return found;
+}
+
+/* Of scales of either sign, since the integers reach a step further on one side than on the other:
+ * the search among each, and the largest value on the last integer there is, as Q4_0 has it. What
+ * is found is fitted once more, or a worse one of the other sign could become better by the
+ * rounding that follows. Values are within 1, and one of them is that. */
+static struct grid search_symmetric(struct group *group)
+{
+    struct candidate found = {.worth = -1}, best[PAIR];
+    for (int p = 0; p < PAIR; p++) {
+        group->whole = (struct grid){(p ? -1 : 1) / (LEVELS / 2), MIDDLE};
+        best[p] = search(group);
+    }
+    try_pair(group, best, &found);
+    for (int p = 0; p < PAIR; p++)
+        best[p].grid.scale = (p ? -1 : 1) / MIDDLE;
+    try_pair(group, best, &found);
     return found.grid;
 }
 
-/* Below the normal halves the next larger one, or the range would shrink much. */
-static uint16_t half_scale(float scale, bool is_coarse)
+/* The half of a scale's magnitude. Below the normal ones the next larger one, or the range would
+ * shrink much. */
+static uint16_t half_magnitude(float scale, bool is_coarse)
 {
     uint16_t half = f16_of_float(scale);
     if (scale < HALF_NORMAL && f16_to_float(half) < scale)
@@ -227,6 +265,12 @@ static uint16_t half_scale(float scale, bool is_coarse)
     /* Eight of its bits are left: a half again. Only what rounds up beyond all halves is not. */
     uint16_t coarse = f16_of_float(bf16_to_float(bf16_of_float(f16_to_float(half))));
     return coarse <= HALF_MOST ? coarse : HALF_COARSE;
+}
+
+static uint16_t half_scale(float scale, bool is_coarse)
+{
+    return scale < 0 ? half_magnitude(-scale, is_coarse) | HALF_SIGN
+                     : half_magnitude(scale, is_coarse);
 }
 
 static struct int4_grid kept(float scale, float zero, bool is_coarse)
@@ -245,7 +289,7 @@ void int4_put(const uint8_t *q, int32_t n, struct int4_grid grid, uint8_t *group
 
 void int4_round(const float *value, int32_t n, struct int4_grid grid, uint8_t *q)
 {
-    const float inverse = grid.scale > 0 ? 1 / grid.scale : 0;
+    const float inverse = grid.scale != 0 ? 1 / grid.scale : 0;
     for (int32_t i = 0; i < n; i++) {
         float level = value[i] * inverse + ROUNDER - ROUNDER + grid.zero;
         level = level < 0 ? 0 : level;
@@ -258,29 +302,36 @@ struct int4_grid int4_clip(const float *value, int32_t n, float part, struct int
 {
     float low, high;
     range_of(value, n, &low, &high);
-    float largest = high > -low ? high : -low;
+    const float largest = largest_of(low, high);
     if (largest < HALF_LEAST)
-        return kept(largest, 8, style.is_coarse);
-    struct grid grid = grid_of(low / largest * part, high / largest * part, style.is_symmetric);
+        return kept(largest, MIDDLE, style.is_coarse);
+    low = low / largest * part;
+    high = high / largest * part;
+    struct grid grid = style.is_symmetric ? symmetric_grid_of(low, high) : grid_of(low, high);
     return kept(grid.scale * largest, grid.zero, style.is_coarse);
+}
+
+struct int4_grid int4_turned(struct int4_grid grid)
+{
+    return (struct int4_grid){-grid.scale, grid.zero, grid.half ^ HALF_SIGN};
 }
 
 struct int4_grid int4_fit(const float *value, int32_t n, struct int4_style style)
 {
     float low, high;
     range_of(value, n, &low, &high);
-    const float largest = high > -low ? high : -low;
+    const float largest = largest_of(low, high);
     /* Where the scale would be below the least half, whatever it is. */
     if (largest < HALF_LEAST)
-        return kept(largest, 8, style.is_coarse);
+        return kept(largest, MIDDLE, style.is_coarse);
     const float inverse = 1 / largest;
     struct group group;
     group.n = n;
-    group.whole = grid_of(low * inverse, high * inverse, style.is_symmetric);
+    group.whole = grid_of(low * inverse, high * inverse);
     group.fit = fastest_fit();
     for (int32_t i = 0; i < n; i++)
         group.value[i] = value[i] * inverse;
-    const struct grid grid = search(&group);
+    const struct grid grid = style.is_symmetric ? search_symmetric(&group) : search(&group).grid;
     return kept(grid.scale * largest, grid.zero, style.is_coarse);
 }
 

@@ -9,22 +9,27 @@
 
 /* What other engines want of groups that they read. */
 struct int4_style {
-    bool is_symmetric; /* 8 is the zero point of all */
+    bool is_symmetric; /* 8 is the zero point of all, and scales have either sign */
     bool is_coarse;    /* scales are bfloat16 numbers too, for models whose numbers are these */
 };
 
 /* The numbers of a group: scale * (q - zero), q of 0 .. 15. */
 struct int4_grid {
-    float scale; /* that of half */
+    float scale; /* that of half; negative only of a symmetric one */
     float zero;  /* 0 .. 15, an integer */
     uint16_t half;
 };
 
-/* The grid that n values become of by the search that encode.h describes. */
+/* The grid of n values by the search that encode.h describes; of a symmetric one, by a search among
+ * the scales of either sign. */
 struct int4_grid int4_fit(const float *value, int32_t n, struct int4_style style);
 
-/* That over part of the range of n values. */
+/* That over part of the range of n values: of a symmetric one, part of the largest is 8 steps from
+ * zero, on the side that has as many. */
 struct int4_grid int4_clip(const float *value, int32_t n, float part, struct int4_style style);
+
+/* A symmetric grid that has its eighth step on the other side. */
+struct int4_grid int4_turned(struct int4_grid grid);
 
 /* The nearest q of the grid. */
 void int4_round(const float *value, int32_t n, struct int4_grid grid, uint8_t *q);

@@ -136,8 +136,12 @@ static void round_group(const struct work *w, int64_t r, int64_t k, int32_t n, u
     scale_group(w, r, k, n, value);
     struct found found = {int4_fit(value, n, style), INFINITY};
     try_grid(w, value, k, n, found.grid, &found);
-    for (int clip = 0; clip < CLIPS; clip++)
-        try_grid(w, value, k, n, int4_clip(value, n, 1 - (float)clip * 0.05f, style), &found);
+    for (int clip = 0; clip < CLIPS; clip++) {
+        const struct int4_grid grid = int4_clip(value, n, 1 - (float)clip * 0.05f, style);
+        try_grid(w, value, k, n, grid, &found);
+        if (style.is_symmetric)
+            try_grid(w, value, k, n, int4_turned(grid), &found);
+    }
     int4_round(value, n, found.grid, q);
     int4_put(q, n, found.grid, out);
 }

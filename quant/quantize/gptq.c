@@ -50,7 +50,7 @@ static void keep_grid(struct tile *t, int64_t group, int64_t row, struct int4_gr
 {
     const int64_t at = group * ROWS + row;
     t->scale[at] = grid.scale;
-    t->inverse[at] = grid.scale > 0 ? 1 / grid.scale : 0;
+    t->inverse[at] = grid.scale != 0 ? 1 / grid.scale : 0;
     t->zero[at] = grid.zero;
     t->half[at] = grid.half;
 }

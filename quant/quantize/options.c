@@ -22,7 +22,7 @@ static const char usage[] =
 static const char usage_rest[] =
     "  -g, --group N          int4: values that share a scale, 128, 64 or 32 (128); rows that do\n"
     "                         not consist of such groups get smaller ones\n"
-    "  -s, --symmetric        int4: no zero points\n"
+    "  -s, --symmetric        int4: no zero points; scales have either sign\n"
     "  -m, --method NAME      rtn (each number to the nearest, the default); gptq, or of int4 "
     "awq,\n"
     "                         or of int8 smooth, which look at what the model computes of a text\n"

@@ -67,7 +67,7 @@ static inline void tame_block(enum fmt fmt, uint8_t *block)
         put_float(block, d * 0.1f);
         tame_e4m3(block + 4, 128);
     } else if (fmt == FMT_int4_32 || fmt == FMT_int4_64 || fmt == FMT_int4_128) {
-        put_half(block, d);
+        put_half(block, random_bits() % 2 ? d : -d);
         block[2] = random_bits() % 2 ? 8 : (uint8_t)(random_bits() >> 9 & 15);
     } else if (fmt == FMT_int8) {
         return; /* its scale is that of the row */

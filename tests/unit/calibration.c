@@ -261,9 +261,10 @@ static uint8_t *copy_of(const uint8_t *rows, size_t bytes)
     return copy;
 }
 
-static void check_rounding(const struct moments *m, const float *W, enum fmt fmt, bool is_ordered)
+static void check_rounding(const struct moments *m, const float *W, enum fmt fmt, bool is_ordered,
+                           bool is_symmetric)
 {
-    const struct packing p = {.fmt = fmt, .N = ROWS, .K = COLUMNS};
+    const struct packing p = {.fmt = fmt, .N = ROWS, .K = COLUMNS, .is_symmetric = is_symmetric};
     const size_t bytes = ROWS * fmt_row_bytes(fmt, COLUMNS);
     uint8_t *nearest = malloc(bytes);
     struct err err = {0};
@@ -271,7 +272,7 @@ static void check_rounding(const struct moments *m, const float *W, enum fmt fmt
     make_factor(&f, m, is_ordered);
     nearest_matrix(&p, W, 2, nearest);
     uint8_t *one = copy_of(nearest, bytes), *many = copy_of(nearest, bytes);
-    struct gptq g = {.factor = &f, .fmt = fmt, .threads = 1};
+    struct gptq g = {.factor = &f, .fmt = fmt, .style.is_symmetric = is_symmetric, .threads = 1};
     CHECK_EQ(gptq_round(&g, W, ROWS, one, &err), INFLIGHT_OK);
     g.threads = 3;
     CHECK_EQ(gptq_round(&g, W, ROWS, many, &err), INFLIGHT_OK);
@@ -291,8 +292,10 @@ TEST(calibration, errors_that_are_passed_on_make_outputs_nearer_in_all_formats)
     fill_moments(&m, COLUMNS, 4 * COLUMNS);
     float *W = random_matrix((int64_t)ROWS * COLUMNS);
     for (size_t i = 0; i < sizeof grids / sizeof *grids; i++) {
-        check_rounding(&m, W, grids[i], false);
-        check_rounding(&m, W, grids[i], true);
+        for (int is_symmetric = 0; is_symmetric < 2; is_symmetric++) {
+            check_rounding(&m, W, grids[i], false, is_symmetric);
+            check_rounding(&m, W, grids[i], true, is_symmetric);
+        }
     }
     free(W);
     moments_release(&m);

@@ -257,6 +257,7 @@ TEST(encode, a_zero_row_stays_zero)
         memset(r.value, 0, sizeof r.value);
         encode(&r, served[f]);
         CHECK(encode_largest(r.back, N) == 0);
+        CHECK(r.made[0] == 0 && r.made[1] == 0); /* of the scale */
     }
 }
 
