@@ -29,7 +29,7 @@ def bench_of(work):
             f.write(made.TEXT)
     made.make_model(f"{work}/small", lambda r, c: (r + c) % 7 / 7)
     return measure.Bench(argparse.Namespace(work=work, bin=BUILD / "bin", context=64, windows=4,
-                                            windows4=2, samples=2, device="cpu"))
+                                            windows4=2, samples=2, device="cpu", text=None))
 
 
 def test_rows_are_measured_once(work):
@@ -48,6 +48,22 @@ def test_another_text_is_measured_again(work):
     bench.text = pathlib.Path(work, "other.txt")
     bench.text.write_text(made.TEXT.upper(), encoding="utf-8")
     assert bench.known("small", INT8, "float") is None
+
+
+def test_results_of_a_text_stand_by_themselves(work):
+    bench = bench_of(work)
+    bench.measure("small", INT8)
+    path = pathlib.Path(work, "modern.txt")
+    path.write_text(made.TEXT.upper(), encoding="utf-8")
+    bench.args.text = str(path)
+    measure.Bench(bench.args).measure("small", INT8)
+    found = report.read(pathlib.Path(work))
+    assert list(found) == ["small", "small on modern"], list(found)
+    one, other = (results[INT8, "float"] for results in found.values())
+    assert one["text_digest"] != other["text_digest"] and other["source"] == "small on modern"
+    said = list(report.conditions(pathlib.Path(work), found))
+    assert f"text modern: SHA-256 begins with {other['text_digest']}" in said, said
+    assert f"text evaluation: SHA-256 begins with {one['text_digest']}" in said, said
 
 
 def test_bits_are_of_the_matrices(work):
@@ -94,6 +110,14 @@ def test_llama_cpp_is_compared_at_no_more_bits(work):
     assert lines(result(1, 0.1, 0.05, 0.01, 4.6)) == []
     larger, = lines(result(1, 0.1, 0.15, 0.01, 4.6))
     assert "worse is int4 g64 gptq" in larger, larger
+    equal, = lines(result(1, 0.1, 0.15, 0.01, 4.5))
+    assert "better is int4 g64 gptq" in equal and equal.endswith(": does not hold"), equal
+    symmetric = next(row for row in rows.ROWS if rows.title(row) == "int4 g32 symmetric gptq")
+    both = list(report.beside_rivals({"small": {
+        (GPTQ, "float"): result(1, 0.1, 0.05, 0.01, 4.3), (RIVAL, "float"): result(1, 0.1, 0.1, 0.01),
+        (symmetric, "float"): result(1, 0.1, 0.15, 0.01)}}))
+    assert len(both) == 2 and both[0].endswith(": holds"), both
+    assert "symmetric" in both[1] and both[1].endswith(": does not hold"), both
 
 
 def test_windows_decide_what_intervals_do_not(work):

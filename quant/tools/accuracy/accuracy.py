@@ -18,6 +18,8 @@ publish  copies them beside this file, into results/, and the main rows into REA
                       16320 scored tokens)
     --windows4 N      and for 4 bits (24: 6120)
     --samples N       of 512 tokens each, that calibration reads (64)
+    --text FILE       what is scored instead of the evaluation text, as texts/prose.txt; its results
+                      are kept and shown as those of "SOURCE on NAME"
     --quick           the least of everything, to see that it works
     --torch PYTHON    trains the source "small", on a GPU if it sees one, for --minutes (25)
     --size NAME       of the source "small": "small", or "tiny" where there is no GPU
@@ -52,6 +54,7 @@ def arguments():
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--windows4", type=int, default=24)
     parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--text")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--torch")
     parser.add_argument("--minutes", type=float, default=25)
@@ -110,7 +113,7 @@ def prepare_source(args, bench, python, name):
 
 
 def prepare(args, bench):
-    if not (bench.work / "texts/held-out.txt").exists():
+    if not all((bench.work / "texts" / name).exists() for name in ("held-out.txt", "prose.txt")):
         script(sys.executable, "texts.py", bench.work / "texts")
     python = python_with_llama_cpp()
     for name in args.sources:
@@ -153,7 +156,7 @@ def both_perplexities(bench, model, python):
 
 def agreement(bench, source):
     """llama.cpp's own perplexity of formats of each size beside inflight-eval's."""
-    path = bench.work / "results" / source / "llama.cpp.json"
+    path = bench.results(source) / "llama.cpp.json"
     models = {form: bench.gguf(source, form) for form in AGREEMENT_FORMS}
     models = {form: model for form, model in models.items() if model.exists()}
     stamp = [measure.digest(bench.bin / "inflight-eval"), measure.digest(bench.text),
@@ -185,11 +188,11 @@ def measure_all(args, bench):
             try:
                 results = bench.measure(source, row)
             except measure.Failed as failure:
-                say(f"{source}, {rows.title(row)}: not measured: {failure}")
+                say(f"{bench.label(source)}, {rows.title(row)}: not measured: {failure}")
                 continue
             for kind, r in results.items():
                 ratio, kl = r["perplexity_ratio"], r["kl_divergence"]
-                say(f"{source}, {rows.title(row)}, {kind}: ratio {ratio['value']:.4f} "
+                say(f"{bench.label(source)}, {rows.title(row)}, {kind}: ratio {ratio['value']:.4f} "
                     f"{ratio['interval95']}, KL {kl['mean']:.6f} +- {kl['error95']:.6f}, "
                     f"{time.monotonic() - began:.0f} s")
         agreement(bench, source)

@@ -51,7 +51,7 @@ class Bench:
         self.args = args
         self.work = pathlib.Path(args.work)
         self.bin = pathlib.Path(args.bin)
-        self.text = self.work / "texts/evaluation.txt"
+        self.text = pathlib.Path(args.text or self.work / "texts/evaluation.txt")
         self.calibration = self.work / "texts/calibration.txt"
 
     def source(self, name):
@@ -60,8 +60,15 @@ class Bench:
     def gguf(self, source, form):
         return self.work / f"{source}.{form}.gguf"
 
+    def label(self, source):
+        """Of a source and the text that is scored, unless that is the one for evaluation."""
+        return rows.label(source, self.args.text and self.text.stem)
+
+    def results(self, source):
+        return self.work / "results" / self.label(source)
+
     def result_path(self, source, row, activations):
-        return self.work / "results" / source / rows.file_name(row, activations)
+        return self.results(source) / rows.file_name(row, activations)
 
     def windows(self, row):
         return self.args.windows if rows.is_precise(row) else self.args.windows4
@@ -155,7 +162,8 @@ class Bench:
         model, facts = self.made(source, row)
         for kind in missing:
             found = json.loads(run(self.evaluate_command(source, row, model, kind)))
-            results[kind] = {**found, **facts, "source": source, "title": rows.title(row),
+            results[kind] = {**found, **facts, "source": self.label(source),
+                             "title": rows.title(row),
                              "activations": kind, "stamp": self.stamp(source, row, kind),
                              "text_digest": digest(self.text), "device": self.args.device,
                              "programs": self.programs(row)}

@@ -30,6 +30,8 @@ def series(results, within):
 
 
 def draw_panel(axes, results, within):
+    """The labels of points: [(text, place)]."""
+    labels = []
     for (method, what), points in series(results, within).items():
         is_rival = method == "llama.cpp"
         mean = [r["kl_divergence"]["mean"] for _, r in points]
@@ -38,13 +40,34 @@ def draw_panel(axes, results, within):
                       color=COLOR[method], label=method or points[0][0].form, markersize=5,
                       fmt="s" if is_rival else MARKER[what],
                       linestyle="-" if len(points) > 1 and points[0][0].form[:4] == "int4" else "")
-        for (row, r), y in zip(points, mean):
-            if is_rival or what == "budget" or method in ("rtn", ""):
-                axes.annotate(shown(row), (r["bits"], y), textcoords="offset points",
-                              xytext=(5, 4), fontsize=7)
+        labels += [(shown(row), (r["bits"], y)) for (row, r), y in zip(points, mean)
+                   if is_rival or what == "budget" or method in ("rtn", "")]
     axes.set(yscale="log", xlabel="bits a weight")
     axes.margins(x=0.18)
     axes.grid(alpha=0.3, which="both")
+    return labels
+
+
+# Of a label from its point, in points, and which of its sides is there; the first that is free.
+PLACES = [((x, y), side) for y in (4, -10, 14, -20, 24, -30) for x, side in ((5, "left"),
+                                                                            (-5, "right"))]
+
+
+def put_labels(axes, labels):
+    """Beside one another and the legend, within the axes; the figure has been laid out."""
+    taken = [axes.get_legend().get_window_extent()]
+    for text, place in labels:
+        for offset, side in PLACES:
+            label = axes.annotate(text, place, offset, textcoords="offset points", ha=side,
+                                  fontsize=7, in_layout=False)
+            box = label.get_window_extent()
+            is_within = all(axes.bbox.contains(*corner) for corner in (box.min, box.max))
+            if is_within and not any(box.overlaps(other) for other in taken):
+                break
+            label.remove()
+        else:
+            axes.add_artist(label)
+        taken.append(box)
 
 
 def legend(axes):
@@ -57,12 +80,19 @@ def legend(axes):
 def draw_kl(pyplot, found, path):
     figure, grid = pyplot.subplots(len(found), 2, figsize=(9, 3.6 * len(found)),
                                    layout="constrained", squeeze=False)
+    panels = []
     for line, (source, results) in zip(grid, found.items()):
         for axes, (name, within) in zip(line, PANELS):
-            draw_panel(axes, results, within)
+            if not series(results, within):
+                axes.set_axis_off()
+                continue
+            panels.append((axes, draw_panel(axes, results, within)))
             axes.set_title(f"{source}, {name}", fontsize=9)
+            axes.set_ylabel("KL divergence from bf16, nat")
             legend(axes)
-        line[0].set_ylabel("KL divergence from bf16, nat")
+    figure.draw_without_rendering()
+    for axes, labels in panels:
+        put_labels(axes, labels)
     figure.savefig(path, dpi=80)
 
 

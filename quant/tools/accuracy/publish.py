@@ -16,7 +16,7 @@ README = HERE.parents[2] / "README.md"
 BEGIN, END = "<!-- accuracy.py publish: begin -->", "<!-- end -->"
 SOURCE = "small"
 LEFT_OUT = ("source", "MB")               # columns
-LEFT_OUT_ROWS = ("g64", "symmetric", "block")
+LEFT_OUT_ROWS = ("g64", "block")
 
 
 def main_rows(found):

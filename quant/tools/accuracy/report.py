@@ -16,14 +16,17 @@ ACTIVATIONS = {"float": "float", "int8": "int8, the default"}
 
 
 def read(work):
-    """{source: {(row, activations): result}}, in the order of rows.py."""
+    """{source: {(row, activations): result}}, in the order of rows.py; what was scored on another
+    text stands behind its source."""
     found = {}
     for source in rows.SOURCES:
-        for row in rows.ROWS:
-            for kind in row.activations:
-                path = work / "results" / source / rows.file_name(row, kind)
-                if path.exists():
-                    found.setdefault(source, {})[row, kind] = json.loads(path.read_text())
+        for folder in (work / "results" / source,
+                       *sorted((work / "results").glob(rows.label(source, "*")))):
+            for row in rows.ROWS:
+                for kind in row.activations:
+                    path = folder / rows.file_name(row, kind)
+                    if path.exists():
+                        found.setdefault(folder.name, {})[row, kind] = json.loads(path.read_text())
     return found
 
 
@@ -74,11 +77,15 @@ def conditions(work, found):
         yield (f"small: {note['parameters'] / 1e6:.1f} million parameters, trained on "
                f"{note['tokens']} tokens in {note['minutes']:.3g} minutes of {note['device']}, to "
                f"a held-out loss of {note['held_out_loss']:.2f} nat")
-    digests = {r["text_digest"] for results in found.values() for r in results.values()}
+    texts = collections.defaultdict(set)
+    for source, results in found.items():
+        texts[source.partition(rows.ON)[2] or "evaluation"] |= {r["text_digest"]
+                                                               for r in results.values()}
     devices = {r["device"] for results in found.values() for r in results.values()}
     programs = {p for results in found.values() for r in results.values() for p in r["programs"]}
-    yield ("evaluation text: SHA-256 begins with " + ", ".join(sorted(digests)) +
-           "; computed on: " + ", ".join(sorted(devices)))
+    for name, digests in texts.items():
+        yield f"text {name}: SHA-256 begins with {', '.join(sorted(digests))}"
+    yield "computed on: " + ", ".join(sorted(devices))
     if len(programs) > 2:
         yield "not all by the same programs: " + ", ".join(sorted(programs))
 
@@ -140,7 +147,7 @@ SLACK = 0.005  # bits a weight: what a matrix's shape takes
 
 def beside_rivals(found):
     """Each format of llama.cpp beside the best of ours that takes no more bits, on the same
-    windows; and what of ours takes as many bits and is further off."""
+    windows; beside all others that take as many; and what of ours takes more and is further off."""
     for source, results in found.items():
         for (rival, kind), theirs in results.items():
             if rival.kind != "rival":
@@ -150,14 +157,14 @@ def beside_rivals(found):
             what = (f"{source}: {rival.form}, {ACTIVATIONS[kind]} ({theirs['bits']:.3f} bits, "
                     f"KL {kl_of(theirs):.6f})")
             within = [(row, r) for row, r in mine if r["bits"] < theirs["bits"] + SLACK]
-            if within:
-                row, r = min(within, key=lambda pair: kl_of(pair[1]))
-                yield (f"{what}: better is {rows.title(row)} ({r['bits']:.3f} bits, "
-                       f"KL {kl_of(r):.6f}): {compared(r, theirs)}")
+            best = min(within, key=lambda pair: kl_of(pair[1]))[0] if within else None
             for row, r in mine:
-                if r["bits"] > theirs["bits"] - SLACK and ends(r)[0] > ends(theirs)[1]:
-                    yield (f"{what}: worse is {rows.title(row)} ({r['bits']:.3f} bits, "
-                           f"KL {kl_of(r):.6f})")
+                more = r["bits"] - theirs["bits"]
+                mark, said = f"({r['bits']:.3f} bits, KL {kl_of(r):.6f})", compared(r, theirs)
+                if row == best or abs(more) < SLACK:
+                    yield f"{what}: better is {rows.title(row)} {mark}: {said}"
+                elif more > 0 and said.startswith("does not hold"):
+                    yield f"{what}: worse is {rows.title(row)} {mark}"
 
 
 def evaluators(work, found):
@@ -188,7 +195,8 @@ def main():
         said += ["", f"{head}:", *(f"* {text}" for text in lines)]
     (work / "table.md").write_text("\n".join(said) + "\n", encoding="utf-8")
     print("\n".join(said))
-    plots.draw(found, work)
+    plots.draw({source: results for source, results in found.items() if source in rows.SOURCES},
+               work)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ EIGHT_BITS = [
     ours("int8", "rtn", "-r", "int8", activations=BOTH),
     ours("int8", "gptq", "-r", "int8", "-m", "gptq", activations=BOTH),
     ours("int8", "smooth", "-r", "int8", "-m", "smooth", activations=BOTH),
+    ours("int8 budget 8.5", "gptq", "-r", "int8", "-m", "gptq", "--budget", "8.5",
+         activations=BOTH),
     rival("Q8_0", activations=BOTH),
     cache("fp8"), cache("int8"),
 ]
@@ -68,13 +70,20 @@ ROWS = FOUR_BITS + EIGHT_BITS
 # llama.cpp's formats take: of SmolLM2, of which it keeps most in 5 bits, more than elsewhere.
 LEFT_OUT = {
     "small": ("budget 5.25",),
-    "rotated": ("g64", "symmetric awq", "budget 4.5", "budget 4.7"),
-    "q4_1": ("g64", "g32", "budget", "Q4_K", "block", "static", "cache"),
+    "rotated": ("g64", "symmetric awq", "budget 4.5", "budget 4.7", "budget 8.5"),
+    "q4_1": ("g64", "g32", "budget", "Q4_K", "block", "cache"),
 }
 
 # Form, and how much larger the perplexity may be than that of bf16.
 BARS = [("fp8", 0.005), ("fp8-static", 0.005), ("int8", 0.01), ("bf16, fp8 cache", 0.003),
         ("bf16, int8 cache", 0.003)]
+
+
+ON = " on "
+
+
+def label(source, text):
+    return f"{source}{ON}{text}" if text else source
 
 
 def title(row):

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """English prose out of Debian's packages, as texts of which no two share a passage.
 
-    texts.py FOLDER      writes FOLDER/{evaluation,calibration,held-out,training}.txt
+    texts.py FOLDER      writes FOLDER/{evaluation,calibration,held-out,prose,training}.txt
 
 evaluation   every eighth passage of an administrator's handbook, a history of hackers and the King
              James Bible, in turn, so that any beginning of the file is a mixture
 calibration  two other books, in turn
 held-out     those eighth passages that evaluation has no place for: what train.py is judged by
+prose        passages of the history that are not in evaluation, and of a book of essays, in turn:
+             modern English alone. Training has them, so it is for other sources than train.py's
 training     for the model that train.py trains, about 120 MB: manuals, a dictionary and other books
              that are in no other text, then all other passages of the five, several times, so that
              the model knows what it is evaluated on in kind. Calibration is among them.
@@ -64,6 +66,7 @@ BOOKS = 4       # times that the passages of the five books are trained on
 KNOWN = 8       # words: a paragraph that shares twice as many in a row is the same text
 FOR_EVALUATION = ("debian-handbook", "bible-kjv", "cfi-en")
 FOR_CALIBRATION = ("developers-reference", "debian-reference-en")
+PROSE = 15      # passages of each of two books
 
 
 class Paragraphs(html.parser.HTMLParser):
@@ -206,6 +209,12 @@ def in_turn(books):
     return [passage for row in zip(*books) for passage in row]
 
 
+def modern_prose(packages, history):
+    essays = passages(wider_paragraphs(packages, "anarchism", "html/sec*.html"))
+    rest = (passage for i, passage in enumerate(history) if i % HELD_OUT)
+    return list(itertools.islice(itertools.chain(*zip(rest, essays)), 2 * PROSE))
+
+
 def write(path, parts):
     with open(path + ".part", "w", encoding="utf-8") as f:
         f.write("".join(parts))
@@ -230,6 +239,7 @@ def main():
     evaluation = in_turn(held.values())
     write(f"{folder}/evaluation.txt", evaluation)
     write(f"{folder}/calibration.txt", in_turn(books[name] for name in FOR_CALIBRATION))
+    write(f"{folder}/prose.txt", modern_prose(packages, books["cfi-en"]))
     rest = [p for name, found in books.items() for i, p in enumerate(found)
             if name not in held or i % HELD_OUT]
     all_held = [p for found in held.values() for p in found]
