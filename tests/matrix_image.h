@@ -16,12 +16,13 @@ struct definition {
     int bits;          /* of integers; 0: E4M3 */
     int rows, columns; /* of a scale; 0: all */
     enum dtype scales;
-    bool asymmetric, shuffled;
-    double tiny; /* scales are that small; 0: as in models */
+    bool asymmetric, shuffled, scaled; /* scaled: its inputs are */
+    double tiny;                       /* scales are that small; 0: as in models */
     int code[N_MOST][K_MOST];
     int group[K_MOST];
     int zero[N_MOST][K_MOST]; /* of a row of scales and a group */
     float scale[N_MOST][K_MOST];
+    float input[K_MOST]; /* 1 unless they are scaled */
 };
 
 static struct definition d;
@@ -68,6 +69,8 @@ static inline void define(const struct definition *what)
         d.group[k] = d.group[other];
         d.group[other] = group;
     }
+    for (int k = 0; k < d.K; k++)
+        d.input[k] = d.scaled ? as_stored(0.25f + (float)random_below(1000) * 0.003f) : 1.0f;
     const int middle = d.bits ? 1 << (d.bits - 1) : 0;
     for (int r = 0; r < scale_rows(); r++)
         for (int g = 0; g < groups(); g++) {
@@ -82,7 +85,7 @@ static inline double value_at(int n, int k)
     const int r = d.rows ? n / d.rows : 0, g = d.group[k];
     double number =
         d.bits ? d.code[n][k] - d.zero[r][g] : (double)e4m3_to_float((uint8_t)d.code[n][k]);
-    return (double)d.scale[r][g] * number;
+    return (double)d.scale[r][g] * (double)d.input[k] * number;
 }
 
 /* ---- Writing it */
@@ -119,6 +122,13 @@ static inline void write_scales(const char *name, bool transposed)
                        (double)d.scale[r][g]);
 }
 
+static inline void write_inputs(void)
+{
+    void *to = d.scaled ? image_add(&im, "m.pre_quant_scale", d.scales, 1, d.K) : NULL;
+    for (int k = 0; d.scaled && k < d.K; k++)
+        put_number(to, k, d.scales, (double)d.input[k]);
+}
+
 /* Bytes: E4M3 as they are, integers less the middle. */
 static inline void write_bytes(void)
 {
@@ -127,6 +137,7 @@ static inline void write_bytes(void)
         for (int k = 0; k < d.K; k++)
             to[n * d.K + k] = (uint8_t)(d.code[n][k] - (d.bits ? 1 << (d.bits - 1) : 0));
     write_scales("m.weight_scale", false);
+    write_inputs();
 }
 
 /* Zero points as bytes beside the scales. */
@@ -168,6 +179,7 @@ static inline void write_pairs(void)
         for (int k = 0; k < d.K; k++)
             to[n / 2 * d.K + k] |= (uint8_t)(((d.code[n][k] - 8) & 15) << n % 2 * 4);
     write_scales("m.weight_scale", false);
+    write_inputs();
 }
 
 static inline void write_groups(const char *name)

@@ -9,24 +9,37 @@
 
 /* What stands beside the codes, after the module's name. NULL: there is none. */
 struct layout {
-    const char *codes, *scales[2], *zeros, *groups, *shape; /* scales: one of the two */
-    enum dtype dtype;                                       /* of the codes */
+    const char *codes, *scales[2], *zeros, *groups, *shape, *inputs; /* scales: one of the two */
+    enum dtype dtype;                                                /* of the codes */
 };
 
 static const struct layout layouts[CODES_COUNT] = {
-    [CODES_NONE] = {"weight", {NULL, NULL}, NULL, NULL, NULL, DTYPE_NONE},
-    [CODES_E4M3] =
-        {"weight", {"weight_scale", "weight_scale_inv"}, NULL, NULL, NULL, DTYPE_F8_E4M3},
-    [CODES_I8] = {"weight", {"weight_scale", NULL}, "weight_zero_point", NULL, NULL, DTYPE_I8},
-    [CODES_PAIRS] = {"weight", {"weight_scale", NULL}, NULL, NULL, NULL, DTYPE_U8},
-    [CODES_PACKED] = {"weight_packed",
-                      {"weight_scale", NULL},
-                      "weight_zero_point",
-                      "weight_g_idx",
-                      "weight_shape",
-                      DTYPE_I32},
-    [CODES_AWQ] = {"qweight", {"scales", NULL}, "qzeros", NULL, NULL, DTYPE_I32},
-    [CODES_GPTQ] = {"qweight", {"scales", NULL}, "qzeros", "g_idx", NULL, DTYPE_I32},
+    [CODES_NONE] = {.codes = "weight", .dtype = DTYPE_NONE},
+    [CODES_E4M3] = {.codes = "weight",
+                    .scales = {"weight_scale", "weight_scale_inv"},
+                    .inputs = "pre_quant_scale",
+                    .dtype = DTYPE_F8_E4M3},
+    [CODES_I8] = {.codes = "weight",
+                  .scales = {"weight_scale"},
+                  .zeros = "weight_zero_point",
+                  .inputs = "pre_quant_scale",
+                  .dtype = DTYPE_I8},
+    [CODES_PAIRS] = {.codes = "weight",
+                     .scales = {"weight_scale"},
+                     .inputs = "pre_quant_scale",
+                     .dtype = DTYPE_U8},
+    [CODES_PACKED] = {.codes = "weight_packed",
+                      .scales = {"weight_scale"},
+                      .zeros = "weight_zero_point",
+                      .groups = "weight_g_idx",
+                      .shape = "weight_shape",
+                      .dtype = DTYPE_I32},
+    [CODES_AWQ] = {.codes = "qweight", .scales = {"scales"}, .zeros = "qzeros", .dtype = DTYPE_I32},
+    [CODES_GPTQ] = {.codes = "qweight",
+                    .scales = {"scales"},
+                    .zeros = "qzeros",
+                    .groups = "g_idx",
+                    .dtype = DTYPE_I32},
 };
 
 /* A matrix on its way. */
@@ -155,6 +168,11 @@ static int32_t refuse_missing(const struct finding *o, const char *suffix)
                    o->module, suffix, o->f->scheme->where, o->f->scheme->method);
 }
 
+static bool is_real(const struct tensor *t)
+{
+    return t->dtype == DTYPE_F32 || t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16;
+}
+
 static int32_t add_scales(const struct finding *o, const struct layout *layout)
 {
     const struct tensor *t = find(o, layout->scales[0]);
@@ -162,10 +180,21 @@ static int32_t add_scales(const struct finding *o, const struct layout *layout)
         t = find(o, layout->scales[1]);
     if (!t)
         return refuse_missing(o, layout->scales[0]);
-    if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_F16 && t->dtype != DTYPE_BF16)
+    if (!is_real(t))
         return refuse_dtype(o, t, "F32, F16 or BF16");
     o->m->part[PART_SCALES] = t;
     return check_grid(o, t, 0);
+}
+
+static int32_t add_inputs(const struct finding *o, const struct layout *layout)
+{
+    const struct tensor *t = find(o, layout->inputs);
+    if (!t)
+        return INFLIGHT_OK;
+    if (!is_real(t))
+        return refuse_dtype(o, t, "F32, F16 or BF16");
+    o->m->part[PART_INPUTS] = t;
+    return check_shape(o, t, 1, o->m->K);
 }
 
 static int32_t add_zeros(const struct finding *o, const struct layout *layout)
@@ -269,6 +298,8 @@ static enum fmt fmt_for(const struct matrix *m)
     const struct storage *s = &m->storage;
     const bool is_row = (s->columns == 0 || s->columns >= m->K) && !m->is_scattered;
     const int32_t block = block_of(is_row ? TILE_COLUMNS : matrix_unit(m), m->K);
+    if (m->part[PART_INPUTS])
+        return FMT_f16;
     if (s->codes == CODES_E4M3)
         return is_row ? FMT_fp8 : block == 128 ? FMT_fp8_128 : FMT_f16;
     if (s->bits == 8) {
@@ -335,7 +366,7 @@ static int32_t add_quantized(const struct finding *o)
                        m->storage.codes == CODES_AWQ ? 8 : 2);
     m->part[PART_CODES] = t;
     if (check_codes(o, t) || add_scales(o, layout) || add_zeros(o, layout) ||
-        check_said_shape(o, layout) || add_groups(o, layout))
+        check_said_shape(o, layout) || add_groups(o, layout) || add_inputs(o, layout))
         return o->err->code;
     m->fmt = fmt_for(m);
     for (int32_t i = 0; i < PART_COUNT; i++)

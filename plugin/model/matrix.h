@@ -12,7 +12,8 @@
  *
  * or f16, into which values are rounded (by at most 2^-11 of a value, or 2^-25), where there is
  * none: groups of other sizes, groups whose columns do not stand together (GPTQ's desc_act), zero
- * points of 8 bits. int4 and q8_0 have scales of half precision: those of F16 are kept, those of
+ * points of 8 bits, inputs that are scaled (ModelOpt's pre_quant_scale, whose factors become those
+ * of the columns). int4 and q8_0 have scales of half precision: those of F16 are kept, those of
  * BF16 too from 2^-17 on, those of F32 are rounded, by at most 2^-11 of the scale or 2^-25. */
 #pragma once
 
@@ -26,6 +27,7 @@ enum matrix_part {
     PART_SCALES,
     PART_ZEROS,
     PART_GROUPS, /* (K), the group of each column */
+    PART_INPUTS, /* (K), what each input is multiplied by first */
     PART_COUNT
 };
 

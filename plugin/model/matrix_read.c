@@ -159,6 +159,21 @@ static void copy_unit(struct tile *t, int32_t unit, int32_t from)
     memcpy(t->zero[unit], t->zero[from], (size_t)t->rows);
 }
 
+/* The factors of the tile's columns. False: one is not a finite number. */
+static bool read_inputs(const struct matrix_reader *r, struct tile *t, struct matrix_fault *fault)
+{
+    const struct tensor *inputs = r->m.part[PART_INPUTS];
+    for (int32_t k = 0; k < t->columns; k++) {
+        t->input[k] = inputs ? float_at(inputs->dtype, r->part[PART_INPUTS], t->column + k) : 1.0f;
+        if (!isfinite(t->input[k])) {
+            *fault =
+                (struct matrix_fault){.kind = FAULT_INPUT, .row = t->row, .column = t->column + k};
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool read_tile(const struct matrix_reader *r, struct tile *t, struct matrix_fault *fault)
 {
     const int32_t units = (t->columns + t->unit - 1) / t->unit;
@@ -176,7 +191,7 @@ static bool read_tile(const struct matrix_reader *r, struct tile *t, struct matr
         seen[slot].group = group;
         seen[slot].unit = unit + 1;
     }
-    return true;
+    return read_inputs(r, t, fault);
 }
 
 static const void *make_rows(void *maker, int worker, int32_t first, int32_t n)
@@ -287,6 +302,9 @@ int32_t matrix_explain(const struct matrix_reader *r, struct err *err)
     case FAULT_SCALE:
         return err_set(err, INFLIGHT_E_MODEL,
                        "the scale of row %d, column %d is not a finite number", first->row,
+                       first->column);
+    case FAULT_INPUT:
+        return err_set(err, INFLIGHT_E_MODEL, "the scale of input %d is not a finite number",
                        first->column);
     case FAULT_LARGE:
         return err_set(err, INFLIGHT_E_UNSUPPORTED,

@@ -192,7 +192,7 @@ static bool write_f16(const struct tile *t, bool is_e4m3, uint8_t *out, size_t r
         uint16_t half[TILE_COLUMNS];
         for (int32_t k = 0; k < t->columns; k++) {
             const int32_t unit = k >> shift;
-            scale[k] = t->scale[unit][r];
+            scale[k] = t->scale[unit][r] * t->input[k];
             number[k] =
                 is_e4m3 ? e4m3_to_float(t->code[r][k]) : (float)(t->code[r][k] - t->zero[unit][r]);
         }

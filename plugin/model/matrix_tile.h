@@ -18,11 +18,13 @@ struct tile {
     /* Of each unit, of each row; zero points of integers alone. */
     float scale[TILE_COLUMNS][TILE_ROWS + CACHE_LINE / sizeof(float)];
     uint8_t zero[TILE_COLUMNS][TILE_ROWS + CACHE_LINE];
+    float input[TILE_COLUMNS]; /* what each column is multiplied by; of f16 alone */
 };
 
 enum fault {
     FAULT_NONE,
     FAULT_SCALE, /* not a finite number */
+    FAULT_INPUT, /* the same, of the scale of an input */
     FAULT_LARGE, /* more than a half can hold */
     FAULT_CODE,  /* not one of the integers, or not a number */
     FAULT_ZERO,  /* a zero point that is not one of the integers */

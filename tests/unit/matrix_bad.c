@@ -181,6 +181,10 @@ TEST(matrix_bad, rows_that_cannot_be_made_are_named_with_their_place)
                 "the scale of row 20, column 0 is not a finite number");
     refuse_rows("GPTQ of 128", "m.scales", (299 + 17) * 2, &half_nan, 2,
                 "the scale of row 17, column 128 is not a finite number");
+    refuse_rows("int4 of ModelOpt, scaled inputs", "m.pre_quant_scale", 300 * 2, &half_nan, 2,
+                "row 0, column 300 is more than f16 holds, 65504");
+    refuse_rows("int8 of SmoothQuant, scaled inputs", "m.pre_quant_scale", 100 * 4, &infinite, 4,
+                "the scale of input 100 is not a finite number");
     refuse_rows("fp8 of a channel", "m.weight", 20 * 511 + 300, &no_number, 1,
                 "row 20, column 300 is not a number");
     refuse_rows("fp8 of DeepSeek", "m.weight", 20 * 512 + 300, &no_number, 1,

@@ -41,6 +41,8 @@ struct layout_case {
 
 #define EXACT {0, 0}
 #define HALF  {0x1p-11, 0x1p-25} /* one rounding, of a value or of a scale */
+/* The same; the product of two scales is a float before. */
+#define SCALED {0x1p-11 + 0x1p-22, 0x1p-25}
 
 static const struct layout_case cases[] = {
     {"fp8 of a tensor", CT("float", "8", "float", STRATEGY("tensor")),
@@ -70,6 +72,8 @@ static const struct layout_case cases[] = {
      write_bytes, FMT_int8, {.N = 31, .K = 130, .bits = 8, ROW, F32}, EXACT},
     {"int8 of ModelOpt, weights alone", MODELOPT("W8A16"),
      write_bytes, FMT_int8, {.N = 31, .K = 130, .bits = 8, ROW, F32}, EXACT},
+    {"int8 of SmoothQuant, scaled inputs", MODELOPT("W8A8_SQ_PER_CHANNEL"),
+     write_bytes, FMT_f16, {.N = 31, .K = 130, .bits = 8, ROW, F32, .scaled = true}, SCALED},
     {"int8 of a channel", CT("int", "8", "int", STRATEGY("channel")),
      write_signed, FMT_int8, {.N = 33, .K = 190, .bits = 8, ROW, BF16}, EXACT},
     {"int8 of a tensor", CT("int", "8", "int", STRATEGY("tensor")),
@@ -89,6 +93,9 @@ static const struct layout_case cases[] = {
      write_pairs, FMT_int4_128, {.N = 46, .K = 256, .bits = 4, GROUP(128), BF16}, EXACT},
     {"int4 of ModelOpt, float scales", MODELOPT("W4A16_AWQ"),
      write_pairs, FMT_int4_128, {.N = 46, .K = 256, .bits = 4, GROUP(128), F32}, HALF},
+    {"int4 of ModelOpt, scaled inputs", MODELOPT("W4A16_AWQ"),
+     write_pairs, FMT_f16,
+     {.N = 46, .K = 384, .bits = 4, GROUP(128), BF16, .scaled = true}, SCALED},
     {"int4 in bytes", CT("int", "4", "int", GROUPS("64")),
      write_signed, FMT_int4_64, {.N = 20, .K = 128, .bits = 4, GROUP(64), F16}, EXACT},
     {"int4 in bytes with zero points", CT("int", "4", "int", STRATEGY("channel") ASYMMETRIC),
