@@ -1,8 +1,6 @@
 /* Vectors of simd.h as two 256-bit registers; needs AVX2, FMA and F16C. */
 #pragma once
 
-#include <immintrin.h>
-
 typedef struct {
     __m256 a, b; /* lanes 0 .. 7, 8 .. 15 */
 } vf;
@@ -375,12 +373,7 @@ SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, int32_t *sum_a, int32_t *sum_b
     vi x = vi_round(a), y = vi_round(b);
     __m256i q = _mm256_packs_epi16(_mm256_packs_epi32(x.a, x.b), _mm256_packs_epi32(y.a, y.b));
     q = _mm256_permutevar8x32_epi32(_mm256_max_epi8(q, _mm256_set1_epi8(-127)), order);
-    _mm256_storeu_si256((__m256i *)p, q);
-    q = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1));
-    q = _mm256_add_epi32(q, _mm256_shuffle_epi32(q, 0x4e));
-    q = _mm256_add_epi32(q, _mm256_shuffle_epi32(q, 0xb1));
-    _mm_storeu_si32(sum_a, _mm256_castsi256_si128(q));
-    _mm_storeu_si32(sum_b, _mm256_extracti128_si256(q, 1));
+    store_s8_and_sums(p, q, sum_a, sum_b);
 }
 
 SIMD vi vi_add(vi x, vi y)

@@ -2,8 +2,6 @@
  * with ISA_AVX512BF16 also BF16 and VBMI. */
 #pragma once
 
-#include <immintrin.h>
-
 typedef __m512 vf;
 typedef __m512i vi;
 typedef int32_t i32x16 __attribute__((vector_size(64)));
@@ -374,12 +372,7 @@ SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, int32_t *sum_a, int32_t *sum_b
     __m128i x = _mm512_cvtsepi32_epi8(vi_round(a)), y = _mm512_cvtsepi32_epi8(vi_round(b));
     __m256i q = _mm256_inserti128_si256(_mm256_castsi128_si256(x), y, 1);
     q = _mm256_max_epi8(q, _mm256_set1_epi8(-127));
-    _mm256_storeu_si256((__m256i *)p, q);
-    q = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1));
-    q = _mm256_add_epi32(q, _mm256_shuffle_epi32(q, 0x4e));
-    q = _mm256_add_epi32(q, _mm256_shuffle_epi32(q, 0xb1));
-    _mm_storeu_si32(sum_a, _mm256_castsi256_si128(q));
-    _mm_storeu_si32(sum_b, _mm256_extracti128_si256(q, 1));
+    store_s8_and_sums(p, q, sum_a, sum_b);
 }
 
 SIMD vi vi_add(vi a, vi b)

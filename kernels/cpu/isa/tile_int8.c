@@ -18,6 +18,7 @@ struct span {
     const uint8_t *lines; /* (tiles, SPAN_BYTES): theirs, if they are unpacked */
 };
 
+/* Of a span that is unpacked: one block of the largest formats, which stays in the first cache. */
 #define SPAN_INPUTS 256
 #define SPAN_BYTES  (SPAN_INPUTS * PACKED_ROWS)
 
