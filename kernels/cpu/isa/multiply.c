@@ -13,10 +13,11 @@
 #include "../../../plugin/base/base.h"
 #include "tile.h"
 
-#define PANEL_TOKENS   128        /* tokens the scratch holds in all kinds; more if in one */
-#define ALONE_INPUTS   8192       /* values a lane quantizes for itself rather than wait */
-#define STATIC_TOKENS  8          /* up to here lanes have fixed shares of the weights */
-#define CHUNK_BLOCKS   BLOCKS_MAX /* blocks of columns and tiles of a chunk, at most */
+#define PAIRS_AHEAD    (512u << 10) /* bytes fetched ahead at most: half of a second cache */
+#define PANEL_TOKENS   128          /* tokens the scratch holds in all kinds; more if in one */
+#define ALONE_INPUTS   8192         /* values a lane quantizes for itself rather than wait */
+#define STATIC_TOKENS  8            /* up to here lanes have fixed shares of the weights */
+#define CHUNK_BLOCKS   BLOCKS_MAX   /* blocks of columns and tiles of a chunk, at most */
 #define CHUNK_TILES    4
 #define TILES_ONCE     2 /* of a chunk: what stays in the first cache for all its columns */
 #define CHUNKS_OF_LANE 8 /* chunks per lane wanted, for balance */
@@ -86,6 +87,7 @@ static struct tile_kernel find_kernel(const struct pass *pass, const struct line
 /* A part at work on blocks of one width. */
 struct side {
     const struct linear_part *part;
+    unsigned kind; /* of its inputs */
     struct tile_kernel kernel;
     struct tile_job job;
     const uint8_t *inputs; /* the records of block 0, if it had that width */
@@ -105,8 +107,9 @@ static void open_side(struct side *side, const struct pass *pass, const struct l
 {
     int width = ISA_FN(width_at)(width_index);
     side->part = part;
+    side->kind = part_inputs(part, pass->float_inputs);
     side->kernel = find_kernel(pass, part, width_index);
-    side->inputs = block_of(&pass->in, part_inputs(part, pass->float_inputs), 0, width);
+    side->inputs = block_of(&pass->in, side->kind, 0, width);
     side->job = (struct tile_job){
         .bytes = part_tile_bytes(part),
         .K = part->weight->K,
@@ -117,22 +120,51 @@ static void open_side(struct side *side, const struct pass *pass, const struct l
     };
 }
 
+/* Tiles done at once share each reading of the inputs, but tile after tile is one stream of memory:
+ * better where inputs stay in the first cache anyway, or registers hold the sums of one only. */
+static bool is_one_stream(const struct side *side, int width)
+{
+    if (side->kind != INPUTS_INT8)
+        return false;
+    return side->job.K <= STREAM_INPUTS / width ||
+           (width == BLOCK_COLUMNS && STREAMS_ALWAYS(layout_info[side->job.layout].data));
+}
+
 /* For blocks as wide as block b. */
 static void open_sides(struct sides *sides, const struct pass *pass, int p, int b)
 {
     const struct linear_part *part = &pass->product->part[p];
     int index = ISA_FN(width_index)(pass->in.n - b * BLOCK_COLUMNS);
+    int width = ISA_FN(width_at)(index);
     open_side(&sides->own, pass, part, index);
     sides->step = sides->own.kernel.tiles;
-    sides->blocks = sides->own.kernel.blocks;
-    sides->tile_floats = (size_t)ISA_FN(width_at)(index) * PACKED_ROWS;
+    sides->blocks =
+        MIN(sides->own.kernel.blocks, sides->own.kind == INPUTS_INT8 ? INT8_BLOCKS : BLOCKS_MAX);
+    sides->tile_floats = (size_t)width * PACKED_ROWS;
     sides->gated = epilogue_is_gated(pass->product->epilogue);
-    if (!sides->gated)
-        return;
-    open_side(&sides->gate, pass, part + 1, index);
-    sides->blocks = MIN(sides->blocks, sides->gate.kernel.blocks);
-    if (sides->step != sides->gate.kernel.tiles)
+    if (sides->gated) {
+        open_side(&sides->gate, pass, part + 1, index);
+        sides->blocks = MIN(sides->blocks, sides->gate.kernel.blocks);
+    }
+    if (is_one_stream(&sides->own, width) ||
+        (sides->gated && sides->step != sides->gate.kernel.tiles))
         sides->step = 1;
+}
+
+/* Bytes from the weights of n tiles that are read to those that are fetched. With pairs several
+ * tiles are as many streams, each soon at its end: these are the next ones. */
+static size_t fetch_distance(const struct side *side, int n)
+{
+    const struct tile_job *job = &side->job;
+    const size_t next = (size_t)n * job->bytes;
+    switch (side->kind) {
+    case INPUTS_INT8:
+        return INT8_AHEAD(ISA_FN(width_at)(job->width_index), layout_info[job->layout].data);
+    case INPUTS_PAIRS:
+        return n > 1 && next <= PAIRS_AHEAD ? next : 0;
+    default:
+        return FLOAT_AHEAD;
+    }
 }
 
 /* Tiles [tile, tile + n) of blocks [b, b + blocks): one tile, or as many as the kernel takes. */
@@ -142,7 +174,8 @@ static void run_side(struct side *side, int tile, int n, int b, int blocks)
     job->tile = (const uint8_t *)side->part->weight->data + (size_t)tile * job->bytes;
     job->inputs = side->inputs + (size_t)b * job->block_bytes;
     job->blocks = blocks;
-    job->cold = FETCHES && b % CHUNK_BLOCKS == 0; /* later ones find the tiles in a cache */
+    /* Later blocks find the tiles in a cache. */
+    job->ahead = b % CHUNK_BLOCKS == 0 ? fetch_distance(side, n) : 0;
     (n == 1 ? side->kernel.one : side->kernel.many)(job);
 }
 

@@ -98,23 +98,28 @@ static void normalize(const struct inputs *in, const struct standard *s, const f
     }
 }
 
+/* Of the groups of a run, by lanes. Behind the run are those of an earlier one, or zeros. */
+struct lanes {
+    vi peak[RUN_GROUPS], low[RUN_GROUPS], high[RUN_GROUPS];
+};
+
 /* One column being written. */
 struct column {
+    struct lanes *lanes;           /* room for them */
     uint8_t *int8, *pairs, *whole; /* its block's records of each kind, if wanted */
     size_t index, width;           /* its place in the block */
     float sum128;                  /* scaled_sum128 of the group before */
 };
 
-/* The largest magnitude of each of n groups, at most RUN_GROUPS; 0 of those beyond. NaN counts for
- * nothing: it comes first where the larger of two is taken. */
-static vf peaks_of(const float *x, size_t n)
+/* The largest magnitude of each of n groups, at most RUN_GROUPS. NaN counts for nothing: it comes
+ * first where the larger of two is taken. The bits of magnitudes are ordered as they are. */
+static vf peaks_of(const float *x, size_t n, vi peak[RUN_GROUPS])
 {
-    float peak[RUN_GROUPS] = {0};
     for (size_t g = 0; g < n; g++, x += GROUP) {
         vf most = vf_max(vf_abs(vf_load(x)), vf_zero());
-        peak[g] = vf_largest(vf_max(vf_abs(vf_load(x + LANES)), most));
+        peak[g] = vf_as_vi(vf_max(vf_abs(vf_load(x + LANES)), most));
     }
-    return vf_load(peak);
+    return vi_as_vf(vi_fold_each(peak, n, false));
 }
 
 /* What a kernel wants to know of n groups, whose quantized values have these sums, by halves. */
@@ -151,10 +156,11 @@ static void write_numbers(struct column *column, size_t g, size_t n, vf scale, v
  * nearest. NaN becomes -127 times a scale that the finite values of the group set. */
 static void write_int8(struct column *column, size_t g, size_t n, const float *x)
 {
-    const vf least = vf_set1(1e-30f), most = vf_set1(127.0f), peak = peaks_of(x, n);
+    const vf least = vf_set1(1e-30f), most = vf_set1(127.0f),
+             peak = peaks_of(x, n, column->lanes->peak);
     const size_t step = column->width * RECORD_INT8;
     float inverse[RUN_GROUPS];
-    int32_t low[RUN_GROUPS] = {0}, high[RUN_GROUPS] = {0};
+    vi *low = column->lanes->low, *high = column->lanes->high;
     vf_store(inverse, vf_less(least, peak, vf_div(most, peak), vf_zero()));
     uint8_t *to = column->int8 + g * step + column->index * GROUP;
     for (size_t i = 0; i < n; i++, x += GROUP, to += step) {
@@ -163,7 +169,7 @@ static void write_int8(struct column *column, size_t g, size_t n, const float *x
                          vf_mul(vf_load(x + LANES), factor), &low[i], &high[i]);
     }
     vf scale = vf_less(least, peak, vf_div(peak, most), vf_zero());
-    write_numbers(column, g, n, scale, vi_load(low), vi_load(high));
+    write_numbers(column, g, n, scale, vi_fold_each(low, n, true), vi_fold_each(high, n, true));
 }
 
 static void write_pairs(const struct column *column, size_t g, size_t n, const float *values)
@@ -222,10 +228,12 @@ static void write_column(const struct inputs *in, struct column *column, const f
 
 void ISA_FN(inputs_write)(const struct inputs *in, int first, int last)
 {
+    struct lanes lanes = {.peak = {vi_zero()}};
     for (int t = first; t < last; t++) {
         int b = t / BLOCK_COLUMNS;
         int width = width_of(in->n - b * BLOCK_COLUMNS);
         struct column column = {
+            .lanes = &lanes,
             .int8 = block_of(in, INPUTS_INT8, b, width),
             .pairs = block_of(in, INPUTS_PAIRS, b, width),
             .whole = block_of(in, INPUTS_FLOAT, b, width),

@@ -64,17 +64,6 @@ SIMD const uint8_t *unknown(const uint8_t *p)
 
 #if !defined(ISA_PLAIN)
 #include <immintrin.h>
-
-/* 32 signed bytes, and the sum of each half of them. */
-SIMD void store_s8_and_sums(int8_t *p, __m256i q, int32_t *low, int32_t *high)
-{
-    _mm256_storeu_si256((__m256i *)p, q);
-    q = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1));
-    q = _mm256_add_epi32(q, _mm256_shuffle_epi32(q, 0x4e));
-    q = _mm256_add_epi32(q, _mm256_shuffle_epi32(q, 0xb1));
-    _mm_storeu_si32(low, _mm256_castsi256_si128(q));
-    _mm_storeu_si32(high, _mm256_extracti128_si256(q, 1));
-}
 #endif
 
 #if defined(ISA_AVX512) || defined(ISA_AVX512BF16)

@@ -18,13 +18,18 @@ typedef struct {
 #define DOT_TILES(width, bytes) ((width) == 1 && (bytes) ? 4 : 1)
 #define DOT_TILES_MAX           4
 #define DOT_PAIR                0 /* one column meets the groups of a pair in turn */
+#define UNPACK_COLUMNS          6 /* values of 5 and 6 bits become bytes for as many columns */
+#define UNPACK_BLOCKS           1 /* and blocks of them */
 #define DOT_UNROLL              UNROLL
 #define DOT_BIAS                0 /* signed bytes stay as they are */
 #define HIGH_SCALE              1
-#define FETCH_AHEAD             1536 /* bytes of weights fetched ahead of their use */
-#define FETCH_TILES             1    /* of as many tiles at once */
-#define FETCHES                 1
-#define FLOAT_FETCH_AHEAD       0 /* those of floats the hardware fetches */
+#define FETCH_TILES             1 /* of as many tiles at once */
+/* Bytes of weights fetched ahead of their use, see multiply.c. */
+#define INT8_AHEAD(width, data) 1536
+#define FLOAT_AHEAD             0
+#define STREAM_INPUTS           0
+#define STREAMS_ALWAYS(data)    0
+#define INT8_BLOCKS             BLOCKS_MAX
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6)
@@ -366,14 +371,22 @@ SIMD void vi_store_s8(int8_t *p, vi x)
                      _mm_packus_epi16(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1)));
 }
 
-/* a and b, rounded to 32 bytes within -127 .. 127, NaN to -127; and the sum of each. */
-SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, int32_t *sum_a, int32_t *sum_b)
+/* Rounded within -127 .. 127, NaN to -127. */
+SIMD vi vi_round_s8(vf a)
+{
+    const __m256i least = _mm256_set1_epi32(-127);
+    vi x = vi_round(a);
+    return vi_of(_mm256_max_epi32(x.a, least), _mm256_max_epi32(x.b, least));
+}
+
+/* a and b, rounded in this way: as 32 bytes, and as integers. */
+SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, vi *x, vi *y)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    vi x = vi_round(a), y = vi_round(b);
-    __m256i q = _mm256_packs_epi16(_mm256_packs_epi32(x.a, x.b), _mm256_packs_epi32(y.a, y.b));
-    q = _mm256_permutevar8x32_epi32(_mm256_max_epi8(q, _mm256_set1_epi8(-127)), order);
-    store_s8_and_sums(p, q, sum_a, sum_b);
+    *x = vi_round_s8(a);
+    *y = vi_round_s8(b);
+    __m256i q = _mm256_packs_epi16(_mm256_packs_epi32(x->a, x->b), _mm256_packs_epi32(y->a, y->b));
+    _mm256_storeu_si256((__m256i *)p, _mm256_permutevar8x32_epi32(q, order));
 }
 
 SIMD vi vi_add(vi x, vi y)
@@ -417,13 +430,35 @@ SIMD vi vi_sar(vi x, int n)
     return vi_of(_mm256_srai_epi32(x.a, n), _mm256_srai_epi32(x.b, n));
 }
 
-SIMD int32_t vi_sum(vi x)
+/* Lane i, i < n: the lanes of a[i], added or their largest. Neighbours become one, in which
+ * each has half of the lanes. */
+SIMD __m256i fold(__m256i a, __m256i b, bool adds)
 {
-    __m256i b = _mm256_add_epi32(x.a, x.b);
-    __m128i c = _mm_add_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1));
-    c = _mm_add_epi32(c, _mm_shuffle_epi32(c, 0x4e));
-    c = _mm_add_epi32(c, _mm_shuffle_epi32(c, 0xb1));
-    return _mm_cvtsi128_si32(c);
+    return adds ? _mm256_add_epi32(a, b) : _mm256_max_epi32(a, b);
+}
+
+SIMD __m256i fold_eight(const vi a[8], bool adds)
+{
+    __m256i x[8], y[4];
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        x[i] = fold(a[i].a, a[i].b, adds);
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        y[i] = fold(_mm256_unpacklo_epi32(x[2 * i], x[2 * i + 1]),
+                    _mm256_unpackhi_epi32(x[2 * i], x[2 * i + 1]), adds);
+    UNROLL
+    for (int i = 0; i < 2; i++)
+        x[i] = fold(_mm256_unpacklo_epi64(y[2 * i], y[2 * i + 1]),
+                    _mm256_unpackhi_epi64(y[2 * i], y[2 * i + 1]), adds);
+    return fold(_mm256_permute2x128_si256(x[0], x[1], 0x20),
+                _mm256_permute2x128_si256(x[0], x[1], 0x31), adds);
+}
+
+SIMD vi vi_fold_each(const vi a[LANES], size_t n, bool adds)
+{
+    const __m256i low = fold_eight(a, adds);
+    return vi_of(low, n > 8 ? fold_eight(a + 8, adds) : low);
 }
 
 /* Nibbles of a line: the low ones, and the high ones times HIGH_SCALE. */

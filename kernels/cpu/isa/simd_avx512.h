@@ -29,18 +29,26 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define DOT_TILES(width, bytes) 2
 #define DOT_TILES_MAX           2
 #define DOT_PAIR                1 /* one column meets both groups of a pair of nibbles at once */
+#define UNPACK_COLUMNS          8 /* values of 5 and 6 bits become bytes for as many columns */
+#define UNPACK_BLOCKS           2 /* and blocks of them */
 #define DOT_UNROLL              UNROLL
 #define DOT_BIAS                128 /* signed bytes become unsigned ones */
 #define HIGH_SCALE              16  /* vi_high leaves nibbles times this */
-/* Bytes of weights fetched ahead of their use, but not where pairs are multiplied, on Zen 4, which
- * does it by itself and was slower with more. */
-#define FETCH_AHEAD       1024
-#define FLOAT_FETCH_AHEAD 1024
-#define FETCH_TILES       2 /* at most, of integers */
+/* Bytes of weights fetched ahead of their use, see multiply.c. */
+#define FLOAT_AHEAD 1024
+#define FETCH_TILES 2 /* at most, of integers */
 #if defined(ISA_AVX512BF16)
-#define FETCHES 0
+/* Zen 4 fetches bytes by itself, and what few columns wait for. Unpacking takes units that its
+ * multiplications leave idle. */
+#define INT8_AHEAD(width, data) ((width) < 4 || (data) == DATA_S8 ? 0 : 2048)
+#define STREAM_INPUTS           10240
+#define STREAMS_ALWAYS(data)    ((data) == DATA_S4) /* sums that start at something */
+#define INT8_BLOCKS             1
 #else
-#define FETCHES 1
+#define INT8_AHEAD(width, data) 1024
+#define STREAM_INPUTS           0
+#define STREAMS_ALWAYS(data)    0
+#define INT8_BLOCKS             BLOCKS_MAX
 #endif
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
@@ -366,13 +374,14 @@ SIMD void vi_store_u16(uint16_t *p, vi x)
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(x));
 }
 
-/* a and b, rounded to 32 bytes within -127 .. 127, NaN to -127; and the sum of each. */
-SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, int32_t *sum_a, int32_t *sum_b)
+/* a and b, rounded within -127 .. 127, NaN to -127: as 32 bytes, and as integers. */
+SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, vi *x, vi *y)
 {
-    __m128i x = _mm512_cvtsepi32_epi8(vi_round(a)), y = _mm512_cvtsepi32_epi8(vi_round(b));
-    __m256i q = _mm256_inserti128_si256(_mm256_castsi128_si256(x), y, 1);
-    q = _mm256_max_epi8(q, _mm256_set1_epi8(-127));
-    store_s8_and_sums(p, q, sum_a, sum_b);
+    const __m512i least = _mm512_set1_epi32(-127);
+    *x = _mm512_max_epi32(vi_round(a), least);
+    *y = _mm512_max_epi32(vi_round(b), least);
+    vi_store_s8(p, *x);
+    vi_store_s8(p + LANES, *y);
 }
 
 SIMD vi vi_add(vi a, vi b)
@@ -416,9 +425,32 @@ SIMD vi vi_sar(vi a, int n)
     return (vi)((i32x16)a >> n);
 }
 
-SIMD int32_t vi_sum(vi a)
+/* Lane i, i < n: the lanes of a[i], added or their largest. Neighbours become one, in which
+ * each has half of the lanes. */
+SIMD vi vi_fold(vi a, vi b, bool adds)
 {
-    return _mm512_reduce_add_epi32(a);
+    return adds ? _mm512_add_epi32(a, b) : _mm512_max_epi32(a, b);
+}
+
+SIMD vi vi_fold_quarters(vi a, vi b, bool adds)
+{
+    return vi_fold(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd), adds);
+}
+
+SIMD vi vi_fold_each(const vi a[LANES], size_t n, bool adds)
+{
+    vi x[8], y[4];
+    (void)n;
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        x[i] = vi_fold(_mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]),
+                       _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]), adds);
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        y[i] = vi_fold(_mm512_unpacklo_epi64(x[2 * i], x[2 * i + 1]),
+                       _mm512_unpackhi_epi64(x[2 * i], x[2 * i + 1]), adds);
+    return vi_fold_quarters(vi_fold_quarters(y[0], y[1], adds), vi_fold_quarters(y[2], y[3], adds),
+                            adds);
 }
 
 /* Nibbles of a line: the low ones, and the high ones times HIGH_SCALE. */

@@ -27,13 +27,18 @@ typedef struct {
 #define DOT_TILES(width, bytes) 1
 #define DOT_TILES_MAX           1
 #define DOT_PAIR                0 /* one column meets the groups of a pair in turn */
+#define UNPACK_COLUMNS          6 /* values of 5 and 6 bits become bytes for as many columns */
+#define UNPACK_BLOCKS           1 /* and blocks of them */
 #define DOT_UNROLL                /* not the lines: there is too little room for what that gains */
 #define DOT_BIAS                0
 #define HIGH_SCALE              1
-#define FETCH_AHEAD             0 /* weights are not waited for */
 #define FETCH_TILES             0
-#define FETCHES                 0
-#define FLOAT_FETCH_AHEAD       0
+/* Bytes of weights fetched ahead of their use, see multiply.c. */
+#define INT8_AHEAD(width, data) 0
+#define FLOAT_AHEAD             0
+#define STREAM_INPUTS           0
+#define STREAMS_ALWAYS(data)    0
+#define INT8_BLOCKS             BLOCKS_MAX
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2)
@@ -393,21 +398,29 @@ SIMD vi vi_sar(vi x, int n)
     EACH4(vi, x.v[i] >> n);
 }
 
-SIMD int32_t vi_sum(vi x)
-{
-    i32x4 c = (x.v[0] + x.v[2]) + (x.v[1] + x.v[3]);
-    return (c[0] + c[2]) + (c[1] + c[3]);
-}
-
-/* a and b, rounded to 32 bytes within -127 .. 127, NaN to -127; and the sum of each. */
-SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, int32_t *sum_a, int32_t *sum_b)
+/* a and b, rounded within -127 .. 127, NaN to -127: as 32 bytes, and as integers. */
+SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, vi *x, vi *y)
 {
     const vf least = vf_set1(-127.0f), most = vf_set1(127.0f);
-    vi x = vi_round(vf_min(vf_max(a, least), most)), y = vi_round(vf_min(vf_max(b, least), most));
-    vi_store_s8(p, x);
-    vi_store_s8(p + LANES, y);
-    *sum_a = vi_sum(x);
-    *sum_b = vi_sum(y);
+    *x = vi_round(vf_min(vf_max(a, least), most));
+    *y = vi_round(vf_min(vf_max(b, least), most));
+    vi_store_s8(p, *x);
+    vi_store_s8(p + LANES, *y);
+}
+
+/* Lane i, i < n: the lanes of a[i], added or their largest; the others are 0. */
+SIMD vi vi_fold_each(const vi a[LANES], size_t n, bool adds)
+{
+    vi out = vi_zero();
+    for (size_t i = 0; i < n; i++) {
+        int32_t x = a[i].v[0][0];
+        for (int j = 1; j < LANES; j++) {
+            const int32_t next = a[i].v[j / 4][j % 4];
+            x = adds ? x + next : next > x ? next : x;
+        }
+        out.v[i / 4][i % 4] = x;
+    }
+    return out;
 }
 
 /* Nibbles of a line: the low ones, and the high ones times HIGH_SCALE. */

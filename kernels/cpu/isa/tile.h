@@ -28,7 +28,7 @@ struct tile_job {
     int blocks;            /* of that width, one after the other */
     size_t block_bytes;    /* from the records of one to those of the next */
     float *out;            /* (blocks, tiles, width, 16), 64-byte aligned */
-    bool cold;             /* the tiles are to be fetched, not being in a cache */
+    size_t ahead;          /* bytes from what is read of tiles to what is fetched; 0: nothing is */
 };
 
 typedef void tile_fn(const struct tile_job *job);

@@ -136,9 +136,8 @@ SIMD void multiply_chain(struct kind kind, int n, int column, int32_t first, int
     const int per_unit = unit_inputs(kind.scales);
     const uint8_t *unit =
         job->tile + head_bytes(kind.scales) + (size_t)(first / per_unit) * unit_size;
-    struct group group = {.weights = unit + scales_bytes(kind.scales),
-                          .bytes = job->bytes,
-                          .ahead = job->cold ? FLOAT_FETCH_AHEAD : 0};
+    struct group group = {
+        .weights = unit + scales_bytes(kind.scales), .bytes = job->bytes, .ahead = job->ahead};
     const float *x = (const float *)job->inputs + first * kind.width;
     _Alignas(LINE_BYTES) float lifted[GROUP * BLOCK_COLUMNS];
     vf acc[TILES_MAX][BLOCK_COLUMNS];
@@ -150,7 +149,7 @@ SIMD void multiply_chain(struct kind kind, int n, int column, int32_t first, int
     }
     for (int32_t k = first; k < last; k += GROUP, x += GROUP * kind.width) {
         const float *inputs = is_lifted(kind.data) ? lift(x, GROUP * kind.width, lifted) : x;
-        multiply_group(kind, n, &group, FLOAT_FETCH_AHEAD != 0, inputs + column, acc);
+        multiply_group(kind, n, &group, FLOAT_AHEAD != 0, inputs + column, acc);
         group.weights += data_bytes(kind.data, GROUP);
     }
     const uint8_t *scales = kind.scales == SCALES_ROW ? job->tile : unit;
@@ -232,7 +231,7 @@ SIMD void multiply_piece(struct kind kind, int n, const struct piece *piece, con
             acc[i][c] = piece->begins ? vf_zero() : vf_load(out + i * tile + c * PACKED_ROWS);
     }
     for (int k = 0; k < piece->n; k += GROUP, x += GROUP * kind.width, next += GROUP * kind.width) {
-        if (FLOAT_FETCH_AHEAD != 0)
+        if (FLOAT_AHEAD != 0)
             fetch_lines(next, (size_t)(GROUP * kind.width) * sizeof *next, true);
         multiply_group(unpacked, n, &group, false, x, acc);
         group.weights += data_bytes(PIECE_DATA, GROUP);
@@ -293,7 +292,7 @@ SIMD void multiply_pieces(struct kind kind, int n, const struct tile_job *job)
         for (int i = 0; i < kind.tiles; i++)
             write_piece(kind.data, p + (size_t)i * job->bytes, last - k, weights + i * PIECE_BYTES);
         p += data_bytes(kind.data, last - k);
-        for (int i = 0; FLOAT_FETCH_AHEAD != 0 && job->cold && i < kind.tiles; i++)
+        for (int i = 0; FLOAT_AHEAD != 0 && job->ahead && i < kind.tiles; i++)
             fetch_lines(p + (size_t)i * job->bytes, data_bytes(kind.data, most), false);
         multiply_blocks(kind, n, job, &piece);
     }

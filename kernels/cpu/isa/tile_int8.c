@@ -9,7 +9,7 @@ struct kind {
     enum scales scales;
     int width, tiles; /* of the block; done at once */
     int columns;      /* done at once */
-    bool unpacked;    /* values of 5 and 6 bits become bytes first, once for all columns */
+    bool unpacked;    /* values of 5 and 6 bits become bytes first, once for all blocks */
 };
 
 /* Units of each tile that meet some columns in one go. */
@@ -286,13 +286,13 @@ SIMD void add_halves(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX]
     }
 }
 
-/* The lines that come FETCH_AHEAD bytes later: for each pair its share of a unit. */
-SIMD void fetch_ahead(struct kind k, const struct group *g)
+/* The lines that come `ahead` bytes later: for each pair its share of a unit. */
+SIMD void fetch_ahead(struct kind k, const struct group *g, size_t ahead)
 {
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
     /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): a unit of integers has a pair */
     const size_t share = ROUND_UP(unit_bytes(k.data, k.scales) / pairs, LINE_BYTES);
-    const uint8_t *p = g->unit + g->pair * share + FETCH_AHEAD;
+    const uint8_t *p = g->unit + g->pair * share + ahead;
     for (int i = 0; i < k.tiles; i++, p += g->bytes)
         for (size_t at = 0; at < share; at += LINE_BYTES)
             __builtin_prefetch(p + at);
@@ -371,7 +371,7 @@ SIMD void dot_columns(struct kind k, const struct tile_job *job, struct span spa
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
     const size_t bytes = unit_bytes(k.data, k.scales);
     const size_t records = 2 * pairs * (size_t)k.width * RECORD_INT8; /* of a unit */
-    const bool cold = k.tiles <= FETCH_TILES && job->cold && first == 0;
+    const size_t ahead = k.tiles <= FETCH_TILES && first == 0 ? job->ahead : 0;
     struct group g = {.unit = job->tile + head_bytes(k.scales) + (size_t)span.first * bytes,
                       .bytes = job->bytes,
                       .lines = span.lines,
@@ -386,8 +386,8 @@ SIMD void dot_columns(struct kind k, const struct tile_job *job, struct span spa
         put_sums(k, job, first, acc);
     for (int n = span.first; n < span.last; n++, g.unit += bytes) {
         for (g.pair = 0; g.pair < pairs; g.pair++) {
-            if (cold)
-                fetch_ahead(k, &g);
+            if (ahead)
+                fetch_ahead(k, &g, ahead);
             if (DOT_PAIR && is_nibbles(k.data) && k.columns == 1) {
                 struct group both[2] = {g, g};
                 both[1].high = true;
@@ -456,7 +456,7 @@ SIMD void dot_unpacked(struct kind k, const struct tile_job *job)
         for (int b = 0; b < job->blocks; b++) {
             for (int first = 0; first < k.width; first += k.columns)
                 dot_columns(k, &block, span, first);
-            block.cold = false;
+            block.ahead = 0;
             block.inputs += job->block_bytes;
             block.out += k.tiles * k.width * PACKED_ROWS;
         }
@@ -466,17 +466,19 @@ SIMD void dot_unpacked(struct kind k, const struct tile_job *job)
 COPIED void dot_tiles(struct kind k, const struct tile_job *job)
 {
     const struct span whole = {0, tile_units(k.scales, job->K), NULL};
-    if (k.unpacked) {
+    if (k.unpacked && job->blocks >= UNPACK_BLOCKS) {
         dot_unpacked(k, job);
         return;
     }
+    k.unpacked = false;
     for (int first = 0; first < k.width; first += k.columns)
         dot_columns(k, job, whole, first);
 }
 
-/* With so many columns, which meet a line in several goes or in several blocks. */
-#define UNPACKS(width, data) \
-    ((width) >= 6 && (DATA_##data == DATA_U5 || DATA_##data == DATA_S5 || DATA_##data == DATA_S6))
+/* Where a line meets columns in several goes, or may meet several blocks. */
+#define UNPACKS(width, data)      \
+    ((width) >= UNPACK_COLUMNS && \
+     (DATA_##data == DATA_U5 || DATA_##data == DATA_S5 || DATA_##data == DATA_S6))
 #define BLOCKS_OF(width, data) ((width) == BLOCK_COLUMNS && UNPACKS(width, data) ? BLOCKS_MAX : 1)
 #define KIND(width, data, scales, tiles)                                                     \
     (struct kind)                                                                            \

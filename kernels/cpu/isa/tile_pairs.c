@@ -22,7 +22,15 @@ SIMD void load_pairs(enum data data, const uint8_t *p, vi out[2])
     }
 }
 
-/* The chain of inputs [first, last). As many tiles at once as keep enough of them in flight. */
+/* Four inputs of a tile, into the second cache. */
+SIMD void fetch_step(enum data data, const uint8_t *p)
+{
+    UNROLL
+    for (size_t at = 0; at < data_bytes(data, 4); at += LINE_BYTES)
+        __builtin_prefetch(p + at, 0, 2);
+}
+
+/* The chain of inputs [first, last) of all tiles, which share each broadcast of an input. */
 SIMD void multiply_chain(struct kind kind, int32_t first, int32_t last, const struct tile_job *job)
 {
     const int width = kind.width, tiles = kind.tiles, per_unit = unit_inputs(kind.scales);
@@ -38,15 +46,18 @@ SIMD void multiply_chain(struct kind kind, int32_t first, int32_t last, const st
             acc[i][c] = vf_zero();
     }
     for (int32_t k = first; k < last; k += 4, x += 8 * width) {
+        vi w[TILES_MAX][2];
+        for (int i = 0; job->ahead && i < tiles; i++)
+            fetch_step(kind.data, pairs + (size_t)i * job->bytes + job->ahead);
         UNROLL
-        for (int i = 0; i < tiles; i++) {
-            vi w[2];
-            load_pairs(kind.data, pairs + (size_t)i * job->bytes, w);
+        for (int i = 0; i < tiles; i++)
+            load_pairs(kind.data, pairs + (size_t)i * job->bytes, w[i]);
+        UNROLL
+        for (int c = 0; c < 2 * width; c++) {
+            const vi input = vi_set1(load_int32(x + 4 * c));
             UNROLL
-            for (int c = 0; c < 2 * width; c++) {
-                vi input = vi_set1(load_int32(x + 4 * c));
-                acc[i][c % width] = vf_dot_pairs(acc[i][c % width], w[c / width], input);
-            }
+            for (int i = 0; i < tiles; i++)
+                acc[i][c % width] = vf_dot_pairs(acc[i][c % width], w[i][c / width], input);
         }
         pairs += data_bytes(kind.data, 4);
     }
@@ -67,26 +78,29 @@ COPIED void multiply_pairs(struct kind kind, const struct tile_job *job)
         multiply_chain(kind, first, first + chain, job);
 }
 
-#define PAIR_TILES(width) ((width) < 3 ? 4 : 2)
-#define KERNEL(width, name, data, scales)                                                     \
-    static void name##_##width(const struct tile_job *job)                                    \
-    {                                                                                         \
-        multiply_pairs((struct kind){DATA_##data, SCALES_##scales, width, 1}, job);           \
-    }                                                                                         \
-    static void name##_##width##_many(const struct tile_job *job)                             \
-    {                                                                                         \
-        multiply_pairs((struct kind){DATA_##data, SCALES_##scales, width, PAIR_TILES(width)}, \
-                       job);                                                                  \
+/* As few tiles at once as keep enough chains in flight: each is a stream of memory. */
+#define PAIR_TILES(width, data) ((data) == DATA_BF16 && (width) < BLOCK_COLUMNS ? 1 : 2)
+#define KERNEL(width, name, data, scales)                                                       \
+    static void name##_##width(const struct tile_job *job)                                      \
+    {                                                                                           \
+        multiply_pairs((struct kind){DATA_##data, SCALES_##scales, width, 1}, job);             \
+    }                                                                                           \
+    static void name##_##width##_many(const struct tile_job *job)                               \
+    {                                                                                           \
+        multiply_pairs(                                                                         \
+            (struct kind){DATA_##data, SCALES_##scales, width, PAIR_TILES(width, DATA_##data)}, \
+            job);                                                                               \
     }
 EACH_WIDTH(KERNEL, bf16, BF16, NONE)
 EACH_WIDTH(KERNEL, fp8, E4M3, ROW)
 EACH_WIDTH(KERNEL, fp8_128, E4M3, F128)
 
-#define ENTRY(width, name) TILE_KERNEL(name##_##width, name##_##width##_many, PAIR_TILES(width), 1),
+#define ENTRY(width, name, data) \
+    TILE_KERNEL(name##_##width, name##_##width##_many, PAIR_TILES(width, DATA_##data), 1),
 const struct tile_kernel ISA_FN(pair_kernels)[][WIDTHS] = {
-    [LAYOUT_bf16 - LAYOUT_bf16] = {EACH_WIDTH(ENTRY, bf16)},
-    [LAYOUT_fp8 - LAYOUT_bf16] = {EACH_WIDTH(ENTRY, fp8)},
-    [LAYOUT_fp8_128 - LAYOUT_bf16] = {EACH_WIDTH(ENTRY, fp8_128)},
+    [LAYOUT_bf16 - LAYOUT_bf16] = {EACH_WIDTH(ENTRY, bf16, BF16)},
+    [LAYOUT_fp8 - LAYOUT_bf16] = {EACH_WIDTH(ENTRY, fp8, E4M3)},
+    [LAYOUT_fp8_128 - LAYOUT_bf16] = {EACH_WIDTH(ENTRY, fp8_128, E4M3)},
 };
 
 #endif
