@@ -98,14 +98,15 @@ static void normalize(const struct inputs *in, const struct standard *s, const f
     }
 }
 
-/* Of the groups of a run, by lanes. Behind the run are those of an earlier one, or zeros. */
-struct lanes {
+/* Of each group of a run a vector that is yet to be folded. Behind the run are those of an earlier
+ * one, or zeros. */
+struct partials {
     vi peak[RUN_GROUPS], low[RUN_GROUPS], high[RUN_GROUPS];
 };
 
 /* One column being written. */
 struct column {
-    struct lanes *lanes;           /* room for them */
+    struct partials *partials;     /* room for them */
     uint8_t *int8, *pairs, *whole; /* its block's records of each kind, if wanted */
     size_t index, width;           /* its place in the block */
     float sum128;                  /* scaled_sum128 of the group before */
@@ -157,10 +158,10 @@ static void write_numbers(struct column *column, size_t g, size_t n, vf scale, v
 static void write_int8(struct column *column, size_t g, size_t n, const float *x)
 {
     const vf least = vf_set1(1e-30f), most = vf_set1(127.0f),
-             peak = peaks_of(x, n, column->lanes->peak);
+             peak = peaks_of(x, n, column->partials->peak);
     const size_t step = column->width * RECORD_INT8;
     float inverse[RUN_GROUPS];
-    vi *low = column->lanes->low, *high = column->lanes->high;
+    vi *low = column->partials->low, *high = column->partials->high;
     vf_store(inverse, vf_less(least, peak, vf_div(most, peak), vf_zero()));
     uint8_t *to = column->int8 + g * step + column->index * GROUP;
     for (size_t i = 0; i < n; i++, x += GROUP, to += step) {
@@ -228,12 +229,12 @@ static void write_column(const struct inputs *in, struct column *column, const f
 
 void ISA_FN(inputs_write)(const struct inputs *in, int first, int last)
 {
-    struct lanes lanes = {.peak = {vi_zero()}};
+    struct partials partials = {.peak = {vi_zero()}};
     for (int t = first; t < last; t++) {
         int b = t / BLOCK_COLUMNS;
         int width = width_of(in->n - b * BLOCK_COLUMNS);
         struct column column = {
-            .lanes = &lanes,
+            .partials = &partials,
             .int8 = block_of(in, INPUTS_INT8, b, width),
             .pairs = block_of(in, INPUTS_PAIRS, b, width),
             .whole = block_of(in, INPUTS_FLOAT, b, width),

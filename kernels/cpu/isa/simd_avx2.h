@@ -29,7 +29,7 @@ typedef struct {
 #define FLOAT_AHEAD             0
 #define STREAM_INPUTS           0
 #define STREAMS_ALWAYS(data)    0
-#define INT8_BLOCKS             BLOCKS_MAX
+#define INT8_BLOCKS             BLOCKS_MAX /* given to a kernel at once */
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6)

@@ -43,12 +43,12 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define INT8_AHEAD(width, data) ((width) < 4 || (data) == DATA_S8 ? 0 : 2048)
 #define STREAM_INPUTS           10240
 #define STREAMS_ALWAYS(data)    ((data) == DATA_S4) /* sums that start at something */
-#define INT8_BLOCKS             1
+#define INT8_BLOCKS             1 /* given to a kernel at once: fewer than UNPACK_BLOCKS */
 #else
 #define INT8_AHEAD(width, data) 1024
 #define STREAM_INPUTS           0
 #define STREAMS_ALWAYS(data)    0
-#define INT8_BLOCKS             BLOCKS_MAX
+#define INT8_BLOCKS             BLOCKS_MAX /* given to a kernel at once */
 #endif
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
