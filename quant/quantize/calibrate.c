@@ -120,6 +120,11 @@ const char *calibration_device(const struct calibration *c)
     return c && c->layers.backend ? c->layers.backend->name : "none";
 }
 
+const char *calibration_passed(const struct calibration *c)
+{
+    return c ? c->layers.passed : "";
+}
+
 /* ---- Samples through steps */
 
 static void show(struct calibration *c)

@@ -53,6 +53,9 @@ int32_t calibration_samples(const struct calibration *c);
 /* The name of the back end that computes; "none" of NULL. */
 const char *calibration_device(const struct calibration *c);
 
+/* Those that "auto" could not use, and why; empty: none. */
+const char *calibration_passed(const struct calibration *c);
+
 /* Goes on to a layer, or LAYER_HEAD, not below that of the last call, and makes its outputs, whose
  * bytes are there until the next call. */
 int32_t calibration_reach(struct calibration *c, int32_t layer, struct err *err);

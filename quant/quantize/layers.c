@@ -116,9 +116,12 @@ static int32_t choose_backend(struct layers *l, const char *device, struct err *
     if (backend)
         return try_backend(l, backend, err) ? err_prefix(err, "device %s", device) : INFLIGHT_OK;
     for (const struct backend *const *b = backends; *b; b++) {
+        const size_t len = strlen(l->passed);
         *err = (struct err){0};
         if (!try_backend(l, *b, err))
             return INFLIGHT_OK;
+        (void)snprintf(l->passed + len, sizeof l->passed - len, "%s%s: %.200s", len ? "; " : "",
+                       (*b)->name, err->text);
     }
     return err->code;
 }

@@ -27,6 +27,7 @@ struct layers {
     struct hparams h;
     struct weights weights; /* places of what is on the device */
     const struct backend *backend;
+    char passed[256]; /* back ends that auto could not use, and why; empty: none */
     struct device_config config;
     struct device *device;
     struct plan_buffers buffers;

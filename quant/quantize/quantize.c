@@ -151,6 +151,21 @@ static int32_t write_folder(const struct options *o, const struct calibration_so
     return rc ? rc : out_finish(&out, err);
 }
 
+/* What calibration has to do with and whoever started it may not expect. */
+static void say_conditions(const struct options *o, const struct calibration *calibration)
+{
+    const int32_t n = calibration_samples(calibration);
+    const char *passed = calibration_passed(calibration);
+    if (o->quiet || !calibration)
+        return;
+    if (*passed)
+        (void)fprintf(stderr, "inflight-quantize: calibrating on %s (%s)\n",
+                      calibration_device(calibration), passed);
+    if (n < o->params.samples)
+        (void)fprintf(stderr, "inflight-quantize: %s has %d samples, %d were asked for\n",
+                      o->params.calibration, n, o->params.samples);
+}
+
 /* The calibration text is read before there is a folder: one that cannot be used leaves none. */
 static int32_t write_model(const struct options *o, const struct calibration_source *source,
                            struct quantize_plan *plan, struct err *err)
@@ -160,9 +175,8 @@ static int32_t write_model(const struct options *o, const struct calibration_sou
     int32_t rc = INFLIGHT_OK;
     if (o->params.calibration)
         rc = calibration_open(&calibration, source, err);
-    if (!rc && calibration && calibration_samples(calibration) < o->params.samples && !o->quiet)
-        (void)fprintf(stderr, "inflight-quantize: %s has %d samples, %d were asked for\n",
-                      o->params.calibration, calibration_samples(calibration), o->params.samples);
+    if (!rc)
+        say_conditions(o, calibration);
     if (!rc)
         rc = write_folder(o, source, plan, calibration, err);
     struct run_summary summary = {.samples = calibration_samples(calibration),

@@ -133,6 +133,20 @@ def test_scales_are_those_of_a_forward_pass(work):
             check_scales(weights, tensors, biases, [1] if form != "modelopt" else [], cache)
 
 
+def test_which_device_calibrates_is_said(work):
+    """Where auto could not use one, with the reason, but not to whoever wants quiet."""
+    calibrate.make_model(f"{work}/model")
+    asked = calibrate.run(*command(work, "asked", "-d", "cuda"))
+    done, quiet = (calibrate.run(*command(work, out, *more))
+                   for out, more in (("auto", ["-d", "auto"]), ("quiet", ["-d", "auto", "--quiet"])))
+    assert done.returncode == 0 and quiet.returncode == 0, (done.stderr, quiet.stderr)
+    why = asked.stderr.partition("device cuda: ")[2].strip()
+    passed = asked.returncode != 0 and why
+    said = f"inflight-quantize: calibrating on cpu (cuda: {why[:200]}"
+    assert (said in done.stderr) == bool(passed), (done.stderr, asked.stderr)
+    assert "calibrating" not in quiet.stderr
+
+
 def test_what_compressed_tensors_are_said_to_be(work):
     calibrate.make_model(f"{work}/model")
     _, config = quantize(work, "out")
