@@ -135,6 +135,8 @@ static void prepare(struct attend *a)
     a->keys.type = (enum kv_type)config->kv_type;
     a->keys.layout = kv_layout_of(a->keys.type, op->dim);
     a->keys.dim = op->dim;
+    a->keys.pairs =
+        DOT_PAIRS && a->keys.type == KV_BF16 && config->activations == (int32_t)ACT_INT8;
     a->keys.stride = kv_page_blocks(config) * a->keys.layout.bytes;
     a->group = op->H / op->K;
     scratch_of(a->lane->device, a->lane->id, &a->scratch);
@@ -216,6 +218,8 @@ static struct attend_rows load_rows(struct attend *a, const struct batch_seq *se
         for (int g = 0; g < a->group; g++, q += KV_DIM_MAX) {
             const float *x = head_of(op, seq->first + i, head * a->group + g);
             ISA_FN(rotate)(&rotary, x, op->q_norm, q);
+            if (a->keys.pairs)
+                round_row(q, op->dim);
         }
     }
     use_keys(a, seq, head);

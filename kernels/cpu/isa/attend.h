@@ -25,6 +25,7 @@ struct attend_keys {
     enum kv_type type;
     struct kv_layout layout;
     int dim;
+    bool pairs; /* bf16 where an instruction multiplies pairs of it: queries and weights are too */
     const int32_t *page;
     uint8_t *base; /* the block of page 0 */
     size_t stride; /* from one page's block to the next one's */
@@ -34,13 +35,22 @@ struct attend_keys {
  * by token. All tokens lie in one page, so all rows see the same splits and pages. */
 struct attend_rows {
     struct attend_keys keys;
-    const float *q;      /* (rows, KV_DIM_MAX) rotated and scaled; readable up to ROWS_UP(rows) */
+    const float *q;      /* (rows, KV_DIM_MAX) rotated and scaled; readable up to ROWS_UP(rows).
+                            keys.pairs: rows are bf16, where they begin is the same */
     int n, group;        /* rows, and how many of them share a position */
     int position;        /* of the first row */
     int window;          /* positions that a row sees; 0: all */
     float cap;           /* of scores, or 0 */
     const float *slopes; /* (group) or NULL */
 };
+
+/* A row of n floats, in whole vectors, as bf16 at its own beginning. */
+SIMD void round_row(float *row, int n)
+{
+    uint16_t *to = (uint16_t *)(void *)row;
+    for (int i = 0; i < n; i += LANES)
+        vf_store_bf16(to + i, vf_load(row + i));
+}
 
 /* Rows are worked on in tiles, the last of which may be filled up with unused rows. */
 #define ROWS_UP(n) ROUND_UP(n, TILE_ROWS)

@@ -104,14 +104,17 @@ SIMD vf vf_bf16_odd(vi pairs)
     return vi_as_vf(vi_and(pairs, vi_set1((int32_t)0xffff0000u)));
 }
 
-#if DOT_PAIRS
-/* sum + a.odd b.odd, rounded, + a.even b.even, rounded: products are exact. Subnormal
- * numbers are taken for zero. */
+/* sum + a.odd b.odd, rounded, + a.even b.even, rounded: products are exact. Where it is an
+ * instruction, subnormal numbers are taken for zero. */
 SIMD vf vf_dot_pairs(vf sum, vi a, vi b)
 {
+#if DOT_PAIRS
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-}
+#else
+    sum = vf_fma(vf_bf16_odd(a), vf_bf16_odd(b), sum);
+    return vf_fma(vf_bf16_even(a), vf_bf16_even(b), sum);
 #endif
+}
 
 /* e^x within 2 units of the last place; exactly 0 below -87.3, at most e^88.3. In two halves, for
  * loops over many numbers: the operations of one number wait for one another, and more numbers are

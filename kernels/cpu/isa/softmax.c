@@ -5,13 +5,20 @@
 
 #include <float.h>
 
+/* How keys and values are kept and multiplied; constant wherever it is passed. */
+struct kind {
+    enum kv_type type;
+    bool pairs; /* see attend_keys */
+};
+
 /* A tile of rows at work on one split. */
 struct tile {
     const struct attend_keys *keys;
     const uint8_t *block[SPLIT_PAGES]; /* filled up to the end with pages that exist */
     int first_page, n_pages;           /* that a row sees: [first_page, n_pages) */
     const float *q;                    /* (rows, KV_DIM_MAX) */
-    float *weights;                    /* (rows, SPLIT), scores at first */
+    float *weights;                    /* (rows, SPLIT), scores at first; keys->pairs: rows become
+                                          bf16, as those of q are */
     int n_all;                         /* positions that every row sees, an even number */
     float *out;                        /* (rows, out_stride) */
     size_t out_stride;
@@ -44,6 +51,14 @@ SIMD vf row_at(enum kv_type type, const uint8_t *at, int width, int i)
     return i % 2 ? vf_bf16_odd(line) : vf_bf16_even(line);
 }
 
+/* The pair of numbers at place i, even, of a row of bf16. */
+SIMD vi pair_at(const float *row, int i)
+{
+    int32_t pair;
+    memcpy(&pair, (const uint16_t *)(const void *)row + i, sizeof pair);
+    return vi_set1(pair);
+}
+
 /* Where the numbers of dims i and i + 1 are, i even, in a block. */
 SIMD const uint8_t *key_at(enum kv_type type, const uint8_t *block, int i)
 {
@@ -64,8 +79,10 @@ SIMD const uint8_t *value_at(enum kv_type type, const struct kv_layout *layout,
 #define FETCH_ROWS 4
 
 /* Scores of the rows against pages first .. first + columns - 1. */
-SIMD void score_pages(const struct tile *tile, enum kv_type type, int rows, int columns, int first)
+SIMD void score_pages(struct kind kind, const struct tile *tile, int rows, int columns, int first)
 {
+    const enum kv_type type = kind.type;
+    const int dots = kind.pairs ? rows : 0, halves = kind.pairs ? 0 : 2;
     const float *q = tile->q;
     const uint8_t *const *block = tile->block + first;
     const uint8_t *const *next = block + (first + columns < SPLIT_PAGES ? columns : 0);
@@ -82,7 +99,10 @@ SIMD void score_pages(const struct tile *tile, enum kv_type type, int rows, int 
             if (rows <= FETCH_ROWS)
                 __builtin_prefetch(key_at(type, next[c], i));
             UNROLL
-            for (int half = 0; half < 2; half++) {
+            for (int r = 0; r < dots; r++)
+                sum[r][c] = vf_dot_pairs(sum[r][c], vi_load(at), pair_at(q + r * KV_DIM_MAX, i));
+            UNROLL
+            for (int half = 0; half < halves; half++) {
                 vf key = row_at(type, at, PAGE_TOKENS, half);
                 UNROLL
                 for (int r = 0; r < rows; r++)
@@ -104,8 +124,10 @@ SIMD void score_pages(const struct tile *tile, enum kv_type type, int rows, int 
 }
 
 /* out of all rows, runs c0 .. c0 + columns - 1, over the first n_all positions. */
-SIMD void add_values(const struct tile *tile, enum kv_type type, int rows, int columns, int c0)
+SIMD void add_values(struct kind kind, const struct tile *tile, int rows, int columns, int c0)
 {
+    const enum kv_type type = kind.type;
+    const int dots = kind.pairs ? rows : 0, halves = kind.pairs ? 0 : 2;
     const struct kv_layout *layout = &tile->keys->layout;
     vf sum[TILE_ROWS][COLUMNS_MAX];
     UNROLL
@@ -117,7 +139,7 @@ SIMD void add_values(const struct tile *tile, enum kv_type type, int rows, int c
         int page = first / PAGE_TOKENS;
         const uint8_t *block = tile->block[page];
         const uint8_t *next = tile->block[MIN(page + 1, SPLIT_PAGES - 1)];
-        const float *weights = tile->weights + first;
+        const float *weights = tile->weights;
         int n = MIN(PAGE_TOKENS, tile->n_all - first);
         for (int j = 0; j < n; j += 2) {
             UNROLL
@@ -125,11 +147,16 @@ SIMD void add_values(const struct tile *tile, enum kv_type type, int rows, int c
                 const uint8_t *at = value_at(type, layout, block, j, c0 + c);
                 __builtin_prefetch(value_at(type, layout, next, j, c0 + c));
                 UNROLL
-                for (int half = 0; half < 2; half++) {
+                for (int r = 0; r < dots; r++)
+                    sum[r][c] = vf_dot_pairs(sum[r][c], vi_load(at),
+                                             pair_at(weights + r * SPLIT, first + j));
+                UNROLL
+                for (int half = 0; half < halves; half++) {
                     vf value = row_at(type, at, layout->width, half);
+                    const float *weight = weights + first + j + half;
                     UNROLL
                     for (int r = 0; r < rows; r++)
-                        sum[r][c] = vf_add_times(sum[r][c], value, weights + r * SPLIT + j + half);
+                        sum[r][c] = vf_add_times(sum[r][c], value, weight + r * SPLIT);
                 }
             }
         }
@@ -143,64 +170,67 @@ SIMD void add_values(const struct tile *tile, enum kv_type type, int rows, int c
 
 /* What one row sees beyond n_all: positions [n_all, count), in the last page of the split.
  * Values at or after count are not read: they may be anything. */
-SIMD void add_last_values(const struct tile *tile, enum kv_type type, int r, int count)
+SIMD void add_last_values(struct kind kind, const struct tile *tile, int r, int count)
 {
     const struct kv_layout *layout = &tile->keys->layout;
+    const int first = (tile->n_pages - 1) * PAGE_TOKENS;
     const uint8_t *block = tile->block[tile->n_pages - 1];
-    const float *weights = tile->weights + r * SPLIT + (tile->n_pages - 1) * PAGE_TOKENS;
-    int n = count - (tile->n_pages - 1) * PAGE_TOKENS;
-    int first = tile->n_all - (tile->n_pages - 1) * PAGE_TOKENS;
+    const float *weights = tile->weights + r * SPLIT;
     for (int c = 0; c < layout->width / LANES; c++) {
         float *out = tile->out + (size_t)r * tile->out_stride + c * LANES;
         vf sum = vf_load(out);
-        for (int j = first; j < n; j += 2) {
-            const uint8_t *at = value_at(type, layout, block, j, c);
-            for (int half = 0; half < MIN(2, n - j); half++)
-                sum = vf_add_times(sum, row_at(type, at, layout->width, half), weights + j + half);
+        for (int j = tile->n_all; j < count; j += 2) {
+            const uint8_t *at = value_at(kind.type, layout, block, j - first, c);
+            const int n = MIN(2, count - j);
+            if (kind.pairs)
+                sum = vf_dot_pairs(sum, n == 2 ? vi_load(at) : vi_and(vi_load(at), vi_set1(0xffff)),
+                                   pair_at(weights, j));
+            for (int half = 0; !kind.pairs && half < n; half++)
+                sum = vf_add_times(sum, row_at(kind.type, at, layout->width, half),
+                                   weights + j + half);
         }
         vf_store(out, sum);
     }
 }
 
-COPIED void score_rows(const struct tile *tile, enum kv_type type, int rows)
+COPIED void score_rows(struct kind kind, const struct tile *tile, int rows)
 {
     for (int p = tile->first_page / COLUMNS(rows) * COLUMNS(rows); p < tile->n_pages;
          p += COLUMNS(rows))
-        score_pages(tile, type, rows, COLUMNS(rows), p);
+        score_pages(kind, tile, rows, COLUMNS(rows), p);
 }
 
-COPIED void value_rows(const struct tile *tile, enum kv_type type, int rows)
+COPIED void value_rows(struct kind kind, const struct tile *tile, int rows)
 {
     int runs = tile->keys->layout.width / LANES, c = 0;
     for (; c + COLUMNS(rows) <= runs; c += COLUMNS(rows))
-        add_values(tile, type, rows, COLUMNS(rows), c);
+        add_values(kind, tile, rows, COLUMNS(rows), c);
     for (; c < runs; c++)
-        add_values(tile, type, rows, 1, c);
+        add_values(kind, tile, rows, 1, c);
 }
 
-/* Each number of rows and each type has its own code. */
-#define TILE_FUNCTIONS(rows)                          \
-    static void score_##rows(const struct tile *tile) \
-    {                                                 \
-        if (tile->keys->type == KV_BF16)              \
-            score_rows(tile, KV_BF16, rows);          \
-        else if (tile->keys->type == KV_INT8)         \
-            score_rows(tile, KV_INT8, rows);          \
-        else if (tile->keys->type == KV_FP8)          \
-            score_rows(tile, KV_FP8, rows);           \
-        else                                          \
-            score_rows(tile, KV_F32, rows);           \
-    }                                                 \
-    static void value_##rows(const struct tile *tile) \
-    {                                                 \
-        if (tile->keys->type == KV_BF16)              \
-            value_rows(tile, KV_BF16, rows);          \
-        else if (tile->keys->type == KV_INT8)         \
-            value_rows(tile, KV_INT8, rows);          \
-        else if (tile->keys->type == KV_FP8)          \
-            value_rows(tile, KV_FP8, rows);           \
-        else                                          \
-            value_rows(tile, KV_F32, rows);           \
+/* Each number of rows and each kind has its own code. */
+#define EACH_KIND(keys, function, ...)                                                 \
+    do {                                                                               \
+        if (DOT_PAIRS && (keys)->pairs)                                                \
+            function((struct kind){.type = KV_BF16, .pairs = DOT_PAIRS}, __VA_ARGS__); \
+        else if ((keys)->type == KV_BF16)                                              \
+            function((struct kind){.type = KV_BF16}, __VA_ARGS__);                     \
+        else if ((keys)->type == KV_INT8)                                              \
+            function((struct kind){.type = KV_INT8}, __VA_ARGS__);                     \
+        else if ((keys)->type == KV_FP8)                                               \
+            function((struct kind){.type = KV_FP8}, __VA_ARGS__);                      \
+        else                                                                           \
+            function((struct kind){.type = KV_F32}, __VA_ARGS__);                      \
+    } while (0)
+#define TILE_FUNCTIONS(rows)                           \
+    static void score_##rows(const struct tile *tile)  \
+    {                                                  \
+        EACH_KIND(tile->keys, score_rows, tile, rows); \
+    }                                                  \
+    static void value_##rows(const struct tile *tile)  \
+    {                                                  \
+        EACH_KIND(tile->keys, value_rows, tile, rows); \
     }
 TILES(TILE_FUNCTIONS)
 #undef TILE_FUNCTIONS
@@ -300,6 +330,15 @@ static void scale_weights(const struct tile *tile, int r)
     }
 }
 
+/* To bf16, from the row's beginning on: a page is read before what is before it is written. */
+static void round_weights(const struct tile *tile, int r)
+{
+    float *row = tile->weights + r * SPLIT;
+    uint16_t *to = (uint16_t *)(void *)row;
+    for (int p = tile->first_page * PAGE_TOKENS; p < tile->n_pages * PAGE_TOKENS; p += LANES)
+        vf_store_bf16(to + p, vf_load(row + p));
+}
+
 /* Positions of the split that row r sees. */
 static int row_count(const struct attend_rows *rows, int split, int r)
 {
@@ -332,6 +371,8 @@ static void weigh_rows(const struct attend_rows *rows, int split, int r0, int n,
                   row_count(rows, split, r0 + r), largest[r]);
         if (kv_is_scaled(rows->keys.type))
             scale_weights(tile, r);
+        if (rows->keys.pairs)
+            round_weights(tile, r);
     }
 }
 
@@ -348,14 +389,7 @@ static void attend_tile(const struct attend_rows *rows, int split, int r0, int n
         int count = row_count(rows, split, r0 + r);
         if (count == tile->n_all)
             continue;
-        if (rows->keys.type == KV_BF16)
-            add_last_values(tile, KV_BF16, r, count);
-        else if (rows->keys.type == KV_INT8)
-            add_last_values(tile, KV_INT8, r, count);
-        else if (rows->keys.type == KV_FP8)
-            add_last_values(tile, KV_FP8, r, count);
-        else
-            add_last_values(tile, KV_F32, r, count);
+        EACH_KIND(&rows->keys, add_last_values, tile, r, count);
     }
 }
 
