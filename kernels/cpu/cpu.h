@@ -63,6 +63,10 @@ void lane_barrier(struct lane *lane);
  * list of chunks when lanes differ in speed. */
 int lane_take(struct lane *lane);
 
+/* The same from a list of the lane `owner`, each of whom has one: who is through with its own goes
+ * on with those of others. Only where barriers are between lists. */
+int lane_take_of(struct lane *lane, int owner);
+
 /* Counts calls at one of LANE_PLACES places for each lane: place 0, 1, ... True for the n-th,
  * which sees what the others wrote before theirs; the count is 0 again. Shares work that
  * needs all pieces of something without a barrier for everything. */

@@ -30,6 +30,8 @@ struct worker {
     int vain;          /* how often spinning did not help of late; its own thread's */
     uint64_t barriers; /* this lane came to, in all */
     _Alignas(CACHE_LINE) atomic_int calls[LANE_PLACES]; /* of lane_is_last, any lane's */
+    _Alignas(CACHE_LINE) atomic_ullong next; /* of lane_take_of: the barrier since which, above 32
+                                                bits of how many */
 };
 
 struct pool {
@@ -149,6 +151,20 @@ void lane_barrier(struct lane *lane)
 int lane_take(struct lane *lane)
 {
     return atomic_fetch_add_explicit(&lane->device->pool->next, 1, memory_order_relaxed);
+}
+
+/* Nobody has to clear the counts of all lanes at every barrier. */
+int lane_take_of(struct lane *lane, int owner)
+{
+    struct pool *pool = lane->device->pool;
+    atomic_ullong *next = &pool->worker[owner].next;
+    const unsigned long long since = (unsigned long long)gate_value(&pool->barrier) << 32;
+    unsigned long long old = atomic_load_explicit(next, memory_order_relaxed), n;
+    do {
+        n = (old ^ since) >> 32 ? 0 : old & UINT32_MAX;
+    } while (!atomic_compare_exchange_weak_explicit(next, &old, since | (n + 1),
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return (int)n;
 }
 
 bool lane_is_last(struct lane *lane, int place, int n)

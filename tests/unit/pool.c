@@ -149,6 +149,36 @@ TEST(pool, each_chunk_is_handed_out_once_between_two_barriers)
     pool_close(pool);
 }
 
+/* Lanes begin with lists of different owners; a list is longer than any lane takes of it. */
+static int take_lists(struct lane *lane, void *arg)
+{
+    atomic_int(*taken)[CHUNKS] = arg;
+    for (int round = 0; round < 20; round++) {
+        for (int k = 0; k < lane->count; k++) {
+            int owner = (lane->id + k) % lane->count;
+            for (int i; (i = lane_take_of(lane, owner)) < CHUNKS;)
+                atomic_fetch_add(&taken[owner][i], 1);
+        }
+        lane_barrier(lane);
+    }
+    return 0;
+}
+
+TEST(pool, each_chunk_of_each_lanes_list_is_handed_out_once_between_two_barriers)
+{
+    for (int n = 2; n <= 4; n++) {
+        static atomic_int taken[4][CHUNKS];
+        memset(taken, 0, sizeof taken);
+        struct pool *pool = pool_of(n);
+        for (int run = 0; run < 3; run++)
+            pool_run(pool, take_lists, taken);
+        for (int owner = 0; owner < 4; owner++)
+            for (int i = 0; i < CHUNKS; i++)
+                CHECK_EQ(atomic_load(&taken[owner][i]), owner < n ? 60 : 0);
+        pool_close(pool);
+    }
+}
+
 static int count_last(struct lane *lane, void *arg)
 {
     atomic_int *times = arg;

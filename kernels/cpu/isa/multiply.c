@@ -7,7 +7,9 @@
  * Then the tiles: few tokens are bound by memory, so each lane streams one contiguous share
  * of the weights. Many are bound by arithmetic: lanes take chunks of a few tiles times up
  * to 64 columns, all columns of the same tiles one after the other, so that weights are
- * read from memory once. */
+ * read from memory once. Very many are shared out, so that what becomes of a token stays with
+ * one lane from one product to the next: each takes the chunks of its tokens, and then those that
+ * others have left. */
 #include "multiply.h"
 
 #include "../../../plugin/base/base.h"
@@ -17,6 +19,7 @@
 #define PANEL_TOKENS   128          /* tokens the scratch holds in all kinds; more if in one */
 #define ALONE_INPUTS   8192         /* values a lane quantizes for itself rather than wait */
 #define STATIC_TOKENS  8            /* up to here lanes have fixed shares of the weights */
+#define OWN_TOKENS     64           /* from here on for each lane it has tokens of its own */
 #define CHUNK_BLOCKS   BLOCKS_MAX   /* blocks of columns and tiles of a chunk, at most */
 #define CHUNK_TILES    4
 #define TILES_ONCE     2 /* of a chunk: what stays in the first cache for all its columns */
@@ -360,20 +363,30 @@ static void run_blocks(const struct pass *pass, int p, int tile, int last, int b
         }
 }
 
-/* Chunks taken one by one, until none is left. */
-static void run_chunks(struct lane *lane, const struct pass *pass)
+/* Tiles [tile, last) of part p times blocks [b, end), the last of which may be narrower. */
+static void run_chunk(const struct pass *pass, int p, int tile, int last, int b, int end)
+{
+    int whole = MIN(end, pass->in.n / BLOCK_COLUMNS);
+    run_blocks(pass, p, tile, last, b, whole);
+    run_blocks(pass, p, tile, last, MAX(b, whole), end);
+}
+
+static int block_count(const struct pass *pass)
+{
+    return (pass->in.n + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
+}
+
+/* Chunks of blocks [first, end), each `rows` tiles high, taken one by one until none is left: from
+ * the list of an owner, or NOBODY's. */
+#define NOBODY (-1)
+static void take_chunks(struct lane *lane, const struct pass *pass, int rows, int owner, int first,
+                        int end)
 {
     const struct product *product = pass->product;
-    int blocks = (pass->in.n + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
-    int columns = (blocks + CHUNK_BLOCKS - 1) / CHUNK_BLOCKS; /* chunks side by side */
-    int tiles = 0, p = 0, begin = 0;                          /* begin: first chunk of part p */
-    for (int i = 0; i < split_parts(product); i++)
-        tiles += part_tiles(&product->part[i]);
-    int rows = tiles * columns / (lane->count * CHUNKS_OF_LANE);
-    rows = MAX(1, MIN(rows, CHUNK_TILES));
-
+    int columns = (end - first + CHUNK_BLOCKS - 1) / CHUNK_BLOCKS; /* chunks side by side */
+    int p = 0, begin = 0;                                          /* first chunk of part p */
     for (;;) {
-        int chunk = lane_take(lane);
+        int chunk = owner == NOBODY ? lane_take(lane) : lane_take_of(lane, owner);
         for (int n; p < split_parts(product); p++, begin += n) {
             n = (part_tiles(&product->part[p]) + rows - 1) / rows * columns;
             if (chunk - begin < n)
@@ -381,12 +394,44 @@ static void run_chunks(struct lane *lane, const struct pass *pass)
         }
         if (p == split_parts(product))
             return;
-        int tile = (chunk - begin) / columns * rows, b = (chunk - begin) % columns * CHUNK_BLOCKS;
-        int last = MIN(tile + rows, part_tiles(&product->part[p]));
-        int end = MIN(b + CHUNK_BLOCKS, blocks);
-        int whole = MIN(end, pass->in.n / BLOCK_COLUMNS); /* the last block may be narrower */
-        run_blocks(pass, p, tile, last, b, whole);
-        run_blocks(pass, p, tile, last, MAX(b, whole), end);
+        int tile = (chunk - begin) / columns * rows;
+        int b = first + (chunk - begin) % columns * CHUNK_BLOCKS;
+        run_chunk(pass, p, tile, MIN(tile + rows, part_tiles(&product->part[p])), b,
+                  MIN(b + CHUNK_BLOCKS, end));
+    }
+}
+
+static void run_chunks(struct lane *lane, const struct pass *pass)
+{
+    const struct product *product = pass->product;
+    int blocks = block_count(pass), tiles = 0;
+    for (int i = 0; i < split_parts(product); i++)
+        tiles += part_tiles(&product->part[i]);
+    int rows =
+        tiles * ((blocks + CHUNK_BLOCKS - 1) / CHUNK_BLOCKS) / (lane->count * CHUNKS_OF_LANE);
+    take_chunks(lane, pass, MAX(1, MIN(rows, CHUNK_TILES)), NOBODY, 0, blocks);
+}
+
+/* Whether lanes have tokens of their own. */
+static bool has_own(const struct lane *lane, const struct pass *pass)
+{
+    return lane->count > 1 && pass->in.n >= OWN_TOKENS * lane->count;
+}
+
+/* Blocks [*first, *last) of a lane. */
+static void own_blocks(const struct lane *lane, int owner, const struct pass *pass, int *first,
+                       int *last)
+{
+    const struct lane of = {.id = owner, .count = lane->count};
+    lane_share(&of, block_count(pass), first, last);
+}
+
+static void run_own(struct lane *lane, const struct pass *pass)
+{
+    for (int i = 0, first, last; i < lane->count; i++) {
+        int owner = (lane->id + i) % lane->count;
+        own_blocks(lane, owner, pass, &first, &last);
+        take_chunks(lane, pass, CHUNK_TILES, owner, first, last);
     }
 }
 
@@ -420,7 +465,13 @@ static void write_inputs(struct lane *lane, struct pass *pass)
         ISA_FN(inputs_write)(in, 0, columns);
         return;
     }
-    lane_share(lane, columns, &first, &last);
+    if (has_own(lane, pass)) {
+        own_blocks(lane, lane->id, pass, &first, &last);
+        first *= BLOCK_COLUMNS;
+        last = MIN(last * BLOCK_COLUMNS, columns);
+    } else {
+        lane_share(lane, columns, &first, &last);
+    }
     ISA_FN(inputs_write)(in, first, last);
     lane_barrier(lane);
 }
@@ -452,6 +503,8 @@ void ISA_FN(multiply)(struct lane *lane, const struct product *product)
         write_inputs(lane, &pass);
         if (pass.in.n <= STATIC_TOKENS)
             run_share(lane, &pass);
+        else if (has_own(lane, &pass))
+            run_own(lane, &pass);
         else
             run_chunks(lane, &pass);
         lane_barrier(lane);
