@@ -203,7 +203,7 @@ OP_SRC    := $(sort $(wildcard tests/op/op_*.c))
 MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tests/model/greedy.c \
              tests/model/invariance.c tests/model/barriers.c tests/model/memory.c tests/model/families.c \
              tests/model/tokenizer_families.c tests/model/tokenizer_folders.c tests/model/folder.c \
-             tests/model/quantized.c tests/model/quantized_hf.c tests/model/cuda.c \
+             tests/model/quantized.c tests/model/quantized_hf.c tests/model/packed.c tests/model/cuda.c \
              tests/model/cuda_graph.c tests/model/cuda_buckets.c tests/model/cuda_ahead.c
 MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
@@ -214,10 +214,10 @@ TEST_C     = $(CC) $(ALL_C) $(CUDA_C) -Itests -I. -MMD -MP -MF $@.d
 $(BUILD)/tests/unit/engin%: tests/unit/engin%.c tests/t.c $(wildcard tests/fake*.[ch]) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(TEST_C) $< tests/t.c tests/fake.c tests/fake_host.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(Q)$(TEST_C) $< tests/t.c tests/fake.c tests/fake_host.c tests/fake_text.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 # Parts of inflight-quantize, which the plugin does not have.
-CALIBRATION := $(addprefix quant/quantize/,factor.c gptq.c heads.c jobs.c moments.c nearest.c product.c \
+CALIBRATION := $(addprefix quant/quantize/,awq.c factor.c gptq.c heads.c jobs.c moments.c nearest.c product.c \
                  smooth.c)
 $(BUILD)/tests/unit/calibratio%: tests/unit/calibratio%.c tests/t.c $(CALIBRATION) \
                                  $(wildcard quant/quantize/*.h) $(ARCHIVE)
@@ -474,8 +474,9 @@ $(BUILD)/tests/bench/card: $(wildcard tests/bench/card*.c) tests/bench/card.h te
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) $(ALL_C) $(CUDA_C) -Itests -I. $(filter %.c,$^) -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
-bench-kernels: $(KERNEL_BENCH) ## products, attention and barriers against the machine's ceilings
-	@for b in $(KERNEL_BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
+bench-kernels: $(KERNEL_BENCH) model ## products, attention and barriers against the machine's ceilings, and sampling
+	@for b in $(KERNEL_BENCH); do echo "== $${b##*/}"; \
+	    $$b $(if $(MODEL),`[ $${b##*/} = sample ] && echo $(MODEL)`) || exit 1; done
 
 $(BUILD)/tests/bench/abi: tests/bench/abi.c include/inflight.h
 	@mkdir -p $(@D)

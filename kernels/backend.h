@@ -18,8 +18,9 @@ struct device; /* an open back end */
 struct lane;   /* one of the device's parallel executors, valid inside run() */
 
 enum activations {
-    ACT_INT8, /* inputs of 4- and 8-bit matrices become int8 in groups of 32 */
-    ACT_FLOAT /* stay float: slower, for measuring what int8 costs */
+    ACT_INT8, /* inputs of 4- and 8-bit matrices become int8 in groups of 32; queries and weights
+                 beside bf16 keys and values bf16, where an instruction multiplies pairs of it */
+    ACT_FLOAT /* stay float: slower, for measuring what that costs */
 };
 
 struct device_config {
@@ -34,6 +35,7 @@ struct device_config {
     int32_t kv_type;      /* enum kv_type */
     int32_t kv_pages;     /* pages of the pool */
     void *cuda_context;   /* the host's CUcontext, which it keeps; NULL: the device's own */
+    bool prefault;        /* pool and scratch have their memory before open returns */
     bool cublaslt;        /* CUDA: products of many tokens by cuBLASLt, if it is there */
 };
 
@@ -111,6 +113,9 @@ struct backend {
      * NULL: there is none left. */
     void *(*take)(struct device *device, size_t bytes);
     void (*give)(struct device *device, void *memory, size_t bytes);
+    /* The system gives host memory when it is first written: now, to all lanes at once. What was in
+     * it is lost. Outside run. NULL: the device's memory is there when it is taken. */
+    void (*touch)(struct device *device, void *memory, size_t bytes);
     /* Host memory that read fills fastest, 64-byte aligned; NULL: there is none left. */
     void *(*take_host)(struct device *device, size_t bytes);
     void (*give_host)(struct device *device, void *memory, size_t bytes);
@@ -125,6 +130,11 @@ struct backend {
      * together with out->bytes) on all lanes; fills the rest of out. Called outside run. */
     int32_t (*pack)(struct device *device, const struct weight_source *source, struct weight *out,
                     struct err *err);
+
+    /* The name of what pack makes on this device: where names are equal, so are the bytes, and the
+     * operations read them wherever they are in host memory, 64-byte aligned. "cpu avx2". NULL:
+     * they are not to be kept. */
+    const char *(*packing)(const struct device *device);
 
     /* body(lane, arg) on every active lane; returns when all have returned, with the
      * first non-zero result. One caller at a time (the engine thread). */

@@ -31,6 +31,7 @@ static void model_params_of(struct engine *e, uint64_t budget, struct model_para
     const struct config *c = &e->config;
     *params = (struct model_params){.path = c->model_path,
                                     .chat_template = c->chat_template,
+                                    .packed_cache = c->packed_cache,
                                     .device = c->device,
                                     .cuda_context = e->host.cuda_context,
                                     .fallback = &e->fallback,
@@ -44,6 +45,7 @@ static void model_params_of(struct engine *e, uint64_t budget, struct model_para
                                     .quantization = (int32_t)quantizations[c->quantization].fmt,
                                     .quantize_head = c->quantize_head,
                                     .cublaslt = c->cublaslt,
+                                    .prefault = c->prefault,
                                     .kv_tokens = c->kv_tokens,
                                     .max_tokens = c->max_step_tokens,
                                     .max_rows = most_rows(c),
@@ -246,6 +248,22 @@ static void release_model(struct engine *e)
     e->model = NULL;
 }
 
+/* In READY, and a line of the log. */
+static void say_packed(struct engine *e, struct buf *json)
+{
+    static const char *const names[] = {[PACKED_UNUSED] = "unused",
+                                        [PACKED_MAPPED] = "mapped",
+                                        [PACKED_WRITTEN] = "written",
+                                        [PACKED_REFUSED] = "refused"};
+    const char *note, *path = e->config.packed_cache;
+    enum packed_use use = model_packed_use(e->model, &note);
+    if (!path || e->host.plan_only)
+        return;
+    buf_format(json, ",\"packed_cache\":\"%s\"", names[use]);
+    engine_log(e, use == PACKED_REFUSED ? 1 : 2, "model.packed_cache %s: %s%s%s", path, names[use],
+               *note ? ": it " : "", note);
+}
+
 /* What READY and DEVICE say of a model that serves. */
 static void say(struct engine *e, void (*ring_say)(struct ring *, int32_t, struct str),
                 uint64_t load_ns)
@@ -267,6 +285,7 @@ static void say(struct engine *e, void (*ring_say)(struct ring *, int32_t, struc
     buf_put_json(&json, name, strlen(name));
     if (e->config.quantization)
         buf_format(&json, ",\"quantization\":\"%s\"", quantizations[e->config.quantization].name);
+    say_packed(e, &json);
     buf_format(&json, ",\"context\":%d,\"threads\":%d,\"weights_bytes\":%llu,", e->context,
                e->threads, (unsigned long long)model_memory(m)->weights);
     buf_format(&json, "\"kv_tokens\":%lld,\"load_ms\":%llu}",

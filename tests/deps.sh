@@ -5,7 +5,8 @@
 # missing it takes a few hundredths of a second, since make demo and make check begin with it.
 set -euo pipefail
 
-want=(gcc make libc6-dev libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev)
+want=(gcc make libc6-dev libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev
+      libxxhash-dev)
 case "${1:-build}" in
 build) ;;
 demo)  want+=(python3 python3-pip) ;;
@@ -43,6 +44,7 @@ have() {
     libjansson-dev)  linkable libjansson.a ;;
     libpcre2-dev)    linkable libpcre2-8.a ;;
     libutf8proc-dev) linkable libutf8proc.a ;;
+    libxxhash-dev)   included xxhash.h ;;
     libclang-rt-14-dev) CC=clang linkable libclang_rt.fuzzer-x86_64.a ;;
     libsimde-dev)    included simde/x86/avx512/dpbf16.h ;;
     python3-pip)     python3 -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("pip"))' 2>/dev/null ;;

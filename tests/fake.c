@@ -52,23 +52,9 @@ struct model {
     bool is_lost;
 };
 
-struct tokenizer {
-    int32_t n;
-};
-
-struct chat {
-    int none;
-};
-
-static const struct tokenizer the_tokenizer = {FAKE_V};
-static const struct chat the_chat;
-
-static char byte_of[FAKE_END]; /* each its own index */
-
 void fake_reset(void)
 {
-    for (int i = 0; i < FAKE_END; i++)
-        byte_of[i] = (char)i;
+    fake_text_reset();
     fake = (struct fake){.context = 256, .end_bias = -1, .ahead = getenv("FAKE_AHEAD")};
 }
 
@@ -419,13 +405,13 @@ const struct memory_plan *model_memory(const struct model *m)
 const struct tokenizer *model_tokenizer(const struct model *m)
 {
     (void)m;
-    return &the_tokenizer;
+    return fake_tokenizer();
 }
 
 const struct chat *model_chat(const struct model *m)
 {
     (void)m;
-    return fake.no_chat ? NULL : &the_chat;
+    return fake.no_chat ? NULL : fake_chat();
 }
 
 struct device *model_device(struct model *m)
@@ -441,6 +427,13 @@ int32_t model_context(const struct model *m)
 int32_t model_kv_pages(const struct model *m)
 {
     return m->n_pages;
+}
+
+enum packed_use model_packed_use(const struct model *m, const char **note)
+{
+    (void)m;
+    *note = "";
+    return PACKED_UNUSED;
 }
 
 void model_describe(const struct model *m, struct buf *out)
@@ -519,82 +512,4 @@ const struct backend *model_backend(const struct model *m)
 {
     (void)m;
     return &the_backend;
-}
-
-/* ---- text */
-
-int32_t tokenizer_encode(const struct tokenizer *t, struct str text, const uint8_t *trusted,
-                         bool add_start, struct buf *out, struct err *err)
-{
-    (void)t, (void)trusted, (void)add_start, (void)err;
-    for (size_t i = 0; i < text.len; i++) {
-        int32_t id = (uint8_t)text.ptr[i] == FAKE_BEYOND ? FAKE_V : (uint8_t)text.ptr[i] % FAKE_END;
-        buf_put(out, &id, sizeof id);
-    }
-    return INFLIGHT_OK;
-}
-
-int32_t tokenizer_n(const struct tokenizer *t)
-{
-    return t->n;
-}
-
-struct str tokenizer_piece(const struct tokenizer *t, int32_t id)
-{
-    (void)t;
-    return id < 0 || id >= FAKE_END ? (struct str){"", 0} : (struct str){&byte_of[id], 1};
-}
-
-int32_t tokenizer_strip_start(const struct tokenizer *t)
-{
-    (void)t;
-    return 0;
-}
-
-struct str tokenizer_strip(struct str piece, int32_t *left)
-{
-    (void)left;
-    return piece;
-}
-
-struct str tokenizer_name(const struct tokenizer *t, int32_t id)
-{
-    return id == FAKE_END ? (struct str){"<end>", 5} : tokenizer_piece(t, id);
-}
-
-int32_t tokenizer_find(const struct tokenizer *t, struct str name)
-{
-    (void)t;
-    return name.len == 1 ? (uint8_t)name.ptr[0] % FAKE_END : -1;
-}
-
-bool tokenizer_is_end(const struct tokenizer *t, int32_t id)
-{
-    (void)t;
-    return id == FAKE_END;
-}
-
-int32_t tokenizer_bos(const struct tokenizer *t)
-{
-    (void)t;
-    return -1;
-}
-
-int32_t tokenizer_eos(const struct tokenizer *t)
-{
-    (void)t;
-    return FAKE_END;
-}
-
-int32_t chat_render(const struct chat *chat, const struct chat_input *input, struct buf *text,
-                    struct buf *trusted, struct err *err)
-{
-    (void)chat;
-    if (input->messages.len && input->messages.ptr[0] == '!')
-        return err_set(err, INFLIGHT_E_ARG, "the template raised an exception");
-    buf_put_text(text, "user:");
-    buf_put(text, input->messages.ptr, input->messages.len);
-    for (size_t i = 0; i < text->len; i++)
-        buf_put_char(trusted, i < 5);
-    return INFLIGHT_OK;
 }

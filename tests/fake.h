@@ -40,6 +40,11 @@ extern struct fake fake;
 
 void fake_reset(void);
 
+/* fake_text.c: those of the model. */
+void fake_text_reset(void);
+const struct tokenizer *fake_tokenizer(void);
+const struct chat *fake_chat(void);
+
 /* The greedy continuation of a prompt of bytes, at most max tokens, as text; returns how
  * many tokens, FAKE_END included. out: (max + 1). */
 int32_t fake_generate(const char *prompt, int32_t max, char *out);

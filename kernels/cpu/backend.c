@@ -75,6 +75,42 @@ static void cpu_close(struct device *device)
     mem_give(mem, device, sizeof *device);
 }
 
+/* Where host memory is slow to come, as in virtual machines, lanes that write what they need would
+ * wait for each other's large pages: so each has pieces of its own, of a large page at least. */
+#define TOUCH_BYTES 4096 /* at most a page */
+#define TOUCH_PIECE ((size_t)2 << 20)
+
+struct touch {
+    volatile char *memory;
+    size_t bytes;
+    _Atomic size_t taken;
+};
+
+static int touch_body(struct lane *lane, void *arg)
+{
+    struct touch *touch = arg;
+    (void)lane;
+    for (size_t at; (at = atomic_fetch_add(&touch->taken, TOUCH_PIECE)) < touch->bytes;)
+        for (size_t end = MIN(at + TOUCH_PIECE, touch->bytes); at < end; at += TOUCH_BYTES)
+            touch->memory[at] = 0;
+    return 0;
+}
+
+static void cpu_touch(struct device *device, void *memory, size_t bytes)
+{
+    struct touch touch = {.memory = memory, .bytes = bytes};
+    if (memory)
+        (void)pool_run(device->pool, touch_body, &touch);
+}
+
+static void touch_all(struct device *device)
+{
+    cpu_touch(device, device->kv, device->kv_bytes);
+    cpu_touch(device, device->linear_scratch, device->linear_scratch_bytes);
+    cpu_touch(device, device->attend_scratch,
+              (size_t)device->config.threads * device->attend_scratch_bytes);
+}
+
 /* NULL is right for zero bytes. */
 static int32_t take(const struct mem *mem, size_t bytes, const char *what, void **out,
                     struct err *err)
@@ -131,6 +167,8 @@ static int32_t cpu_open(const struct device_config *config, const struct mem *me
         cpu_close(device);
         return rc;
     }
+    if (config->prefault)
+        touch_all(device);
     *out = device;
     return INFLIGHT_OK;
 }
@@ -217,6 +255,11 @@ static int32_t cpu_pack(struct device *device, const struct weight_source *sourc
     return INFLIGHT_OK;
 }
 
+static const char *cpu_packing(const struct device *device)
+{
+    return device->isa->name;
+}
+
 static int cpu_run(struct device *device, int (*body)(struct lane *lane, void *arg), void *arg)
 {
     return pool_run(device->pool, body, arg);
@@ -274,12 +317,14 @@ const struct backend backend_cpu = {
     .describe = cpu_describe,
     .take = cpu_take,
     .give = cpu_give,
+    .touch = cpu_touch,
     .take_host = cpu_take,
     .give_host = cpu_give,
     .write = cpu_copy,
     .read = cpu_copy,
     .packed_bytes = cpu_packed_bytes,
     .pack = cpu_pack,
+    .packing = cpu_packing,
     .run = cpu_run,
     .lane_id = cpu_lane_id,
     .lane_count = cpu_lane_count,

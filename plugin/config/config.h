@@ -28,6 +28,7 @@ enum quantization {
 struct config {
     const char *model_path;    /* in the folder of the YAML's name, or as given if absolute */
     const char *chat_template; /* the same; a Jinja file that replaces the model's own, or NULL */
+    const char *packed_cache;  /* the same; a file for packed weights, or NULL */
     int32_t context;           /* most positions of a sequence; 0: the model's own limit */
     int32_t quantization;      /* enum quantization */
     bool quantize_head;        /* the output head too */
@@ -41,6 +42,7 @@ struct config {
     int64_t kv_tokens;   /* positions in the pool; 0: decided at load */
     bool prefix_cache;
     uint64_t memory_budget;   /* bytes of all engine memory; 0: no limit */
+    bool prefault;            /* cache and buffers have their memory when loading ends */
     int32_t max_sequences;    /* in one step */
     int32_t max_step_tokens;  /* token budget of one step */
     int32_t step_ms;          /* aim of steps in which answers go on; 0: none */

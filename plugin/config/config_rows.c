@@ -36,6 +36,9 @@ const struct config_row config_rows[CONFIG_ROWS] = {
     {"model", "quantize_head", CONFIG_BOOL, AT(quantize_head), 0, 0, "false",
      "The same for the output head, which needs its precision more than the layers do", {NULL}},
 
+    {"model", "packed_cache", CONFIG_PATH, AT(packed_cache), 0, 0, "",
+     "File for packed weights: the first load writes it, later ones map it (CPU)", {NULL}},
+
     {"device", "kind", CONFIG_WORD, AT(device), 0, 0, "auto",
      "Where the model runs; auto takes the fastest there is", {"auto", "cuda", "cpu", NULL}},
     {"device", "threads", CONFIG_INT, AT(threads), 0, 1024, "0",
@@ -63,6 +66,8 @@ const struct config_row config_rows[CONFIG_ROWS] = {
 
     {"memory", "budget", CONFIG_SIZE, AT(memory_budget), 0, PIB, "0",
      "Most memory the engine takes in all; 0: no limit", {NULL}},
+    {"memory", "prefault", CONFIG_BOOL, AT(prefault), 0, 0, "false",
+     "Have the memory of cache and buffers while loading, not when they are first used", {NULL}},
 
     {"batch", "max_sequences", CONFIG_INT, AT(max_sequences), 1, 1024, "32",
      "Most sequences in one step", {NULL}},

@@ -20,8 +20,8 @@ static const char *reason(int number, char *out, size_t cap)
     return strerror_r(number, out, cap) == 0 ? out : "unknown error";
 }
 
-/* Size of an open descriptor, if it is one that can be mapped. */
-static int32_t check_regular(const struct file *file, int fd, uint64_t *bytes, struct err *err)
+/* Size and time of an open descriptor, if it is one that can be mapped. */
+static int32_t check_regular(struct file *file, int fd, uint64_t *bytes, struct err *err)
 {
     struct stat st;
     char text[128];
@@ -36,6 +36,7 @@ static int32_t check_regular(const struct file *file, int fd, uint64_t *bytes, s
     if (st.st_size <= 0)
         return err_set(err, INFLIGHT_E_IO, "%s: is empty", file->path);
     *bytes = (uint64_t)st.st_size;
+    file->changed_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     return INFLIGHT_OK;
 }
 

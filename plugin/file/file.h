@@ -6,6 +6,7 @@
 
 struct file {
     uint64_t bytes;
+    int64_t changed_ns;    /* when, since 1970; 0 behind a hook */
     const uint8_t *map;    /* (bytes) or NULL when a hook reads */
     const inflight_io *io; /* borrowed, NULL when mapped */
     void *handle;          /* of the hook */

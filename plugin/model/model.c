@@ -26,6 +26,7 @@ struct model {
     uint64_t available; /* bytes of the device that were free */
     int32_t context;
     struct weights weights;
+    const char *packed_cache; /* as in model_params */
     struct plan_buffers buffers;
     void *activations; /* (buffers.bytes) of the device */
     void *copy;        /* (copy_bytes) of the host; NULL: the device's memory is the host's */
@@ -120,6 +121,7 @@ static void configure_device(struct model *m, const struct model_params *p)
         .kv_type = p->kv_type,
         .cuda_context = p->cuda_context,
         .cublaslt = p->cublaslt,
+        .prefault = p->prefault,
         /* One page more than a full context, for the copy of a shared last page. */
         .kv_pages = MAX(pages_of(tokens), pages_of(m->context) + 1),
     };
@@ -272,6 +274,7 @@ int32_t model_open(struct model **out, const struct model_params *params, struct
     if (!m)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for a model");
     m->mem = params->mem;
+    m->packed_cache = params->packed_cache;
     arena_init(&m->arena, m->mem);
     if (open_header(m, params, err)) {
         model_close(m);
@@ -327,6 +330,8 @@ static int32_t take_activations(struct model *m, struct err *err)
     if (!m->activations)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %s of activations",
                        bytes_text(m->buffers.bytes, text));
+    if (m->config.prefault && m->backend->touch)
+        m->backend->touch(m->device, m->activations, m->buffers.bytes);
     if (m->backend->is_host)
         return INFLIGHT_OK;
     m->copy = m->backend->take_host(m->device, copy_bytes(m));
@@ -355,11 +360,13 @@ int32_t model_load(struct model *m, model_progress *progress, void *user, struct
         return err->code;
     struct weights_source source = {.backend = m->backend,
                                     .device = m->device,
-                                    .threads = m->config.threads,
+                                    .config = &m->config,
+                                    .mem = m->mem,
+                                    .packed = m->packed_cache,
                                     .freq = m->h.freq,
                                     .progress = on_weights,
                                     .user = &loading};
-    if (weights_load(&m->weights, &source, m->mem, err))
+    if (weights_load(&m->weights, &source, err))
         return err->code;
     checkpoint_close_files(&m->checkpoint);
     struct plan_source plan = {m->arch, &m->h, &m->weights, &m->buffers, m->activations};
@@ -411,6 +418,12 @@ void model_discard(struct model *m, bool pages)
     if (m->backend->is_host)
         mem_discard(m->activations, m->buffers.bytes);
     m->backend->discard(m->device, pages);
+}
+
+enum packed_use model_packed_use(const struct model *m, const char **note)
+{
+    *note = m->weights.packed_note.text;
+    return m->weights.packed_use;
 }
 
 const struct hparams *model_hparams(const struct model *m)

@@ -5,6 +5,7 @@
 #include "hparams.h"
 
 #include "../base/arena.h"
+#include "../file/packed.h"
 #include "../text/chat.h"
 #include "../text/tokenizer.h"
 #include "../../kernels/backend.h"
@@ -20,6 +21,7 @@ struct fallback {
 struct model_params {
     const char *path;
     const char *chat_template; /* a file that replaces the model's own, or NULL */
+    const char *packed_cache;  /* a file that keeps packed weights, or NULL; outlives the load */
     const char *device;        /* "auto" or a back end's name */
     void *cuda_context;        /* the host's CUcontext for device cuda, or NULL */
     struct fallback *fallback; /* read and added to by "auto"; or NULL: all are tried */
@@ -29,6 +31,7 @@ struct model_params {
     int32_t threads, isa, activations, kv_type;
     int32_t quantization; /* enum fmt that matrices become while they are loaded; 0: none */
     bool quantize_head;   /* the output head too */
+    bool prefault;        /* as in struct device_config, and the activations */
     bool cublaslt;        /* as in struct device_config */
     int64_t kv_tokens;    /* 0: enough for one full context and at least 16384 */
     int32_t max_tokens, max_rows;
@@ -58,6 +61,9 @@ typedef int model_progress(void *user, const char *stage, uint64_t done, uint64_
 
 /* Opens the device and packs the weights on all its lanes. */
 int32_t model_load(struct model *m, model_progress *progress, void *user, struct err *err);
+
+/* What became of packed_cache, and why it was not mapped: empty, or "is damaged: ...". */
+enum packed_use model_packed_use(const struct model *m, const char **note);
 
 /* model_load has failed with err, or err says how the device was lost. If "auto" may try another
  * one, that goes into fallback, err is cleared and the model is to be opened again. */

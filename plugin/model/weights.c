@@ -1,14 +1,10 @@
 #include "weights.h"
 
 #include "convert.h"
-#include "matrix.h"
-#include "rope.h"
+#include "weight_item.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-
-enum kind { MATRIX, VECTOR };
 
 /* Sizes a shape is made of; the index into a table filled from hparams. */
 enum extent { ONE, D, F, V, QD, KD, DIM, HALF_DIM, EXTENT_COUNT };
@@ -66,19 +62,6 @@ static const struct tensor_row norm_row = {
 static const struct tensor_row freqs_row = {
     {"rope_freqs.weight"}, 0, VECTOR, HALF_DIM, ONE, ALWAYS};
 /* clang-format on */
-
-struct weight_item {
-    struct matrix matrix;
-    const struct tensor *tensor; /* of a vector; NULL: the rotary frequencies, from hparams */
-    char name[64];
-    enum kind kind;
-    enum fmt fmt;  /* of a matrix on the device */
-    void *target;  /* struct weight or const float * */
-    size_t offset; /* in the memory */
-    size_t bytes;  /* there */
-    uint64_t file_bytes;
-    double error; /* of a converted matrix, relative; negative: not loaded yet */
-};
 
 /* What open passes down. */
 struct opening {
@@ -310,150 +293,6 @@ void weights_place(struct weights *w, void *memory)
         w->head = w->embed;
 }
 
-/* Host memory on the way to the device. */
-struct scratch {
-    struct buf file;   /* for file_view */
-    struct buf vector; /* floats, for a device whose memory is not the host's */
-    struct matrix_reader reader;
-    struct converter converter;
-};
-
-static int32_t load_vector(const struct weights *w, const struct weight_item *item,
-                           const struct weights_source *source, struct scratch *scratch,
-                           struct err *err)
-{
-    const struct backend *backend = source->backend;
-    const struct tensor *t = item->tensor;
-    float *target = *(float **)item->target, *to = target;
-    const void *data = tensors_view(w->tensors, t, &scratch->file, err);
-    if (!data)
-        return err->code;
-    if (!backend->is_host)
-        to = (float *)(void *)buf_room(&scratch->vector, item->bytes);
-    if (!to)
-        return err_set(err, INFLIGHT_E_NOMEM, "no memory to decode tensor %s", item->name);
-    fmt_decode_row(t->fmt, data, t->dim[0], to);
-    if (to != target && backend->write(source->device, target, to, item->bytes))
-        return err_set(err, INFLIGHT_E_DEVICE, "tensor %s cannot be written to the device",
-                       item->name);
-    return INFLIGHT_OK;
-}
-
-static int32_t load_matrix(const struct weights *w, struct weight_item *item,
-                           const struct weights_source *source, struct scratch *scratch,
-                           struct err *err)
-{
-    struct matrix_reader *reader = &scratch->reader;
-    struct weight_source rows;
-    bool converted = item->fmt != item->matrix.fmt;
-    if (matrix_begin(reader, w->tensors, &item->matrix, &rows, err))
-        return err_prefix(err, "tensor %s", item->name);
-    if (converted)
-        rows = convert_begin(&scratch->converter, &rows, item->fmt);
-    int32_t rc = source->backend->pack(source->device, &rows, item->target, err);
-    if (rc && converted)
-        (void)convert_explain(&scratch->converter, err);
-    if (rc)
-        (void)matrix_explain(reader, err);
-    if (rc)
-        return err_prefix(err, "tensor %s", item->name);
-    if (converted)
-        item->error = convert_error(&scratch->converter);
-    /* Or the file and what is packed from it would be in memory side by side. */
-    matrix_end(reader, w->tensors);
-    return INFLIGHT_OK;
-}
-
-/* Where host memory is slow to come, as in virtual machines, it comes to all lanes at once, piece
- * by piece: while they pack, one lane would get the next large page and the others wait for it. */
-#define TOUCH_BYTES  4096               /* at most a page */
-#define TOUCH_PIECE  ((size_t)2 << 20)  /* at least a large one */
-#define TOUCH_WINDOW ((size_t)64 << 20) /* at once, so that loading can be stopped */
-
-struct touch {
-    volatile char *memory;
-    size_t bytes;
-    _Atomic size_t taken;
-};
-
-static int touch_body(struct lane *lane, void *arg)
-{
-    struct touch *touch = arg;
-    (void)lane;
-    for (size_t at; (at = atomic_fetch_add(&touch->taken, TOUCH_PIECE)) < touch->bytes;)
-        for (size_t end = MIN(at + TOUCH_PIECE, touch->bytes); at < end; at += TOUCH_BYTES)
-            touch->memory[at] = 0;
-    return 0;
-}
-
-/* The memory from *touched on, at least up to the end of the item. */
-static void touch_for(const struct weights *w, const struct weight_item *item,
-                      const struct weights_source *source, size_t *touched)
-{
-    while (source->backend->is_host && *touched < item->offset + item->bytes) {
-        struct touch touch = {.memory = (char *)w->memory + *touched,
-                              .bytes = MIN(TOUCH_WINDOW, w->bytes - *touched)};
-        source->backend->run(source->device, touch_body, &touch);
-        *touched += touch.bytes;
-    }
-}
-
-static int32_t load_items(struct weights *w, const struct weights_source *source,
-                          struct scratch *scratch, struct err *err)
-{
-    uint64_t done = 0;
-    size_t touched = 0;
-    for (int32_t i = 0; i < w->n_item; i++) {
-        struct weight_item *item = &w->item[i];
-        touch_for(w, item, source, &touched);
-        if (item->kind == VECTOR && !item->tensor) {
-            void *to = *(void **)item->target;
-            if (source->backend->write(source->device, to, source->freq, item->bytes))
-                return err_set(err, INFLIGHT_E_DEVICE, "%s cannot be written to the device",
-                               item->name);
-            continue;
-        }
-        if (source->progress && source->progress(source->user, done, w->file_bytes))
-            return err_set(err, INFLIGHT_E_SHUTDOWN, "loading was stopped");
-        if (item->kind == MATRIX ? load_matrix(w, item, source, scratch, err)
-                                 : load_vector(w, item, source, scratch, err))
-            return err->code;
-        done += item->file_bytes;
-    }
-    return INFLIGHT_OK;
-}
-
-int32_t weights_load(struct weights *w, const struct weights_source *source, const struct mem *mem,
-                     struct err *err)
-{
-    char text[BYTES_TEXT];
-    struct scratch scratch;
-    w->backend = source->backend;
-    w->device = source->device;
-    w->memory = source->backend->take(source->device, w->bytes);
-    if (!w->memory)
-        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %s of weights",
-                       bytes_text(w->bytes, text));
-    weights_place(w, w->memory);
-    buf_init(&scratch.file, mem);
-    buf_init(&scratch.vector, mem);
-    scratch.converter = (struct converter){0};
-    matrix_reader_init(&scratch.reader, source->threads, mem);
-    int32_t rc = INFLIGHT_OK;
-    if (w->quantization)
-        rc = convert_open(&scratch.converter, w->quantization, source->threads, w->max_width, mem,
-                          err);
-    if (!rc)
-        rc = load_items(w, source, &scratch, err);
-    convert_close(&scratch.converter);
-    matrix_reader_close(&scratch.reader);
-    buf_release(&scratch.file);
-    buf_release(&scratch.vector);
-    if (!rc && w->tied)
-        w->head = w->embed;
-    return rc;
-}
-
 void weights_describe(const struct weights *w, struct buf *out)
 {
     const char *comma = "";
@@ -472,13 +311,6 @@ void weights_describe(const struct weights *w, struct buf *out)
         comma = ", ";
     }
     buf_put_text(out, "]");
-}
-
-void weights_release(struct weights *w)
-{
-    if (w->memory)
-        w->backend->give(w->device, w->memory, w->bytes);
-    w->memory = NULL;
 }
 
 const char *weights_name(const struct weights *w, const void *field)

@@ -5,6 +5,7 @@
 #include "arch.h"
 #include "hparams.h"
 
+#include "../file/packed.h"
 #include "../../kernels/backend.h"
 
 struct layer {
@@ -32,7 +33,10 @@ struct weights {
     uint64_t bytes;      /* all packed matrices and vectors */
     uint64_t file_bytes; /* of the same tensors in the file, for progress */
     int32_t max_width;   /* largest K of any matrix */
-    void *memory;        /* owned, (bytes) of the device after load */
+    void *memory;        /* owned, (bytes) of the device after load; NULL: they are mapped */
+    struct packed packed;
+    enum packed_use packed_use;
+    struct err packed_note; /* why it was not mapped, if there was one: "is damaged: ..." */
     const struct backend *backend;
     struct device *device; /* borrowed: open until release */
 };
@@ -61,16 +65,18 @@ typedef int weights_progress(void *user, uint64_t done, uint64_t total);
 struct weights_source {
     const struct backend *backend;
     struct device *device;
-    int32_t threads;   /* of the device, which make rows of other formats */
-    const float *freq; /* (dim / 2) */
+    const struct device_config *config; /* what it was opened with */
+    const struct mem *mem;
+    const char *packed; /* file of packed weights, or NULL */
+    const float *freq;  /* (dim / 2) */
     weights_progress *progress;
     void *user;
 };
 
-/* Takes w->bytes from the device and packs everything on its lanes; what is in between is
- * from mem. */
-int32_t weights_load(struct weights *w, const struct weights_source *source, const struct mem *mem,
-                     struct err *err);
+/* Takes w->bytes from the device and packs everything on its lanes, or maps what is packed; what is
+ * in between is from source->mem. */
+int32_t weights_load(struct weights *w, const struct weights_source *source, struct err *err);
+
 /* What became of every matrix that was converted, JSON: an array of {"tensor", "from", "to",
  * "bytes", "relative_error"}, the last (root of the sums of squares, of error and matrix) once it
  * is loaded. */

@@ -9,14 +9,15 @@ static struct model *open_params(const struct model_params *params)
 {
     struct err err = {0};
     struct model *m;
-    FILE *f = fopen(params->path, "rb");
-    if (!f) {
+    FILE *f = params->io ? NULL : fopen(params->path, "rb");
+    if (!f && !params->io) {
         static char why[128];
         snprintf(why, sizeof why, "no %s: make check-build", params->path);
         t_skip(why);
         return NULL;
     }
-    fclose(f);
+    if (f)
+        fclose(f);
     if (model_open(&m, params, &err) || model_load(m, NULL, NULL, &err)) {
         t_fail(__FILE__, __LINE__, "%s", err.text);
         return NULL;
@@ -91,6 +92,20 @@ struct model *direct_open_quantized(const char *path, enum fmt fmt, bool head, i
     params.quantize_head = head;
     params.threads = threads;
     params.mem = mem;
+    return open_params(&params);
+}
+
+struct model *direct_open_packed(const struct direct_packed *p)
+{
+    struct model_params params = common_params(p->path, ACT_INT8, KV_BF16);
+    params.device = "cpu";
+    params.packed_cache = p->packed;
+    params.io = p->io;
+    params.isa = p->isa;
+    params.threads = p->threads;
+    params.quantization = (int32_t)p->fmt;
+    params.quantize_head = p->fmt != FMT_f32;
+    params.mem = p->mem;
     return open_params(&params);
 }
 

@@ -26,6 +26,17 @@ struct model *direct_open_quantized(const char *path, enum fmt fmt, bool head, i
 /* The test model on a device of that kind, its matrices but the head's converted to fmt. */
 struct model *direct_open_quantized_on(const char *device, enum fmt fmt, int32_t activations);
 
+/* The model at path on the CPU, with instruction set isa, its matrices converted to fmt (FMT_f32:
+ * as they are), with a file for packed weights. io: hooks for the model, or NULL. */
+struct direct_packed {
+    const char *path, *packed;
+    const inflight_io *io;
+    int32_t isa, threads;
+    enum fmt fmt;
+    const struct mem *mem;
+};
+struct model *direct_open_packed(const struct direct_packed *p);
+
 /* Positions 0 .. n-1 in one pass, logits of every position. False: failed. */
 bool direct_forward(struct model *m, const int32_t *token, int32_t n);
 

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Of the plan's own text and of the arenas' last chunks. */
 #define ROUNDING 4096
@@ -78,4 +79,35 @@ TEST(memory, a_budget_holds_with_an_automatic_pool)
         CHECK(atomic_load(&s.taken) > s.config.memory_budget - (4u << 20));
     }
     session_close(&s);
+}
+
+/* Bytes of this process that are in memory. */
+static long long resident(void)
+{
+    long long all = 0, pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f && fscanf(f, "%lld %lld", &all, &pages) != 2)
+        pages = 0;
+    if (f)
+        fclose(f);
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
+TEST(memory, the_pool_is_there_before_it_is_used_if_that_is_asked_for)
+{
+    struct session s;
+    for (int prefault = 0; prefault < 2; prefault++) {
+        if (!session_prepare(&s))
+            return;
+        s.config.prefault = prefault;
+        s.config.kv_tokens = 20000;
+        const long long before = resident();
+        if (session_open(&s)) {
+            const long long most = (long long)atomic_load(&s.taken), got = resident() - before;
+            if (prefault ? got < most * 9 / 10 : got > most * 6 / 10)
+                t_fail(__FILE__, __LINE__, "prefault %d: %lld of %lld bytes are there", prefault,
+                       got, most);
+        }
+        session_close(&s);
+    }
 }

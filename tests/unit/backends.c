@@ -1,11 +1,14 @@
 /* Which back end a model gets: by name, by "auto", and what is said when one is passed over.
  * Without a driver, as machines of tests are, unless the simulated GPU is on the library path. */
+#define _DEFAULT_SOURCE
 #include "t.h"
 
 #include "plugin/engine.h"
 #include "plugin/model/model.h"
 
 #include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #define TINY "build/models/tiny.gguf"
 
@@ -186,7 +189,7 @@ struct heard {
 static void hear(void *user, int32_t level, const char *line, uint64_t len)
 {
     struct heard *h = user;
-    if (level == 2)
+    if (level == 1 || level == 2)
         snprintf(h->log, sizeof h->log, "%.*s", (int)len, line);
 }
 
@@ -284,6 +287,39 @@ TEST(backends, a_device_that_was_asked_for_is_not_replaced)
     }
     CHECK_EQ(h.status, INFLIGHT_E_UNSUPPORTED);
     CHECK(strstr(h.ready, probe.text));
+}
+
+static void expect_packed(const char *kind, const char *path, const char *use, const char *why)
+{
+    struct heard h;
+    char yaml[512], want[300];
+    snprintf(yaml, sizeof yaml,
+             "version: 1\nmodel: {path: " TINY ", context: 64, packed_cache: %s}\n"
+             "device: {kind: %s, threads: 1}\nlog: {level: info}\n",
+             path, kind);
+    open_engine(yaml, &h);
+    CHECK_EQ(h.status, INFLIGHT_OK);
+    snprintf(want, sizeof want, "\"packed_cache\":\"%s\"", use);
+    CHECK(strstr(h.ready, want));
+    snprintf(want, sizeof want, "model.packed_cache %s: %s%s", path, use, why);
+    CHECK(strstr(h.log, want));
+}
+
+TEST(backends, the_host_is_told_of_packed_weights)
+{
+    const struct backend *other = backend_find("cuda");
+    struct err probe = {0};
+    char folder[] = "/tmp/inflight-backends-XXXXXX", path[64];
+    if (!is_there(TINY) || !mkdtemp(folder))
+        return;
+    snprintf(path, sizeof path, "%s/weights", folder);
+    expect_packed("cpu", path, "written", "");
+    expect_packed("cpu", path, "mapped", "");
+    expect_packed("cpu", folder, "refused", ": it is not a regular file");
+    if (other && other->probe(&probe) == INFLIGHT_OK)
+        expect_packed("cuda", path, "unused", "");
+    unlink(path);
+    CHECK_EQ(rmdir(folder), 0);
 }
 
 /* Failures on demand, which only the simulated GPU has. */

@@ -1,0 +1,21 @@
+/* A vector or a matrix of a model: where it is in the files and where it goes. Of weights.c, which
+ * finds them, and weights_load.c. */
+#pragma once
+
+#include "matrix.h"
+#include "weights.h"
+
+enum kind { MATRIX, VECTOR };
+
+struct weight_item {
+    struct matrix matrix;
+    const struct tensor *tensor; /* of a vector; NULL: the rotary frequencies, from hparams */
+    char name[64];
+    enum kind kind;
+    enum fmt fmt;  /* of a matrix on the device */
+    void *target;  /* struct weight or const float * */
+    size_t offset; /* in the memory */
+    size_t bytes;  /* there */
+    uint64_t file_bytes;
+    double error; /* of a converted matrix, relative; negative: not loaded yet */
+};
