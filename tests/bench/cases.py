@@ -19,6 +19,7 @@ class Case:
     isa: str = "auto"
     build: str = NATIVE
     form: str = ""  # of the model, where that must be made first
+    packed: bool = False  # ours maps weights that a load before has kept: model.packed_cache
 
     def arguments(self, threads):
         return [f"{key}={value}" for key, value in
@@ -63,7 +64,9 @@ def of_model(model, isa_builds, quick):
         kind = {"isa": isa, "build": build}
         cases += [Case(f"decode, {isa}", model, **kind, **decode),
                   Case(f"prefill {length}, {isa}", model, **kind, **prefill)]
-    return cases + [Case("start", model, "start", generate=decode["generate"])]
+    start = {"workload": "start", "generate": decode["generate"]}
+    return cases + [Case("start", model, **start),
+                    Case("start, packed file", model, packed=True, **start)]
 
 
 def with_file(case, make):

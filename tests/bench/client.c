@@ -36,17 +36,22 @@ void client_load(struct client *client, const char *library)
 
 void client_open(struct client *client, const struct client_setup *s)
 {
-    char yaml[2048], step[64] = "";
+    char yaml[4096], step[64] = "", packed[1200] = "";
     int tokens = s->kv_tokens ? s->kv_tokens : s->context * s->sequences;
     if (s->step_tokens)
         snprintf(step, sizeof step, ", max_tokens: %d", s->step_tokens);
+    if (s->packed_cache)
+        snprintf(packed, sizeof packed, ", packed_cache: \"%s\"", s->packed_cache);
     snprintf(yaml, sizeof yaml,
-             "version: 1\nmodel: {path: \"%s\", context: %d, quantization: %s, quantize_head: %s}\n"
+             "version: 1\n"
+             "model: {path: \"%s\", context: %d, quantization: %s, quantize_head: %s%s}\n"
              "device: {kind: %s, threads: %d, instruction_set: %s, priority: %s}\n"
              "kv_cache: {type: %s, prefix_cache: false, tokens: %d}\n"
+             "memory: {prefault: %s}\n"
              "batch: {max_sequences: %d, step_ms: %d%s}\n",
-             s->model, s->context, s->quantization, s->quantize_head, s->device, s->threads,
-             s->instruction_set, s->priority, s->kv, tokens, s->sequences, s->step_ms, step);
+             s->model, s->context, s->quantization, s->quantize_head, packed, s->device, s->threads,
+             s->instruction_set, s->priority, s->kv, tokens, s->prefault, s->sequences, s->step_ms,
+             step);
     inflight_init_params params = {.h = {sizeof params, INFLIGHT_ABI},
                                    .config = {yaml, INFLIGHT_NTS}};
     if (client->api->init(&params, &client->engine))

@@ -26,6 +26,8 @@ struct client_setup {
     const char *device;          /* too: kind of the device */
     const char *quantization;    /* too, of the model */
     const char *quantize_head;   /* too */
+    const char *packed_cache;    /* too; NULL: none */
+    const char *prefault;        /* too */
     int kv_tokens;               /* of all sequences together; 0: `context` for each */
     int step_tokens;             /* as in the configuration; 0: unless told otherwise */
 };

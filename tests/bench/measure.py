@@ -12,6 +12,8 @@ from builds import BENCH, BUILD, python_of, say
 # its best.
 CLOSE, MOST = 0.85, 2
 
+PACKED = BUILD / "versus.packed"  # what ours keeps of its packed weights
+
 
 @dataclasses.dataclass
 class Run:
@@ -87,12 +89,27 @@ class Measure:
         command = [BUILD / "bin" / "ceilings", self.threads]
         return self.child(number, None, "ceilings", "", "", command)
 
-    def ours(self, number, case):
+    def serve(self, case):
         command = [BUILD / "bin" / "serve", self.library, case.model, case.workload,
                    *case.arguments(self.threads), f"isa={case.isa}"]
         if case.workload != "start":
-            command.append("rounds=1")
-        return self.child(number, case, "inflight", "", "", command)
+            # llama.cpp clears its cache before it begins; from then on that has its memory.
+            command += ["rounds=1", "prefault=true"]
+        if case.workload == "parallel":
+            command.append("step_ms=0")  # answers wait for prompts, as llama.cpp's do
+        if case.packed:
+            command.append(f"packed={PACKED}")
+        return [str(part) for part in command]
+
+    def ours(self, number, case):
+        return self.child(number, case, "inflight", "", "", self.serve(case))
+
+    def keep_packed(self, cases):
+        """The load that writes the file of packed weights, which is not measured."""
+        for case in cases:
+            if case.packed:
+                PACKED.unlink(missing_ok=True)
+                subprocess.run(self.serve(case), check=True, stdout=subprocess.DEVNULL)
 
     def rival(self, number, case, setting):
         given = [f"{key}={value}" for key, value in setting.items() if key != "build"]
@@ -113,6 +130,7 @@ class Measure:
         tries all its settings, later ones those that came close to the best of their build; all
         of them where time and memory may each have a best one."""
         left = {}
+        self.keep_packed(cases)
         for number in range(count):
             probes = self.ceilings(number)
             say(f"round {number + 1} of {count}: memory {probes['read_gbs']} GB/s, "

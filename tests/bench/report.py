@@ -58,9 +58,10 @@ def rows(measure, costs, cases, shapes):
     found = []
     for case in cases:
         if case.workload == "start":
-            found += [row(measure, costs, case, "first_token_s", "ms", "dlopen to first token", 1e3,
-                          False),
-                      row(measure, costs, case, "peak_mib", "MiB", "peak memory, decode", 1.0,
+            how = "packed file" if case.packed else "packing"
+            found += [row(measure, costs, case, "first_token_s", "ms",
+                          f"dlopen to first token, {how}", 1e3, False),
+                      row(measure, costs, case, "peak_mib", "MiB", f"peak memory, {how}", 1.0,
                           False)]
             continue
         unit, factor = costs.units(case) if shapes else ("tokens/s", 1.0)

@@ -15,9 +15,10 @@
  *
  * Keys: threads (0: the engine's choice), rounds, isa, n, prompt and generate (tokens of each
  * request), context, step_ms, kv, device (cpu), kv_tokens, step_tokens, priority (normal, since
- * other programs are measured beside it), quantization and head (true, false): model.quantization
- * and model.quantize_head of the configuration. One request with a short answer comes before what
- * is measured, except in start and commands. What is printed is JSON, one object a line. */
+ * other programs are measured beside it), quantization, head (true, false) and packed:
+ * model.quantization, quantize_head and packed_cache of the configuration, prefault (true, false):
+ * memory.prefault. One request with a short answer comes before what is measured, except in start
+ * and commands. What is printed is JSON, one object a line. */
 #include "batching.h"
 #include "joining.h"
 #include "stats.h"
@@ -52,7 +53,8 @@ static void usage(const char *program)
             "usage: %s LIB MODEL decode|prefill|parallel|start|batching|joining|commands\n"
             "       [threads=N] [device=KIND] [kv_tokens=N] [step_tokens=N] [rounds=N] [step_ms=N] "
             "[priority=NAME] [isa=NAME] [kv=TYPE] [n=N] [prompt=TOKENS]\n"
-            "       [generate=TOKENS] [context=TOKENS] [quantization=NAME] [head=true|false]\n",
+            "       [generate=TOKENS] [context=TOKENS] [quantization=NAME] [head=true|false]\n"
+            "       [packed=FILE] [prefault=true|false]\n",
             program);
     exit(2);
 }
@@ -92,6 +94,8 @@ static bool take_option(struct options *o, const char *argument)
                       {"kv", &o->setup.kv},
                       {"quantization", &o->setup.quantization},
                       {"head", &o->setup.quantize_head},
+                      {"packed", &o->setup.packed_cache},
+                      {"prefault", &o->setup.prefault},
                       {"device", &o->setup.device}};
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
         if (value_of(argument, text[i].key)) {
@@ -120,6 +124,7 @@ static struct options parse(int argc, char **argv)
                                   .kv = "bf16",
                                   .quantization = "none",
                                   .quantize_head = "false",
+                                  .prefault = "false",
                                   .device = "cpu"},
                         .rounds = 5,
                         .prompt = found->prompt,
