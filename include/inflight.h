@@ -82,7 +82,9 @@ enum {
     INFLIGHT_EV_LOAD = 1, /* progress: done of total bytes; data: the stage; at most 30 a second */
     INFLIGHT_EV_READY =
         2, /* status; data: JSON {"device","model","threads","context",...} or error; with
-            * "fallback" if device.kind is auto and a device before that one cannot serve: why */
+            * "fallback" if device.kind is auto and a device before that one cannot serve: why; with
+            * "packed_cache" if the configuration names one: "mapped", "written", "refused" where it
+            * can be neither, "unused" by devices that do not keep weights */
     INFLIGHT_EV_TEXT = 3,     /* data: whole UTF-8 code points; n_tokens */
     INFLIGHT_EV_LOGPROBS = 4, /* data: JSON object of one token, OpenAI's field names */
     INFLIGHT_EV_DONE = 5,     /* status, finish, counts, times; data: error sentence or empty */

@@ -124,8 +124,8 @@ static enum packed_found compare(struct packed *p, struct packed_head *found, st
     const uint64_t sum = found->sum;
     if (table_sum(found, p->table_bytes) != sum)
         (void)err_set(why, INFLIGHT_E_IO, "is damaged: the checksum of its list is another");
-    else if (memcmp(found->version, head->version, sizeof head->version) ||
-             memcmp(found->packing, head->packing, sizeof head->packing))
+    else if (memcmp(found->version, head->version, sizeof head->version) != 0 ||
+             memcmp(found->packing, head->packing, sizeof head->packing) != 0)
         (void)err_set(why, INFLIGHT_E_IO, "is of %.*s packed for %.*s, this is %s for %s",
                       (int)sizeof found->version - 1, found->version,
                       (int)sizeof found->packing - 1, found->packing, head->version, head->packing);
@@ -241,9 +241,14 @@ static int32_t open_part(const char *part, int *fd, struct err *err)
     *fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW, 0666);
     if (*fd < 0)
         return io_error(err, "cannot be written");
-    if (flock(*fd, LOCK_EX | LOCK_NB) || fstat(*fd, &held) || !is_named(&held, part))
+    if (fstat(*fd, &held))
+        return io_error(err, "cannot be written");
+    if (!S_ISREG(held.st_mode))
+        return err_set(err, INFLIGHT_E_IO, "cannot be written: its .part is not a regular file");
+    const bool locked = flock(*fd, LOCK_EX | LOCK_NB) == 0;
+    if (locked ? !is_named(&held, part) : errno == EWOULDBLOCK)
         return err_set(err, INFLIGHT_E_IO, "is being written by another engine");
-    if (!S_ISREG(held.st_mode) || ftruncate(*fd, 0))
+    if (!locked || ftruncate(*fd, 0))
         return io_error(err, "cannot be written");
     return INFLIGHT_OK;
 }

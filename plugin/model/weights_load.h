@@ -14,7 +14,7 @@ struct weights_loader {
     struct converter converter;
 };
 
-/* The values of a vector; NULL with err set. */
+/* The values of a vector, (item->bytes) in to. */
 int32_t loader_vector(struct weights_loader *l, const struct weight_item *item, float *to,
                       struct err *err);
 

@@ -9,9 +9,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SAMPLE_ROWS 16                /* compared of each matrix; weight_source.step at least */
+#define SAMPLE_ROWS 16                /* compared of each matrix, or one weight_source.step */
 #define WINDOW      ((uint32_t)32)    /* pieces between two looks at whether loading is stopped */
 #define NONE        ((uint32_t)0 - 1) /* of the pieces */
+
+/* Says how much of the model's bytes is done. */
+static bool is_stopped(const struct weights_loader *l, uint64_t done)
+{
+    const struct weights_source *source = l->source;
+    return source->progress && source->progress(source->user, done, l->w->file_bytes);
+}
 
 static uint64_t files_sum(const struct weights_loader *l)
 {
@@ -85,8 +92,7 @@ static int32_t sum_pieces(struct weights_loader *l, const void *memory, bool com
     struct pieces p = {.packed = &w->packed, .memory = memory, .compare = compare};
     atomic_init(&p.damaged, NONE);
     for (uint32_t first = 0; first < n && atomic_load(&p.damaged) == NONE; first = p.end) {
-        const uint64_t done = compare ? w->file_bytes * first / n : w->file_bytes;
-        if (source->progress && source->progress(source->user, done, w->file_bytes))
+        if (is_stopped(l, compare ? w->file_bytes * first / n : w->file_bytes))
             return err_set(err, INFLIGHT_E_SHUTDOWN, "loading was stopped");
         p.end = MIN(first + WINDOW, n);
         atomic_store(&p.next, first);
@@ -138,17 +144,21 @@ static bool same_vector(struct weights_loader *l, const struct weight_item *item
            memcmp(want, *(const float **)item->target, item->bytes) == 0;
 }
 
-/* NULL: all are the model's. Fills what pack would have. */
-static const struct weight_item *find_other(struct weights_loader *l)
+/* *other: one that is not the model's, or NULL. Fills what pack would have. */
+static int32_t find_other(struct weights_loader *l, const struct weight_item **other,
+                          struct err *err)
 {
     struct weights *w = l->w;
-    for (int32_t i = 0; i < w->n_item; i++) {
+    *other = NULL;
+    for (int32_t i = 0; i < w->n_item && !*other; i++) {
         struct weight_item *item = &w->item[i];
+        if (is_stopped(l, 0))
+            return err_set(err, INFLIGHT_E_SHUTDOWN, "loading was stopped");
         if (!(item->kind == MATRIX ? same_matrix(l, item) : same_vector(l, item)))
-            return item;
+            *other = item;
         item->error = w->packed.item[i].error;
     }
-    return NULL;
+    return INFLIGHT_OK;
 }
 
 /* ---- The file */
@@ -158,13 +168,14 @@ static int32_t check(struct weights_loader *l, bool *good, struct err *err)
 {
     struct weights *w = l->w;
     uint32_t damaged = NONE;
+    const struct weight_item *other;
     weights_place(w, (void *)(uintptr_t)packed_memory(&w->packed));
-    const struct weight_item *other = find_other(l);
+    if (find_other(l, &other, err) ||
+        (!other && sum_pieces(l, packed_memory(&w->packed), true, &damaged, err)))
+        return err->code;
     if (other)
         (void)err_set(&w->packed_note, INFLIGHT_E_IO, "has other values than the model's %s",
                       other->name);
-    else if (sum_pieces(l, packed_memory(&w->packed), true, &damaged, err))
-        return err->code;
     if (damaged != NONE)
         (void)err_set(&w->packed_note, INFLIGHT_E_IO,
                       "is damaged: the checksum of its piece %u is another", damaged);
@@ -194,10 +205,9 @@ int32_t weights_map(struct weights_loader *l, bool *mapped, struct err *err)
 static int on_written(void *user, uint64_t done, uint64_t total)
 {
     const struct weights_loader *l = user;
-    const uint64_t bytes = l->w->file_bytes;
     (void)done;
     (void)total;
-    return l->source->progress ? l->source->progress(l->source->user, bytes, bytes) : 0;
+    return is_stopped(l, l->w->file_bytes);
 }
 
 int32_t weights_keep(struct weights_loader *l, struct err *err)

@@ -99,6 +99,11 @@ TEST(memory, the_pool_is_there_before_it_is_used_if_that_is_asked_for)
     for (int prefault = 0; prefault < 2; prefault++) {
         if (!session_prepare(&s))
             return;
+        if (strcmp(s.config.device, "cpu") != 0) {
+            session_close(&s);
+            t_skip("a card's memory is there when it is taken");
+            return;
+        }
         s.config.prefault = prefault;
         s.config.kv_tokens = 20000;
         const long long before = resident();

@@ -85,6 +85,19 @@ static double round_plainly(const struct moments *m, const float *W, struct int4
     return moments_energy(m, W, back, N);
 }
 
+/* Random weights and the scales that are chosen for them and these inputs. */
+static void choose(struct moments *m, const float size[K], struct int4_style style, float W[N * K],
+                   float s[K])
+{
+    float back[N * K];
+    const struct awq_matrix matrix = {
+        .W = W, .back = back, .N = N, .fmt = FMT_int4_32, .style = style};
+    for (int i = 0; i < N * K; i++)
+        W[i] = random_number();
+    begin(m, size);
+    awq_scales(m, m->magnitude, &matrix, 1, s);
+}
+
 /* A column with large inputs: more steps for it pay, with these grids and with better ones. */
 TEST(calibration_awq, scales_make_outputs_nearer)
 {
@@ -96,12 +109,7 @@ TEST(calibration_awq, scales_make_outputs_nearer)
             size[k] = k == 3 ? 30.0f : 1.0f;
             one[k] = 1;
         }
-        for (int i = 0; i < N * K; i++)
-            W[i] = random_number();
-        begin(&m, size);
-        const struct awq_matrix matrix = {
-            .W = W, .back = back, .N = N, .fmt = FMT_int4_32, .style = style};
-        awq_scales(&m, m.magnitude, &matrix, 1, s);
+        choose(&m, size, style, W, s);
         for (int k = 0; k < K; k++)
             CHECK(isfinite(s[k]) && s[k] > 0 && (k == 3 || s[k] < s[3]));
         const double scaled = round_plainly(&m, W, style, s, back);
@@ -115,16 +123,10 @@ TEST(calibration_awq, scales_make_outputs_nearer)
 TEST(calibration_awq, columns_without_inputs_take_no_room)
 {
     const struct int4_style style = {0};
+    const float size[K] = {1, 2, 3, 4};
     struct moments m;
-    float size[K] = {0}, W[N * K], back[N * K], s[K];
-    for (int k = 0; k < 4; k++)
-        size[k] = 1 + (float)k;
-    for (int i = 0; i < N * K; i++)
-        W[i] = random_number();
-    begin(&m, size);
-    const struct awq_matrix matrix = {
-        .W = W, .back = back, .N = N, .fmt = FMT_int4_32, .style = style};
-    awq_scales(&m, m.magnitude, &matrix, 1, s);
+    float W[N * K], back[N * K], s[K];
+    choose(&m, size, style, W, s);
     for (int k = 0; k < K; k++)
         CHECK(isfinite(s[k]) && s[k] > 1e-4f && s[k] < 1e4f);
     CHECK(isfinite(round_all(&m, W, style, s, back)));

@@ -252,6 +252,9 @@ TEST(packed, what_is_not_ours_stays)
     CHECK_EQ(rmdir(path), 0);
     CHECK_EQ(mkfifo(path, 0600), 0);
     CHECK_EQ(find(&err), PACKED_FOREIGN); /* without waiting for a writer */
+    CHECK_EQ(rename(path, part), 0);
+    CHECK_EQ(write_file(NULL, NULL, &err), INFLIGHT_E_IO);
+    CHECK(strstr(err.text, "not a regular file") != NULL);
     clean();
 }
 

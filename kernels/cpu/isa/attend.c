@@ -219,7 +219,7 @@ static struct attend_rows load_rows(struct attend *a, const struct batch_seq *se
             const float *x = head_of(op, seq->first + i, head * a->group + g);
             ISA_FN(rotate)(&rotary, x, op->q_norm, q);
             if (a->keys.pairs)
-                round_row(q, op->dim);
+                round_row(q, 0, op->dim);
         }
     }
     use_keys(a, seq, head);

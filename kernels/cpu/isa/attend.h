@@ -44,11 +44,12 @@ struct attend_rows {
     const float *slopes; /* (group) or NULL */
 };
 
-/* A row of n floats, in whole vectors, as bf16 at its own beginning. */
-SIMD void round_row(float *row, int n)
+/* Floats [first, end) of a row, in whole vectors, as bf16 where those of a row of bf16 that begins
+ * with it are: what is written there was read before. */
+SIMD void round_row(float *row, int first, int end)
 {
     uint16_t *to = (uint16_t *)(void *)row;
-    for (int i = 0; i < n; i += LANES)
+    for (int i = first; i < end; i += LANES)
         vf_store_bf16(to + i, vf_load(row + i));
 }
 

@@ -9,7 +9,7 @@
  * to 64 columns, all columns of the same tiles one after the other, so that weights are
  * read from memory once. Very many are shared out, so that what becomes of a token stays with
  * one lane from one product to the next: each takes the chunks of its tokens, and then those that
- * others have left. */
+ * others have left. Then each lane reads the weights, once for all of its tokens. */
 #include "multiply.h"
 
 #include "../../../plugin/base/base.h"

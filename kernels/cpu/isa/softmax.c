@@ -330,15 +330,6 @@ static void scale_weights(const struct tile *tile, int r)
     }
 }
 
-/* To bf16, from the row's beginning on: a page is read before what is before it is written. */
-static void round_weights(const struct tile *tile, int r)
-{
-    float *row = tile->weights + r * SPLIT;
-    uint16_t *to = (uint16_t *)(void *)row;
-    for (int p = tile->first_page * PAGE_TOKENS; p < tile->n_pages * PAGE_TOKENS; p += LANES)
-        vf_store_bf16(to + p, vf_load(row + p));
-}
-
 /* Positions of the split that row r sees. */
 static int row_count(const struct attend_rows *rows, int split, int r)
 {
@@ -372,7 +363,8 @@ static void weigh_rows(const struct attend_rows *rows, int split, int r0, int n,
         if (kv_is_scaled(rows->keys.type))
             scale_weights(tile, r);
         if (rows->keys.pairs)
-            round_weights(tile, r);
+            round_row(tile->weights + r * SPLIT, tile->first_page * PAGE_TOKENS,
+                      tile->n_pages * PAGE_TOKENS);
     }
 }
 
