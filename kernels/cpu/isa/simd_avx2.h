@@ -26,6 +26,7 @@ typedef struct {
 #define FETCH_TILES             1 /* of as many tiles at once */
 /* Bytes of weights fetched ahead of their use, see multiply.c. */
 #define INT8_AHEAD(width, data) 1536
+#define IS_FAR(ahead)           false
 #define FLOAT_AHEAD             0
 #define STREAM_INPUTS           0
 #define STREAMS_ALWAYS(data)    0

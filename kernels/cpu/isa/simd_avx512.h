@@ -35,15 +35,17 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define DOT_BIAS                128 /* signed bytes become unsigned ones */
 #define HIGH_SCALE              16  /* vi_high leaves nibbles times this */
 /* Bytes of weights fetched ahead of their use, see multiply.c. */
-#define FLOAT_AHEAD 1024
-#define FETCH_TILES 2 /* at most, of integers */
+#define FLOAT_AHEAD   1024
+#define FETCH_TILES   2                /* at most, of integers */
+#define IS_FAR(ahead) ((ahead) > 4096) /* to the second cache: the first has requests for fewer */
 #if defined(ISA_AVX512BF16)
-/* Zen 4 fetches bytes by itself, and what few columns wait for. Unpacking takes units that its
- * multiplications leave idle. */
-#define INT8_AHEAD(width, data) ((width) < 4 || (data) == DATA_S8 ? 0 : 2048)
-#define STREAM_INPUTS           10240
-#define STREAMS_ALWAYS(data)    ((data) == DATA_S4) /* sums that start at something */
-#define INT8_BLOCKS             1 /* given to a kernel at once: fewer than UNPACK_BLOCKS */
+/* Zen 4 fetches bytes by itself, and what two or three columns wait for; what one waits for has to
+ * come from far ahead. Unpacking takes units that its multiplications leave idle. */
+#define INT8_AHEAD(width, data) \
+    ((data) == DATA_S8 ? 0 : (width) == 1 ? 8192 : (width) < 4 ? 0 : 2048)
+#define STREAM_INPUTS        10240
+#define STREAMS_ALWAYS(data) ((data) == DATA_S4) /* sums that start at something */
+#define INT8_BLOCKS          1 /* given to a kernel at once: fewer than UNPACK_BLOCKS */
 #else
 #define INT8_AHEAD(width, data) 1024
 #define STREAM_INPUTS           0

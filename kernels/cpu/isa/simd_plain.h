@@ -35,6 +35,7 @@ typedef struct {
 #define FETCH_TILES             0
 /* Bytes of weights fetched ahead of their use, see multiply.c. */
 #define INT8_AHEAD(width, data) 0
+#define IS_FAR(ahead)           false
 #define FLOAT_AHEAD             0
 #define STREAM_INPUTS           0
 #define STREAMS_ALWAYS(data)    0

@@ -286,6 +286,17 @@ SIMD void add_halves(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX]
     }
 }
 
+/* A share of a unit, and of the tiles beside it, to the first cache or, is_far, to the second. */
+SIMD void fetch(struct kind k, const uint8_t *p, size_t bytes, size_t share, bool is_far)
+{
+    for (int i = 0; i < k.tiles; i++, p += bytes)
+        for (size_t at = 0; at < share; at += LINE_BYTES)
+            if (is_far)
+                __builtin_prefetch(p + at, 0, 2);
+            else
+                __builtin_prefetch(p + at);
+}
+
 /* The lines that come `ahead` bytes later: for each pair its share of a unit. */
 SIMD void fetch_ahead(struct kind k, const struct group *g, size_t ahead)
 {
@@ -293,9 +304,10 @@ SIMD void fetch_ahead(struct kind k, const struct group *g, size_t ahead)
     /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): a unit of integers has a pair */
     const size_t share = ROUND_UP(unit_bytes(k.data, k.scales) / pairs, LINE_BYTES);
     const uint8_t *p = g->unit + g->pair * share + ahead;
-    for (int i = 0; i < k.tiles; i++, p += g->bytes)
-        for (size_t at = 0; at < share; at += LINE_BYTES)
-            __builtin_prefetch(p + at);
+    if (IS_FAR(ahead))
+        fetch(k, p, g->bytes, share, true);
+    else
+        fetch(k, p, g->bytes, share, false);
 }
 
 /* Where rows have one scale each: those of tile i. */
