@@ -5,6 +5,7 @@ import argparse
 import gzip
 import os
 import pathlib
+import shutil
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -29,14 +30,14 @@ def bench_of(work):
             f.write(made.TEXT)
     made.make_model(f"{work}/small", lambda r, c: (r + c) % 7 / 7)
     return measure.Bench(argparse.Namespace(work=work, bin=BUILD / "bin", context=64, windows=4,
-                                            windows4=2, samples=2, device="cpu", text=None))
+                                            windows4=2, samples=2, device="cpu", text=[]))
 
 
 def test_rows_are_measured_once(work):
     bench = bench_of(work)
     results = bench.measure("small", INT8)
-    assert set(results) == {"float", "int8"}, results
-    path = bench.result_path("small", INT8, "float")
+    assert [kind for _, kind in results] == ["float", "int8"], results
+    path = bench.result_path("small", INT8, bench.evaluation, "float")
     before = path.stat().st_mtime_ns
     assert bench.measure("small", INT8) == results
     assert path.stat().st_mtime_ns == before, "it was measured again"
@@ -45,17 +46,20 @@ def test_rows_are_measured_once(work):
 def test_another_text_is_measured_again(work):
     bench = bench_of(work)
     bench.measure("small", INT8)
-    bench.text = pathlib.Path(work, "other.txt")
-    bench.text.write_text(made.TEXT.upper(), encoding="utf-8")
-    assert bench.known("small", INT8, "float") is None
+    other = pathlib.Path(work, "other.txt")
+    other.write_text(made.TEXT.upper(), encoding="utf-8")
+    there = bench.result_path("small", INT8, other, "float")
+    there.parent.mkdir(parents=True)
+    shutil.copy(bench.result_path("small", INT8, bench.evaluation, "float"), there)
+    assert bench.known("small", INT8, bench.evaluation, "float")
+    assert bench.known("small", INT8, other, "float") is None
 
 
 def test_results_of_a_text_stand_by_themselves(work):
     bench = bench_of(work)
-    bench.measure("small", INT8)
     path = pathlib.Path(work, "modern.txt")
     path.write_text(made.TEXT.upper(), encoding="utf-8")
-    bench.args.text = str(path)
+    bench.args.text = [str(bench.evaluation), str(path)]
     measure.Bench(bench.args).measure("small", INT8)
     found = report.read(pathlib.Path(work))
     assert list(found) == ["small", "small on modern"], list(found)
@@ -67,7 +71,8 @@ def test_results_of_a_text_stand_by_themselves(work):
 
 
 def test_bits_are_of_the_matrices(work):
-    facts = bench_of(work).measure("small", INT8)["float"]
+    bench = bench_of(work)
+    facts = bench.measure("small", INT8)[bench.evaluation, "float"]
     assert facts["bits"] == 8 + 32 / made.WIDTH, facts["bits"]
     assert facts["bytes"] == 7 * made.WIDTH * (made.WIDTH + 4), facts["bytes"]
 

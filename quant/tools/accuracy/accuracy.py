@@ -13,17 +13,19 @@ publish  copies them beside this file, into results/, and the main rows into REA
     --work FOLDER     where everything is made (build/accuracy)
     --bin FOLDER      where the programs are (build/bin)
     --sources NAMES   of rows.py, in the order in which they are measured
-    --only WORDS      rows whose titles have one of these words, as in "--only fp8,Q8_0"
+    --only WORDS      rows whose titles have one of these words, as in "--only fp8,Q8_0", and not
+                      how far llama.cpp's own perplexity is from inflight-eval's
     --windows N       windows of 512 tokens for 8 bits and caches, where differences are small (64:
                       16320 scored tokens)
     --windows4 N      and for 4 bits (24: 6120)
     --samples N       of 512 tokens each, that calibration reads (64)
     --text FILE       what is scored instead of the evaluation text, as texts/prose.txt; its results
-                      are kept and shown as those of "SOURCE on NAME"
+                      are kept and shown as those of "SOURCE on NAME". May be given several times:
+                      what has been quantized is scored on each
     --quick           the least of everything, to see that it works
     --torch PYTHON    trains the source "small", on a GPU if it sees one, for --minutes (25)
     --size NAME       of the source "small": "small", or "tiny" where there is no GPU
-    --device NAME     of inflight-eval (cpu)"""
+    --device NAME     that calibrates and evaluates (cpu)"""
 import argparse
 import json
 import pathlib
@@ -54,7 +56,7 @@ def arguments():
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--windows4", type=int, default=24)
     parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--text")
+    parser.add_argument("--text", action="append", default=[])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--torch")
     parser.add_argument("--minutes", type=float, default=25)
@@ -139,27 +141,27 @@ AGREEMENT_FORMS = ("BF16", "Q8_0", "Q4_0", "Q4_K_M")
 AGREEMENT_WINDOWS = 8
 
 
-def both_perplexities(bench, model, python):
+def both_perplexities(bench, model, text, python):
     """By llama.cpp, and by inflight-eval with either kind of activations."""
     n = min(AGREEMENT_WINDOWS, bench.args.windows4)
-    theirs = json.loads(measure.run([python, HERE / "llamacpp.py", "perplexity", model, bench.text,
+    theirs = json.loads(measure.run([python, HERE / "llamacpp.py", "perplexity", model, text,
                                      bench.args.context, n]))
     found = {"llama.cpp": theirs}
     for kind in ("float", "int8"):
         found[kind] = json.loads(measure.run(
-            [bench.bin / "inflight-eval", model, bench.text, "-c", bench.args.context, "-n", n,
+            [bench.bin / "inflight-eval", model, text, "-c", bench.args.context, "-n", n,
              "-a", kind, "-d", bench.args.device, "--quiet", "-j", "-"]))
         if found[kind]["tokens"] != theirs["tokens"]:
             raise measure.Failed("llama.cpp and inflight-eval do not read the same tokens")
     return found
 
 
-def agreement(bench, source):
+def agreement(bench, source, text):
     """llama.cpp's own perplexity of formats of each size beside inflight-eval's."""
-    path = bench.results(source) / "llama.cpp.json"
+    path = bench.results(source, text) / "llama.cpp.json"
     models = {form: bench.gguf(source, form) for form in AGREEMENT_FORMS}
     models = {form: model for form, model in models.items() if model.exists()}
-    stamp = [measure.digest(bench.bin / "inflight-eval"), measure.digest(bench.text),
+    stamp = [measure.digest(bench.bin / "inflight-eval"), measure.digest(text),
              *map(measure.digest, models.values()), bench.args.windows4, bench.args.device]
     if not models or path.exists() and json.loads(path.read_text())["stamp"] == stamp:
         return
@@ -168,7 +170,7 @@ def agreement(bench, source):
     found = {}
     for form, model in models.items():
         try:
-            found[form] = both_perplexities(bench, model, python_with_llama_cpp())
+            found[form] = both_perplexities(bench, model, text, python_with_llama_cpp())
         except measure.Failed as failure:
             return say(f"{source}, perplexity of {form} by llama.cpp: {failure}")
         say(f"{source}, perplexity of {form}: {found[form]['llama.cpp']['perplexity']:.4f} by "
@@ -188,14 +190,16 @@ def measure_all(args, bench):
             try:
                 results = bench.measure(source, row)
             except measure.Failed as failure:
-                say(f"{bench.label(source)}, {rows.title(row)}: not measured: {failure}")
+                say(f"{source}, {rows.title(row)}: not measured: {failure}")
                 continue
-            for kind, r in results.items():
+            seconds = time.monotonic() - began
+            for (_, kind), r in results.items():
                 ratio, kl = r["perplexity_ratio"], r["kl_divergence"]
-                say(f"{bench.label(source)}, {rows.title(row)}, {kind}: ratio {ratio['value']:.4f} "
-                    f"{ratio['interval95']}, KL {kl['mean']:.6f} +- {kl['error95']:.6f}, "
-                    f"{time.monotonic() - began:.0f} s")
-        agreement(bench, source)
+                say(f"{r['source']}, {rows.title(row)}, {kind}: ratio {ratio['value']:.4f} "
+                    f"{ratio['interval95']}, KL {kl['mean']:.6f} +- {kl['error95']:.6f}; "
+                    f"{seconds:.0f} s")
+        for text in bench.texts if not args.only else ():
+            agreement(bench, source, text)
 
 
 def main():

@@ -51,8 +51,9 @@ class Bench:
         self.args = args
         self.work = pathlib.Path(args.work)
         self.bin = pathlib.Path(args.bin)
-        self.text = pathlib.Path(args.text or self.work / "texts/evaluation.txt")
+        self.evaluation = self.work / "texts/evaluation.txt"
         self.calibration = self.work / "texts/calibration.txt"
+        self.texts = [pathlib.Path(text) for text in args.text] or [self.evaluation]
 
     def source(self, name):
         return self.work / name
@@ -60,15 +61,15 @@ class Bench:
     def gguf(self, source, form):
         return self.work / f"{source}.{form}.gguf"
 
-    def label(self, source):
+    def label(self, source, text):
         """Of a source and the text that is scored, unless that is the one for evaluation."""
-        return rows.label(source, self.args.text and self.text.stem)
+        return rows.label(source, text.stem if text != self.evaluation else "")
 
-    def results(self, source):
-        return self.work / "results" / self.label(source)
+    def results(self, source, text):
+        return self.work / "results" / self.label(source, text)
 
-    def result_path(self, source, row, activations):
-        return self.results(source) / rows.file_name(row, activations)
+    def result_path(self, source, row, text, activations):
+        return self.results(source, text) / rows.file_name(row, activations)
 
     def windows(self, row):
         return self.args.windows if rows.is_precise(row) else self.args.windows4
@@ -78,7 +79,7 @@ class Bench:
     def quantize_command(self, source, row, out):
         text = ["-c", self.calibration, "--samples", self.args.samples] if row.wants_text else []
         return [self.bin / "inflight-quantize", self.source(source), "-o", out, "--quiet",
-                *row.quantize, *text]
+                "-d", self.args.device, *row.quantize, *text]
 
     def made(self, source, row):
         """The model of a row, and what is known of its matrices."""
@@ -118,15 +119,15 @@ class Bench:
 
     # ---- Evaluating
 
-    def evaluate_command(self, source, row, model, activations):
+    def evaluate_command(self, source, row, model, text, activations):
         cache = ["-k", row.quantize[0]] if row.kind == "cache" else []
-        return [self.bin / "inflight-eval", model, self.text, "-r", self.source(source),
+        return [self.bin / "inflight-eval", model, text, "-r", self.source(source),
                 "-c", self.args.context, "-n", self.windows(row), "-a", activations,
                 "-d", self.args.device, "--quiet", "-j", "-", *cache]
 
-    def stamp(self, source, row, activations):
+    def stamp(self, source, row, text, activations):
         """What a result depends on, wherever that lies."""
-        parts = [*self.programs(row), digest(self.text), digest(self.source(source)),
+        parts = [*self.programs(row), digest(text), digest(self.source(source)),
                  self.args.context, self.windows(row), self.args.device, activations, *row.quantize]
         if row.wants_text:
             parts += [self.args.samples, digest(self.calibration)]
@@ -138,36 +139,43 @@ class Bench:
         names = ["inflight-eval"] + (["inflight-quantize"] if row.kind == "ours" else [])
         return [f"{name} {digest(self.bin / name)}" for name in names]
 
-    def known(self, source, row, activations):
+    def known(self, source, row, text, activations):
         try:
-            with open(self.result_path(source, row, activations), encoding="utf-8") as f:
+            with open(self.result_path(source, row, text, activations), encoding="utf-8") as f:
                 result = json.load(f)
         except (OSError, ValueError):
             return None
-        return result if result.get("stamp") == self.stamp(source, row, activations) else None
+        stamp = self.stamp(source, row, text, activations)
+        return result if result.get("stamp") == stamp else None
 
-    def keep(self, source, row, activations, result):
-        path = self.result_path(source, row, activations)
+    def keep(self, source, row, text, activations, result):
+        path = self.result_path(source, row, text, activations)
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(f"{path}.part", "w", encoding="utf-8") as f:
             json.dump(result, f, indent=1)
         os.replace(f"{path}.part", path)
 
+    def evaluate(self, source, row, text, activations, model, facts):
+        found = json.loads(run(self.evaluate_command(source, row, model, text, activations)))
+        result = {**found, **facts, "source": self.label(source, text), "title": rows.title(row),
+                  "activations": activations,
+                  "stamp": self.stamp(source, row, text, activations),
+                  "text_digest": digest(text), "device": self.args.device,
+                  "programs": self.programs(row)}
+        self.keep(source, row, text, activations, result)
+        return result
+
     def measure(self, source, row):
-        """All of a row that is not known yet, and its results by kind of activations."""
-        results = {kind: self.known(source, row, kind) for kind in row.activations}
-        missing = [kind for kind, result in results.items() if not result]
+        """All of a row that is not known yet: {(text, activations): result}. It is quantized once
+        for all texts."""
+        results = {(text, kind): self.known(source, row, text, kind)
+                   for text in self.texts for kind in row.activations}
+        missing = [key for key, result in results.items() if not result]
         if not missing:
             return results
         model, facts = self.made(source, row)
-        for kind in missing:
-            found = json.loads(run(self.evaluate_command(source, row, model, kind)))
-            results[kind] = {**found, **facts, "source": self.label(source),
-                             "title": rows.title(row),
-                             "activations": kind, "stamp": self.stamp(source, row, kind),
-                             "text_digest": digest(self.text), "device": self.args.device,
-                             "programs": self.programs(row)}
-            self.keep(source, row, kind, results[kind])
+        for key in missing:
+            results[key] = self.evaluate(source, row, *key, model, facts)
         if row.kind == "ours":
             shutil.rmtree(model)
         return results

@@ -32,6 +32,11 @@ def mixed(group, budget):
                 "gptq", "--budget", f"{budget:g}")
 
 
+def mixed_fp8(budget):
+    return ours(f"fp8 budget {budget:g}", "gptq", "-r", "fp8", "-m", "gptq", "--budget",
+                f"{budget:g}")
+
+
 def rival(form, activations=FLOAT):
     return Row(form, "llama.cpp", "rival", (), False, activations)
 
@@ -53,6 +58,7 @@ FOUR_BITS = [
 EIGHT_BITS = [
     ours("fp8", "rtn", "-r", "fp8"),
     ours("fp8", "gptq", "-r", "fp8", "-m", "gptq"),
+    mixed_fp8(8.5), mixed_fp8(9), mixed_fp8(10),
     ours("fp8-block", "rtn", "-r", "fp8-block"),
     ours("fp8-static", "", "-r", "fp8-static", calibrated=True),
     ours("int8", "rtn", "-r", "int8", activations=BOTH),
@@ -69,13 +75,14 @@ ROWS = FOUR_BITS + EIGHT_BITS
 # groups of 128, and in groups of 64 they are measured as int4 g128. Budgets are as many bits as
 # llama.cpp's formats take: of SmolLM2, of which it keeps most in 5 bits, more than elsewhere.
 LEFT_OUT = {
-    "small": ("budget 5.25",),
-    "rotated": ("g64", "symmetric awq", "budget 4.5", "budget 4.7", "budget 8.5"),
-    "q4_1": ("g64", "g32", "budget", "Q4_K", "block", "cache"),
+    "small": ("budget 5.25", "fp8 budget"),
+    "rotated": ("g64", "symmetric awq", "budget 4.5", "budget 4.7", "int8 budget"),
+    "q4_1": ("g64", "g32", "g128 budget", "int8 budget", "Q4_K", "block", "cache"),
 }
 
 # Form, and how much larger the perplexity may be than that of bf16.
-BARS = [("fp8", 0.005), ("fp8-static", 0.005), ("int8", 0.01), ("bf16, fp8 cache", 0.003),
+BARS = [("fp8", 0.005), ("fp8 budget 8.5", 0.005), ("fp8 budget 9", 0.005),
+        ("fp8 budget 10", 0.005), ("fp8-static", 0.005), ("int8", 0.01), ("bf16, fp8 cache", 0.003),
         ("bf16, int8 cache", 0.003)]
 
 
