@@ -106,6 +106,8 @@ static bool submit_all(struct demo *demo, int max_tokens)
             return false;
         }
         demo->left++;
+        if (!demo->in_panes)
+            printf("[%d] > %s\n", i + 1, job->question);
     }
     return true;
 }
