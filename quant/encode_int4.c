@@ -111,7 +111,8 @@ static float largest_of(float low, float high)
 }
 
 /* Part of the range as a grid, and what its integers are worth with the scale that fits them best:
- * by how much they bring the sum of squares down, (sum of x u)^2 / sum of u^2. */
+ * by how much they bring the sum of squares down, (sum of x u)^2 / sum of u^2; with weights both
+ * sums have them. */
 struct candidate {
     int clip;
     struct grid grid;
@@ -121,8 +122,8 @@ struct candidate {
 /* Two at a time: one waits for its sums while the other's are made. */
 enum { PAIR = 2 };
 
-/* The worth and the scale of a pair whose grids are there. */
-typedef void fit_fn(const float *value, int32_t n, struct candidate *pair);
+/* The worth and the scale of a pair whose grids are there. weight: NULL: all are 1. */
+typedef void fit_fn(const float *value, const float *weight, int32_t n, struct candidate *pair);
 
 static void put_worth(struct candidate *c, float product, float square)
 {
@@ -130,7 +131,7 @@ static void put_worth(struct candidate *c, float product, float square)
     c->worth = c->grid.scale * product;
 }
 
-static void fit_plain(const float *value, int32_t n, struct candidate *pair)
+static void fit_plain(const float *value, const float *weight, int32_t n, struct candidate *pair)
 {
     for (int p = 0; p < PAIR; p++) {
         const struct grid grid = pair[p].grid;
@@ -139,9 +140,11 @@ static void fit_plain(const float *value, int32_t n, struct candidate *pair)
         lanes xu[2] = {all(0), all(0)}, uu[2] = {all(0), all(0)};
         for (int32_t i = 0; i < n; i += 2 * LANES)
             for (int j = 0; j < 2; j++) {
-                lanes x = load(value + i + j * LANES), u = steps_of(x, inverse, least, most);
-                xu[j] += x * u;
-                uu[j] += u * u;
+                const int32_t at = i + j * LANES;
+                lanes x = load(value + at), u = steps_of(x, inverse, least, most);
+                lanes counted = weight ? u * load(weight + at) : u;
+                xu[j] += x * counted;
+                uu[j] += u * counted;
             }
         put_worth(&pair[p], sum(xu[0] + xu[1]), sum(uu[0] + uu[1]));
     }
@@ -154,7 +157,8 @@ AVX2 static float sum_of_eight(__m256 v)
 }
 
 /* The same sums, eight in a register. */
-AVX2 static void fit_avx2(const float *value, int32_t n, struct candidate *pair)
+AVX2 INTO_BOTH void fit_eights(const float *value, const float *weight, int32_t n,
+                               struct candidate *pair)
 {
     const __m256 rounder = _mm256_set1_ps(ROUNDER);
     __m256 inverse[PAIR], least[PAIR], most[PAIR], xu[PAIR], uu[PAIR];
@@ -169,12 +173,22 @@ AVX2 static void fit_avx2(const float *value, int32_t n, struct candidate *pair)
         for (int p = 0; p < PAIR; p++) {
             __m256 u = _mm256_add_ps(_mm256_mul_ps(x, inverse[p]), rounder);
             u = _mm256_max_ps(_mm256_min_ps(_mm256_sub_ps(u, rounder), most[p]), least[p]);
-            xu[p] = _mm256_add_ps(xu[p], _mm256_mul_ps(x, u));
-            uu[p] = _mm256_add_ps(uu[p], _mm256_mul_ps(u, u));
+            const __m256 counted = weight ? _mm256_mul_ps(u, _mm256_loadu_ps(weight + i)) : u;
+            xu[p] = _mm256_add_ps(xu[p], _mm256_mul_ps(x, counted));
+            uu[p] = _mm256_add_ps(uu[p], _mm256_mul_ps(u, counted));
         }
     }
     for (int p = 0; p < PAIR; p++)
         put_worth(&pair[p], sum_of_eight(xu[p]), sum_of_eight(uu[p]));
+}
+
+AVX2 static void fit_avx2(const float *value, const float *weight, int32_t n,
+                          struct candidate *pair)
+{
+    if (weight)
+        fit_eights(value, weight, n, pair);
+    else
+        fit_eights(value, NULL, n, pair);
 }
 #endif
 
@@ -190,6 +204,7 @@ static fit_fn *fastest_fit(void)
 /* Values within 1, so that sums of squares neither overflow nor vanish. */
 struct group {
     float value[ENCODE_BLOCK];
+    const float *weight;
     int32_t n;
     struct grid whole; /* over their whole range */
     fit_fn *fit;
@@ -205,7 +220,7 @@ static struct grid grid_of_clip(const struct group *group, int clip)
 static void try_pair(const struct group *group, struct candidate pair[PAIR],
                      struct candidate *found)
 {
-    group->fit(group->value, group->n, pair);
+    group->fit(group->value, group->weight, group->n, pair);
     for (int p = 0; p < PAIR; p++)
         if (pair[p].worth > found->worth)
             *found = pair[p];
@@ -316,7 +331,8 @@ struct int4_grid int4_turned(struct int4_grid grid)
     return (struct int4_grid){-grid.scale, grid.zero, grid.half ^ HALF_SIGN};
 }
 
-struct int4_grid int4_fit(const float *value, int32_t n, struct int4_style style)
+struct int4_grid int4_fit(const float *value, const float *weight, int32_t n,
+                          struct int4_style style)
 {
     float low, high;
     range_of(value, n, &low, &high);
@@ -327,6 +343,7 @@ struct int4_grid int4_fit(const float *value, int32_t n, struct int4_style style
     const float inverse = 1 / largest;
     struct group group;
     group.n = n;
+    group.weight = weight;
     group.whole = grid_of(low * inverse, high * inverse);
     group.fit = fastest_fit();
     for (int32_t i = 0; i < n; i++)
@@ -340,7 +357,7 @@ void encode_int4(const float *value, int64_t n, int32_t group, struct int4_style
 {
     uint8_t q[ENCODE_BLOCK] = {0};
     for (int64_t at = 0; at < n; at += group, row += 3 + group / 2) {
-        struct int4_grid grid = int4_fit(value + at, group, style);
+        struct int4_grid grid = int4_fit(value + at, NULL, group, style);
         int4_round(value + at, group, grid, q);
         int4_put(q, group, grid, row);
     }

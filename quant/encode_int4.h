@@ -21,8 +21,10 @@ struct int4_grid {
 };
 
 /* The grid of n values by the search that encode.h describes; of a symmetric one, by a search among
- * the scales of either sign. */
-struct int4_grid int4_fit(const float *value, int32_t n, struct int4_style style);
+ * the scales of either sign. weight: (n) what the square of a value's error counts, or NULL: all
+ * the same. */
+struct int4_grid int4_fit(const float *value, const float *weight, int32_t n,
+                          struct int4_style style);
 
 /* That over part of the range of n values: of a symmetric one, part of the largest is 8 steps from
  * zero, on the side that has as many. */

@@ -134,7 +134,7 @@ static void round_group(const struct work *w, int64_t r, int64_t k, int32_t n, u
     float value[GROUP];
     uint8_t q[GROUP];
     scale_group(w, r, k, n, value);
-    struct found found = {int4_fit(value, n, style), INFINITY};
+    struct found found = {int4_fit(value, NULL, n, style), INFINITY};
     try_grid(w, value, k, n, found.grid, &found);
     for (int clip = 0; clip < CLIPS; clip++) {
         const struct int4_grid grid = int4_clip(value, n, 1 - (float)clip * 0.05f, style);

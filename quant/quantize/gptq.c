@@ -4,6 +4,8 @@
 #include "product.h"
 
 #include "../e4m3.h"
+#include "../encode.h"
+#include "../encode_fp8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,10 +34,11 @@ struct rounding {
     const struct gptq *g;
     const float *W;
     uint8_t *rows;
+    float *counts; /* (K) what the square of an error counts, owned; see count_columns */
     int64_t N, K;
     int32_t group; /* values of a row that share a scale */
     bool is_int4;
-    bool is_static; /* grids are those of the rows */
+    bool is_static; /* grids are of the weights as they were */
     struct tile tile[JOB_THREADS_MOST];
 };
 
@@ -55,33 +58,38 @@ static void keep_grid(struct tile *t, int64_t group, int64_t row, struct int4_gr
     t->half[at] = grid.half;
 }
 
-/* Of a group as it lies in a row, see int4.h; others have a float there. */
-static struct int4_grid grid_at(const struct rounding *r, const uint8_t *group)
-{
-    struct int4_grid grid = {0};
-    if (!r->is_int4) {
-        memcpy(&grid.scale, group, sizeof grid.scale);
-        return grid;
-    }
-    memcpy(&grid.half, group, sizeof grid.half);
-    grid.scale = f16_to_float(grid.half);
-    grid.zero = group[sizeof grid.half];
-    return grid;
-}
-
 /* Where a group begins in a row: of formats with a scale of the row all of it. */
 static size_t group_offset(const struct rounding *r, int64_t group)
 {
     return (size_t)group * (size_t)fmt_info[r->g->fmt].bytes;
 }
 
-static void read_grids(const struct rounding *r, struct tile *t, int64_t first, int64_t n)
+/* Of a group as it lies in the matrix and in its row, where formats of 8 bits have their scale;
+ * that of fp8 becomes the one that suits the errors that count. */
+static struct int4_grid grid_of(const struct rounding *r, const float *w, const float *counts,
+                                uint8_t *group)
+{
+    struct int4_grid grid = {0};
+    if (r->is_int4)
+        return int4_fit(w, counts, r->group, r->g->style);
+    if (r->g->fmt == FMT_fp8) {
+        grid.scale = fp8_fit(w, counts, r->K, encode_largest(w, r->K));
+        memcpy(group, &grid.scale, sizeof grid.scale);
+    }
+    memcpy(&grid.scale, group, sizeof grid.scale);
+    return grid;
+}
+
+static void find_static_grids(const struct rounding *r, struct tile *t, int64_t first, int64_t n)
 {
     const size_t bytes = fmt_row_bytes(r->g->fmt, r->K);
     for (int64_t i = 0; i < n; i++) {
-        const uint8_t *row = r->rows + (size_t)(first + i) * bytes;
+        const float *w = r->W + (first + i) * r->K;
+        uint8_t *row = r->rows + (size_t)(first + i) * bytes;
         for (int64_t g = 0; g < r->K / r->group; g++)
-            keep_grid(t, g, i, grid_at(r, row + group_offset(r, g)));
+            keep_grid(
+                t, g, i,
+                grid_of(r, w + g * r->group, r->counts + g * r->group, row + group_offset(r, g)));
     }
 }
 
@@ -92,7 +100,8 @@ static void find_grids(const struct rounding *r, struct tile *t, int64_t column,
     for (int64_t i = 0; i < n; i++) {
         for (int32_t k = 0; k < r->group; k++)
             value[k] = t->w[(column + k) * ROWS + i];
-        keep_grid(t, column / r->group, i, int4_fit(value, r->group, r->g->style));
+        keep_grid(t, column / r->group, i,
+                  int4_fit(value, r->counts + column, r->group, r->g->style));
     }
 }
 
@@ -213,7 +222,7 @@ static void round_tile(void *arg, int64_t number, int32_t thread)
         for (int64_t i = 0; i < ROWS; i++)
             t->w[j * ROWS + i] = i < n ? W[i * K + column_of(r, j)] : 0;
     if (r->is_static)
-        read_grids(r, t, first, n);
+        find_static_grids(r, t, first, n);
     for (int64_t at = 0; at < K; at += BLOCK) {
         const int64_t end = MIN(K, at + BLOCK);
         for (int64_t j = at; j < end; j++) {
@@ -252,6 +261,17 @@ static bool take_tile(struct tile *t, int64_t K, int32_t group)
     return true;
 }
 
+/* What is lost in all is the sum of (error / U[j][j])^2. */
+static bool count_columns(struct rounding *r)
+{
+    r->counts = malloc((size_t)r->K * sizeof *r->counts);
+    for (int64_t j = 0; r->counts && j < r->K; j++) {
+        const float share = 1 / r->g->factor->U[j * r->K + j];
+        r->counts[column_of(r, j)] = share * share;
+    }
+    return r->counts != NULL;
+}
+
 int32_t gptq_round(const struct gptq *g, const float *W, int64_t N, uint8_t *rows, struct err *err)
 {
     const int64_t tiles = (N + ROWS - 1) / ROWS;
@@ -267,6 +287,8 @@ int32_t gptq_round(const struct gptq *g, const float *W, int64_t N, uint8_t *row
                          .is_int4 = is_int4,
                          .is_static = !is_int4 || g->factor->order};
     int32_t rc = INFLIGHT_OK;
+    if (!count_columns(&r))
+        rc = err_set(err, INFLIGHT_E_NOMEM, "no memory for %lld columns", (long long)K);
     for (int32_t i = 0; i < threads && !rc; i++)
         if (!take_tile(&r.tile[i], K, r.group))
             rc = err_set(err, INFLIGHT_E_NOMEM, "no memory for %d rows of %lld values", ROWS,
@@ -275,6 +297,7 @@ int32_t gptq_round(const struct gptq *g, const float *W, int64_t N, uint8_t *row
         jobs_run(threads, tiles, round_tile, &r);
     for (int32_t i = 0; i < threads; i++)
         free(r.tile[i].w);
+    free(r.counts);
     return rc;
 }
 

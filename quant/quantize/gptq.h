@@ -4,11 +4,13 @@
  *   for column j:  e = (w[j] - rounded(w[j])) / U[j][j]
  *                  w[i] -= e U[j][i] for i > j                 U of factor.h
  *
- * Of int4, without an order of columns, a group's grid is that of encode_int4, of the weights as
- * they are when its first column is due. With an order (those whose inputs are largest first),
- * where the columns of a group are not rounded together, and of formats of 8 bits, whose scales are
- * of whole rows or blocks, grids are of the weights as they were. Rows do not depend on one
- * another, and each thread takes some of them through all columns. */
+ * What is lost in all is the sum of e^2, so 1 / U[j][j]^2 is what the square of an error in column
+ * j counts where the grids of int4 and the scales of fp8 are searched. Of int4, without an order of
+ * columns, a group's grid is of the weights as they are when its first column is due. With an order
+ * (those whose inputs are largest first), where the columns of a group are not rounded together,
+ * and of formats of 8 bits, whose scales are of whole rows or blocks, grids are of the weights as
+ * they were. Rows do not depend on one another, and each thread takes some of them
+ * through all columns. */
 #pragma once
 
 #include "factor.h"
@@ -24,7 +26,7 @@ struct gptq {
     int32_t threads;
 };
 
-/* rows: of fmt, of W (N, K) by nearest_matrix, whose grids are taken; in place. */
+/* rows: of fmt, of W (N, K) by nearest_matrix, in place; scales of int8 and fp8_128 stay. */
 int32_t gptq_round(const struct gptq *g, const float *W, int64_t N, uint8_t *rows, struct err *err);
 
 /* The same, unless the error of the outputs for inputs with these moments would not be smaller:

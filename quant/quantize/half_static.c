@@ -6,6 +6,7 @@
 #include "half.h"
 
 #include "../encode.h"
+#include "../encode_fp8.h"
 #include "jobs.h"
 
 #include <math.h>
@@ -15,7 +16,7 @@
 
 struct rounding {
     const struct matrix *m;
-    float largest;
+    float scale;
 };
 
 static void round_row(void *arg, int64_t row, int32_t thread)
@@ -23,7 +24,7 @@ static void round_row(void *arg, int64_t row, int32_t thread)
     const struct rounding *r = arg;
     const struct packing *p = &r->m->output->packing;
     (void)thread;
-    encode_row(p->fmt, r->m->W + row * p->K, p->K, &r->largest,
+    encode_fp8(r->m->W + row * p->K, p->K, r->scale,
                r->m->rows + (size_t)row * fmt_row_bytes(p->fmt, p->K));
 }
 
@@ -46,7 +47,7 @@ static int32_t static_group(struct calibration *c, const enum slot *slot, int32_
                             enum input input, struct err *err)
 {
     const struct moments *moments = &c->moments[input];
-    struct rounding r = {.largest = 0};
+    float largest = 0;
     for (int32_t i = 0; i < n; i++) {
         if (!matrix_is_made(c, slot[i])) {
             if (layers_put_own(&c->layers, slot[i], err))
@@ -56,12 +57,12 @@ static int32_t static_group(struct calibration *c, const enum slot *slot, int32_
         if (matrix_read(c, slot[i], err))
             return err->code;
         const struct packing *p = &c->matrix[slot[i]].output->packing;
-        r.largest = fmaxf(r.largest, encode_largest(c->matrix[slot[i]].W, p->N * p->K));
+        largest = fmaxf(largest, encode_largest(c->matrix[slot[i]].W, p->N * p->K));
     }
     for (int32_t i = 0; i < n; i++) {
         if (!matrix_is_made(c, slot[i]))
             continue;
-        r.m = &c->matrix[slot[i]];
+        struct rounding r = {&c->matrix[slot[i]], fp8_whole_scale(largest)};
         jobs_run(c->source->threads, r.m->output->packing.N, round_row, &r);
         set_scale(c, slot[i], "input_scale", moments_largest(moments));
         if (matrix_finish(c, slot[i], moments, NULL, NULL, err))
