@@ -3,7 +3,7 @@
 
 Every dequantized number is that of the engine, bit by bit; the logits without quantized
 activations are those of the engine but for the order of sums; with them they are those of the
-definition in README.md, computed here.
+definition in quant/README.md, computed here.
 """
 import os
 import subprocess
@@ -23,7 +23,7 @@ def quantize(model, out, *options):
     return out
 
 
-# ---- Inputs of matrices as README.md has them, for engines that quantize them
+# ---- Inputs of matrices as quant/README.md has them, for engines that quantize them
 
 
 def e4m3(x, scale):

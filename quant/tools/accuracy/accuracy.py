@@ -8,7 +8,7 @@ prepare  texts, sources and llama.cpp's files: wants apt-get, pip, and for the s
          Python that has torch and tokenizers (--torch)
 measure  quantizes and evaluates; goes on where it was stopped, and does again what has changed
 report   writes table.md, kl.png and layers.png into the folder of --work
-publish  copies them beside this file, into results/, and the main rows into README.md
+publish  copies them beside this file, into results/, and the main rows into quant/README.md
 
     --work FOLDER     where everything is made (build/accuracy)
     --bin FOLDER      where the programs are (build/bin)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Copies the table and the plots of report.py beside this file, into results/, and the main rows of
-one source into README.md, between the two comments there.
+one source into quant/README.md, between the two comments there.
 
     publish.py FOLDER"""
 import pathlib
@@ -12,7 +12,7 @@ import report
 import rows
 
 HERE = pathlib.Path(__file__).resolve().parent
-README = HERE.parents[2] / "README.md"
+README = HERE.parents[1] / "README.md"
 BEGIN, END = "<!-- accuracy.py publish: begin -->", "<!-- end -->"
 SOURCE = "small"
 LEFT_OUT = ("source", "MB")               # columns
@@ -36,14 +36,14 @@ def main():
         shutil.copy(work / name, HERE / "results")
     found = report.read(work)
     if SOURCE not in found:
-        sys.exit(f"README.md is as it was: nothing of the source {SOURCE} has been measured")
+        sys.exit(f"quant/README.md is as it was: nothing of the source {SOURCE} has been measured")
     text = README.read_text(encoding="utf-8")
     parts = re.split(f"({re.escape(BEGIN)}|{re.escape(END)})", text)
     if len(parts) != 5:
-        sys.exit(f"README.md has no place for the table, between {BEGIN} and {END}")
+        sys.exit(f"quant/README.md has no place for the table, between {BEGIN} and {END}")
     parts[2] = f"\n{main_rows(found)}\n"
     README.write_text("".join(parts), encoding="utf-8")
-    print(f"README.md: rows of {SOURCE}")
+    print(f"quant/README.md: rows of {SOURCE}")
 
 
 if __name__ == "__main__":
