@@ -327,7 +327,7 @@ emulated-run: $(EMULATED_TESTS) $(FAMILIES)
 CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/abi/imports.sh $(LIB)" \
           "tests/abi/abidiff.sh $(LIB)" tests/abi/layout_bindings.py tests/lint.sh "tests/clang.sh $(BUILD)" \
           "tests/tools/eval.py $(BUILD)" "tests/tools/quantize.py $(BUILD)" "tests/tools/calibrate.py $(BUILD)" \
-          "tests/tools/static.py $(BUILD)" "tests/tools/smooth.py $(BUILD)" \
+          "tests/tools/gptq.py $(BUILD)" "tests/tools/static.py $(BUILD)" "tests/tools/smooth.py $(BUILD)" \
           "tests/tools/accuracy.py $(BUILD)" "tests/others/kept.py $(BUILD)" \
           "$(VALIDATOR) $(LIB) --model $(TINY)" $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
