@@ -9,8 +9,8 @@
  * columns, a group's grid is of the weights as they are when its first column is due. With an order
  * (those whose inputs are largest first), where the columns of a group are not rounded together,
  * and of formats of 8 bits, whose scales are of whole rows or blocks, grids are of the weights as
- * they were. Rows do not depend on one another, and each thread takes some of them
- * through all columns. */
+ * they were. Rows do not depend on one another, and each thread takes some of them through all
+ * columns. */
 #pragma once
 
 #include "factor.h"

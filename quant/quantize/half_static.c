@@ -12,8 +12,6 @@
 #include <math.h>
 #include <string.h>
 
-#define E4M3_MOST 448.0f
-
 struct rounding {
     const struct matrix *m;
     float scale;
@@ -38,7 +36,7 @@ static void set_scale(struct calibration *c, enum slot slot, const char *suffix,
             continue;
         for (int32_t s = 0; s < o->n_scales; s++)
             if (strcmp(o->scale[s].suffix, suffix) == 0)
-                o->scale[s].value = largest > 0 ? largest / E4M3_MOST : 1;
+                o->scale[s].value = largest > 0 ? largest / E4M3_MAX : 1;
     }
 }
 
