@@ -109,7 +109,6 @@ struct column {
     struct partials *partials;     /* room for them */
     uint8_t *int8, *pairs, *whole; /* its block's records of each kind, if wanted */
     size_t index, width;           /* its place in the block */
-    float sum128;                  /* scaled_sum128 of the group before */
 };
 
 /* The largest magnitude of each of n groups, at most RUN_GROUPS. NaN counts for nothing: it comes
@@ -128,10 +127,11 @@ static void write_numbers(struct column *column, size_t g, size_t n, vf scale, v
 {
     const vi minus_low = vi_sub(vi_zero(), low), minus_high = vi_sub(vi_zero(), high);
     const vi minus = vi_add(minus_low, minus_high);
-    float scales[RUN_GROUPS], scaled[RUN_GROUPS];
+    float scales[RUN_GROUPS], scaled[RUN_GROUPS], minus_sum[RUN_GROUPS];
     int32_t bias[4][RUN_GROUPS];
     vf_store(scales, scale);
     vf_store(scaled, vf_mul(scale, vf_of_vi(vi_add(low, high))));
+    vf_store(minus_sum, vf_of_vi(minus));
     vi_store(bias[0], vi_shl(minus, 3));
     vi_store(bias[1], vi_shl(minus, 7));
     vi_store(bias[2], vi_shl(minus_low, 5));
@@ -140,11 +140,10 @@ static void write_numbers(struct column *column, size_t g, size_t n, vf scale, v
     uint8_t *to = column->int8 + g * step + column->width * GROUP +
                   column->index * sizeof(struct column_numbers);
     for (size_t i = 0; i < n; i++, to += step) {
-        column->sum128 = scaled[i] + ((g + i) % 4 ? column->sum128 : 0);
         *(struct column_numbers *)(void *)to = (struct column_numbers){
             .scale = scales[i],
             .scaled_sum = scaled[i],
-            .scaled_sum128 = column->sum128,
+            .minus_sum = minus_sum[i],
             .bias_s4 = bias[0][i],
             .bias_s8 = bias[1][i],
             .bias_s6_low = bias[2][i],

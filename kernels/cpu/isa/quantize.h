@@ -27,13 +27,12 @@ enum { INPUTS_INT8 = 1, INPUTS_PAIRS = 2, INPUTS_FLOAT = 4 };
 
 #define INPUTS_ALL (INPUTS_INT8 | (DOT_PAIRS ? INPUTS_PAIRS : 0) | INPUTS_FLOAT)
 
-/* Of a column of an int8 record. scaled_sum is scale times the sum of q; scaled_sum128 is what has
- * been summed of it since the last multiple of 128 inputs, to be read before the next one. The
- * biases are where a dot product of bytes as stored starts, to come out as that of the signed
- * values: minus the stored_bias of 4, 6 and 8 bits times the sum of q, over the group or over its
- * first and last 16. */
+/* Of a column of an int8 record. scaled_sum is scale times the sum of q; minus_sum, an integer, is
+ * what a zero point of the weights is multiplied by. The biases are where a dot product of bytes as
+ * stored starts, to come out as that of the signed values: minus the stored_bias of 4, 6 and 8 bits
+ * times the sum of q, over the group or over its first and last 16. */
 struct column_numbers {
-    float scale, scaled_sum, scaled_sum128;
+    float scale, scaled_sum, minus_sum;
     int32_t bias_s4, bias_s8, bias_s6_low, bias_s6_high;
 };
 

@@ -31,6 +31,7 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define DOT_PAIR                1 /* one column meets both groups of a pair of nibbles at once */
 #define UNPACK_COLUMNS          8 /* values of 5 and 6 bits become bytes for as many columns */
 #define UNPACK_BLOCKS           2 /* and blocks of them */
+#define ZERO_COLUMNS            4 /* from here on zero points are taken off the lines */
 #define DOT_UNROLL              UNROLL
 #define DOT_BIAS                128 /* signed bytes become unsigned ones */
 #define HIGH_SCALE              16  /* vi_high leaves nibbles times this */

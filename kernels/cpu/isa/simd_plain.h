@@ -29,6 +29,7 @@ typedef struct {
 #define DOT_PAIR                0 /* one column meets the groups of a pair in turn */
 #define UNPACK_COLUMNS          6 /* values of 5 and 6 bits become bytes for as many columns */
 #define UNPACK_BLOCKS           1 /* and blocks of them */
+#define ZERO_COLUMNS            9 /* zero points are never taken off lines, always off sums */
 #define DOT_UNROLL                /* not the lines: there is too little room for what that gains */
 #define DOT_BIAS                0
 #define HIGH_SCALE              1

@@ -7,8 +7,8 @@
  *                                    y = fma(dot[g], d[g] * scale[g], y)
  *                 with dot[g] an exact integer; K16, whose halves differ in scale:
  *                                    y = fma(fma(upper, d2, lower * d), scale[g], y)
- *                 with zero points m is - d zero, exactly; where four groups share both
- *                 (Z128):            y = fma(m, sum of scaled_sum[g], y)
+ *                 with zero points taken off in it, if there are any; where four groups
+ *                 share their scale (Z128):
  *                                    y = fma(chain of dot[g] * scale[g], d, y)
  *   float inputs: for each input k:  y = fma(w[k], x[k], y)
  *   pairs:        for each pair, its odd input first:  y = fma(w[k], x[k], y)
@@ -80,19 +80,19 @@ SIMD vi stored_line(enum data data, const uint8_t *p, bool is_odd, int j)
     return vi_or(line, vi_and(upper, vi_set1(upper_bits(data) == 1 ? 0x10101010 : 0x30303030)));
 }
 
-/* Scales of the 16 rows in one group: weight = d q + m; K16: d2 for the upper half. One that
- * is of the whole row is left to the end. */
+/* Scales of the 16 rows in one group: weight = d q + m, exactly; K16: d2 for the upper half. One
+ * that is of the whole row is left to the end. */
 struct group_scales {
     vf d, d2, m;
 };
 
+/* Whether sums of integers have to get their m. */
 SIMD bool has_offset(enum scales scales)
 {
-    return scales == SCALES_DM || scales == SCALES_K || scales == SCALES_Z32 ||
-           scales == SCALES_Z64;
+    return scales == SCALES_DM || scales == SCALES_K;
 }
 
-/* Whether scales and zero points of integers are applied to the sums of a whole unit. */
+/* Whether scales of integers are applied to the sums of a whole unit. */
 SIMD bool has_unit_scale(enum scales scales)
 {
     return scales == SCALES_Z128;

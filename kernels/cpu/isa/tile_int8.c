@@ -45,17 +45,36 @@ SIMD const struct column_numbers *numbers_of(struct kind k, const struct group *
            c;
 }
 
-/* The unit of tile i, to be read anew: what is kept of it takes registers from the sums. */
-SIMD const uint8_t *unit_of(struct kind k, const struct group *g, int i)
+SIMD const uint8_t *unit_of(const struct group *g, int i)
 {
-    const uint8_t *unit = g->unit + (size_t)i * g->bytes;
-    return has_zeros(k.scales) ? unknown(unit) : unit;
+    return g->unit + (size_t)i * g->bytes;
 }
 
 /* Whether values are nibbles and nothing else: those of odd groups come times HIGH_SCALE. */
 SIMD bool is_nibbles(enum data data)
 {
     return has_nibbles(data) && upper_bits(data) == 0;
+}
+
+/* Whether zero points are taken off the lines, which become as they are of DATA_S8, rather than
+ * off the sums: that pays where enough columns share a line. */
+SIMD bool has_zeros_in_lines(struct kind k)
+{
+    return has_zeros(k.scales) && k.columns >= ZERO_COLUMNS;
+}
+
+/* The zero points of tile i. */
+SIMD vi zeros_of_group(struct kind k, const struct group *g, int i)
+{
+    return vi_load_u8(unit_of(g, i) + zero_offset(k.scales, (int)(2 * g->pair + g->high), 0));
+}
+
+/* What makes the bytes of a line those of DATA_S8: none of them carries into the next. */
+SIMD vi zeros_of_lines(struct kind k, const struct group *g, int i)
+{
+    const vi one = vi_sub(vi_set1(DOT_BIAS), zeros_of_group(k, g, i));
+    const vi two = vi_or(one, vi_shl(one, 8));
+    return vi_or(two, vi_shl(two, 16));
 }
 
 /* Line j of the group in tile i. */
@@ -66,26 +85,35 @@ SIMD vi group_line(struct kind k, const struct group *g, int i, int j)
                        ((2 * g->pair + g->high) * 8 + (size_t)j) * LINE_BYTES);
     const uint8_t *p =
         g->unit + (size_t)i * g->bytes + scales_bytes(k.scales) + g->pair * pair_bytes(k.data);
+    if (has_zeros_in_lines(k))
+        return vi_add(stored_line(k.data, p, g->high, j), zeros_of_lines(k, g, i));
     if (is_nibbles(k.data) && g->high)
         return vi_high(vi_load(p + line_offset(k.data, true, j)));
     return stored_line(k.data, p, g->high, j);
 }
 
-/* Of tile i; HIGH_SCALE is taken back, exactly. What groups share waits for the unit's end. */
+/* Whether values of the group come times 16. */
+SIMD bool is_lifted(struct kind k, const struct group *g)
+{
+    return is_nibbles(k.data) && g->high && HIGH_SCALE == 16 && !has_zeros_in_lines(k);
+}
+
+/* Of tile i; what values come times is taken back, exactly. What groups share waits for the unit's
+ * end. */
 SIMD struct group_scales scales_of_group(struct kind k, const struct group *g, int i)
 {
     struct group_scales s = {.d = vf_set1(1.0f)};
     if (!has_unit_scale(k.scales))
-        s = group_scales(k.scales, unit_of(k, g, i), 2 * g->pair + g->high);
-    if (is_nibbles(k.data) && g->high && HIGH_SCALE != 1)
-        s.d = vf_mul(s.d, vf_set1(1.0f / HIGH_SCALE));
+        s = group_scales(k.scales, unit_of(g, i), 2 * g->pair + g->high);
+    if (is_lifted(k, g))
+        s.d = vf_mul(s.d, vf_set1(1.0f / 16));
     return s;
 }
 
 /* Whether a sum of stored integers starts at something, to come out as that of the values. */
 SIMD bool has_start(struct kind k)
 {
-    return k.data == DATA_S4 || k.data == DATA_S5 || k.data == DATA_S6 ||
+    return k.data == DATA_S4 || k.data == DATA_S5 || k.data == DATA_S6 || has_zeros_in_lines(k) ||
            (k.data == DATA_S8 && DOT_BIAS != 0);
 }
 
@@ -93,9 +121,11 @@ SIMD bool has_start(struct kind k)
 SIMD vi column_start(struct kind k, const struct group *g, int first, int c)
 {
     const struct column_numbers *n = numbers_of(k, g, c);
+    if (has_zeros_in_lines(k))
+        return vi_set1(n->bias_s8);
     switch (k.data) {
-    case DATA_S4: /* the high nibbles come times HIGH_SCALE */
-        return vi_set1(g->high && HIGH_SCALE == 16 ? n->bias_s8 : n->bias_s4);
+    case DATA_S4:
+        return vi_set1(is_lifted(k, g) ? n->bias_s8 : n->bias_s4);
     case DATA_S5:
         return vi_add(vi_set1(n->bias_s4), vi_set1(n->bias_s4));
     case DATA_S6:
@@ -180,6 +210,30 @@ SIMD void dot_run(struct kind k, const struct group *g, struct run run,
     }
 }
 
+/* Whether zero points are taken off the sums. */
+SIMD bool has_zeros_in_sums(struct kind k)
+{
+    return has_zeros(k.scales) && !has_zeros_in_lines(k);
+}
+
+/* What takes the zero points of tile i off them, times a column's minus_sum. */
+SIMD vf zeros_of_sums(struct kind k, const struct group *g, int i)
+{
+    if (!has_zeros_in_sums(k))
+        return vf_zero();
+    const vf zero = vf_of_vi(zeros_of_group(k, g, i));
+    return is_lifted(k, g) ? vf_mul(zero, vf_set1(16)) : zero;
+}
+
+/* The sums of tile i in float, still exact: they and what is taken off them have 20 bits. */
+SIMD vf value_of_sum(struct kind k, const struct group *g, vi sum, vf zeros, int c)
+{
+    const vf value = vf_of_vi(sum);
+    if (!has_zeros_in_sums(k))
+        return value;
+    return vf_fma(zeros, vf_set1(numbers_of(k, g, c)->minus_sum), value);
+}
+
 /* The exact sums of 4 (K16) or 8 lines from the first on. */
 SIMD void dot_lines(struct kind k, const struct group *g, int first,
                     vi sum[DOT_TILES_MAX][DOT_COLUMNS])
@@ -213,10 +267,11 @@ SIMD void add_group(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX][
     UNROLL
     for (int i = 0; i < k.tiles; i++) {
         const struct group_scales s = scales_of_group(k, g, i);
+        const vf zeros = zeros_of_sums(k, g, i);
         UNROLL
         for (int c = 0; c < k.columns; c++) {
             vf d = vf_mul(s.d, vf_set1(numbers_of(k, g, c)->scale));
-            acc[i][c] = vf_fma(vf_of_vi(sum[i][c]), d, acc[i][c]);
+            acc[i][c] = vf_fma(value_of_sum(k, g, sum[i][c], zeros, c), d, acc[i][c]);
         }
     }
 }
@@ -256,7 +311,8 @@ SIMD void add_pair(struct kind k, const struct group g[2], vf acc[DOT_TILES_MAX]
         UNROLL
         for (int i = 0; i < k.tiles; i++) {
             vf d = vf_mul(scales_of_group(k, &g[h], i).d, scale);
-            acc[i][0] = vf_fma(vf_of_vi(sum[h][i]), d, acc[i][0]);
+            const vf zeros = zeros_of_sums(k, &g[h], i);
+            acc[i][0] = vf_fma(value_of_sum(k, &g[h], sum[h][i], zeros, 0), d, acc[i][0]);
         }
     }
 }
@@ -358,21 +414,17 @@ SIMD void put_sums(struct kind k, const struct tile_job *job, int first,
     }
 }
 
-/* The chains of a unit that has one scale are added to what is in their place. g: behind its last
- * group. */
+/* The chains of a unit that has one scale are added to what is in their place. */
 SIMD void put_unit(struct kind k, const struct tile_job *job, int first, const struct group *g,
                    vf chain[DOT_TILES_MAX][DOT_COLUMNS])
 {
-    struct group last = *g;
-    last.record -= k.width * RECORD_INT8;
     UNROLL
     for (int i = 0; i < k.tiles; i++) {
-        const struct group_scales s = group_scales(k.scales, unit_of(k, g, i), 0);
+        const struct group_scales s = group_scales(k.scales, unit_of(g, i), 0);
         UNROLL
         for (int c = 0; c < k.columns; c++) {
             float *out = place_of(k, job, i, first + c);
-            const vf sum = vf_set1(numbers_of(k, &last, c)->scaled_sum128);
-            vf_store(out, vf_fma(chain[i][c], s.d, vf_fma(s.m, sum, vf_load(out))));
+            vf_store(out, vf_fma(chain[i][c], s.d, vf_load(out)));
         }
     }
 }
