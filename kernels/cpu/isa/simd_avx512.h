@@ -36,17 +36,15 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define DOT_BIAS                128 /* signed bytes become unsigned ones */
 #define HIGH_SCALE              16  /* vi_high leaves nibbles times this */
 /* Bytes of weights fetched ahead of their use, see multiply.c. */
-#define FLOAT_AHEAD   1024
-#define FETCH_TILES   2                /* at most, of integers */
-#define IS_FAR(ahead) ((ahead) > 4096) /* to the second cache: the first has requests for fewer */
+#define FLOAT_AHEAD 1024
+#define FETCH_TILES 2 /* at most, of integers */
 #if defined(ISA_AVX512BF16)
-/* Zen 4 fetches bytes by itself, and what two or three columns wait for; what one waits for has to
- * come from far ahead. Unpacking takes units that its multiplications leave idle. */
-#define INT8_AHEAD(width, data) \
-    ((data) == DATA_S8 ? 0 : (width) == 1 ? 8192 : (width) < 4 ? 0 : 2048)
-#define STREAM_INPUTS        10240
-#define STREAMS_ALWAYS(data) ((data) == DATA_S4) /* sums that start at something */
-#define INT8_BLOCKS          1 /* given to a kernel at once: fewer than UNPACK_BLOCKS */
+/* Zen 4 fetches by itself what few columns wait for, and bytes. Unpacking takes units that its
+ * multiplications leave idle. */
+#define INT8_AHEAD(width, data) ((data) == DATA_S8 || (width) < 4 ? 0 : 2048)
+#define STREAM_INPUTS           10240
+#define STREAMS_ALWAYS(data)    ((data) == DATA_S4) /* sums that start at something */
+#define INT8_BLOCKS             1 /* given to a kernel at once: fewer than UNPACK_BLOCKS */
 #else
 #define INT8_AHEAD(width, data) 1024
 #define STREAM_INPUTS           0
@@ -390,6 +388,13 @@ SIMD void vf_store_s8_pair(int8_t *p, vf a, vf b, vi *x, vi *y)
 SIMD vi vi_add(vi a, vi b)
 {
     return _mm512_add_epi32(a, b);
+}
+
+/* The same, of which the compiler does not know where it is from: it will not load it twice. */
+SIMD vi vi_once(vi a)
+{
+    __asm__("" : "+v"(a));
+    return a;
 }
 
 SIMD vi vi_sub(vi a, vi b)

@@ -36,7 +36,6 @@ typedef struct {
 #define FETCH_TILES             0
 /* Bytes of weights fetched ahead of their use, see multiply.c. */
 #define INT8_AHEAD(width, data) 0
-#define IS_FAR(ahead)           false
 #define FLOAT_AHEAD             0
 #define STREAM_INPUTS           0
 #define STREAMS_ALWAYS(data)    0
@@ -362,6 +361,12 @@ SIMD void vi_store_u16(uint16_t *p, vi x)
 SIMD vi vi_add(vi x, vi y)
 {
     EACH4(vi, (i32x4)((u32x4)x.v[i] + (u32x4)y.v[i]));
+}
+
+/* There are too few registers to keep it in. */
+SIMD vi vi_once(vi x)
+{
+    return x;
 }
 
 SIMD vi vi_sub(vi x, vi y)

@@ -77,6 +77,13 @@ SIMD vi zeros_of_lines(struct kind k, const struct group *g, int i)
     return vi_or(two, vi_shl(two, 16));
 }
 
+/* Where line j of a pair of nibbles is. */
+SIMD const uint8_t *line_of_pair(struct kind k, const struct group *g, int i, int j)
+{
+    return g->unit + (size_t)i * g->bytes + scales_bytes(k.scales) + g->pair * pair_bytes(k.data) +
+           line_offset(k.data, true, j);
+}
+
 /* Line j of the group in tile i. */
 SIMD vi group_line(struct kind k, const struct group *g, int i, int j)
 {
@@ -88,7 +95,7 @@ SIMD vi group_line(struct kind k, const struct group *g, int i, int j)
     if (has_zeros_in_lines(k))
         return vi_add(stored_line(k.data, p, g->high, j), zeros_of_lines(k, g, i));
     if (is_nibbles(k.data) && g->high)
-        return vi_high(vi_load(p + line_offset(k.data, true, j)));
+        return vi_high(vi_load(line_of_pair(k, g, i, j)));
     return stored_line(k.data, p, g->high, j);
 }
 
@@ -277,7 +284,8 @@ SIMD void add_group(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX][
 }
 
 /* The exact sums of both groups of a pair of one column, whose nibbles share lines: each line is
- * loaded once, and twice as many sums are under way. */
+ * loaded once, and twice as many sums are under way. The fewer instructions a line takes, the more
+ * lines are under way from memory. */
 SIMD void dot_pair(struct kind k, const struct group g[2], vi sum[2][DOT_TILES_MAX])
 {
     UNROLL
@@ -290,9 +298,10 @@ SIMD void dot_pair(struct kind k, const struct group g[2], vi sum[2][DOT_TILES_M
     for (int j = 0; j < 8; j++) {
         UNROLL
         for (int i = 0; i < k.tiles; i++) {
+            const vi line = vi_once(vi_load(line_of_pair(k, g, i, j)));
             UNROLL
             for (int h = 0; h < 2; h++)
-                sum[h][i] = vi_dot_add(sum[h][i], group_line(k, &g[h], i, j),
+                sum[h][i] = vi_dot_add(sum[h][i], h ? vi_high(line) : vi_low(line),
                                        vi_broadcast4(column_inputs(&g[h], 0, j)), false);
         }
     }
@@ -342,28 +351,16 @@ SIMD void add_halves(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX]
     }
 }
 
-/* A share of a unit, and of the tiles beside it, to the first cache or, is_far, to the second. */
-SIMD void fetch(struct kind k, const uint8_t *p, size_t bytes, size_t share, bool is_far)
-{
-    for (int i = 0; i < k.tiles; i++, p += bytes)
-        for (size_t at = 0; at < share; at += LINE_BYTES)
-            if (is_far)
-                __builtin_prefetch(p + at, 0, 2);
-            else
-                __builtin_prefetch(p + at);
-}
-
-/* The lines that come `ahead` bytes later: for each pair its share of a unit. */
+/* The lines that come `ahead` bytes later, of each tile: for each pair its share of a unit. */
 SIMD void fetch_ahead(struct kind k, const struct group *g, size_t ahead)
 {
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
     /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): a unit of integers has a pair */
     const size_t share = ROUND_UP(unit_bytes(k.data, k.scales) / pairs, LINE_BYTES);
     const uint8_t *p = g->unit + g->pair * share + ahead;
-    if (IS_FAR(ahead))
-        fetch(k, p, g->bytes, share, true);
-    else
-        fetch(k, p, g->bytes, share, false);
+    for (int i = 0; i < k.tiles; i++, p += g->bytes)
+        for (size_t at = 0; at < share; at += LINE_BYTES)
+            __builtin_prefetch(p + at);
 }
 
 /* Where rows have one scale each: those of tile i. */
