@@ -328,7 +328,7 @@ CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/a
           "tests/abi/abidiff.sh $(LIB)" tests/abi/layout_bindings.py tests/lint.sh "tests/clang.sh $(BUILD)" \
           "tests/tools/eval.py $(BUILD)" "tests/tools/quantize.py $(BUILD)" "tests/tools/calibrate.py $(BUILD)" \
           "tests/tools/gptq.py $(BUILD)" "tests/tools/static.py $(BUILD)" "tests/tools/smooth.py $(BUILD)" \
-          "tests/tools/accuracy.py $(BUILD)" "tests/others/kept.py $(BUILD)" \
+          "tests/tools/accuracy.py $(BUILD)" "tests/others/kept.py $(BUILD)" "tests/examples.sh $(BUILD)" \
           "$(VALIDATOR) $(LIB) --model $(TINY)" $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 
 check: ## set up and run every test; the last line is "N passed, N failed"

@@ -13,8 +13,9 @@ struct host {
     inflight_engine *engine;
 };
 
-/* Options that every example takes; the others are its own. */
-#define HOST_OPTIONS "hl:m:c:"
+/* Options that every example takes; the others are its own. With "-" what is no option comes as
+ * option 1, and so is refused. */
+#define HOST_OPTIONS "-hl:m:c:"
 #define HOST_HELP                                                  \
     "  -m PATH  the model, a GGUF file or a Hugging Face folder\n" \
     "           (build/models/SmolLM2-135M-Instruct.Q4_1.gguf)\n"  \
