@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes a GGUF file of a Llama as a Hugging Face folder, its weights decoded and rounded to bf16:
-a folder with the knowledge of a real model, for tests and for measuring what formats cost.
+"""Writes a GGUF file of a Llama with SmolLM2's tokenizer, or of a Qwen 2, as a Hugging Face folder,
+its weights decoded and rounded to bf16: a folder with the knowledge of a real model, for tests and
+for measuring what formats cost.
 
     pip install gguf numpy
     tests/model/gguf_to_hf.py build/models/SmolLM2-135M-Instruct.Q4_1.gguf \\
@@ -15,14 +16,17 @@ PARTS = {"attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k":
          "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
          "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
 WHOLE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+# tokenizer.ggml.pre of what is written, the words of its tokenizer in hf_write, its architecture.
+KINDS = {"llama": ("smollm", "digits", "LlamaForCausalLM"),
+         "qwen2": ("qwen2", "qwen2", "Qwen2ForCausalLM")}
 
 
 def name_of(name):
-    stem = name.removesuffix(".weight")
+    stem, _, kind = name.rpartition(".")
     if stem in WHOLE:
-        return WHOLE[stem] + ".weight"
+        return f"{WHOLE[stem]}.{kind}"
     _, layer, part = stem.split(".")
-    return f"model.layers.{layer}.{PARTS[part]}.weight"
+    return f"model.layers.{layer}.{PARTS[part]}.{kind}"
 
 
 def pack(x, form):
@@ -60,14 +64,14 @@ class Source:
             x = dequantize(t.data, t.tensor_type).astype("f4")
             heads = {"attn_q": "attention.head_count", "attn_k": "attention.head_count_kv"}
             key = heads.get(t.name.split(".")[-2])
-            if key:
+            if key and self.arch == "llama":
                 x = split_pairs(x, self.number(key))
             yield name_of(t.name), x.shape, form, pack(x, form)
 
 
 def config_of(source, names):
     return {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama",
+        "architectures": [KINDS[source.arch][2]], "model_type": source.arch,
         "hidden_size": source.number("embedding_length"),
         "intermediate_size": source.number("feed_forward_length"),
         "num_hidden_layers": source.number("block_count"),
@@ -77,17 +81,16 @@ def config_of(source, names):
         "rms_norm_eps": source.number("attention.layer_norm_rms_epsilon"),
         "rope_theta": source.number("rope.freq_base", 10000.0), "rope_scaling": None,
         "vocab_size": len(source.get("tokenizer.ggml.tokens")), "hidden_act": "silu",
-        "attention_bias": False, "mlp_bias": False,
+        "attention_bias": "model.layers.0.self_attn.q_proj.bias" in names, "mlp_bias": False,
         "tie_word_embeddings": "lm_head.weight" not in names,
         "bos_token_id": source.get("tokenizer.ggml.bos_token_id"),
         "eos_token_id": source.get("tokenizer.ggml.eos_token_id")}
 
 
 def write_text(source, folder):
-    """The tokenizer as SmolLM2 has it: digits one by one, then GPT-2's words."""
     tokens = source.get("tokenizer.ggml.tokens")
     hf_write.tokenizer(folder, tokens, source.get("tokenizer.ggml.token_type"),
-                       source.get("tokenizer.ggml.merges"), digits=True)
+                       source.get("tokenizer.ggml.merges"), KINDS[source.arch][1])
     bos, eos = (source.get(f"tokenizer.ggml.{k}_token_id") for k in ("bos", "eos"))
     hf_write.json_file(f"{folder}/tokenizer_config.json", {
         "tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False, "bos_token": tokens[bos],
@@ -105,8 +108,8 @@ def main():
     parser.add_argument("--dtype", choices=hf_write.DTYPE, default="bf16")
     args = parser.parse_args()
     source = Source(args.gguf)
-    if source.arch != "llama" or source.get("tokenizer.ggml.pre") != "smollm":
-        raise SystemExit("only Llamas with SmolLM2's tokenizer are written")
+    if KINDS.get(source.arch, [None])[0] != source.get("tokenizer.ggml.pre"):
+        raise SystemExit("only Llamas with SmolLM2's tokenizer and Qwen 2 are written")
     folder = hf_write.open_folder(args.folder)
     tensors = list(source.tensors(args.dtype))
     hf_write.weights(folder, tensors, args.shards)

@@ -44,22 +44,38 @@ def json_file(path, value):
         json.dump(value, f, indent=2, ensure_ascii=False)
 
 
-def tokenizer(folder, tokens, kinds, merges, digits=False):
-    """GPT-2's byte-level BPE; control tokens are of kind 3. digits: each is a word by itself."""
+QWEN2_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|" \
+              r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+def pre_tokenizer(words, level):
+    """What makes words of a text: GPT-2's, or the same with each digit alone, or those of Qwen 2."""
+    if words == "gpt2":
+        return level
+    first = {"digits": {"type": "Digits", "individual_digits": True},
+             "qwen2": {"type": "Split", "pattern": {"Regex": QWEN2_WORDS}, "behavior": "Isolated",
+                       "invert": False}}[words]
+    return {"type": "Sequence",
+            "pretokenizers": [first, {**level, "use_regex": words != "qwen2"}]}
+
+
+def tokenizer(folder, tokens, kinds, merges, words="gpt2"):
+    """GPT-2's byte-level BPE; of kind 3 are control tokens, of kind 4 others that are no text, and
+    those of kind 5 are none."""
     added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False,
-              "normalized": False, "special": True}
-             for i, (t, kind) in enumerate(zip(tokens, kinds)) if kind == 3]
+              "normalized": False, "special": kind == 3}
+             for i, (t, kind) in enumerate(zip(tokens, kinds)) if kind in (3, 4)]
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
              "use_regex": True}
-    split = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True},
-                                                   level]}
     json_file(f"{folder}/tokenizer.json", {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
-        "normalizer": None, "pre_tokenizer": split if digits else level, "post_processor": None, "decoder": level,
+        "normalizer": {"type": "NFC"} if words == "qwen2" else None,
+        "pre_tokenizer": pre_tokenizer(words, level), "post_processor": None, "decoder": level,
         "model": {"type": "BPE", "dropout": None, "unk_token": None,
                   "continuing_subword_prefix": None, "end_of_word_suffix": None,
                   "fuse_unk": False, "byte_fallback": False,
-                  "vocab": {t: i for i, t in enumerate(tokens)}, "merges": merges}})
+                  "vocab": {t: i for i, (t, kind) in enumerate(zip(tokens, kinds)) if kind != 5},
+                  "merges": merges}})
     json_file(f"{folder}/tokenizer_config.json",
               {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 2048,
                "bos_token": tokens[1], "eos_token": tokens[2]})

@@ -4,8 +4,9 @@ measure. A table, plots, and whether what must hold holds.
 
     accuracy.py [prepare|measure|report|publish|all] [options]
 
-prepare  texts, sources and llama.cpp's files: wants apt-get, pip, and for the source "small" a
-         Python that has torch and tokenizers (--torch)
+prepare  texts, sources and llama.cpp's files: wants apt-get, pip, for the source "small" a Python
+         that has torch and tokenizers (--torch), for "qwen" 1.1 GB to fetch, 11 GB of the disk
+         and 12 of memory
 measure  quantizes and evaluates; goes on where it was stopped, and does again what has changed
 report   writes table.md, kl.png and layers.png into the folder of --work
 publish  copies them beside this file, into results/, and the main rows into quant/README.md
@@ -40,7 +41,6 @@ import builds  # of tests/bench, where measure looks too
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 GGUF = ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf"
-FORMS = [row.form for row in rows.ROWS if row.kind == "rival"]
 
 
 def arguments():
@@ -101,6 +101,9 @@ def prepare_source(args, bench, python, name):
     say(f"making the source {name}: {rows.SOURCES[name]}")
     if name == "q4_1":
         script(python, ROOT / "tests/model/gguf_to_hf.py", args.model, path)
+    elif name == "qwen":
+        script(python, "qwen.py", bench.gguf(name, "Q4_K_M"))
+        script(python, ROOT / "tests/model/gguf_to_hf.py", bench.gguf(name, "Q4_K_M"), path)
     elif name == "rotated":
         prepare_source(args, bench, python, "q4_1")
         script(python, "rotate.py", bench.source("q4_1"), path)
@@ -124,7 +127,7 @@ def prepare(args, bench):
         whole = bench.gguf(name, "BF16")
         if not whole.exists():
             script(python, "llamacpp.py", "convert", bench.source(name), whole)
-        for form in FORMS:
+        for form in [row.form for row in rows.of_source(name) if row.kind == "rival"]:
             if not bench.gguf(name, form).exists():
                 script(python, "llamacpp.py", "quantize", whole, bench.gguf(name, form), form)
 

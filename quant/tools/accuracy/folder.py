@@ -1,4 +1,4 @@
-"""A Hugging Face folder of a Llama in one file of bf16 or f32, as numpy arrays, and back."""
+"""A Hugging Face folder in one file of bf16 or f32, as numpy arrays, and back."""
 import json
 import pathlib
 import shutil
@@ -19,13 +19,11 @@ def config(path):
         return json.load(f)
 
 
-def weights(path):
-    """{name: float32 array}, exactly as stored."""
-    with open(f"{path}/model.safetensors", "rb") as f:
-        raw = f.read()
+def each_weight(path):
+    """(name, float32 array), exactly as stored, one after another."""
+    raw = np.memmap(f"{path}/model.safetensors", mode="r")
     n, = struct.unpack_from("<Q", raw)
-    found = {}
-    for name, t in json.loads(raw[8:8 + n]).items():
+    for name, t in json.loads(bytes(raw[8:8 + n])).items():
         if name == "__metadata__":
             continue
         first, last = t["data_offsets"]
@@ -36,8 +34,11 @@ def weights(path):
             x = np.frombuffer(part, "<f4")
         else:
             sys.exit(f"{path}: {name} is {t['dtype']}, and not BF16 or F32")
-        found[name] = x.reshape(t["shape"])
-    return found
+        yield name, x.reshape(t["shape"])
+
+
+def weights(path):
+    return dict(each_weight(path))
 
 
 def write(path, tensors, settings, like, form="bf16"):

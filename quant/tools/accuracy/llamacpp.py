@@ -2,7 +2,7 @@
 """The same model in llama.cpp: its file, its quantizer, its perplexity. In a Python that has
 llama-cpp-python, numpy and gguf_to_hf's needs.
 
-    llamacpp.py convert FOLDER OUT.gguf          a Llama of bf16 as a GGUF file of bf16
+    llamacpp.py convert FOLDER OUT.gguf          a Llama or Qwen 2 of bf16 as a GGUF file of bf16
     llamacpp.py quantize IN.gguf OUT.gguf FORM   layers alone, embedding and head stay bf16
     llamacpp.py perplexity MODEL.gguf TEXT CONTEXT WINDOWS
 
@@ -32,11 +32,11 @@ WHOLE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_he
 
 
 def name_of(name):
-    stem = name.removesuffix(".weight")
+    stem, _, kind = name.rpartition(".")
     if stem in WHOLE:
-        return WHOLE[stem] + ".weight"
+        return f"{WHOLE[stem]}.{kind}"
     _, _, layer, part = stem.split(".", 3)
-    return f"blk.{layer}.{PARTS[part]}.weight"
+    return f"blk.{layer}.{PARTS[part]}.{kind}"
 
 
 def neighbouring_pairs(x, heads):
@@ -46,8 +46,8 @@ def neighbouring_pairs(x, heads):
 
 def tensors(path, config):
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
-    for name, x in folder.weights(path).items():
-        n = heads.get(name.split(".")[-2])
+    for name, x in folder.each_weight(path):
+        n = heads.get(name.split(".")[-2]) if config["model_type"] == "llama" else None
         x = neighbouring_pairs(x, n) if n else x
         form = "bf16" if x.ndim == 2 else "f32"
         yield name_of(name), x.shape[::-1], form, folder.pack(x, form)
@@ -58,10 +58,13 @@ def text_keys(path, config):
         spec = json.load(f)
     vocabulary = spec["model"]["vocab"]
     tokens = sorted(vocabulary, key=vocabulary.get)
-    special = {t["content"] for t in spec["added_tokens"]}
+    kinds = dict.fromkeys(tokens, 1)
+    kinds.update({t["content"]: 3 if t["special"] else 4 for t in spec["added_tokens"]})
+    kinds.update({f"[PAD{i}]": 5 for i in range(len(tokens), config["vocab_size"])})
     merges = [m if isinstance(m, str) else " ".join(m) for m in spec["model"]["merges"]]
-    pre = "smollm" if "Digits" in json.dumps(spec["pre_tokenizer"]) else "gpt-2"
-    return [*gguf.tokenizer_keys(pre, tokens, [3 if t in special else 1 for t in tokens], merges),
+    pre = "qwen2" if config["model_type"] == "qwen2" else \
+        "smollm" if "Digits" in json.dumps(spec["pre_tokenizer"]) else "gpt-2"
+    return [*gguf.tokenizer_keys(pre, list(kinds), list(kinds.values()), merges),
             gguf.key("tokenizer.ggml.bos_token_id", gguf.U32, config["bos_token_id"]),
             gguf.key("tokenizer.ggml.eos_token_id", gguf.U32, config["eos_token_id"])]
 
@@ -72,12 +75,13 @@ def convert(path, out):
                "embedding_length": "hidden_size", "feed_forward_length": "intermediate_size",
                "attention.head_count": "num_attention_heads",
                "attention.head_count_kv": "num_key_value_heads", "vocab_size": "vocab_size"}
-    keys = [gguf.key("general.architecture", gguf.STRING, "llama"),
-            *(gguf.key("llama." + k, gguf.U32, config[v]) for k, v in numbers.items()),
-            gguf.key("llama.rope.dimension_count", gguf.U32,
+    arch = config["model_type"]
+    keys = [gguf.key("general.architecture", gguf.STRING, arch),
+            *(gguf.key(f"{arch}.{k}", gguf.U32, config[v]) for k, v in numbers.items()),
+            gguf.key(f"{arch}.rope.dimension_count", gguf.U32,
                      config["hidden_size"] // config["num_attention_heads"]),
-            gguf.key("llama.attention.layer_norm_rms_epsilon", gguf.F32, config["rms_norm_eps"]),
-            gguf.key("llama.rope.freq_base", gguf.F32, config["rope_theta"]),
+            gguf.key(f"{arch}.attention.layer_norm_rms_epsilon", gguf.F32, config["rms_norm_eps"]),
+            gguf.key(f"{arch}.rope.freq_base", gguf.F32, config["rope_theta"]),
             *text_keys(path, config)]
     gguf.write(out, keys, list(tensors(path, config)))
 

@@ -6,6 +6,7 @@ SOURCES = {
     "small": "29 million parameters, trained with f32 weights, see train.py",
     "rotated": "SmolLM2-135M in full precision: channels turned in pairs, see rotate.py",
     "q4_1": "SmolLM2-135M of its Q4_1 file, decoded: it had 4 bits once",
+    "qwen": "Qwen2.5-Coder-1.5B-Instruct of its Q4_K_M file, decoded: it had 4 bits once",
 }
 
 # form: as inflight-quantize or llama.cpp calls it. quantize: options of inflight-quantize.
@@ -73,11 +74,14 @@ ROWS = FOUR_BITS + EIGHT_BITS
 
 # What is not measured of a source. SmolLM2 takes long; its rows of 576 values do not consist of
 # groups of 128, and in groups of 64 they are measured as int4 g128. Budgets are as many bits as
-# llama.cpp's formats take: of SmolLM2, of which it keeps most in 5 bits, more than elsewhere.
+# llama.cpp's formats take: of SmolLM2, of which it keeps most in 5 bits, more than elsewhere. Of
+# Qwen, which takes minutes a row, it is what 8 bits cost a larger model: in 4 bits it would meet
+# its own grid.
 LEFT_OUT = {
     "small": ("budget 5.25", "fp8 budget"),
     "rotated": ("g64", "symmetric awq", "budget 4.5", "budget 4.7", "int8 budget"),
     "q4_1": ("g64", "g32", "g128 budget", "int8 budget", "Q4_K", "block", "cache"),
+    "qwen": ("int4", "gptq", "block", "static", "Q4"),
 }
 
 # Form, and how much larger the perplexity may be than that of bf16.
