@@ -95,6 +95,19 @@ def test_a_model_beside_itself(work):
     assert result["perplexity"] == result["reference_perplexity"]
 
 
+def test_a_reference_has_the_same_tokens(work):
+    """Those that only one of them names are none: rows of a head that nothing stands for."""
+    model, other = (make_model(f"{work}/{name}", some) for name in "ab")
+    hf_write.tokenizer(other, TOKENS, [1] * 256 + [5], [])
+    text = text_file(work)
+    result = measure(model, text, "-c", "32", "-n", "3", "-r", other, "-a", "float")
+    assert result["kl_divergence"]["mean"] == 0
+    swapped = [TOKENS[1], TOKENS[0], *TOKENS[2:]]
+    hf_write.tokenizer(other, swapped, [1] * 256 + [3], [])
+    done = run(model, text, "-d", "cpu", "-c", "32", "-n", "3", "-r", other)
+    assert done.returncode and "token 0 is not the same text" in done.stderr, done.stderr
+
+
 def test_divergence_from_what_is_known(work):
     """p of the model in question is uniform: KL(q || p) = ln V - entropy of q, and the other way
     round the mean of -ln q over the vocabulary, less ln V: both are positive and not alike; the
