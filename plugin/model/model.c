@@ -426,6 +426,11 @@ enum packed_use model_packed_use(const struct model *m, const char **note)
     return m->weights.packed_use;
 }
 
+bool model_has_key_bias(const struct model *m)
+{
+    return m->h.L > 0 && m->weights.layer[0].k_bias;
+}
+
 const struct hparams *model_hparams(const struct model *m)
 {
     return &m->h;
