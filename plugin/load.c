@@ -270,7 +270,7 @@ static void warn_of_cache(struct engine *e)
     if (e->config.kv_type == KV_FP8 && model_has_key_bias(e->model))
         engine_log(e, 1,
                    "kv_cache.type fp8: the keys of this model have a bias, answers suffer; "
-                   "int8 loses a tenth of that, bf16 nothing");
+                   "int8 loses less, bf16 nothing");
 }
 
 /* What READY and DEVICE say of a model that serves. */
