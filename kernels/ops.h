@@ -85,7 +85,7 @@ enum rope_kind {
  * their pages, then attends each query to keys up to its own position. The order of every
  * sum is fixed by position alone. Zero in what stands after rope means "as in Llama".
  *
- *   s[j] = q k[j] scale, then cap tanh(s[j] / cap), then + slopes[h] (j - position)
+ *   s[j] = q (k[j] - k_mean) scale, then cap tanh(s[j] / cap), then + slopes[h] (j - position)
  *   y = sum of e^s[j] v[j] / (sum of e^s[j] + e^sinks[h]),  position - window < j <= position */
 struct op_attend {
     float *qkv;          /* (T, (H + 2K) * dim): q heads, k heads, v heads; overwritten */
@@ -93,6 +93,8 @@ struct op_attend {
     const float *rotary; /* (T, 2, rotary_dim/2), or NULL: no rotation in this layer */
     const float *q_norm; /* (dim) RMSNorm of each query head before rotation, or NULL */
     const float *k_norm; /* (dim) */
+    const float *k_mean; /* (K, dim) what pages hold keys less, or NULL: 0. It adds the same to all
+                            scores of a query, which without cap and sinks changes nothing */
     float eps;
     float scale; /* of q k^T */
     int32_t layer, H, K, dim;

@@ -264,15 +264,6 @@ static void say_packed(struct engine *e, struct buf *json)
                *note ? ": it " : "", note);
 }
 
-/* A bias makes a few channels of keys so large that the three bits of E4M3 lose much of them. */
-static void warn_of_cache(struct engine *e)
-{
-    if (e->config.kv_type == KV_FP8 && model_has_key_bias(e->model))
-        engine_log(e, 1,
-                   "kv_cache.type fp8: the keys of this model have a bias, answers suffer; "
-                   "int8 loses less, bf16 nothing");
-}
-
 /* What READY and DEVICE say of a model that serves. */
 static void say(struct engine *e, void (*ring_say)(struct ring *, int32_t, struct str),
                 uint64_t load_ns)
@@ -295,7 +286,6 @@ static void say(struct engine *e, void (*ring_say)(struct ring *, int32_t, struc
     if (e->config.quantization)
         buf_format(&json, ",\"quantization\":\"%s\"", quantizations[e->config.quantization].name);
     say_packed(e, &json);
-    warn_of_cache(e);
     buf_format(&json, ",\"context\":%d,\"threads\":%d,\"weights_bytes\":%llu,", e->context,
                e->threads, (unsigned long long)model_memory(m)->weights);
     buf_format(&json, "\"kv_tokens\":%lld,\"load_ms\":%llu}",

@@ -424,12 +424,6 @@ int32_t model_context(const struct model *m)
     return m->hparams.context;
 }
 
-bool model_has_key_bias(const struct model *m)
-{
-    (void)m;
-    return false;
-}
-
 int32_t model_kv_pages(const struct model *m)
 {
     return m->n_pages;

@@ -122,6 +122,7 @@ int cuda_attend(struct lane *lane, const struct op_attend *op, const struct batc
                                .rotary = op->rotary,
                                .q_norm = op->q_norm,
                                .k_norm = op->k_norm,
+                               .k_mean = op->k_mean,
                                .y = op->y,
                                .sequence = step->sequence,
                                .slot = step->slot,

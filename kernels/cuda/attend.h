@@ -1,7 +1,7 @@
 /* What rotate.h, decode.h and prefill.h share: the arguments, and how their work is cut.
  *
- *   s[j] = q[t][h] k[j] scale;  s = cap tanh(s / cap), if cap;  s += slopes[h] (j - position), if
- *   slopes;  p[j] = 2^(s[j] log2(e) - max)
+ *   s[j] = q[t][h] (k[j] - k_mean) scale;  s = cap tanh(s / cap), if cap
+ *   s += slopes[h] (j - position), if slopes;  p[j] = 2^(s[j] log2(e) - max)
  *   y[t][h] = sum of p[j] v[j] / (sum of p[j] + 2^(sinks[h] log2(e) - max), if sinks)
  *
  * over positions j up to t's own, the last `window` of them if there is a window; k and v of head
@@ -30,6 +30,7 @@ struct attend_args {
     const float *qkv;                     /* (T, (H + 2K) * dim) */
     const float *rotary;                  /* (T, 2, rotary_dim/2) or NULL */
     const float *q_norm, *k_norm;         /* (dim) or NULL */
+    const float *k_mean;                  /* (K, dim) or NULL */
     const float *slopes, *sinks;          /* (H) or NULL */
     uint16_t *q;                          /* (T, H, width) bfloat16, scratch of prefill.h */
     float *y;                             /* (T, H * dim) */

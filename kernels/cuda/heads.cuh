@@ -22,18 +22,20 @@ struct head_source {
     const float *x;      /* (dim) */
     const float *norm;   /* (dim) or NULL */
     const float *rotary; /* (2, rotary_dim/2) or NULL */
+    const float *mean;   /* (dim) or NULL */
     int half;            /* pairs before this one are i, i + half; others are neighbours */
 };
 
 /* Head i of a token's H + 2K. */
 static __device__ __forceinline__ head_source source_of(const attend_args &a, int token, int i)
 {
-    const bool is_q = i < a.H, is_v = i >= a.H + a.K;
+    const bool is_q = i < a.H, is_v = i >= a.H + a.K, is_k = !is_q && !is_v;
     return {a.qkv + ((size_t)token * (a.H + 2 * a.K) + i) * a.dim,
             is_v   ? nullptr
             : is_q ? a.q_norm
                    : a.k_norm,
             is_v || !a.rotary ? nullptr : a.rotary + (size_t)token * a.rotary_dim,
+            is_k && a.k_mean ? a.k_mean + (i - a.H) * a.dim : nullptr,
             a.rope == ROPE_HALF && !is_v ? a.rotary_dim / 2 : 0};
 }
 
@@ -107,7 +109,21 @@ template <int PAIRS> static __device__ __forceinline__ void turn(head<PAIRS> &h)
     }
 }
 
-/* The head's norm and rotation, if it has them. */
+template <int PAIRS>
+static __device__ __forceinline__ void subtract_mean(head<PAIRS> &h, const head_source &from,
+                                                     int dim)
+{
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int j = 0; j < PAIRS; j++)
+        if (2 * (lane + 32 * j) < dim) {
+            const float2 mean = load_pair(from.mean, lane + 32 * j, from.half);
+            h.u[j] = __fsub_rn(h.u[j], mean.x);
+            h.v[j] = __fsub_rn(h.v[j], mean.y);
+        }
+}
+
+/* The head's norm, rotation and mean, if it has them. */
 template <int PAIRS>
 static __device__ __forceinline__ void rotate_head(head<PAIRS> &h, const attend_args &a,
                                                    const head_source &from)
@@ -116,6 +132,8 @@ static __device__ __forceinline__ void rotate_head(head<PAIRS> &h, const attend_
         normalize(h, from, a.dim, a.eps);
     if (from.rotary)
         turn(h);
+    if (from.mean)
+        subtract_mean(h, from, a.dim);
 }
 
 /* Pairs of bfloat16 to at(column); zeros from dim to width, which is less than 16 beyond. */

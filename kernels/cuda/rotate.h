@@ -3,6 +3,7 @@
  *
  *   x = qkv[t][head];  x = x / sqrt(mean(x^2) + eps) * norm[kind], of queries and keys, if there is
  *   pairs (u, v) of x become (u cos - v sin, u sin + v cos) for queries and keys, if rotary
+ *   x -= k_mean[head] for keys, if there is one
  *   queries to q[t][head], keys and values to slot[t] of their page (kv.h)
  *
  * Columns from dim up to width become zeros in all three.

@@ -18,6 +18,12 @@ struct arch {
     double theta;       /* rotary base where config.json has none; 0: 10000 */
 };
 
+/* Whether layer l turns its queries and keys. */
+static inline bool arch_rotates(const struct arch *arch, int32_t l)
+{
+    return !arch->nope_every || (l + 1) % arch->nope_every != 0;
+}
+
 /* The row of an id, or NULL. */
 const struct arch *arch_find(const char *id);
 

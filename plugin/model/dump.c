@@ -59,6 +59,8 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
                op->layer, op->H, op->K, op->rotary ? rope[op->rope] : "none");
     if (op->window)
         buf_format(out, ", window %d", op->window);
+    if (op->k_mean)
+        buf_format(out, ", less %s", weights_name(s->w, op->k_mean));
     if (op->q_norm)
         buf_format(out, ", %s, %s", weights_name(s->w, op->q_norm), weights_name(s->w, op->k_norm));
 }

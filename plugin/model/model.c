@@ -363,7 +363,7 @@ int32_t model_load(struct model *m, model_progress *progress, void *user, struct
                                     .config = &m->config,
                                     .mem = m->mem,
                                     .packed = m->packed_cache,
-                                    .freq = m->h.freq,
+                                    .h = &m->h,
                                     .progress = on_weights,
                                     .user = &loading};
     if (weights_load(&m->weights, &source, err))
@@ -424,11 +424,6 @@ enum packed_use model_packed_use(const struct model *m, const char **note)
 {
     *note = m->weights.packed_note.text;
     return m->weights.packed_use;
-}
-
-bool model_has_key_bias(const struct model *m)
-{
-    return m->h.L > 0 && m->weights.layer[0].k_bias;
 }
 
 const struct hparams *model_hparams(const struct model *m)

@@ -96,8 +96,7 @@ const struct memory_plan *model_memory(const struct model *m);
 const struct tokenizer *model_tokenizer(const struct model *m);
 const struct chat *model_chat(const struct model *m); /* NULL: the file has no template */
 const struct backend *model_backend(const struct model *m);
-struct device *model_device(struct model *m);   /* after load */
-int32_t model_context(const struct model *m);   /* most positions of a sequence */
-bool model_has_key_bias(const struct model *m); /* its keys are far from zero in a few channels */
+struct device *model_device(struct model *m); /* after load */
+int32_t model_context(const struct model *m); /* most positions of a sequence */
 int32_t model_kv_pages(const struct model *m);
 void model_describe(const struct model *m, struct buf *out); /* JSON */

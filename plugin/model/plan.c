@@ -97,13 +97,13 @@ static void emit_qkv(struct compiler *c, const struct layer *layer)
 static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l)
 {
     const struct hparams *h = c->h;
-    bool rotate = !c->arch->nope_every || (l + 1) % c->arch->nope_every != 0;
     emit(c, OP_attend)->a.attend = (struct op_attend){
         .qkv = c->qkv,
         .y = c->attn,
-        .rotary = rotate ? c->rotary : NULL,
+        .rotary = arch_rotates(c->arch, l) ? c->rotary : NULL,
         .q_norm = layer->q_norm,
         .k_norm = layer->k_norm,
+        .k_mean = layer->k_mean,
         .eps = h->eps,
         .scale = 1.0f / sqrtf((float)h->dim),
         .layer = l,

@@ -1,5 +1,7 @@
 #include "rope.h"
 
+#include "../../kernels/ops.h"
+
 #include <math.h>
 
 static const double pi = 3.14159265358979323846;
@@ -57,6 +59,31 @@ int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err)
     if (r->scaling == SCALING_YARN)
         h->rotary_scale = (float)(r->attention > 0 ? r->attention : 1 + 0.1 * log(r->factor));
     return INFLIGHT_OK;
+}
+
+/* The mean of e^(i freq p) over n positions p from 0 on: e^(i a (n - 1)) sin(a n) / (n sin(a)),
+ * a = freq / 2. */
+static void mean_turn(double freq, double n, double *cosine, double *sine)
+{
+    const double a = freq / 2, below = n * sin(a), size = below == 0 ? 1 : sin(a * n) / below;
+    *cosine = size * cos(a * (n - 1));
+    *sine = size * sin(a * (n - 1));
+}
+
+void rope_mean(const struct hparams *h, float *x)
+{
+    const int32_t half = h->dim / 2;
+    const int32_t step = h->rope == ROPE_HALF ? 1 : 2, pair = h->rope == ROPE_HALF ? half : 1;
+    for (int32_t head = 0; head < h->K; head++, x += h->dim)
+        for (int32_t i = 0; i < half; i++) {
+            float *u = x + i * step, *v = u + pair;
+            const double a = (double)*u * (double)h->rotary_scale;
+            const double b = (double)*v * (double)h->rotary_scale;
+            double cosine, sine;
+            mean_turn((double)h->freq[i], h->context, &cosine, &sine);
+            *u = (float)(a * cosine - b * sine);
+            *v = (float)(a * sine + b * cosine);
+        }
 }
 
 int32_t rope_apply_factors(struct hparams *h, const float *factor, struct err *err)

@@ -31,5 +31,10 @@ struct arch;
 int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_t *config,
                          struct err *err);
 
+/* x: (K, dim), what is added to keys before they are rotated, becomes the mean of what it is after
+ * that over the positions of the context. Keys less that mean are smaller, most of all where they
+ * turn slowly. */
+void rope_mean(const struct hparams *h, float *x);
+
 /* Divides each frequency by its factor: (dim / 2) floats of tensor rope_freqs.weight. */
 int32_t rope_apply_factors(struct hparams *h, const float *factor, struct err *err);

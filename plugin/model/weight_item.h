@@ -7,11 +7,19 @@
 
 enum kind { MATRIX, VECTOR };
 
+/* What the values of a vector are. */
+enum values {
+    OF_TENSOR,
+    MEAN_OF_TENSOR, /* rope_mean of it */
+    FREQUENCIES,    /* of hparams; there is no tensor */
+};
+
 struct weight_item {
     struct matrix matrix;
-    const struct tensor *tensor; /* of a vector; NULL: the rotary frequencies, from hparams */
+    const struct tensor *tensor; /* of a vector, or NULL */
     char name[64];
     enum kind kind;
+    enum values values;
     enum fmt fmt;  /* of a matrix on the device */
     void *target;  /* struct weight or const float * */
     size_t offset; /* in the memory */

@@ -130,6 +130,19 @@ static int32_t add(struct opening *o, const struct tensor_row *row, void *base, 
     return INFLIGHT_OK;
 }
 
+/* What the bias that was added last makes of the layer's keys in the mean: where they do not turn,
+ * itself. */
+static void add_key_mean(struct opening *o, int32_t l)
+{
+    struct weight_item *item = &o->w->item[o->w->n_item++];
+    const struct weight_item *bias = item - 1;
+    *item = *bias;
+    (void)snprintf(item->name, sizeof item->name, "mean of %.55s", bias->name);
+    item->target = &o->w->layer[l].k_mean;
+    item->values = arch_rotates(o->arch, l) ? MEAN_OF_TENSOR : OF_TENSOR;
+    item->file_bytes = 0;
+}
+
 static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
 {
     char prefix[24];
@@ -141,6 +154,8 @@ static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
                       (row->need == IF_QK_NORM && o->arch->qk_norm);
         if (needed && add(o, row, &o->w->layer[l], prefix, err))
             return err->code;
+        if (needed && row->offset == offsetof(struct layer, k_bias) && !o->arch->qk_norm)
+            add_key_mean(o, l);
     }
     return INFLIGHT_OK;
 }
@@ -179,6 +194,7 @@ static void add_frequencies(struct weights *w)
     struct weight_item *item = &w->item[w->n_item++];
     (void)snprintf(item->name, sizeof item->name, "%s", "rotary frequencies");
     item->kind = VECTOR;
+    item->values = FREQUENCIES;
     item->target = &w->freq;
 }
 
@@ -227,7 +243,7 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
         .arch = arch,
         .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, h->dim, h->dim / 2}};
     *w = (struct weights){.tensors = tensors};
-    size_t n = (size_t)h->L * COUNT_OF(layer_rows) + 4;
+    size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1) + 4;
     w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);
     w->item = arena_take_array(arena, n, sizeof *w->item);
     if (!w->layer || !w->item || !o.finder.used)

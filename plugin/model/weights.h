@@ -11,6 +11,7 @@
 struct layer {
     const float *attn_norm, *ffn_norm;     /* (D) */
     const float *q_bias, *k_bias, *v_bias; /* (H dim), (K dim), (K dim) or NULL */
+    const float *k_mean;                   /* (K dim) of the rotated k_bias, or NULL: rope_mean */
     const float *q_norm, *k_norm;          /* (dim) or NULL */
     struct weight q, k, v, o, gate, up, down;
 };
@@ -68,7 +69,7 @@ struct weights_source {
     const struct device_config *config; /* what it was opened with */
     const struct mem *mem;
     const char *packed; /* file of packed weights, or NULL */
-    const float *freq;  /* (dim / 2) */
+    const struct hparams *h;
     weights_progress *progress;
     void *user;
 };

@@ -2,19 +2,25 @@
  * file in which a load before this one has kept it. */
 #include "weights_load.h"
 
+#include "rope.h"
+
 #include <string.h>
 
 int32_t loader_vector(struct weights_loader *l, const struct weight_item *item, float *to,
                       struct err *err)
 {
-    if (!item->tensor) {
-        memcpy(to, l->source->freq, item->bytes);
+    const struct hparams *h = l->source->h;
+    if (item->values == FREQUENCIES) {
+        memcpy(to, h->freq, item->bytes);
         return INFLIGHT_OK;
     }
     const void *data = tensors_view(l->w->tensors, item->tensor, &l->file, err);
-    if (data)
-        fmt_decode_row(item->tensor->fmt, data, item->tensor->dim[0], to);
-    return data ? INFLIGHT_OK : err->code;
+    if (!data)
+        return err->code;
+    fmt_decode_row(item->tensor->fmt, data, item->tensor->dim[0], to);
+    if (item->values == MEAN_OF_TENSOR)
+        rope_mean(h, to);
+    return INFLIGHT_OK;
 }
 
 static bool is_converted(const struct weight_item *item)

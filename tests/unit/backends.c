@@ -289,23 +289,6 @@ TEST(backends, a_device_that_was_asked_for_is_not_replaced)
     CHECK(strstr(h.ready, probe.text));
 }
 
-TEST(backends, the_host_is_told_that_keys_with_a_bias_suffer_in_fp8)
-{
-    static const char *const model[] = {"family-qwen2-bf16", "family-qwen3-bf16"};
-    static const char *const cache[] = {"fp8", "bf16"};
-    for (int i = 0; i < 4; i++) {
-        struct heard h;
-        char yaml[300];
-        snprintf(yaml, sizeof yaml,
-                 "version: 1\nmodel: {path: build/models/%s, context: 64}\n"
-                 "device: {kind: cpu, threads: 1}\nlog: {level: info}\nkv_cache: {type: %s}\n",
-                 model[i / 2], cache[i % 2]);
-        open_engine(yaml, &h);
-        CHECK_EQ(h.status, INFLIGHT_OK);
-        CHECK_EQ(strstr(h.log, "have a bias") != NULL, i == 0);
-    }
-}
-
 static void expect_packed(const char *kind, const char *path, const char *use, const char *why)
 {
     struct heard h;

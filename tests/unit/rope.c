@@ -5,6 +5,8 @@
 #include "gguf_image.h"
 #include "t.h"
 
+#include "../../kernels/ops.h"
+
 #include <math.h>
 
 #define DIM 8
@@ -52,6 +54,35 @@ static void check_divided(const char *type, const struct number *number, int n, 
     for (int i = 0; i < DIM / 2; i++)
         CHECK_NEAR(h.freq[i], pow(10000, -2.0 * i / DIM) / factor, 1e-6 / factor);
     CHECK(h.rotary_scale == 1);
+}
+
+/* Against the plain sum: fast waves vanish, slow ones stay nearly as they are, by the scale of both
+ * kinds of pairs. */
+TEST(rope, the_mean_of_what_turns_is_that_of_its_places)
+{
+    static const float freq[DIM / 2] = {1, 0.01f, 1e-4f, 0};
+    for (int kind = ROPE_INTERLEAVED; kind <= ROPE_HALF; kind++) {
+        struct hparams h = {.K = 2, .dim = DIM, .context = 4096, .rope = kind};
+        float x[2 * DIM], mean[2 * DIM];
+        h.rotary_scale = 1.25f;
+        memcpy(h.freq, freq, sizeof freq);
+        for (int i = 0; i < 2 * DIM; i++)
+            x[i] = mean[i] = (float)(i * i % 7 - 3);
+        rope_mean(&h, mean);
+        for (int i = 0; i < DIM; i++) { /* pairs of both heads */
+            const int pair = i % (DIM / 2), first = i / (DIM / 2) * DIM;
+            const int u = first + (kind == ROPE_HALF ? pair : 2 * pair);
+            const int v = kind == ROPE_HALF ? u + DIM / 2 : u + 1;
+            double want[2] = {0, 0};
+            for (int p = 0; p < h.context; p++) {
+                const double c = cos((double)freq[pair] * p), s = sin((double)freq[pair] * p);
+                want[0] += 1.25 * ((double)x[u] * c - (double)x[v] * s) / h.context;
+                want[1] += 1.25 * ((double)x[u] * s + (double)x[v] * c) / h.context;
+            }
+            CHECK_NEAR(mean[u], want[0], 1e-6);
+            CHECK_NEAR(mean[v], want[1], 1e-6);
+        }
+    }
 }
 
 TEST(rope, a_file_that_says_nothing_has_base_ten_thousand)

@@ -186,6 +186,7 @@ static void append_token(struct attend *a, const struct batch_seq *seq, int i, i
     float k[KV_DIM_MAX];
     int t = seq->first + i;
     struct rotary rotary = rotary_of(op, t, 1.0f);
+    rotary.mean = op->k_mean ? op->k_mean + head * op->dim : NULL;
     ISA_FN(rotate)(&rotary, head_of(op, t, op->H + head), op->k_norm, k);
     use_keys(a, seq, head);
     ISA_FN(append)(&a->keys, seq->position + i, k, head_of(op, t, op->H + op->K + head));

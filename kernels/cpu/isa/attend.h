@@ -72,9 +72,11 @@ static inline int first_seen(int position, int window)
     return window && position >= window ? position - window + 1 : 0;
 }
 
-/* out = x normalized by weight (NULL: as it is), rotated, times scale; (dim). May not be x. */
+/* out = x normalized by weight (NULL: as it is), rotated, times scale, less mean; (dim). May not be
+ * x. */
 struct rotary {
     const float *angles; /* (2, turned/2) cos, sin of one token; NULL: no rotation */
+    const float *mean;   /* (dim) or NULL: 0 */
     enum rope_kind kind;
     int dim, turned; /* the first columns of a head turn */
     float eps, scale;

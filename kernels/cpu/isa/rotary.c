@@ -1,4 +1,4 @@
-/* Query and key heads before attention: RMSNorm, rotation by position, scale. */
+/* Query and key heads before attention: RMSNorm, rotation by position, scale, mean. */
 #include "attend.h"
 
 #include <math.h>
@@ -63,6 +63,14 @@ static void scale_only(float scale, const float *x, float *out, int n)
     }
 }
 
+static void subtract(const float *mean, float *x, int n)
+{
+    for (int i = 0; i < n; i += LANES) {
+        int m = MIN(n - i, LANES);
+        vf_store_first(x + i, vf_sub(vf_load_first(x + i, m), vf_load_first(mean + i, m)), m);
+    }
+}
+
 void ISA_FN(rotate)(const struct rotary *rotary, const float *x, const float *weight, float *out)
 {
     float normalized[KV_DIM_MAX];
@@ -76,4 +84,6 @@ void ISA_FN(rotate)(const struct rotary *rotary, const float *x, const float *we
     else if (turned)
         rotate_interleaved(rotary->angles, rotary->scale, x, out, turned / 2);
     scale_only(rotary->scale, x + turned, out + turned, rotary->dim - turned);
+    if (rotary->mean)
+        subtract(rotary->mean, out, rotary->dim);
 }
