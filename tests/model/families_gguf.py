@@ -36,6 +36,9 @@ FAMILIES = {
     "qwen2": dict(
         arch="qwen2", pre="qwen2", D=64, F=128, H=4, K=2, dim=16, L=3, tied=True, eps=1e-3,
         theta=1000000.0, bias=True),
+    "qwen2-far": dict(
+        arch="qwen2", pre="qwen2", D=64, F=128, H=4, K=2, dim=16, L=2, tied=False, eps=1e-6,
+        theta=1000000.0, bias=True, far=True),
     "qwen2-yarn": dict(
         arch="qwen2", pre="qwen2", D=96, F=192, H=3, K=1, dim=32, L=2, tied=False, eps=1e-6,
         theta=10000.0, bias=True,
@@ -91,6 +94,13 @@ class Tensor:
         self.numbers = [offset + size * x for x in random_numbers(family, hf, count, grain)]
 
 
+def put_far(bias, dim):
+    """As in Qwen 2.5: the columns of keys that hardly turn are far from zero."""
+    bias.numbers = [x * 128 if i % (dim // 2) >= dim // 2 - 2 else x
+                    for i, x in enumerate(bias.numbers)]
+    return bias
+
+
 def tensors_of(family, grain):
     f, n_tokens = FAMILIES[family], len(vocabulary()[0])
     matrix = shapes(f)
@@ -111,8 +121,9 @@ def tensors_of(family, grain):
             yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", *matrix[name], size,
                          grain)
         for name, hf, _ in MATRICES[:3] if f.get("bias") else []:
-            yield Tensor(family, f"{here}{name}.bias", f"{there}{hf}.bias", None, matrix[name][0],
-                         1.0, "fine")
+            bias = Tensor(family, f"{here}{name}.bias", f"{there}{hf}.bias", None, matrix[name][0],
+                          1.0, "fine")
+            yield put_far(bias, f["dim"]) if name == "attn_k" and f.get("far") else bias
 
 
 # ---- What a converter does
