@@ -93,8 +93,8 @@ struct op_attend {
     const float *rotary; /* (T, 2, rotary_dim/2), or NULL: no rotation in this layer */
     const float *q_norm; /* (dim) RMSNorm of each query head before rotation, or NULL */
     const float *k_norm; /* (dim) */
-    const float *k_mean; /* (K, dim) what pages hold keys less, or NULL: 0. It adds the same to all
-                            scores of a query, which without cap and sinks changes nothing */
+    const float *k_mean; /* (K, dim) what pages hold keys less, or NULL: 0. All scores of a query
+                            are lower by the same, which without cap and sinks changes nothing */
     float eps;
     float scale; /* of q k^T */
     int32_t layer, H, K, dim;

@@ -3,31 +3,9 @@
 #include "t.h"
 
 #include "../../kernels/cpu/cpuid.h"
-#include "ref.h"
-
-#include <math.h>
-#include <stdlib.h>
-
-#define SEQS_MAX  4
-#define HEADS_MAX 32
+#include "attend_problem.h"
 
 extern const struct backend backend_cpu;
-
-/* What is computed, whoever computes it. */
-struct problem {
-    int H, K, dim, n_seqs;
-    int length[SEQS_MAX];
-    enum rope_kind rope;
-    bool normed, unrotated;
-    int rotary_dim, window; /* 0: dim; 0: all */
-    float cap;
-    bool biased, sunk;      /* slopes, sinks */
-    bool far;               /* keys, which then may not turn */
-    float *qkv[SEQS_MAX];   /* (length, (H + 2K) * dim) */
-    double *want[SEQS_MAX]; /* (length, H * dim) */
-    float norm[2][256], slope[HEADS_MAX], sink[HEADS_MAX];
-    float k_mean[HEADS_MAX * 256]; /* (K, dim) of keys that are far from zero */
-};
 
 /* One way to compute it. */
 struct way {
@@ -41,136 +19,6 @@ struct way {
 static struct way way_of(enum isa isa, enum kv_type type, int threads, int chunk)
 {
     return (struct way){.isa = isa, .type = type, .threads = threads, .chunk = chunk};
-}
-
-static uint32_t state = 1;
-
-static uint32_t random_below(uint32_t n)
-{
-    state = state * 1664525u + 1013904223u;
-    return (uint32_t)((uint64_t)(state ^ state >> 15) * n >> 32);
-}
-
-static float random_float(void)
-{
-    return (float)random_below(1u << 24) / (float)(1 << 23) - 1.0f;
-}
-
-static float *random_floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x);
-    for (size_t i = 0; i < n; i++)
-        x[i] = random_float();
-    return x;
-}
-
-static int width(const struct problem *p)
-{
-    return (p->H + 2 * p->K) * p->dim;
-}
-
-/* Columns that turn, and numbers of a token's rotary row. */
-static int turned(const struct problem *p)
-{
-    return p->rotary_dim ? p->rotary_dim : p->dim;
-}
-
-static void rotary_row(const struct problem *p, int position, float *row)
-{
-    int half = turned(p) / 2;
-    for (int i = 0; i < half; i++) {
-        float angle = (float)position * powf(10000.0f, -(float)i / (float)half);
-        row[i] = cosf(angle);
-        row[half + i] = sinf(angle);
-    }
-}
-
-/* Scores of a few units: some weights are near 1, most are not near 0. */
-static float score_scale(const struct problem *p)
-{
-    return (p->normed ? 1.0f : 3.0f) / sqrtf((float)p->dim);
-}
-
-/* The definition's answer for sequence s. */
-static void solve(struct problem *p, int s)
-{
-    size_t n = (size_t)p->length[s];
-    double *qkv = malloc(n * (size_t)width(p) * sizeof *qkv);
-    double *rotary = malloc(n * (size_t)turned(p) * sizeof *rotary);
-    double *k = malloc(n * (size_t)(p->K * p->dim) * sizeof *k);
-    double *v = malloc(n * (size_t)(p->K * p->dim) * sizeof *v);
-    float row[256];
-    for (size_t i = 0; i < n * (size_t)width(p); i++)
-        qkv[i] = (double)p->qkv[s][i];
-    for (size_t t = 0; t < n; t++) {
-        rotary_row(p, (int)t, row);
-        for (int i = 0; i < turned(p); i++)
-            rotary[t * (size_t)turned(p) + (size_t)i] = (double)row[i];
-    }
-    struct batch_seq seq = {.n = p->length[s]};
-    struct batch batch = {.T = p->length[s], .S = 1, .seq = &seq};
-    struct ref_attend op = {.qkv = qkv,
-                            .y = p->want[s],
-                            .rotary = p->unrotated ? NULL : rotary,
-                            .q_norm = p->normed ? p->norm[0] : NULL,
-                            .k_norm = p->normed ? p->norm[1] : NULL,
-                            .eps = 1e-5,
-                            .scale = (double)score_scale(p),
-                            .H = p->H,
-                            .K = p->K,
-                            .dim = p->dim,
-                            .rope = p->rope,
-                            .rotary_dim = p->rotary_dim,
-                            .window = p->window,
-                            .cap = (double)p->cap,
-                            .slopes = p->biased ? p->slope : NULL,
-                            .sinks = p->sunk ? p->sink : NULL,
-                            .k = &k,
-                            .v = &v};
-    ref_attend(&op, &batch);
-    free(qkv);
-    free(rotary);
-    free(k);
-    free(v);
-}
-
-/* So far that bfloat16, too, would lose more of them than is allowed. */
-static void put_keys_far(struct problem *p)
-{
-    for (int i = 0; i < p->K * p->dim; i++)
-        p->k_mean[i] = 100 * random_float();
-    for (int s = 0; s < p->n_seqs; s++)
-        for (int t = 0; t < p->length[s]; t++)
-            for (int i = 0; i < p->K * p->dim; i++)
-                p->qkv[s][t * width(p) + p->H * p->dim + i] += p->k_mean[i];
-}
-
-static void problem_init(struct problem *p)
-{
-    for (int s = 0; s < p->n_seqs; s++) {
-        p->qkv[s] = random_floats((size_t)p->length[s] * (size_t)width(p));
-        p->want[s] = malloc((size_t)p->length[s] * (size_t)(p->H * p->dim) * sizeof(double));
-    }
-    if (p->far)
-        put_keys_far(p);
-    for (int i = 0; i < p->dim; i++) {
-        p->norm[0][i] = 1.0f + random_float() * 0.5f;
-        p->norm[1][i] = 1.0f + random_float() * 0.5f;
-    }
-    for (int h = 0; h < p->H; h++) { /* as ALiBi has them; as large as the largest score */
-        p->slope[h] = powf(2.0f, -8.0f * (float)(h + 1) / (float)p->H);
-        p->sink[h] = 2.0f * random_float();
-    }
-    for (int s = 0; s < p->n_seqs; s++)
-        solve(p, s);
-}
-
-static void problem_release(struct problem *p)
-{
-    for (int s = 0; s < p->n_seqs; s++) {
-        free(p->qkv[s]);
-        free(p->want[s]);
-    }
 }
 
 /* A device at work on a problem; layer 1 of 2. */
@@ -474,22 +322,6 @@ TEST(attend, cutting_a_long_context_between_lanes_does_not_change_a_bit)
         }
     problem_release(&p);
 }
-
-/* What other families have, each alone and all at once; windows that begin within a page, at a
- * split and in one before the last. */
-static const struct problem variants[] = {
-    {.window = 1},
-    {.window = 37},
-    {.window = 256},
-    {.window = 300, .sunk = true},
-    {.cap = 2},
-    {.biased = true},
-    {.sunk = true},
-    {.rotary_dim = 32},
-    {.far = true, .unrotated = true},
-    {.rotary_dim = 10, .rope = ROPE_HALF},
-    {.rotary_dim = 24, .rope = ROPE_HALF, .window = 100, .cap = 3, .biased = true, .sunk = true},
-};
 
 TEST(attend, variants_give_what_the_definition_says_in_all_ways)
 {
