@@ -141,7 +141,7 @@ static size_t e4m3_offset(enum isa isa, int r, int k)
 }
 
 /* Input k of row r of a unit, where zeros are: what has 4 to 6 bits shares bytes with the group
- * beside it, and its upper bits stand behind the eight lines of the pair, see layout.h. */
+ * beside it, and its upper bits stand before the eight lines of the pair, see layout.h. */
 static void define_integer(enum data data, int stored, int k, uint8_t *unit, int r)
 {
     static const int first_of_fifths[8] = {4, 5, 6, 7, 0, 1, 2, 3}, first_of_two[4] = {4, 6, 0, 2};
@@ -152,12 +152,11 @@ static void define_integer(enum data data, int stored, int k, uint8_t *unit, int
         return;
     }
     uint8_t *lines = unit + (size_t)pair * (size_t)(8 + 2 * bits) * 64;
-    lines[line * 64 + byte] |= (uint8_t)((stored & 15) << 4 * odd);
+    lines[(2 * bits + line) * 64 + byte] |= (uint8_t)((stored & 15) << 4 * odd);
     if (bits == 1)
-        lines[(8 + odd) * 64 + byte] |= (uint8_t)(stored >> 4 << first_of_fifths[line]);
+        lines[odd * 64 + byte] |= (uint8_t)(stored >> 4 << first_of_fifths[line]);
     if (bits == 2)
-        lines[(8 + 2 * odd + line / 4) * 64 + byte] |=
-            (uint8_t)(stored >> 4 << first_of_two[line % 4]);
+        lines[(line / 4 * 2 + odd) * 64 + byte] |= (uint8_t)(stored >> 4 << first_of_two[line % 4]);
 }
 
 /* Value k of row r into its unit, where zeros are. */

@@ -5,9 +5,9 @@
  * Integer data comes in lines (see simd.h): 64 bytes, 4 inputs of 16 rows. A group of 32
  * inputs takes 8 lines of bytes. Signed integers are stored plus stored_bias. Of what has 4 to 6
  * bits the low four of two groups share 8 lines: the even group in the low nibbles, the odd one in
- * the high nibbles. Behind them are lines of the upper bits, first those of the even group: one
- * line for a fifth bit, two for two more bits, each for 8 or 4 lines of the group. A byte of them
- * has the bits of that byte of line 0 from bit 4 on, where they are wanted, of the next line
+ * the high nibbles. Before them are lines of the upper bits, of the even group and the odd one in
+ * turn: one each for a fifth bit, two each for two more bits, for 8 or 4 lines of the group. A byte
+ * of them has the bits of that byte of line 0 from bit 4 on, where they are wanted, of the next line
  * from there on, and so on around:
  *
  *   bit             7     6     5     4     3     2     1     0
@@ -235,16 +235,17 @@ SIMD size_t pair_bytes(enum data data)
     return data_bytes(data, 2 * GROUP);
 }
 
-/* Where line j of a group begins in its pair: its bytes, or low four bits and upper bits. */
+/* Where line j of a group begins in its pair: its bytes or low four bits, and its upper bits. */
 SIMD size_t line_offset(enum data data, bool is_odd, int j)
 {
-    return (size_t)(has_nibbles(data) || !is_odd ? j : j + 8) * LINE_BYTES;
+    if (has_nibbles(data))
+        return (size_t)(2 * upper_bits(data) + j) * LINE_BYTES;
+    return (size_t)(is_odd ? j + 8 : j) * LINE_BYTES;
 }
 
 SIMD size_t upper_offset(enum data data, bool is_odd, int j)
 {
-    const int bits = upper_bits(data);
-    return (size_t)(8 + (is_odd ? bits : 0) + j * bits / 8) * LINE_BYTES;
+    return (size_t)(2 * (upper_bits(data) * j / 8) + is_odd) * LINE_BYTES;
 }
 
 /* The first of the upper bits of line j in the bytes that have them. */

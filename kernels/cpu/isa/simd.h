@@ -8,7 +8,8 @@
  * Dot products: a "line" is a vi read as 64 bytes, 4 consecutive inputs of 16 output
  * rows (lane i, byte j: row i, input j); vi_broadcast4 gives 4 activations, -127 .. 127, to
  * every row. To sum the products of several lines, exactly: vi_dot_begin for the first,
- * vi_dot_add for the others, at most DOT_LINES(most) of them if bytes are 0 .. most; then
+ * vi_dot_add for the others, at most DOT_LINES(most) of them if bytes are 0 .. most, or the same
+ * with _four, which take activations that are yet to be given to every row; then
  * vi_dot_end, or vi_dot_end_after with the start that vi_dot_begin has had: in between the
  * sums are in whatever form is best. Bytes are signed where so said (then one line alone),
  * which is how signed bytes are stored if DOT_BIAS is 0; otherwise they are stored plus

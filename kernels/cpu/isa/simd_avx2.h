@@ -13,18 +13,18 @@ typedef struct {
 
 /* Columns of a product in integers done together, tiles that share their broadcasts. Of one column
  * four tiles stream at once, but for nibbles, which are faster one by one and fetched ahead. */
-#define DOT_COLUMNS             4
-#define DOT_COLUMNS_K16         4
-#define DOT_TILES(width, bytes) ((width) == 1 && (bytes) ? 4 : 1)
-#define DOT_TILES_MAX           4
-#define DOT_PAIR                0 /* one column meets the groups of a pair in turn */
-#define UNPACK_COLUMNS          6 /* values of 5 and 6 bits become bytes for as many columns */
-#define UNPACK_BLOCKS           1 /* and blocks of them */
-#define ZERO_COLUMNS            9 /* zero points are never taken off lines, always off sums */
-#define DOT_UNROLL              UNROLL
-#define DOT_BIAS                0 /* signed bytes stay as they are */
-#define HIGH_SCALE              1
-#define FETCH_TILES             1 /* of as many tiles at once */
+#define DOT_COLUMNS               4
+#define DOT_COLUMNS_K16           4
+#define DOT_TILES(width, data)    ((width) == 1 && (data) == DATA_S8 ? 4 : 1)
+#define DOT_TILES_MAX             4
+#define PAIR_AT_ONCE(width, data) ((width) == 1) /* groups that share lines */
+#define UNPACK_COLUMNS            6 /* values of 5 and 6 bits become bytes for as many columns */
+#define UNPACK_BLOCKS             1 /* and blocks of them */
+#define ZERO_COLUMNS              9 /* zero points are never taken off lines, always off sums */
+#define DOT_UNROLL                UNROLL
+#define DOT_BIAS                  0 /* signed bytes stay as they are */
+#define HIGH_SCALE                1
+#define FETCH_TILES               1 /* of as many tiles at once */
 /* Bytes of weights fetched ahead of their use, see multiply.c. */
 #define INT8_AHEAD(width, data) 1536
 #define FLOAT_AHEAD             0
@@ -527,6 +527,16 @@ SIMD vi vi_dot_add(vi sum, vi line, vi a, bool is_signed)
 {
     vi pairs = vi_dot_begin(sum, line, a, is_signed);
     return vi_of(add_epi16(sum.a, pairs.a), add_epi16(sum.b, pairs.b));
+}
+
+SIMD vi vi_dot_begin_four(vi start, vi line, const int8_t *a)
+{
+    return vi_dot_begin(start, line, vi_broadcast4(a), false);
+}
+
+SIMD vi vi_dot_add_four(vi sum, vi line, const int8_t *a)
+{
+    return vi_dot_add(sum, line, vi_broadcast4(a), false);
 }
 
 SIMD vi vi_dot_end(vi sum)

@@ -24,24 +24,25 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define PIECE_TILES      2
 #define HAS_PIECES(data) ((data) == DATA_E4M3 || (data) == DATA_BF16 || (data) == DATA_F16)
 /* Columns of a product in integers done together, tiles that share their broadcasts. */
-#define DOT_COLUMNS             8
-#define DOT_COLUMNS_K16         4
-#define DOT_TILES(width, bytes) 2
-#define DOT_TILES_MAX           2
-#define DOT_PAIR                1 /* one column meets both groups of a pair of nibbles at once */
-#define UNPACK_COLUMNS          8 /* values of 5 and 6 bits become bytes for as many columns */
-#define UNPACK_BLOCKS           2 /* and blocks of them */
-#define ZERO_COLUMNS            4 /* from here on zero points are taken off the lines */
-#define DOT_UNROLL              UNROLL
-#define DOT_BIAS                128 /* signed bytes become unsigned ones */
-#define HIGH_SCALE              16  /* vi_high leaves nibbles times this */
+#define DOT_COLUMNS            8
+#define DOT_COLUMNS_K16        4
+#define DOT_TILES(width, data) ((width) > 4 && (data) == DATA_U4 ? 1 : 2)
+#define DOT_TILES_MAX          2
+/* Where the groups of a pair that share lines are done together. */
+#define PAIR_AT_ONCE(width, data) ((width) <= 4 || (data) == DATA_U4)
+#define UNPACK_COLUMNS            8 /* values of 5 and 6 bits become bytes for as many columns */
+#define UNPACK_BLOCKS             2 /* and blocks of them */
+#define ZERO_COLUMNS              4 /* from here on zero points are taken off the lines */
+#define DOT_UNROLL                UNROLL
+#define DOT_BIAS                  128 /* signed bytes become unsigned ones */
+#define HIGH_SCALE                16  /* vi_high leaves nibbles times this */
 /* Bytes of weights fetched ahead of their use, see multiply.c. */
 #define FLOAT_AHEAD 1024
 #define FETCH_TILES 2 /* at most, of integers */
 #if defined(ISA_AVX512BF16)
 /* Zen 4 fetches by itself what few columns wait for, and bytes. Unpacking takes units that its
  * multiplications leave idle. */
-#define INT8_AHEAD(width, data) ((data) == DATA_S8 || (width) < 4 ? 0 : 2048)
+#define INT8_AHEAD(width, data) ((data) == DATA_S8 || (width) < 5 ? 0 : 2048)
 #define STREAM_INPUTS           10240
 #define STREAMS_ALWAYS(data)    ((data) == DATA_S4) /* sums that start at something */
 #define INT8_BLOCKS             1 /* given to a kernel at once: fewer than UNPACK_BLOCKS */
@@ -487,9 +488,25 @@ SIMD vi vi_dot_add(vi sum, vi line, vi a, bool is_signed)
     return _mm512_dpbusd_epi32(sum, line, a);
 }
 
+/* The same with four activations at a: the instruction itself gives them to every row. */
+SIMD vi vi_dot_add_four(vi sum, vi line, const int8_t *a)
+{
+#if defined(__AVX512VNNI__)
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(line), "m"(*(const int8_t(*)[4])a));
+    return sum;
+#else /* where intrinsics are emulated */
+    return vi_dot_add(sum, line, vi_broadcast4(a), false);
+#endif
+}
+
 SIMD vi vi_dot_begin(vi start, vi line, vi a, bool is_signed)
 {
     return vi_dot_add(start, line, a, is_signed);
+}
+
+SIMD vi vi_dot_begin_four(vi start, vi line, const int8_t *a)
+{
+    return vi_dot_add_four(start, line, a);
 }
 
 SIMD vi vi_dot_end(vi sum)

@@ -22,18 +22,18 @@ typedef struct {
 #define SIMD_NAME "plain"
 
 /* Columns of a product in integers done together, tiles that share their broadcasts. */
-#define DOT_COLUMNS             2
-#define DOT_COLUMNS_K16         2
-#define DOT_TILES(width, bytes) 1
-#define DOT_TILES_MAX           1
-#define DOT_PAIR                0 /* one column meets the groups of a pair in turn */
-#define UNPACK_COLUMNS          6 /* values of 5 and 6 bits become bytes for as many columns */
-#define UNPACK_BLOCKS           1 /* and blocks of them */
-#define ZERO_COLUMNS            9 /* zero points are never taken off lines, always off sums */
+#define DOT_COLUMNS               2
+#define DOT_COLUMNS_K16           2
+#define DOT_TILES(width, data)    1
+#define DOT_TILES_MAX             1
+#define PAIR_AT_ONCE(width, data) 0 /* groups that share lines are done in turn */
+#define UNPACK_COLUMNS            6 /* values of 5 and 6 bits become bytes for as many columns */
+#define UNPACK_BLOCKS             1 /* and blocks of them */
+#define ZERO_COLUMNS              9 /* zero points are never taken off lines, always off sums */
 #define DOT_UNROLL                /* not the lines: there is too little room for what that gains */
-#define DOT_BIAS                0
-#define HIGH_SCALE              1
-#define FETCH_TILES             0
+#define DOT_BIAS                  0
+#define HIGH_SCALE                1
+#define FETCH_TILES               0
 /* Bytes of weights fetched ahead of their use, see multiply.c. */
 #define INT8_AHEAD(width, data) 0
 #define FLOAT_AHEAD             0
@@ -479,6 +479,16 @@ SIMD vi vi_dot_begin(vi start, vi line, vi a, bool is_signed)
 {
     (void)start;
     return vi_dot_add(vi_zero(), line, a, is_signed);
+}
+
+SIMD vi vi_dot_begin_four(vi start, vi line, const int8_t *a)
+{
+    return vi_dot_begin(start, line, vi_broadcast4(a), false);
+}
+
+SIMD vi vi_dot_add_four(vi sum, vi line, const int8_t *a)
+{
+    return vi_dot_add(sum, line, vi_broadcast4(a), false);
 }
 
 /* Adds the two 16-bit values in each 32-bit lane. */

@@ -65,19 +65,24 @@ SIMD int32_t load_int32(const uint8_t *p)
     return x;
 }
 
+/* Line j of a group, of the lines that have its low four and its upper bits. */
+SIMD vi joined_line(enum data data, vi line, vi upper, bool is_odd, int j)
+{
+    const int place = upper_place(data, j);
+    const vi mask = vi_set1(upper_bits(data) == 1 ? 0x10101010 : 0x30303030);
+    upper = place < 4 ? vi_shl(upper, 4 - place) : vi_shr(upper, place - 4);
+    return vi_or(vi_low(is_odd ? vi_shr(line, 4) : line), vi_and(upper, mask));
+}
+
 /* Line j of a group of the pair at p, its bytes as they are stored. */
 SIMD vi stored_line(enum data data, const uint8_t *p, bool is_odd, int j)
 {
     vi line = vi_load(p + line_offset(data, is_odd, j));
     if (!has_nibbles(data))
         return line;
-    line = vi_low(is_odd ? vi_shr(line, 4) : line);
     if (!upper_bits(data))
-        return line;
-    const int place = upper_place(data, j);
-    vi upper = vi_load(p + upper_offset(data, is_odd, j));
-    upper = place < 4 ? vi_shl(upper, 4 - place) : vi_shr(upper, place - 4);
-    return vi_or(line, vi_and(upper, vi_set1(upper_bits(data) == 1 ? 0x10101010 : 0x30303030)));
+        return vi_low(is_odd ? vi_shr(line, 4) : line);
+    return joined_line(data, line, vi_load(p + upper_offset(data, is_odd, j)), is_odd, j);
 }
 
 /* Scales of the 16 rows in one group: weight = d q + m, exactly; K16: d2 for the upper half. One
