@@ -21,6 +21,7 @@ static const struct {
     [QUANTIZATION_FP8] = {"fp8", FMT_fp8},
     [QUANTIZATION_FP8_BLOCK] = {"fp8_block", FMT_fp8_128},
     [QUANTIZATION_INT8] = {"int8", FMT_int8},
+    [QUANTIZATION_INT8_GROUP] = {"int8_group", FMT_q8_0},
     [QUANTIZATION_INT4] = {"int4", FMT_int4_128},
     [QUANTIZATION_INT4_64] = {"int4_64", FMT_int4_64},
     [QUANTIZATION_INT4_32] = {"int4_32", FMT_int4_32},

@@ -15,12 +15,13 @@ enum batching {
 /* What matrices become while a model is loaded. */
 enum quantization {
     QUANTIZATION_NONE,
-    QUANTIZATION_FP8,       /* E4M3, a scale for each row */
-    QUANTIZATION_FP8_BLOCK, /* E4M3, a scale for 128 x 128 values */
-    QUANTIZATION_INT8,      /* a scale for each row */
-    QUANTIZATION_INT4,      /* scale and zero point for groups of 128 values of a row */
-    QUANTIZATION_INT4_64,   /* of 64 */
-    QUANTIZATION_INT4_32,   /* of 32 */
+    QUANTIZATION_FP8,        /* E4M3, a scale for each row */
+    QUANTIZATION_FP8_BLOCK,  /* E4M3, a scale for 128 x 128 values */
+    QUANTIZATION_INT8,       /* a scale for each row */
+    QUANTIZATION_INT8_GROUP, /* for 32 values of a row */
+    QUANTIZATION_INT4,       /* scale and zero point for groups of 128 values of a row */
+    QUANTIZATION_INT4_64,    /* of 64 */
+    QUANTIZATION_INT4_32,    /* of 32 */
 };
 
 /* All fields filled: a missing key has become its default; 0 stays where it is documented

@@ -31,8 +31,8 @@ const struct config_row config_rows[CONFIG_ROWS] = {
      "What the layers' matrices become while the model is loaded; int4 has groups of 128 values",
      {[QUANTIZATION_NONE] = "none", [QUANTIZATION_FP8] = "fp8",
       [QUANTIZATION_FP8_BLOCK] = "fp8_block", [QUANTIZATION_INT8] = "int8",
-      [QUANTIZATION_INT4] = "int4", [QUANTIZATION_INT4_64] = "int4_64",
-      [QUANTIZATION_INT4_32] = "int4_32"}},
+      [QUANTIZATION_INT8_GROUP] = "int8_group", [QUANTIZATION_INT4] = "int4",
+      [QUANTIZATION_INT4_64] = "int4_64", [QUANTIZATION_INT4_32] = "int4_32"}},
     {"model", "quantize_head", CONFIG_BOOL, AT(quantize_head), 0, 0, "false",
      "The same for the output head, which needs its precision more than the layers do", {NULL}},
 

@@ -19,7 +19,7 @@ enum config_kind {
     CONFIG_SEED,    /* sampling.seed, and sampling.has_seed is set */
 };
 
-#define CONFIG_NAMES 7 /* most names of a row */
+#define CONFIG_NAMES 8 /* most names of a row */
 
 struct config_row {
     const char *section; /* NULL: at the top level */

@@ -21,7 +21,7 @@ enum fmt convert_fmt(enum fmt fmt, int64_t K)
         fmt = FMT_int4_64;
     if (fmt == FMT_int4_64 && K % 64)
         fmt = FMT_int4_32;
-    if (fmt == FMT_int4_32 && K % 32)
+    if ((fmt == FMT_int4_32 || fmt == FMT_q8_0) && K % 32)
         return FMT_int8;
     return fmt == FMT_fp8_128 && K % ENCODE_BLOCK ? FMT_fp8 : fmt;
 }
@@ -31,9 +31,9 @@ int32_t convert_open(struct converter *c, enum fmt fmt, int32_t threads, int32_t
 {
     const size_t width = ROUND_UP((size_t)max_width, (size_t)ENCODE_BLOCK);
     *c = (struct converter){.mem = mem, .step = fmt == FMT_fp8_128 ? ENCODE_BLOCK : ROWS};
-    /* In floats; a row has at most a float for each 128 of its bytes, and one. */
+    /* In floats; beside a byte a value a row has at most a float, or a half for each 32 values. */
     const size_t blocks = ROUND_UP(width / ENCODE_BLOCK + 1, (size_t)16);
-    const size_t rows = (size_t)c->step * (width / sizeof(float) + blocks);
+    const size_t rows = (size_t)c->step * (width / sizeof(float) + 2 * blocks);
     const size_t each = 2 * width + blocks + rows;
     c->bytes = (size_t)threads * each * sizeof(float);
     c->n = threads;

@@ -23,8 +23,8 @@ static const char usage[] =
     "  -r, --reference MODEL    compare with this model, which has the same tokenizer\n"
     "  -c, --context N          tokens of a window (512)\n"
     "  -n, --windows N          read at most N windows (all)\n"
-    "  -q, --quantization NAME  convert MODEL while it is loaded: fp8, fp8_block, int8, int4,\n"
-    "                           int4_64, int4_32 (none)\n"
+    "  -q, --quantization NAME  convert MODEL while it is loaded: fp8, fp8_block, int8,\n"
+    "                           int8_group, int4, int4_64, int4_32 (none)\n"
     "      --quantize-head      the output head too\n"
     "  -k, --kv TYPE            its keys and values: bf16, fp8, int8 (bf16)\n"
     "  -a, --activations TYPE   its activations on the CPU: int8, float (int8)\n"
@@ -43,10 +43,9 @@ struct word {
 };
 
 static const struct word quantizations[] = {
-    {"none", FMT_f32},          {"fp8", FMT_fp8},
-    {"fp8_block", FMT_fp8_128}, {"int8", FMT_int8},
-    {"int4", FMT_int4_128},     {"int4_64", FMT_int4_64},
-    {"int4_32", FMT_int4_32},   {NULL, 0},
+    {"none", FMT_f32},        {"fp8", FMT_fp8},         {"fp8_block", FMT_fp8_128},
+    {"int8", FMT_int8},       {"int8_group", FMT_q8_0}, {"int4", FMT_int4_128},
+    {"int4_64", FMT_int4_64}, {"int4_32", FMT_int4_32}, {NULL, 0},
 };
 static const struct word kv_types[] = {
     {"bf16", KV_BF16}, {"fp8", KV_FP8}, {"int8", KV_INT8}, {NULL, 0}};

@@ -6,6 +6,7 @@
 #include "../e4m3.h"
 #include "../encode.h"
 #include "../encode_fp8.h"
+#include "../f16.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,7 +77,12 @@ static struct int4_grid grid_of(const struct rounding *r, const float *w, const 
         grid.scale = fp8_fit(w, counts, r->K, encode_largest(w, r->K));
         memcpy(group, &grid.scale, sizeof grid.scale);
     }
-    memcpy(&grid.scale, group, sizeof grid.scale);
+    if (r->g->fmt == FMT_q8_0) {
+        memcpy(&grid.half, group, sizeof grid.half);
+        grid.scale = f16_to_float(grid.half);
+    } else {
+        memcpy(&grid.scale, group, sizeof grid.scale);
+    }
     return grid;
 }
 
@@ -173,7 +179,7 @@ static void round_column(const struct rounding *r, struct tile *t, int64_t j, in
                              .share = 1 / U[j]};
     if (r->is_int4)
         round_int4(&c);
-    else if (r->g->fmt == FMT_int8)
+    else if (r->g->fmt == FMT_int8 || r->g->fmt == FMT_q8_0)
         round_int8(&c);
     else
         round_e4m3(&c);
@@ -193,6 +199,7 @@ static void write_group(const struct rounding *r, const struct tile *t, int64_t 
 {
     const uint8_t *q = t->q + g * r->group * ROWS + i;
     const int64_t at = g * ROWS + i;
+    const size_t scale = r->g->fmt == FMT_q8_0 ? sizeof(uint16_t) : sizeof(float);
     uint8_t level[BLOCK];
     if (r->is_int4) {
         for (int32_t k = 0; k < r->group; k++)
@@ -200,7 +207,7 @@ static void write_group(const struct rounding *r, const struct tile *t, int64_t 
         int4_put(level, r->group, (struct int4_grid){t->scale[at], t->zero[at], t->half[at]}, out);
     } else {
         for (int32_t k = 0; k < r->group; k++)
-            out[sizeof(float) + (size_t)k] = q[k * ROWS];
+            out[scale + (size_t)k] = q[k * ROWS];
     }
 }
 

@@ -33,6 +33,9 @@ void nearest_rows(const struct packing *p, const float *value, int64_t n, const 
     else if (p->fmt == FMT_fp8 || p->fmt == FMT_int8)
         for (int64_t r = 0; r < n; r++)
             encode_row(p->fmt, value + r * p->K, p->K, &largest[r], rows + (size_t)r * bytes);
+    else if (p->fmt == FMT_q8_0)
+        for (int64_t r = 0; r < n; r++)
+            encode_q8_0(value + r * p->K, p->K, p->is_bf16, rows + (size_t)r * bytes);
     else
         for (int64_t r = 0; r < n; r++)
             encode_int4(value + r * p->K, p->K, fmt_info[p->fmt].n, style,

@@ -87,7 +87,8 @@ static bool read_choice(struct options *o, int option, const char *text)
     switch (option) {
     case 'r':
         p->recipe = recipe_find(text);
-        return p->recipe || refuse("recipe", text, "fp8, fp8-block, fp8-static, int8 or int4");
+        return p->recipe ||
+               refuse("recipe", text, "fp8, fp8-block, fp8-static, int8, int8-group or int4");
     case 'm':
         p->method = method_find(text);
         return p->method < METHODS || refuse("method", text, "rtn, gptq, awq or smooth");

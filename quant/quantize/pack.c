@@ -2,6 +2,7 @@
 
 #include "../bf16.h"
 #include "../fp8_128.h"
+#include "../q8_0.h"
 
 #define NIBBLES 8 /* of a word */
 #define BYTES   4
@@ -32,6 +33,10 @@ void pack_plan(struct packing *p)
     if (p->fmt == FMT_int8 && p->is_in_words) {
         add(p, "weight_packed", "I32", 4, p->N, blocks(p->K, BYTES));
         add(p, "weight_scale", "F32", 4, p->N, 1);
+        add(p, "weight_shape", "I64", 8, 2, 0);
+    } else if (p->fmt == FMT_q8_0) {
+        add(p, "weight_packed", "I32", 4, p->N, p->K / BYTES);
+        add(p, "weight_scale", p->is_bf16 ? "BF16" : "F16", 2, p->N, p->K / group);
         add(p, "weight_shape", "I64", 8, 2, 0);
     } else if (p->fmt == FMT_fp8 || p->fmt == FMT_int8) {
         const bool is_modelopt = p->convention == MODELOPT;
@@ -69,6 +74,31 @@ static void pack_word_row(const struct packing *p, int64_t r, const uint8_t *row
         q[k] = row[sizeof(float) + (size_t)k] ^ 0x80u;
 }
 
+/* A half, in the file a bfloat16 if p->is_bf16. */
+static void pack_half(const struct packing *p, const uint8_t *half, uint8_t *out)
+{
+    uint16_t d;
+    memcpy(&d, half, sizeof d);
+    if (p->is_bf16)
+        d = bf16_of_float(f16_to_float(d));
+    memcpy(out, &d, sizeof d);
+}
+
+/* Groups of a half and bytes, which have no sign in words. */
+static void pack_byte_groups(const struct packing *p, int64_t r, const uint8_t *row,
+                             uint8_t *memory)
+{
+    const struct q8_0 *block = (const struct q8_0 *)row;
+    const int64_t n = p->K / 32;
+    uint8_t *q = memory + p->tensor[0].offset + (size_t)(r * p->K);
+    uint8_t *scale = memory + p->tensor[1].offset + (size_t)(r * n) * 2;
+    for (int64_t g = 0; g < n; g++, block++, scale += 2) {
+        pack_half(p, (const uint8_t *)&block->d, scale);
+        for (int k = 0; k < 32; k++)
+            *q++ = (uint8_t)block->q[k] ^ 0x80u;
+    }
+}
+
 /* The scale of a block stands in each of its rows; the first one gives it. */
 static void pack_block_row(const struct packing *p, int64_t r, const uint8_t *row, uint8_t *memory)
 {
@@ -90,11 +120,7 @@ static void pack_int4_row(const struct packing *p, int64_t r, const uint8_t *row
     uint8_t *q = memory + p->tensor[0].offset + (size_t)(r * blocks(p->K, NIBBLES)) * 4;
     uint8_t *scale = memory + p->tensor[1].offset + (size_t)(r * n) * 2;
     for (int64_t g = 0; g < n; g++, row += bytes, q += half, scale += 2) {
-        uint16_t d;
-        memcpy(&d, row, sizeof d);
-        if (p->is_bf16)
-            d = bf16_of_float(f16_to_float(d));
-        memcpy(scale, &d, sizeof d);
+        pack_half(p, row, scale);
         memcpy(q, row + 3, half);
         if (!p->is_symmetric) {
             uint8_t *zero = memory + p->tensor[3].offset + (size_t)(r / NIBBLES * n + g) * 4;
@@ -113,6 +139,8 @@ void pack_rows(const struct packing *p, int64_t first, int64_t n, const uint8_t 
             pack_block_row(p, r, rows, memory);
         else if (p->fmt == FMT_int8 && p->is_in_words)
             pack_word_row(p, r, rows, memory);
+        else if (p->fmt == FMT_q8_0)
+            pack_byte_groups(p, r, rows, memory);
         else if (p->fmt == FMT_fp8 || p->fmt == FMT_int8)
             pack_scaled_row(p, r, rows, memory);
         else

@@ -6,6 +6,8 @@
  *   int8      weight I8 (N, K)             weight_scale F32 (N, 1)
  *   int8, is_in_words: weight_packed I32 (N, K / 4 rounded up), of q + 128
  *             weight_scale F32 (N, 1)    weight_shape I64 (2)
+ *   q8_0      weight_packed I32 (N, K / 4), of q + 128
+ *             weight_scale BF16 or F16 (N, K / 32)    weight_shape I64 (2)
  *   int4_g    weight_packed I32 (N, K / 8) weight_scale BF16 or F16 (N, K / g)
  *             weight_shape I64 (2)         and, with zero points,
  *             weight_zero_point I32 (N / 8 rounded up, K / g)
@@ -40,7 +42,7 @@ struct packing {
     enum convention convention;
     bool has_one_scale; /* fp8: the same of all rows */
     bool is_symmetric;  /* int4: there are no zero points */
-    bool is_bf16;       /* int4: scales are */
+    bool is_bf16;       /* int4 and q8_0: scales are */
     bool is_in_words;   /* int8: as a format of weights alone has it */
     struct packed_tensor tensor[PACK_TENSORS];
     int32_t n;

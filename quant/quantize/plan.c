@@ -94,7 +94,7 @@ static enum fmt wished(const struct quantize_params *params)
 /* In a recipe of weights alone int8 is a format of weights alone, too. */
 static bool is_weights_alone(const struct quantize_params *params)
 {
-    return params->recipe->fmt == FMT_int4_128;
+    return params->recipe->fmt == FMT_int4_128 || params->recipe->fmt == FMT_q8_0;
 }
 
 enum fmt plan_finer(const struct output *o, int32_t level)

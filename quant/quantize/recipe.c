@@ -31,6 +31,11 @@ const struct recipe recipes[] = {
      .methods = RTN | GPTQ | SMOOTH,
      .format = "int-quantized",
      .what = "int8, a scale a row; activations a scale a token (W8A8)"},
+    {.name = "int8-group",
+     .fmt = FMT_q8_0,
+     .methods = RTN | GPTQ,
+     .format = "pack-quantized",
+     .what = "int8, a scale for 32 values (W8A16)"},
     {.name = "int4",
      .fmt = FMT_int4_128,
      .methods = RTN | AWQ | GPTQ,
@@ -68,8 +73,8 @@ enum fmt recipe_fmt(enum fmt fmt, int64_t K)
     static const enum fmt smaller[] = {FMT_int4_128, FMT_int4_64, FMT_int4_32};
     if (fmt == FMT_fp8 || fmt == FMT_int8)
         return fmt;
-    if (fmt == FMT_fp8_128)
-        return K % ENCODE_BLOCK ? FMT_COUNT : fmt;
+    if (fmt == FMT_fp8_128 || fmt == FMT_q8_0)
+        return K % fmt_info[fmt].n ? FMT_COUNT : fmt;
     for (size_t i = 0; i < sizeof smaller / sizeof *smaller; i++)
         if (fmt_info[smaller[i]].n <= fmt_info[fmt].n && K % fmt_info[smaller[i]].n == 0)
             return smaller[i];
@@ -108,9 +113,10 @@ json_t *recipe_scheme(const struct recipe *recipe, enum fmt fmt, bool is_symmetr
                          "num_bits", 8, "type", "int", "symmetric", 1, "strategy", "channel",
                          "dynamic", 0, "input_activations", "num_bits", 8, "type", "int",
                          "symmetric", 1, "strategy", "token", "dynamic", 1);
-    return json_pack("{s:{s:i, s:s, s:b, s:s, s:i, s:b}}", "weights", "num_bits", 4, "type", "int",
-                     "symmetric", (int)is_symmetric, "strategy", "group", "group_size",
-                     (int)fmt_info[fmt].n, "dynamic", 0);
+    const bool is_int8 = fmt == FMT_q8_0;
+    return json_pack("{s:{s:i, s:s, s:b, s:s, s:i, s:b}}", "weights", "num_bits", is_int8 ? 8 : 4,
+                     "type", "int", "symmetric", (int)(is_int8 || is_symmetric), "strategy",
+                     "group", "group_size", (int)fmt_info[fmt].n, "dynamic", 0);
 }
 
 json_t *recipe_scheme_words(void)

@@ -31,7 +31,7 @@ const struct recipe *recipe_find(const char *name);
 extern const struct recipe recipes[]; /* ends with a NULL name */
 
 /* The format of rows of K values where fmt is wished for: int4 in the largest groups that they
- * consist of; FMT_COUNT: there is none. */
+ * consist of; FMT_COUNT: they do not consist of its groups. */
 enum fmt recipe_fmt(enum fmt fmt, int64_t K);
 
 /* The scheme of one format: an object of quantization_config's config_groups, without targets. */

@@ -135,6 +135,7 @@ static void check_loss(enum fmt fmt, bool head, double divergence, double agreem
 TEST(quantized, eight_bits_hardly_change_an_answer)
 {
     check_loss(FMT_int8, false, 0.01, 0.94);
+    check_loss(FMT_q8_0, false, 0.002, 0.97);
     check_loss(FMT_fp8, false, 0.03, 0.90);
     check_loss(FMT_fp8_128, false, 0.03, 0.90);
 }
@@ -156,7 +157,7 @@ TEST(quantized, the_head_can_be_converted_too)
 /* One pass, and cut in three on another number of threads. */
 TEST(quantized, logits_depend_on_the_tokens_alone)
 {
-    static const enum fmt fmt[] = {FMT_f32, FMT_fp8, FMT_fp8_128, FMT_int8, FMT_int4_64};
+    static const enum fmt fmt[] = {FMT_f32, FMT_fp8, FMT_fp8_128, FMT_int8, FMT_q8_0, FMT_int4_64};
     if (!prepare())
         return;
     const size_t bytes = (size_t)reference.V * sizeof(float);

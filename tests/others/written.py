@@ -57,6 +57,7 @@ RECIPES = {
     "fp8": (["-r", "fp8"], ["fp8"], fp8_token),
     "fp8-block": (["-r", "fp8-block"], ["fp8_128"], fp8_group),
     "int8": (["-r", "int8"], ["int8"], int8_token),
+    "int8-group": (["-r", "int8-group"], ["q8_0"], None),
     "int4": (["-r", "int4"], ["int4_128"], None),
     "int4-64": (["-r", "int4", "-g", "64"], ["int4_64"], None),
     "int4-32": (["-r", "int4", "-g", "32"], ["int4_32"], None),
@@ -124,6 +125,7 @@ def test_calibrated_models(work):
             ("llama", "fp8", "fp8", "-m", "gptq"),
             ("qwen3", "fp8-block", "fp8_128", "-m", "gptq"),
             ("qwen2", "int8", "int8", "-m", "gptq"),
+            ("llama", "int8-group", "q8_0", "-m", "gptq"),
             ("llama", "int8", "int8", "-m", "smooth"),
             ("qwen3", "fp8-static", "fp8")):
         name = "".join([family, recipe, *options])

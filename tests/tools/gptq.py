@@ -57,7 +57,7 @@ def int4_number(value, scale, zero):
     return (level - zero) * scale
 
 
-def int8_number(value, scale):
+def int8_number(value, scale, _=0):
     return min(max(round(value / scale), -127), 127) * scale
 
 
@@ -146,7 +146,8 @@ def check_grids(W, X, grids, plain, number, by_size):
 def test_gptq_is_its_formula(work):
     weights = make_model(f"{work}/model")
     cases = [(int4_number, []), (int4_number, ["--no-act-order"]), (int4_number, ["-s"]),
-             (int8_number, ["-r", "int8"]), (e4m3_number, ["-r", "fp8"]),
+             (int8_number, ["-r", "int8"]), (int8_number, ["-r", "int8-group"]),
+             (e4m3_number, ["-r", "fp8"]),
              (e4m3_number, ["-r", "fp8", "--no-act-order"])]
     for number, options in cases:
         by_size = "--no-act-order" not in options

@@ -114,6 +114,7 @@ RECIPES = {
     "fp8": (["-r", "fp8"], 0.03),
     "fp8-block": (["-r", "fp8-block"], 0.03),
     "int8": (["-r", "int8"], 0.012),
+    "int8 in groups": (["-r", "int8-group"], 0.007),
     "int4": (["-r", "int4"], 0.13),
     "int4 in groups of 32": (["-r", "int4", "-g", "32"], 0.11),
     "symmetric int4": (["-r", "int4", "-s"], 0.13),
@@ -142,6 +143,13 @@ def test_config_names_what_was_done(work):
     assert quantization["format"] == "pack-quantized" and quantization["ignore"] == ["lm_head"]
     assert group["targets"] == ["Linear"]
     assert group["weights"]["group_size"] == 64 and group["weights"]["symmetric"] is True
+    assert run(f"{work}/model", "-o", f"{work}/bytes", "-r", "int8-group").returncode == 0
+    _, _, config = output_of(f"{work}/bytes")
+    assert config["quantization_config"]["format"] == "pack-quantized"
+    group, = config["quantization_config"]["config_groups"].values()
+    assert "input_activations" not in group and group["weights"] == {
+        "num_bits": 8, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32,
+        "dynamic": False}
     assert run(f"{work}/model", "-o", f"{work}/fp8").returncode == 0
     _, _, config = output_of(f"{work}/fp8")
     group, = config["quantization_config"]["config_groups"].values()

@@ -91,10 +91,11 @@ def dequantize_int4(tensors, module):
 
 
 def dequantize_bytes(tensors, module):
-    """8 bits in words, four to each, with 128 added to them; a scale a row."""
+    """8 bits in words, four to each, with 128 added to them; a scale a row, or 32 values."""
     _, _, (rows, width) = tensors[f"{module}.weight_shape"]
     _, (_, words), packed = tensors[f"{module}.weight_packed"]
-    dtype, shape, scale = tensors[f"{module}.weight_scale"]
-    assert words == (width + 3) // 4 and shape == [rows, 1] and dtype == "F32"
-    return [[((packed[r * words + k // 4] >> k % 4 * 8 & 255) - 128) * scale[r]
-             for k in range(width)] for r in range(rows)]
+    dtype, (_, groups), scale = tensors[f"{module}.weight_scale"]
+    assert words == (width + 3) // 4 and groups in (1, width // 32)
+    assert dtype == "F32" if groups == 1 else dtype in ("BF16", "F16")
+    return [[((packed[r * words + k // 4] >> k % 4 * 8 & 255) - 128) *
+             scale[r * groups + k * groups // width] for k in range(width)] for r in range(rows)]

@@ -216,7 +216,7 @@ TEST(calibration, inputs_that_are_no_numbers_are_refused)
 
 enum { COLUMNS = 256, ROWS = 131 };
 
-static const enum fmt grids[] = {FMT_fp8,     FMT_fp8_128, FMT_int8,
+static const enum fmt grids[] = {FMT_fp8,     FMT_fp8_128, FMT_int8,    FMT_q8_0,
                                  FMT_int4_32, FMT_int4_64, FMT_int4_128};
 
 static double error_of(const struct moments *m, enum fmt fmt, const float *W, const uint8_t *rows)
@@ -235,7 +235,8 @@ static bool have_same_grids(enum fmt fmt, const uint8_t *a, const uint8_t *b)
 {
     const bool is_int4 = fmt_info[fmt].bytes < fmt_info[fmt].n;
     const size_t group = (size_t)fmt_info[fmt].bytes, bytes = fmt_row_bytes(fmt, COLUMNS);
-    const size_t step = fmt_info[fmt].head ? bytes : group, grid = is_int4 ? 3 : sizeof(float);
+    const size_t step = fmt_info[fmt].head ? bytes : group;
+    const size_t grid = is_int4 ? 3 : fmt == FMT_q8_0 ? 2 : sizeof(float);
     for (size_t at = 0; at < bytes * ROWS; at += step)
         if (memcmp(a + at, b + at, grid) != 0)
             return false;
@@ -279,7 +280,8 @@ static void check_rounding(const struct moments *m, const float *W, enum fmt fmt
     CHECK(memcmp(one, many, bytes) == 0);
     CHECK(error_of(m, fmt, W, one) < 0.6 * error_of(m, fmt, W, nearest));
     /* Others are searched anew, by what errors count. */
-    CHECK_EQ(have_same_grids(fmt, one, nearest), fmt == FMT_int8 || fmt == FMT_fp8_128);
+    CHECK_EQ(have_same_grids(fmt, one, nearest),
+             fmt == FMT_int8 || fmt == FMT_q8_0 || fmt == FMT_fp8_128);
     factor_release(&f);
     free(nearest);
     free(one);

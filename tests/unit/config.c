@@ -341,8 +341,8 @@ TEST(config, a_wrong_type_is_refused)
     refuse(HEAD "kv_cache:\n  prefix_cache: yes\n",
            "config:5:17: kv_cache.prefix_cache: must be true or false, not yes");
     refuse("version: 1\nmodel: {path: m, quantization: int4_33}\n",
-           "config:2:32: model.quantization: must be none, fp8, fp8_block, int8, int4, int4_64 or "
-           "int4_32, not int4_33, did you mean int4_32?");
+           "config:2:32: model.quantization: must be none, fp8, fp8_block, int8, int8_group, int4, "
+           "int4_64 or int4_32, not int4_33, did you mean int4_32?");
     refuse(HEAD "kv_cache: {type: q8}\n",
            "config:4:18: kv_cache.type: must be bf16, int8, fp8 or f32, not q8");
     refuse(HEAD "sampling: {temperature: .nan}\n",

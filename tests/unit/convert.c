@@ -84,6 +84,8 @@ TEST(convert, groups_that_do_not_fit_give_way_to_smaller_ones)
     CHECK_EQ(convert_fmt(FMT_int4_128, 96), FMT_int4_32);
     CHECK_EQ(convert_fmt(FMT_int4_64, 96), FMT_int4_32);
     CHECK_EQ(convert_fmt(FMT_int4_32, 48), FMT_int8);
+    CHECK_EQ(convert_fmt(FMT_q8_0, 96), FMT_q8_0);
+    CHECK_EQ(convert_fmt(FMT_q8_0, 48), FMT_int8);
     CHECK_EQ(convert_fmt(FMT_fp8_128, 256), FMT_fp8_128);
     CHECK_EQ(convert_fmt(FMT_fp8_128, 576), FMT_fp8);
     CHECK_EQ(convert_fmt(FMT_int8, 33), FMT_int8);

@@ -16,7 +16,9 @@
 
 enum { N = 512 };
 
-static const enum fmt served[] = {FMT_fp8,     FMT_fp8_128, FMT_int8,
+/* Those of 4 bits come last. */
+enum { FIRST_INT4 = 4 };
+static const enum fmt served[] = {FMT_fp8,     FMT_fp8_128, FMT_int8,    FMT_q8_0,
                                   FMT_int4_32, FMT_int4_64, FMT_int4_128};
 
 static uint32_t state = 1;
@@ -199,6 +201,32 @@ TEST(encode, int8_is_half_a_step_away_at_most)
     }
 }
 
+/* Scales are as large as they have to be, but for their rounding. */
+TEST(encode, q8_0_is_half_a_step_away_at_most_whatever_its_scales_are)
+{
+    static struct row r;
+    static const float size[] = {1, 0.02f, 1e-5f, 1e-9f, 1e4f, 0};
+    for (size_t s = 0; s < 2 * sizeof size / sizeof *size; s++) {
+        const bool is_bf16 = s % 2;
+        fill(&r, size[s / 2]);
+        encode(&r, FMT_q8_0);
+        if (is_bf16)
+            encode_q8_0(r.value, N, true, r.made);
+        fmt_decode_row(FMT_q8_0, r.made, N, r.back);
+        for (int b = 0; b < N / 32; b++) {
+            uint16_t half;
+            memcpy(&half, r.made + (size_t)b * 34, sizeof half);
+            const float d = f16_to_float(half), largest = encode_largest(r.value + b * 32, 32);
+            const float cut = fmaxf(largest - 127 * d, 0);
+            CHECK(!is_bf16 || bf16_to_float(bf16_of_float(d)) == d);
+            CHECK(cut <= largest * 0x1p-8f);
+            CHECK(d <= largest / 127 * (1 + 0x1p-7f) + 0x1p-24f);
+            for (int i = b * 32; i < (b + 1) * 32; i++)
+                CHECK(fabsf(r.back[i] - r.value[i]) <= d * 0.5001f + cut);
+        }
+    }
+}
+
 /* Rounding over the whole range of a group with a scale that is a half, in double. */
 static double whole_range_error(const float *value, int n)
 {
@@ -250,7 +278,7 @@ static double best_error(const float *value, int n)
 TEST(encode, int4_is_never_worse_than_the_whole_range_and_near_the_best_there_is)
 {
     static struct row r;
-    for (size_t f = 3; f < sizeof served / sizeof *served; f++) {
+    for (size_t f = FIRST_INT4; f < sizeof served / sizeof *served; f++) {
         const int n = fmt_info[served[f]].n;
         double whole = 0, got = 0, best = 0;
         for (int round = 0; round < 20; round++) {
@@ -279,7 +307,7 @@ TEST(encode, int4_is_never_worse_than_the_whole_range_and_near_the_best_there_is
 TEST(encode, int4_keeps_what_it_can_hold_exactly)
 {
     static struct row r;
-    for (size_t f = 3; f < sizeof served / sizeof *served; f++) {
+    for (size_t f = FIRST_INT4; f < sizeof served / sizeof *served; f++) {
         for (int i = 0; i < N; i++)
             r.value[i] = 0.25f * (float)(i % 16 - 5);
         encode(&r, served[f]);
@@ -305,7 +333,7 @@ TEST(encode, rows_of_the_smallest_numbers_stay_small)
     static struct row r;
     static const float size[] = {1e-45f, 1e-40f, 1e-30f, 0x1p-30f, 0x1p-25f, 0x1p-22f, 0x1p-18f};
     for (size_t s = 0; s < sizeof size / sizeof *size; s++)
-        for (size_t f = 3; f < sizeof served / sizeof *served; f++) {
+        for (size_t f = FIRST_INT4; f < sizeof served / sizeof *served; f++) {
             fill(&r, size[s]);
             encode(&r, served[f]);
             for (int i = 0; i < N; i++)
@@ -333,7 +361,7 @@ TEST(encode, the_largest_numbers_stay_finite)
 TEST(encode, the_same_values_give_the_same_bits_on_every_machine)
 {
     static struct row r;
-    static const uint32_t known[] = {664721817u,  2492500942u, 851361963u,
+    static const uint32_t known[] = {664721817u,  2492500942u, 851361963u, 93158518u,
                                      3969474780u, 2002077737u, 891792374u};
     for (size_t f = 0; f < sizeof served / sizeof *served; f++) {
         uint32_t hash = 2166136261u;

@@ -7,8 +7,8 @@
  * bits the low four of two groups share 8 lines: the even group in the low nibbles, the odd one in
  * the high nibbles. Before them are lines of the upper bits, of the even group and the odd one in
  * turn: one each for a fifth bit, two each for two more bits, for 8 or 4 lines of the group. A byte
- * of them has the bits of that byte of line 0 from bit 4 on, where they are wanted, of the next line
- * from there on, and so on around:
+ * of them has the bits of that byte of line 0 from bit 4 on, where they are wanted, of the next
+ * line from there on, and so on around:
  *
  *   bit             7     6     5     4     3     2     1     0
  *   fifth bits    line3 line2 line1 line0 line7 line6 line5 line4

@@ -67,6 +67,8 @@ EIGHT_BITS = [
     ours("int8", "smooth", "-r", "int8", "-m", "smooth", activations=BOTH),
     ours("int8 budget 8.5", "gptq", "-r", "int8", "-m", "gptq", "--budget", "8.5",
          activations=BOTH),
+    ours("int8-group", "rtn", "-r", "int8-group", activations=BOTH),
+    ours("int8-group", "gptq", "-r", "int8-group", "-m", "gptq", activations=BOTH),
     rival("Q8_0", activations=BOTH),
     cache("fp8"), cache("int8"),
 ]
@@ -86,8 +88,8 @@ LEFT_OUT = {
 
 # Form, and how much larger the perplexity may be than that of bf16.
 BARS = [("fp8", 0.005), ("fp8 budget 8.5", 0.005), ("fp8 budget 9", 0.005),
-        ("fp8 budget 10", 0.005), ("fp8-static", 0.005), ("int8", 0.01), ("bf16, fp8 cache", 0.003),
-        ("bf16, int8 cache", 0.003)]
+        ("fp8 budget 10", 0.005), ("fp8-static", 0.005), ("int8", 0.01), ("int8-group", 0.01),
+        ("bf16, fp8 cache", 0.003), ("bf16, int8 cache", 0.003)]
 
 
 ON = " on "
