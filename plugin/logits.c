@@ -1,14 +1,14 @@
-/* Notes of the blocks of a row, four numbers at a time, the sum of the front of its descending
- * order, and the selection of its largest by radix. A block's maximum lets a pass leave the
- * block out. */
+/* Notes of the blocks of a row, what they say of it, and the selection of its largest by radix. A
+ * block's maximum lets a pass leave the block out. */
 #include "logits.h"
+
+#include "logits_wide.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-/* Four at a time, as every 64-bit processor can; GCC and Clang both turn operators on
- * these into vector instructions without being asked to optimise loops. */
+/* Four at a time, as every 64-bit processor can: comparisons too are vector instructions then. */
 typedef float lanes __attribute__((vector_size(16)));
 typedef uint32_t lane_bits __attribute__((vector_size(16)));
 
@@ -26,29 +26,11 @@ static inline lanes all(float value)
     return (lanes){value, value, value, value};
 }
 
-/* ---- Exponential ------------------------------------------------------------------ */
-
-/* 2^n * p(r) with x = n ln 2 + r and |r| <= ln 2 / 2; p is the polynomial of degree 5
- * with p(0) = 1 of least relative error there, 9.2e-8. Adding and subtracting 1.5 * 2^23
- * rounds to an integer without a call; its low bits are that integer. */
-static inline lanes exp_not_positive(lanes x)
-{
-    lanes shifted = x * 0x1.715476p0f + 0x1.8p23f;
-    lanes n = shifted - 0x1.8p23f;
-    lanes r = x - n * 0x1.62e4p-1f; /* the first 15 bits of ln 2: this product is exact */
-    r = r - n * 0x1.7f7d1cp-20f;    /* the rest of ln 2 */
-    lanes p = r * 0x1.0fa822p-7f + 0x1.573a6cp-5f;
-    p = p * r + 0x1.555a6cp-3f;
-    p = p * r + 0x1.fffdc6p-2f;
-    p = p * r + 0x1.fffff6p-1f;
-    p = p * r + 1.0f;
-    lane_bits bits = (lane_bits)p + ((lane_bits)shifted << 23);
-    return (lanes)(bits & (lane_bits)(x >= -87.0f)); /* 0 also for NaN */
-}
-
 float logits_weight(float value, float max, float scale)
 {
-    return exp_not_positive(all((value - max) * scale))[0];
+    wide weight = (wide){0} + value;
+    weigh_wide(&weight, max, scale);
+    return weight[0];
 }
 
 /* ---- Passes over the row ----------------------------------------------------------- */
@@ -86,19 +68,17 @@ static float max_of(const float *value, size_t n)
 
 static double sum_of(const float *value, size_t n, float max, float scale)
 {
-    lanes a = all(0), b = a;
-    double sum = 0;
+    wide weight, sum = {0};
     size_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        a += exp_not_positive((load(value + i) - max) * scale);
-        b += exp_not_positive((load(value + i + LANES) - max) * scale);
+    for (; i + WIDE <= n; i += WIDE) {
+        load_wide(value + i, &weight);
+        weigh_wide(&weight, max, scale);
+        sum += weight;
     }
-    a += b;
-    a += __builtin_shufflevector(a, a, 2, 3, 0, 1);
-    sum = (double)a[0] + (double)a[1];
+    double total = sum_wide(&sum);
     for (; i < n; i++)
-        sum += (double)logits_weight(value[i], max, scale);
-    return sum;
+        total += (double)logits_weight(value[i], max, scale);
+    return total;
 }
 
 /* ---- Notes of the blocks ------------------------------------------------------------ */
@@ -108,10 +88,25 @@ static size_t block_len(const struct logits *l, size_t b)
     return MIN((size_t)LOGIT_BLOCK, l->V - b * LOGIT_BLOCK);
 }
 
+/* The maxima of four blocks, and their sums. */
+static inline void load_notes(const struct logit_block *block, lanes *max, lanes *sum)
+{
+    lanes notes[2];
+    memcpy(notes, block, sizeof notes);
+    *max = __builtin_shufflevector(notes[0], notes[1], 0, 2, 4, 6);
+    *sum = __builtin_shufflevector(notes[0], notes[1], 1, 3, 5, 7);
+}
+
 static void find_max(struct logits *l)
 {
-    l->max = -INFINITY;
-    for (size_t b = 0; b < l->n_blocks; b++)
+    lanes most = all(-INFINITY), max, sum;
+    size_t b = 0;
+    for (; b + LANES <= l->n_blocks; b += LANES) {
+        load_notes(l->block + b, &max, &sum);
+        most = larger_lanes(max, most);
+    }
+    l->max = larger(larger(most[0], most[1]), larger(most[2], most[3]));
+    for (; b < l->n_blocks; b++)
         l->max = larger(l->block[b].max, l->max);
 }
 
@@ -139,15 +134,17 @@ void logits_scan(struct logits *l, float *value, int32_t V, struct logit_block *
     find_max(l);
 }
 
-/* A maximum that no block has marks those to note again. */
+/* A maximum that none has marks the row and the blocks to note again. */
 void logits_set(struct logits *l, size_t i, float value)
 {
     l->value[i] = value;
-    l->block[i / LOGIT_BLOCK].max = NAN;
+    l->block[i / LOGIT_BLOCK].max = l->max = NAN;
 }
 
 void logits_update(struct logits *l)
 {
+    if (!isnan(l->max))
+        return;
     for (size_t b = 0; b < l->n_blocks; b++)
         if (isnan(l->block[b].max))
             take_note(l, b);
@@ -165,25 +162,19 @@ size_t logits_argmax(const struct logits *l)
     return i;
 }
 
-/* The maxima of four blocks, and their sums. */
-static inline void load_notes(const struct logit_block *block, lanes *max, lanes *sum)
-{
-    lanes notes[2];
-    memcpy(notes, block, sizeof notes);
-    *max = __builtin_shufflevector(notes[0], notes[1], 0, 2, 4, 6);
-    *sum = __builtin_shufflevector(notes[0], notes[1], 1, 3, 5, 7);
-}
-
 double logits_sum(const struct logits *l, double *sum)
 {
-    double part[LANES] = {0};
+    double part[WIDE] = {0};
     size_t b = 0;
-    for (; b + LANES <= l->n_blocks; b += LANES) {
-        lanes max, of_block;
-        load_notes(l->block + b, &max, &of_block);
-        lanes weight = exp_not_positive((max - l->max) * l->scale);
-        for (size_t k = 0; k < LANES; k++) {
-            sum[b + k] = (double)of_block[k] * (double)weight[k];
+    for (; b + WIDE <= l->n_blocks; b += WIDE) {
+        lanes max[2], of_block[2];
+        wide weight;
+        load_notes(l->block + b, &max[0], &of_block[0]);
+        load_notes(l->block + b + LANES, &max[1], &of_block[1]);
+        memcpy(&weight, max, sizeof weight);
+        weigh_wide(&weight, l->max, l->scale);
+        for (size_t k = 0; k < WIDE; k++) {
+            sum[b + k] = (double)of_block[k / LANES][k % LANES] * (double)weight[k];
             part[k] += sum[b + k];
         }
     }
@@ -192,21 +183,39 @@ double logits_sum(const struct logits *l, double *sum)
         sum[b] = (double)l->block[b].sum * (double)weight;
         part[0] += sum[b];
     }
-    return (part[0] + part[1]) + (part[2] + part[3]);
+    return ((part[0] + part[4]) + (part[2] + part[6])) +
+           ((part[1] + part[5]) + (part[3] + part[7]));
 }
 
 /* ---- Parts of the row --------------------------------------------------------------- */
+
+size_t logits_weigh_block(const struct logits *l, size_t b, float *weight)
+{
+    const float *value = l->value + b * LOGIT_BLOCK;
+    size_t n = block_len(l, b), i = 0;
+    for (; i + WIDE <= n; i += WIDE) {
+        wide w;
+        load_wide(value + i, &w);
+        weigh_wide(&w, l->max, l->scale);
+        memcpy(weight + i, &w, sizeof w);
+    }
+    for (; i < n; i++)
+        weight[i] = logits_weight(value[i], l->max, l->scale);
+    return n;
+}
 
 void logits_weigh(const struct logits *l, const uint32_t *id, size_t n, float scale)
 {
     float *value = l->value;
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
+    for (; i + WIDE <= n; i += WIDE) {
         const uint32_t *at = id + i;
-        lanes v = {value[at[0]], value[at[1]], value[at[2]], value[at[3]]};
-        v = exp_not_positive((v - l->max) * scale);
-        for (size_t k = 0; k < LANES; k++)
-            value[at[k]] = v[k];
+        wide weight;
+        for (size_t k = 0; k < WIDE; k++)
+            weight[k] = value[at[k]];
+        weigh_wide(&weight, l->max, scale);
+        for (size_t k = 0; k < WIDE; k++)
+            value[at[k]] = weight[k];
     }
     for (; i < n; i++)
         value[id[i]] = logits_weight(value[id[i]], l->max, scale);
@@ -241,132 +250,6 @@ size_t logits_gather(const struct logits *l, float bound, uint32_t *id)
         }
     }
     return n;
-}
-
-/* ---- A front of the descending order ------------------------------------------------ */
-
-/* The values of a block, the last one filled up with NaN. room: (LOGIT_BLOCK). */
-static const float *block_values(const struct logits *l, size_t b, float *room)
-{
-    size_t n = block_len(l, b);
-    if (n == LOGIT_BLOCK)
-        return l->value + b * LOGIT_BLOCK;
-    memcpy(room, l->value + b * LOGIT_BLOCK, n * sizeof *room);
-    for (size_t i = n; i < LOGIT_BLOCK; i++)
-        room[i] = NAN;
-    return room;
-}
-
-_Static_assert(LOGIT_BLOCK == 32 * LANES, "a bit of four lanes for each value of a block");
-
-/* Which of a block's values are above the bound, or equal it too: bit k of lane j says it
- * of value 4 k + j. No branch: where few of the values are found, none would be foreseen. */
-static inline lane_bits find_above(const float *value, float bound, bool equal)
-{
-    lane_bits found = {0}, bit = {1, 1, 1, 1};
-    for (size_t i = 0; i < LOGIT_BLOCK; i += LANES) {
-        lanes v = load(value + i);
-        found |= (equal ? (lane_bits)(v >= bound) : (lane_bits)(v > bound)) & bit;
-        bit += bit;
-    }
-    return found;
-}
-
-/* The same of those that are of the front. */
-static inline lane_bits find_front(const float *value, struct logits_front front, size_t b)
-{
-    size_t from = b * LOGIT_BLOCK;
-    if (front.end <= from)
-        return find_above(value, front.value, false);
-    lane_bits found = find_above(value, front.value, true), is_before = {0};
-    size_t n = front.end - from;
-    if (n >= LOGIT_BLOCK)
-        return found;
-    for (size_t j = 0; j < LANES; j++)
-        is_before[j] = (uint32_t)(((uint64_t)1 << (n + LANES - 1 - j) / LANES) - 1);
-    return (found & is_before) | find_above(value, front.value, false);
-}
-
-/* The sum of the weights that take the place of n values; there is room for a multiple of
- * LANES. */
-static inline double weigh(const struct logits *l, float *value, size_t n)
-{
-    lanes sum = all(0);
-    for (size_t i = n; i % LANES; i++)
-        value[i] = NAN;
-    for (size_t i = 0; i < n; i += LANES) {
-        lanes v = exp_not_positive((load(value + i) - l->max) * l->scale);
-        memcpy(value + i, &v, sizeof v);
-        sum += v;
-    }
-    sum += __builtin_shufflevector(sum, sum, 2, 3, 0, 1);
-    return (double)sum[0] + (double)sum[1];
-}
-
-size_t logits_weigh_front(const struct logits *l, struct logits_front front, size_t b, uint32_t *id,
-                          float *weight)
-{
-    float room[LOGIT_BLOCK];
-    const float *value = block_values(l, b, room);
-    lane_bits found = find_front(value, front, b);
-    size_t n = 0;
-    for (size_t i = 0; i < block_len(l, b); i++) {
-        id[n] = (uint32_t)(b * LOGIT_BLOCK + i);
-        weight[n] = value[i];
-        n += found[i % LANES] >> i / LANES & 1;
-    }
-    weigh(l, weight, n);
-    return n;
-}
-
-/* What the front weighs in one block. */
-static double sum_block(const struct logits *l, struct logits_front front, size_t b)
-{
-    float room[LOGIT_BLOCK], kept[LOGIT_BLOCK];
-    const float *value = block_values(l, b, room);
-    lane_bits found = find_front(value, front, b);
-    size_t n = 0;
-    for (size_t j = 0; j < LANES; j += 2) {
-        uint64_t pair = (uint64_t)found[j + 1] << 32 | found[j];
-        for (; pair; pair &= pair - 1) {
-            size_t bit = (size_t)__builtin_ctzll(pair);
-            kept[n++] = value[bit % 32 * LANES + bit / 32 + j];
-        }
-    }
-    return weigh(l, kept, n);
-}
-
-/* Leaves out the blocks that have nothing of the front. Returns what the others weigh, which
- * the front can at most. */
-static double drop_blocks(const struct logits *l, struct logits_front front, double *sum)
-{
-    size_t own = MIN(front.end / LOGIT_BLOCK + 1, l->n_blocks), b = 0;
-    double left = 0;
-    for (; b < own; b++) {
-        sum[b] = l->block[b].max >= front.value ? sum[b] : 0;
-        left += sum[b];
-    }
-    for (; b < l->n_blocks; b++) {
-        sum[b] = l->block[b].max > front.value ? sum[b] : 0;
-        left += sum[b];
-    }
-    return left;
-}
-
-/* Every block that is looked at lowers what the front can weigh: few of them decide mostly. */
-double logits_sum_front(const struct logits *l, struct logits_front front, double limit,
-                        double *sum)
-{
-    double most = drop_blocks(l, front, sum), exact = 0;
-    for (size_t b = 0; b < l->n_blocks && most >= limit; b++) {
-        if (sum[b] == 0)
-            continue;
-        double in_front = sum_block(l, front, b);
-        most -= sum[b] - in_front;
-        exact += in_front;
-        sum[b] = in_front;
-    }
-    return most < limit ? most : exact;
 }
 
 /* ---- The largest, by radix -------------------------------------------------------- */

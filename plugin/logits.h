@@ -1,8 +1,8 @@
 /* What sampling asks of a row of logits: its maximum, the sum of its weights, the part
- * above a bound, and the largest ones and their sum without sorting. The notes that the head
- * took of the row's blocks answer most of it, so that hardly a block is read again. NaN counts
- * as absent everywhere. All of it is plain C over fixed-size inner loops that compilers turn into
- * vector code, and gives the same bits whatever they turn it into. */
+ * above a bound, and the largest ones without sorting. The notes that the head took of the row's
+ * blocks answer most of it, so that hardly a block is read again. NaN counts as absent everywhere.
+ * All of it is plain C over fixed-size inner loops that compilers turn into vector code, and gives
+ * the same bits whatever they turn it into. */
 #pragma once
 
 #include "base/base.h"
@@ -37,23 +37,8 @@ float logits_weight(float value, float max, float scale);
 /* The sum of all weights, relative error below 3e-6; sum: (n_blocks) the same per block. */
 double logits_sum(const struct logits *l, double *sum);
 
-/* What comes before a value at an index in the descending order: larger values, and equal
- * ones at lower indices. That before -inf at V is the whole row. */
-struct logits_front {
-    float value;
-    size_t end; /* of the equal ones */
-};
-
-/* Ascending indices of what of the front is in block b, and their weights; how many. Both
- * have room for LOGIT_BLOCK. */
-size_t logits_weigh_front(const struct logits *l, struct logits_front front, size_t b, uint32_t *id,
-                          float *weight);
-
-/* The sum of the front's weights, relative error below 3e-6, if it reaches the limit;
- * otherwise a number below the limit. sum: (n_blocks) the sums per block of the row or of a
- * longer front; where the limit is reached, those of this front take their place. */
-double logits_sum_front(const struct logits *l, struct logits_front front, double limit,
-                        double *sum);
+/* The weights of block b, LOGIT_BLOCK at most; how many. */
+size_t logits_weigh_block(const struct logits *l, size_t b, float *weight);
 
 /* Replaces value[id[i]] by their weights. */
 void logits_weigh(const struct logits *l, const uint32_t *id, size_t n, float scale);

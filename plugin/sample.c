@@ -21,6 +21,7 @@
 #include "sample.h"
 
 #include "logits.h"
+#include "logits_front.h"
 
 #include "base/rng.h"
 
@@ -38,8 +39,10 @@ bool sample_is_greedy(const struct sampling *s)
 struct scratch {
     struct logit_block *block; /* (blocks) */
     double *sum;               /* (blocks) */
+    struct logit_group *group; /* (groups) */
     float *raw;                /* (V) logits as the model gave them */
     uint32_t *id;              /* (V) ids or counts */
+    float *kept;               /* (groups, LOGIT_GROUP_ROOM) in the same place */
 };
 
 /* ---- Edits ------------------------------------------------------------------------ */
@@ -146,10 +149,12 @@ static struct logprobs report(const struct logits *l, size_t n_top, const struct
 
 struct draw {
     const struct sample_input *in;
-    float *value; /* (V) logits, then of the candidates their weights */
-    uint32_t *id; /* (V) room for candidates */
-    double *sum;  /* (blocks) room */
-    float scale;  /* 1 / temperature */
+    float *value;              /* (V) logits, then of the candidates their weights */
+    uint32_t *id;              /* (V) room for candidates */
+    double *sum;               /* (blocks) room */
+    struct logit_group *group; /* (groups) room */
+    float *kept;               /* (groups, LOGIT_GROUP_ROOM) room */
+    float scale;               /* 1 / temperature */
 };
 
 /* In [0, 1). */
@@ -179,16 +184,25 @@ static size_t walk(const float *weight, const uint32_t *id, size_t n, double tar
 
 /* The sums of blocks say in which of them the draw ends. That one weighs something: the
  * target is below the sum of all by more than rounding can take. */
-static size_t draw_from_front(const struct draw *d, const struct logits *l,
-                              struct logits_front front, double target)
+static size_t draw_from_all(const struct draw *d, const struct logits *l, double target)
 {
-    uint32_t id[LOGIT_BLOCK];
     float weight[LOGIT_BLOCK];
     size_t b = 0;
     while (b + 1 < l->n_blocks && d->sum[b] <= target)
         target -= d->sum[b++];
-    size_t n = logits_weigh_front(l, front, b, id, weight);
-    return id[walk(weight, NULL, n, target)];
+    size_t n = logits_weigh_block(l, b, weight);
+    return b * LOGIT_BLOCK + walk(weight, NULL, n, target);
+}
+
+/* The same with the sums of groups. */
+static void draw_from_front(struct logits_front *front, double target)
+{
+    float weight[LOGIT_GROUP_ROOM];
+    size_t g = 0;
+    while (g + 1 < logit_groups(front->row->V) && front->group[g].sum <= target)
+        target -= front->group[g++].sum;
+    size_t n = logits_front_weigh(front, g, weight);
+    logits_front_choose(front, g, walk(weight, NULL, n, target));
 }
 
 /* Temperature, and top-p without other filters, by rejection. A draw from any front that has
@@ -197,17 +211,18 @@ static size_t draw_from_front(const struct draw *d, const struct logits *l,
  * too much is gone. The largest token ends it at the latest, nothing comes before it. */
 static size_t draw_from_row(const struct draw *d, const struct logits *l)
 {
-    struct logits_front front = {-INFINITY, l->V};
+    struct logits_front front = {.row = l, .group = d->group, .value = d->kept};
     double top_p = (double)d->in->sampling->top_p;
     double sum = logits_sum(l, d->sum), limit = top_p * sum;
-    for (uint32_t attempt = 0;; attempt++) {
-        size_t token = draw_from_front(d, l, front, sum * dice(d, attempt));
-        if (top_p >= 1)
-            return token;
-        front = (struct logits_front){l->value[token], token};
-        sum = logits_sum_front(l, front, limit, d->sum);
+    size_t token = draw_from_all(d, l, sum * dice(d, 0));
+    if (top_p >= 1)
+        return token;
+    logits_front_init(&front, d->sum, token);
+    for (uint32_t attempt = 1;; attempt++) {
+        sum = logits_front_cut(&front, limit);
         if (!(sum >= limit && sum > 0)) /* notes without sums have to end it, too */
-            return token;
+            return attempt > 1 ? logits_front_token(&front) : token;
+        draw_from_front(&front, sum * dice(d, attempt));
     }
 }
 
@@ -265,7 +280,13 @@ static size_t choose(const struct sample_input *in, const struct logits *l,
     const struct sampling *s = in->sampling;
     if (sample_is_greedy(s) || isinf(l->max))
         return logits_argmax(l);
-    struct draw d = {in, l->value, scratch->id, scratch->sum, 1 / s->temperature};
+    struct draw d = {.in = in,
+                     .value = l->value,
+                     .id = scratch->id,
+                     .sum = scratch->sum,
+                     .group = scratch->group,
+                     .kept = scratch->kept,
+                     .scale = 1 / s->temperature};
     return has_candidates(s, in->V) ? draw_from_candidates(&d, l) : draw_from_row(&d, l);
 }
 
@@ -280,7 +301,9 @@ float sample_scale(const struct sampling *s, int32_t V)
 
 uint64_t sample_scratch(int32_t V)
 {
-    return (uint64_t)V + (uint64_t)logit_blocks(V) * 2;
+    const uint64_t of_group = sizeof(struct logit_group) + LOGIT_GROUP_ROOM * sizeof(float);
+    return (uint64_t)(V + 1) / 2 + (uint64_t)logit_blocks(V) * 2 +
+           logit_groups((size_t)V) * of_group / sizeof(uint64_t);
 }
 
 static struct scratch divide(uint64_t *memory, int32_t V)
@@ -288,8 +311,10 @@ static struct scratch divide(uint64_t *memory, int32_t V)
     int32_t n_blocks = logit_blocks(V);
     struct scratch s = {.block = (struct logit_block *)(void *)memory};
     s.sum = (double *)(void *)(s.block + n_blocks);
-    s.raw = (float *)(void *)(s.sum + n_blocks);
+    s.group = (struct logit_group *)(void *)(s.sum + n_blocks);
+    s.raw = (float *)(void *)(s.group + logit_groups((size_t)V));
     s.id = (uint32_t *)(void *)(s.raw + V);
+    s.kept = (float *)(void *)s.id;
     return s;
 }
 

@@ -44,7 +44,7 @@ struct shared {
     float raw_pending, raw;            /* logits as the model gave them: its, the chosen token's */
 };
 
-/* What comes before a value at an index in the descending order (plugin/logits.h). */
+/* What comes before a value at an index in the descending order (plugin/logits_front.h). */
 struct front {
     float value;
     int end;

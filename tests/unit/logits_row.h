@@ -31,9 +31,9 @@ struct item {
     double p; /* weight, for those who draw */
 };
 
-static struct item items[MAX_V];
+__attribute__((unused)) static struct item items[MAX_V];
 
-static int by_logit(const void *a, const void *b)
+__attribute__((unused)) static int by_logit(const void *a, const void *b)
 {
     const struct item *x = a, *y = b;
     if (x->logit != y->logit)

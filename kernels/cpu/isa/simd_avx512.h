@@ -394,7 +394,9 @@ SIMD vi vi_add(vi a, vi b)
 /* The same, of which the compiler does not know where it is from: it will not load it twice. */
 SIMD vi vi_once(vi a)
 {
+#if defined(__AVX512F__) /* elsewhere vectors are emulated in memory */
     __asm__("" : "+v"(a));
+#endif
     return a;
 }
 
