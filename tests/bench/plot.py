@@ -37,7 +37,7 @@ def main():
         axes.bar_label(bars, [f"{r:.2f}" for _, r in thin], padding=4, fontsize=8)
         axes.legend(frameon=False)
     axes.axvline(1, color=LINE, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.set_xlim(0, max(*ratio, 1) * 1.1)
+    axes.set_xlim(0, max(1, *ratio, *(r for _, r in thin)) * 1.1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}x"))
     axes.set_xlabel("Inflight over llama.cpp with its best settings (1x: equal, right: better)")
     axes.tick_params(length=0)
