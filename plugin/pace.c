@@ -5,7 +5,7 @@
  * be done. */
 #include "pace.h"
 
-#define LEAST_TOKENS 16 /* a page: smaller pieces cost the time of one */
+#define LEAST_TOKENS 8 /* what products take at once: smaller pieces cost as much */
 #define FIRST_TOKENS 32
 
 void pace_init(struct pace *pace, int32_t aim_ms, int32_t most)

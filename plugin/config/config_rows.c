@@ -73,7 +73,7 @@ const struct config_row config_rows[CONFIG_ROWS] = {
      "Most sequences in one step", {NULL}},
     {"batch", "max_tokens", CONFIG_INT, AT(max_step_tokens), 16, 8192, "512",
      "Most tokens in one step; longer prompts are computed in pieces", {NULL}},
-    {"batch", "step_ms", CONFIG_INT, AT(step_ms), 0, 10000, "20",
+    {"batch", "step_ms", CONFIG_INT, AT(step_ms), 0, 10000, "16",
      "Milliseconds a prompt may stretch a step to while answers go on; 0: any number", {NULL}},
     {"batch", "mode", CONFIG_NAME, AT(batching), 0, 0, "in_flight",
      "When a waiting sequence starts: at the next step, or when the whole batch has ended",

@@ -59,7 +59,7 @@ TEST(config, a_missing_key_has_its_default)
     CHECK_EQ(config.memory_budget, 0);
     CHECK_EQ(config.max_sequences, 32);
     CHECK_EQ(config.max_step_tokens, 512);
-    CHECK_EQ(config.step_ms, 20);
+    CHECK_EQ(config.step_ms, 16);
     CHECK_EQ(config.batching, BATCHING_IN_FLIGHT);
     CHECK_EQ(config.max_requests, 256);
     CHECK_EQ(config.stream_bytes, 65536);
