@@ -80,11 +80,16 @@ SIMD vi zeros_of_lines(struct kind k, const struct group *g, int i)
     return vi_or(two, vi_shl(two, 16));
 }
 
+/* Where the pair of groups is in tile i. */
+SIMD const uint8_t *pair_of(struct kind k, const struct group *g, int i)
+{
+    return unit_of(g, i) + scales_bytes(k.scales) + g->pair * pair_bytes(k.data);
+}
+
 /* Where line j of a pair of nibbles is. */
 SIMD const uint8_t *line_of_pair(struct kind k, const struct group *g, int i, int j)
 {
-    return g->unit + (size_t)i * g->bytes + scales_bytes(k.scales) + g->pair * pair_bytes(k.data) +
-           line_offset(k.data, true, j);
+    return pair_of(k, g, i) + line_offset(k.data, true, j);
 }
 
 /* The line that has the upper bits of line j of group h of a pair, if there are any. */
@@ -92,8 +97,7 @@ SIMD vi upper_of_pair(struct kind k, const struct group *g, int i, int h, int j)
 {
     if (!upper_bits(k.data))
         return vi_zero();
-    return vi_once(vi_load(g->unit + (size_t)i * g->bytes + scales_bytes(k.scales) +
-                           g->pair * pair_bytes(k.data) + upper_offset(k.data, h, j)));
+    return vi_once(vi_load(pair_of(k, g, i) + upper_offset(k.data, h, j)));
 }
 
 /* Line j of the group in tile i. */
@@ -102,8 +106,7 @@ SIMD vi group_line(struct kind k, const struct group *g, int i, int j)
     if (k.unpacked)
         return vi_load(g->lines + (size_t)i * SPAN_BYTES +
                        ((2 * g->pair + g->high) * 8 + (size_t)j) * LINE_BYTES);
-    const uint8_t *p =
-        g->unit + (size_t)i * g->bytes + scales_bytes(k.scales) + g->pair * pair_bytes(k.data);
+    const uint8_t *p = pair_of(k, g, i);
     if (has_zeros_in_lines(k))
         return vi_add(stored_line(k.data, p, g->high, j), zeros_of_lines(k, g, i));
     if (is_nibbles(k.data) && g->high)
