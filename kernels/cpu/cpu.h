@@ -38,6 +38,7 @@ struct device {
     struct device_config config;
     const struct mem *mem; /* borrowed */
     const struct isa_table *isa;
+    size_t fetch_ahead; /* of cpu_fetch_ahead */
     struct pool *pool;
     char description[128];
 

@@ -62,6 +62,18 @@ static bool is_intel(void)
            ecx == signature_INTEL_ecx && edx == signature_INTEL_edx;
 }
 
+/* Of AMD; 0: of another maker. Zen 3 and 4 are 0x19, Zen 5 is 0x1a. */
+static uint32_t amd_family(void)
+{
+    uint32_t eax, ebx, ecx, edx;
+    if (!__get_cpuid(0, &eax, &ebx, &ecx, &edx) || ebx != signature_AMD_ebx ||
+        ecx != signature_AMD_ecx || edx != signature_AMD_edx ||
+        !__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+        return 0;
+    const uint32_t family = eax >> 8 & 0xf;
+    return family == 0xf ? family + (eax >> 20 & 0xff) : family;
+}
+
 /* Of Intel's processors vdpbf16ps does half as many products a second as fused multiplications of
  * floats: 79 against 164 GOPS of a thread on a Xeon that has AMX, where tiles of floats reach
  * 128. */
@@ -75,4 +87,11 @@ enum isa cpu_best(void)
 bool cpu_can(enum isa isa)
 {
     return isa > ISA_AUTO && isa < ISA_COUNT && isa <= last_usable();
+}
+
+/* Zen 5 by itself reads one stream at 56 to 90 % of what its memory gives, by the format, and two at
+ * 30; when lines are asked for 8 KiB before, in all its streams together, at 94 to 100 and at 80. */
+size_t cpu_fetch_ahead(void)
+{
+    return amd_family() >= 0x1a ? 8192 : 0;
 }

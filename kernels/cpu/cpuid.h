@@ -8,3 +8,7 @@ bool cpu_can(enum isa isa);
 
 /* The fastest that can be used, which need not be the last; at least ISA_ID_PLAIN. */
 enum isa cpu_best(void);
+
+/* How many bytes before they are used weights in integers are best fetched, whatever the instruction
+ * set; 0: as far as it does by itself. */
+size_t cpu_fetch_ahead(void);

@@ -10,3 +10,8 @@ bool cpu_can(enum isa isa)
 {
     return isa > ISA_AUTO && isa < ISA_COUNT;
 }
+
+size_t cpu_fetch_ahead(void)
+{
+    return 0;
+}

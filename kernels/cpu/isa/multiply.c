@@ -31,6 +31,7 @@ struct pass {
     struct inputs in; /* of the panel */
     int first;        /* token of the product where the panel begins */
     bool float_inputs;
+    size_t fetch_ahead; /* of the device */
 };
 
 /* The kind of inputs that a part is multiplied by. */
@@ -93,6 +94,7 @@ struct side {
     unsigned kind; /* of its inputs */
     struct tile_kernel kernel;
     struct tile_job job;
+    size_t fetch_ahead;    /* of the pass */
     const uint8_t *inputs; /* the records of block 0, if it had that width */
     _Alignas(LINE_BYTES) float out[TILE_FLOATS];
 };
@@ -112,6 +114,7 @@ static void open_side(struct side *side, const struct pass *pass, const struct l
     side->part = part;
     side->kind = part_inputs(part, pass->float_inputs);
     side->kernel = find_kernel(pass, part, width_index);
+    side->fetch_ahead = pass->fetch_ahead;
     side->inputs = block_of(&pass->in, side->kind, 0, width);
     side->job = (struct tile_job){
         .bytes = part_tile_bytes(part),
@@ -154,15 +157,26 @@ static void open_sides(struct sides *sides, const struct pass *pass, int p, int 
         sides->step = 1;
 }
 
-/* Bytes from the weights of n tiles that are read to those that are fetched. With pairs several
- * tiles are as many streams, each soon at its end: these are the next ones. */
+/* Bytes from integers of n tiles that are read to those that are fetched. What the processor asks
+ * for is shared by the tiles, but for bytes that meet one column: these come as fast without. */
+static size_t int8_distance(const struct side *side, int n)
+{
+    const enum data data = layout_info[side->job.layout].data;
+    const int width = ISA_FN(width_at)(side->job.width_index);
+    if (side->fetch_ahead)
+        return width == 1 && data == DATA_S8 ? 0 : side->fetch_ahead / (size_t)n;
+    return INT8_AHEAD(width, data);
+}
+
+/* The same of weights of any kind. With pairs several tiles are as many streams, each soon at its
+ * end: these are the next ones. */
 static size_t fetch_distance(const struct side *side, int n)
 {
     const struct tile_job *job = &side->job;
     const size_t next = (size_t)n * job->bytes;
     switch (side->kind) {
     case INPUTS_INT8:
-        return INT8_AHEAD(ISA_FN(width_at)(job->width_index), layout_info[job->layout].data);
+        return int8_distance(side, n);
     case INPUTS_PAIRS:
         return n > 1 && next <= PAIRS_AHEAD ? next : 0;
     default:
@@ -490,6 +504,7 @@ void ISA_FN(multiply)(struct lane *lane, const struct product *product)
 {
     struct pass pass = {.product = product, .in = product->in};
     pass.float_inputs = lane->device->config.activations == ACT_FLOAT;
+    pass.fetch_ahead = lane->device->fetch_ahead;
     for (int p = 0; p < product->n_part; p++)
         pass.in.kinds |= part_inputs(&product->part[p], pass.float_inputs);
     int n = product->in.n;

@@ -8,16 +8,20 @@ struct span {
     const uint8_t *lines; /* (tiles, SPAN_BYTES): theirs, if they are unpacked */
 };
 
-/* The lines that come `ahead` bytes later, of each tile: for each pair its share of a unit. */
-SIMD void fetch_ahead(struct kind k, const struct group *g, size_t ahead)
+/* The lines that come `ahead` bytes later, of each tile or, past its end, of that which is done after
+ * it: for each pair its share of a unit. */
+SIMD void fetch_ahead(struct kind k, const struct tile_job *job, const struct group *g,
+                      size_t ahead)
 {
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
     /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): a unit of integers has a pair */
     const size_t share = ROUND_UP(unit_bytes(k.data, k.scales) / pairs, LINE_BYTES);
-    const uint8_t *p = g->unit + g->pair * share + ahead;
-    for (int i = 0; i < k.tiles; i++, p += g->bytes)
+    size_t from = (size_t)(g->unit - job->tile) + g->pair * share + ahead;
+    if (from >= g->bytes)
+        from += (size_t)(k.tiles - 1) * g->bytes;
+    for (int i = 0; i < k.tiles; i++, from += g->bytes)
         for (size_t at = 0; at < share; at += LINE_BYTES)
-            __builtin_prefetch(p + at);
+            __builtin_prefetch(job->tile + from + at);
 }
 
 /* Where rows have one scale each: those of tile i. */
@@ -160,7 +164,7 @@ SIMD void dot_columns(struct kind k, const struct tile_job *job, struct span spa
             if (in_turn)
                 read_upper_bits(k, &g);
             if (ahead)
-                fetch_ahead(k, &g, ahead);
+                fetch_ahead(k, job, &g, ahead);
             if (is_pair_at_once(k))
                 dot_both(k, &g, acc);
             else
