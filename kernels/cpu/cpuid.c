@@ -89,8 +89,9 @@ bool cpu_can(enum isa isa)
     return isa > ISA_AUTO && isa < ISA_COUNT && isa <= last_usable();
 }
 
-/* Zen 5 by itself reads one stream at 56 to 90 % of what its memory gives, by the format, and two at
- * 30; when lines are asked for 8 KiB before, in all its streams together, at 94 to 100 and at 80. */
+/* Zen 5 by itself reads one stream of weights at 55 to 96 % of what its memory gives, by the
+ * format, and two at 30; asked for 8 KiB before, in all streams together, at 94 to 104 and at 88
+ * to 94. */
 size_t cpu_fetch_ahead(void)
 {
     return amd_family() >= 0x1a ? 8192 : 0;

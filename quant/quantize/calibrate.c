@@ -66,7 +66,8 @@ static int32_t begin(struct calibration *c, struct err *err)
         if (layers_embed(&c->layers, c->samples.token + (int64_t)i * c->samples.length,
                          sample_of(c, i), err))
             return err->code;
-    return INFLIGHT_OK;
+    return drift_open(&c->drift, &c->layers, &c->samples, p->device,
+                      c->source->is_measured ? 0 : p->correction, &c->arena, err);
 }
 
 int32_t calibration_open(struct calibration **out, const struct calibration_source *source,
@@ -85,8 +86,9 @@ void matrix_give(struct matrix *m)
 {
     free(m->W);
     free(m->back);
+    free(m->wanted);
     free(m->rows);
-    m->W = m->back = NULL;
+    m->W = m->back = m->wanted = NULL;
     m->rows = NULL;
 }
 
@@ -105,6 +107,7 @@ void calibration_close(struct calibration *c)
     free(c->head);
     free(c->x);
     free(c->X);
+    drift_close(&c->drift);
     layers_close(&c->layers);
     arena_release(&c->arena);
     free(c);
@@ -139,7 +142,7 @@ static int32_t observe(struct calibration *c, enum input input, int32_t i, struc
     if (layers_input(&c->layers, input, sample_of(c, i), c->X, err))
         return err->code;
     moments_add(&c->moments[input], c->X, c->samples.length);
-    return INFLIGHT_OK;
+    return drift_add(&c->drift, i, input, sample_of(c, i), c->X, err);
 }
 
 static int32_t end_moments(struct calibration *c, enum input input, struct err *err)
@@ -157,6 +160,7 @@ static int32_t end_moments(struct calibration *c, enum input input, struct err *
 int32_t observe_before(struct calibration *c, const struct half *half, struct err *err)
 {
     moments_clear(&c->moments[half->before]);
+    drift_clear(&c->drift, c->moments[half->before].K, false);
     for (int32_t i = 0; i < c->samples.n; i++) {
         if (observe(c, half->before, i, err))
             return err->code;
@@ -181,8 +185,10 @@ static int32_t run_to_between(struct calibration *c, const struct half *half, in
 int32_t observe_between(struct calibration *c, const struct half *half, struct err *err)
 {
     moments_clear(&c->moments[half->between]);
+    drift_clear(&c->drift, c->moments[half->between].K, true);
     for (int32_t i = 0; i < c->samples.n; i++) {
-        if (run_to_between(c, half, i, err) || observe(c, half->between, i, err))
+        if (drift_run(&c->drift, i, half->from, half->to, err) || run_to_between(c, half, i, err) ||
+            observe(c, half->between, i, err))
             return err->code;
         show(c);
     }
@@ -214,7 +220,8 @@ int32_t half_pass(struct calibration *c, const struct half *half, double *change
         float *x = sample_of(c, i);
         if (change)
             memcpy(c->X, x, (size_t)(tokens * c->layers.h.D) * sizeof *x);
-        if (layers_run(&c->layers, half->from, half->last, x, err))
+        if (drift_run(&c->drift, i, half->from, half->last, err) ||
+            layers_run(&c->layers, half->from, half->last, x, err))
             return err->code;
         if (change)
             sum += change_of(c->X, x, tokens, c->layers.h.D);
@@ -287,7 +294,7 @@ int32_t matrix_finish(struct calibration *c, enum slot slot, const struct moment
             back[k] *= (t ? t[r] : 1) / (s ? s[k] : 1);
     }
     o->error = relative(energy(m->W, m->back, p->N * p->K), energy(m->W, NULL, p->N * p->K));
-    o->output_error = relative(moments_energy(moments, m->W, m->back, p->N),
+    o->output_error = relative(moments_energy(moments, matrix_wanted(m), m->back, p->N),
                                moments_energy(moments, m->W, NULL, p->N));
     m->packed = calloc(1, p->bytes);
     if (!m->packed)
@@ -351,7 +358,7 @@ static int32_t make_half(struct calibration *c, const struct half *half, struct 
 static int32_t make_layer(struct calibration *c, int32_t number, struct err *err)
 {
     c->layer = number;
-    if (layers_enter(&c->layers, number, err))
+    if (layers_enter(&c->layers, number, err) || drift_enter(&c->drift, number, err))
         return err->code;
     find_outputs(c);
     c->runs_done = 0;

@@ -15,7 +15,8 @@
  *
  * One layer is on the back end at a time, and the samples run through it one by one. gptq and
  * static recipes: what a matrix reads has gone through all that was rounded before it, also in its
- * own layer. awq and smooth: through the halves before, and of its own half through the weights as
+ * own layer; gptq makes up for some of that, with samples that go through the model as it was, see
+ * drift.h. awq and smooth: through the halves before, and of its own half through the weights as
  * they were, since it is by those that all scales of a half are chosen before any of its matrices
  * is rounded.
  *
@@ -24,7 +25,8 @@
  * missing.
  *
  * Memory: x, the weights of one layer on the device and rounded, and H of all inputs of a layer,
- * of the widest three times while it is factorized. */
+ * of the widest three times while it is factorized; with drift.h twice x, another layer, and the
+ * square of the widest input twice more. */
 #pragma once
 
 #include "../tools/progress.h"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "calibrate.h"
+#include "drift.h"
 #include "factor.h"
 #include "layers.h"
 #include "moments.h"
@@ -20,6 +21,7 @@ struct half {
 struct matrix {
     struct output *output; /* NULL: it stays as it is */
     float *W, *back;       /* (N, K) of the model, and as rounded */
+    float *wanted;         /* (N, K) what is rounded in place of W, or NULL */
     uint8_t *rows;         /* (N) of the format */
     uint8_t *packed;       /* as the file has it, until the next layer */
 };
@@ -29,6 +31,7 @@ struct calibration {
     struct arena arena;
     struct layers layers;
     struct samples samples;
+    struct drift drift;
     float *x; /* (n, length, D) */
     float *X; /* (length, widest) */
     struct moments moments[INPUTS];
@@ -41,6 +44,12 @@ struct calibration {
     uint64_t before, layer_bytes;   /* of the model: up to the layer, and in it */
     int64_t runs_done, runs_all;    /* of samples through parts of the layer */
 };
+
+/* What is rounded. */
+static inline const float *matrix_wanted(const struct matrix *m)
+{
+    return m->wanted ? m->wanted : m->W;
+}
 
 /* Moments of what the matrices of a half read: the first ones, which is there before any step, and
  * the second, which is what the first make on the device. */

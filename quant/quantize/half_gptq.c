@@ -3,8 +3,11 @@
 #include "half.h"
 #include "nearest.h"
 
+#include "../encode.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int32_t no_memory(struct err *err, const char *what)
 {
@@ -32,22 +35,53 @@ int32_t half_factor(struct calibration *c, struct factor *f, const struct moment
     return INFLIGHT_OK;
 }
 
+/* What is rounded in place of the matrix. */
+static int32_t correct(struct calibration *c, struct matrix *m, struct err *err)
+{
+    const struct packing *p = &m->output->packing;
+    const int64_t n = p->N * p->K;
+    if (c->drift.share <= 0)
+        return INFLIGHT_OK;
+    m->wanted = malloc((size_t)n * sizeof *m->wanted);
+    if (!m->wanted)
+        return no_memory(err, m->output->module);
+    memcpy(m->wanted, m->W, (size_t)n * sizeof *m->wanted);
+    if (drift_apply(&c->drift, m->wanted, p->N, p->K, err))
+        return err->code;
+    if (!(encode_largest(m->wanted, n) <= encode_most(p->fmt)))
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "%s: what would make up for rounding is no number, or too large; --correct "
+                       "0 goes without",
+                       m->output->module);
+    return INFLIGHT_OK;
+}
+
 static int32_t round_matrix(struct calibration *c, const struct factor *f, enum slot slot,
                             const struct moments *moments, struct err *err)
 {
     struct matrix *m = &c->matrix[slot];
-    if (matrix_read(c, slot, err))
+    if (matrix_read(c, slot, err) || correct(c, m, err))
         return err->code;
     const struct packing *p = &m->output->packing;
     const struct gptq gptq = {.factor = f,
                               .fmt = p->fmt,
                               .style = {p->is_symmetric, p->is_bf16},
                               .threads = c->source->threads};
-    nearest_matrix(p, m->W, gptq.threads, m->rows);
+    nearest_matrix(p, matrix_wanted(m), gptq.threads, m->rows);
     if (c->source->params->method == METHOD_GPTQ &&
-        gptq_improve(&gptq, moments, m->W, m->back, p->N, m->rows, err))
+        gptq_improve(&gptq, moments, matrix_wanted(m), m->back, p->N, m->rows, err))
         return err_prefix(err, "%s", m->output->module);
     return matrix_finish(c, slot, moments, NULL, NULL, err);
+}
+
+/* What the matrices of a group share. */
+static int32_t make_factor(struct calibration *c, struct factor *f, const struct moments *moments,
+                           const char *module, struct err *err)
+{
+    if (half_factor(c, f, moments, module, err))
+        return err->code;
+    drift_solve(&c->drift, f);
+    return INFLIGHT_OK;
 }
 
 /* Matrices that read the same inputs. */
@@ -63,7 +97,7 @@ static int32_t gptq_group(struct calibration *c, const enum slot *slot, int32_t 
             continue;
         }
         if (!f.U && c->source->params->method == METHOD_GPTQ)
-            rc = half_factor(c, &f, moments, c->matrix[slot[i]].output->module, err);
+            rc = make_factor(c, &f, moments, c->matrix[slot[i]].output->module, err);
         if (!rc)
             rc = round_matrix(c, &f, slot[i], moments, err);
     }

@@ -33,6 +33,9 @@ static const char usage_rest[] =
     "  -d, --device NAME      that computes it: auto, cpu or cuda (auto)\n"
     "      --samples N        parts of the text that are read (128)\n"
     "      --length N         tokens of each (512)\n"
+    "      --correct N        gptq: from 0 to 1, how much each matrix makes up for what rounding\n"
+    "                         has changed before it (0.25); not 0: the model as it was is run\n"
+    "                         beside the one that is made\n"
     "      --no-act-order     gptq: columns from the first to the last, instead of those with the\n"
     "                         largest inputs first\n"
     "      --head             convert the output head too; awq, smooth: by rtn\n"
@@ -136,6 +139,8 @@ static bool read_option(struct options *o, int option, const char *text)
                refuse("budget", text, "a number of bits above 0 and at most 32");
     case 'a':
         return read_share(text, &o->params.alpha) || refuse("alpha", text, "a number from 0 to 1");
+    case 'e':
+        return read_share(text, &o->correct) || refuse("correct", text, "a number from 0 to 1");
     case 'c':
         o->params.calibration = text;
         return true;
@@ -161,6 +166,8 @@ static const char *conflict(const struct options *o)
         return "needs --calibration, a text";
     if (p->method != METHOD_GPTQ && o->act_order != ACT_ORDER_DEFAULT)
         return o->act_order ? "has no --act-order" : "has no --no-act-order";
+    if (p->method != METHOD_GPTQ && o->correct >= 0)
+        return "has no --correct";
     if (p->method != METHOD_SMOOTH && p->alpha != ALPHA_DEFAULT)
         return "has no --alpha";
     if (recipe->is_static && o->head)
@@ -201,6 +208,7 @@ int options_read(struct options *o, int argc, char **argv)
                                    {"length", required_argument, NULL, 'l'},
                                    {"act-order", no_argument, &o->act_order, 1},
                                    {"no-act-order", no_argument, &o->act_order, 0},
+                                   {"correct", required_argument, NULL, 'e'},
                                    {"alpha", required_argument, NULL, 'a'},
                                    {"device", required_argument, NULL, 'd'},
                                    {"format", required_argument, NULL, 'f'},
@@ -222,6 +230,8 @@ int options_read(struct options *o, int argc, char **argv)
         return 3;
     o->model = argv[optind];
     o->params.act_order = o->params.method == METHOD_GPTQ && o->act_order;
+    if (o->params.method == METHOD_GPTQ)
+        o->params.correction = o->correct < 0 ? CORRECTION_DEFAULT : o->correct;
     o->params.is_symmetric = o->symmetric;
     o->params.head = o->head;
     o->params.keep = o->keep;

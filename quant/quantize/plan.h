@@ -19,6 +19,7 @@ struct quantize_params {
     const char *device;      /* of calibration: auto, or a back end's name */
     int32_t samples, length; /* of the text; in tokens */
     bool act_order;          /* METHOD_GPTQ: columns with the largest inputs first */
+    float correction;        /* METHOD_GPTQ: the share of drift.h; else 0 */
     float alpha;             /* METHOD_SMOOTH: see smooth.h */
     int32_t group;           /* int4: 32, 64, 128 */
     bool is_symmetric;       /* int4 */
@@ -53,7 +54,8 @@ struct output {
     int32_t layer;       /* that it belongs to, LAYER_HEAD, or -1 */
     const uint8_t *made; /* its bytes, if calibration makes them: as in packing, or as they were */
     double error;        /* relative, once it is written: root of the sums of squares */
-    double output_error; /* the same of the outputs for the calibration text; below 0: not known */
+    double output_error; /* the same of the outputs for the calibration text, beside those that are
+                            wanted, see drift.h; below 0: not known */
     bool is_finer;       /* by a budget: kept, or of another format than planned */
     enum fmt planned;    /* if it is finer */
     /* Of the planned format and those of plan_finer, see budget.h; below 0: not known. */

@@ -48,10 +48,11 @@ static json_t *describe_run(const struct options *o, const struct checkpoint *c,
     if (calibration)
         (void)json_object_set_new(
             run, "calibration",
-            json_pack("{s:s, s:o, s:i, s:i, s:b, s:i, s:s}", "method",
+            json_pack("{s:s, s:o, s:i, s:i, s:b, s:i, s:i, s:s}", "method",
                       method_name(o->params.method), "text", stamp_of(NULL, o->params.calibration),
                       "samples", o->params.samples, "length", o->params.length, "act_order",
-                      o->params.act_order, "alpha", (int)lroundf(o->params.alpha * 1e6f), "device",
+                      o->params.act_order, "correction", (int)lroundf(o->params.correction * 1e6f),
+                      "alpha", (int)lroundf(o->params.alpha * 1e6f), "device",
                       calibration_device(calibration)));
     return run;
 }
@@ -237,7 +238,8 @@ int main(int argc, char **argv)
                                    .length = 512,
                                    .alpha = ALPHA_DEFAULT},
                         .threads = cores_available(),
-                        .act_order = ACT_ORDER_DEFAULT};
+                        .act_order = ACT_ORDER_DEFAULT,
+                        .correct = -1};
     struct err err = {0};
     int status = options_read(&o, argc, argv);
     (void)signal(SIGXFSZ, SIG_IGN); /* a limit of the file's size is an error of the write */

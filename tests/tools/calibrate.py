@@ -392,7 +392,8 @@ def test_what_cannot_be_used(work):
         assert not os.path.exists(f"{work}/out") and not os.path.exists(f"{work}/out.partial")
     for more in (["-r", "fp8", "-m", "awq", "-c", "text"], ["--samples", "0"], ["--length", "3"],
                  ["-m", "best"], ["-m", "awq", "--act-order", "-c", "text"],
-                 ["-m", "rtn", "--no-act-order"], []):
+                 ["-m", "rtn", "--no-act-order"], ["-c", "text", "--correct", "1.5"],
+                 ["-m", "awq", "-c", "text", "--correct", "0.5"], []):
         done = run(f"{work}/model", *options, *more)
         assert done.returncode == 2 and "inflight-quantize: --" in done.stderr, (more, done.stderr)
 

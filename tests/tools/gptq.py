@@ -38,7 +38,7 @@ def inverse(A):
     return [r[n:] for r in rows]
 
 
-def upper_factor(X, order):
+def inverse_moments(X, order):
     K = len(order)
     H = [[0.0] * K for _ in range(K)]
     columns = list(zip(*X))
@@ -48,8 +48,27 @@ def upper_factor(X, order):
     damp = 0.01 * sum(H[i][i] for i in range(K)) / K
     for i in range(K):
         H[i][i] += damp
-    L = cholesky(inverse(H))
-    return [[L[j][i] for j in range(K)] for i in range(K)]
+    return inverse(H)
+
+
+def upper_factor(X, order):
+    L = cholesky(inverse_moments(X, order))
+    return [list(column) for column in zip(*L)]
+
+
+def minus(rows, others):
+    return [[a - b for a, b in zip(r, o)] for r, o in zip(rows, others)]
+
+
+def corrected(W, X, Y, hidden, share):
+    """What is rounded where X is read instead of Y; hidden: how far the state is, a row a token."""
+    K = len(X[0])
+    lost = times(minus(Y, X), W)
+    if hidden:
+        lost = [list(map(sum, zip(a, b))) for a, b in zip(lost, hidden)]
+    moments = times(list(zip(*lost)), list(zip(*X)))
+    change = times(moments, inverse_moments(X, range(K)))
+    return [[w + share * c for w, c in zip(r, o)] for r, o in zip(W, change)]
 
 
 def int4_number(value, scale, zero):
@@ -153,7 +172,8 @@ def test_gptq_is_its_formula(work):
         by_size = "--no-act-order" not in options
         plain, of_plain = quantize(work, "rtn" + "".join(options), "rtn",
                                    *[o for o in options if o != "--no-act-order"])
-        tensors, report = quantize(work, "gptq" + "".join(options), "gptq", *options)
+        tensors, report = quantize(work, "gptq" + "".join(options), "gptq", "--correct", "0",
+                                   *options)
         rounded = rounded_of(tensors)
         seen = Pass(weights, rounded, norms_of(weights))
         for name, W in matrices_of(weights).items():
@@ -170,6 +190,36 @@ def test_gptq_is_its_formula(work):
             assert abs(error - told) < 0.02 * error, f"{options} {name}: {told}, is {error}"
             assert told < of_plain[LAYER + name]["relative_output_error"]
             check_grids(W, seen.X[name], grids, grids_of(plain, LAYER + name), number, by_size)
+
+
+def test_what_rounding_has_changed_is_made_up_for(work):
+    """In the first layer: of o the hidden state has not changed yet, of down it has."""
+    weights = make_model(f"{work}/model")
+    matrices, norms = matrices_of(weights), norms_of(weights)
+    was = Pass(weights, matrices, norms)
+    cases = [(int4_number, 0.25, []), (int4_number, 1, ["--correct", "1", "--no-act-order"]),
+             (e4m3_number, 0.5, ["-r", "fp8", "--correct", "0.5"])]
+    for number, share, options in cases:
+        tensors, report = quantize(work, "gptq" + "".join(options), "gptq", *options)
+        rounded = rounded_of(tensors)
+        seen = Pass(weights, rounded, norms)
+        for name, W in matrices.items():
+            X = seen.X[name]
+            hidden = minus(was.middle, seen.middle) if name == "mlp.down_proj" else None
+            wanted = corrected(W, X, was.X[name], hidden, share)
+            want = gptq(wanted, X, grids_of(tensors, LAYER + name),
+                        "--no-act-order" not in options, number)
+            wrong = sum(any(abs(a - b) >= 1e-6 for a, b in zip(r, o))
+                        for r, o in zip(rounded[name], want))
+            assert wrong <= len(W) // 16, f"{options} {name}: {wrong} rows are not of the formula"
+            off, square = (sum(v * v for r in times(X, rows) for v in r)
+                           for rows in (minus(wanted, rounded[name]), W))
+            error, told = math.sqrt(off / square), report[LAYER + name]["relative_output_error"]
+            assert abs(error - told) < 0.02 * error, f"{options} {name}: {told}, is {error}"
+        without = [o for o in options if o != "--correct" and not o[0].isdigit()]
+        plain = Pass(weights, rounded_of(quantize(work, f"plain{options}", "gptq", "--correct", "0",
+                                                  *without)[0]), norms)
+        assert relative_error(seen.out, was.out) < relative_error(plain.out, was.out), options
 
 
 def test_the_head_is_calibrated_by_what_the_last_layer_gives(work):

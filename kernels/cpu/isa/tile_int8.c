@@ -8,8 +8,8 @@ struct span {
     const uint8_t *lines; /* (tiles, SPAN_BYTES): theirs, if they are unpacked */
 };
 
-/* The lines that come `ahead` bytes later, of each tile or, past its end, of that which is done after
- * it: for each pair its share of a unit. */
+/* The lines that come `ahead` bytes later, of each tile or, past its end, of that which is done
+ * after it: for each pair its share of a unit. */
 SIMD void fetch_ahead(struct kind k, const struct tile_job *job, const struct group *g,
                       size_t ahead)
 {
