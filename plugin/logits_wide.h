@@ -3,7 +3,7 @@
  * vectors are of four. No comparison is among them: GCC would make eight of it there. */
 #pragma once
 
-#include "../quant/avx2.h"
+#include "../quant/vectors.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 #include "encode.h"
 
-#include "avx2.h"
+#include "vectors.h"
 #include "bf16.h"
 #include "encode_fp8.h"
 #include "encode_int4.h"

@@ -4,7 +4,7 @@
  * on at the bottom, and decides where its many values of middle size come to lie. */
 #include "encode_fp8.h"
 
-#include "avx2.h"
+#include "vectors.h"
 #include "bf16.h"
 #include "encode.h"
 

@@ -2,7 +2,7 @@
  * four values at a time, in eight sums, so that nothing depends on how a compiler orders them. */
 #include "encode_int4.h"
 
-#include "avx2.h"
+#include "vectors.h"
 #include "bf16.h"
 #include "encode.h"
 

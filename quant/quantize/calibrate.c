@@ -188,7 +188,8 @@ int32_t observe_between(struct calibration *c, const struct half *half, struct e
     drift_clear(&c->drift, c->moments[half->between].K, true);
     for (int32_t i = 0; i < c->samples.n; i++) {
         if (drift_run(&c->drift, i, half->from, half->to, err) || run_to_between(c, half, i, err) ||
-            observe(c, half->between, i, err))
+            observe(c, half->between, i, err) ||
+            drift_run(&c->drift, i, half->to + 1, half->last, err))
             return err->code;
         show(c);
     }
@@ -220,8 +221,7 @@ int32_t half_pass(struct calibration *c, const struct half *half, double *change
         float *x = sample_of(c, i);
         if (change)
             memcpy(c->X, x, (size_t)(tokens * c->layers.h.D) * sizeof *x);
-        if (drift_run(&c->drift, i, half->from, half->last, err) ||
-            layers_run(&c->layers, half->from, half->last, x, err))
+        if (layers_run(&c->layers, half->from, half->last, x, err))
             return err->code;
         if (change)
             sum += change_of(c->X, x, tokens, c->layers.h.D);

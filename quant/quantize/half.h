@@ -52,7 +52,8 @@ static inline const float *matrix_wanted(const struct matrix *m)
 }
 
 /* Moments of what the matrices of a half read: the first ones, which is there before any step, and
- * the second, which is what the first make on the device. */
+ * the second, which is what the first make on the device; after these the model as it was is
+ * through the half. */
 int32_t observe_before(struct calibration *c, const struct half *half, struct err *err);
 int32_t observe_between(struct calibration *c, const struct half *half, struct err *err);
 

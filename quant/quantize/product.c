@@ -4,7 +4,7 @@
 
 #include "jobs.h"
 
-#include "../avx2.h"
+#include "../vectors.h"
 
 #include "../../plugin/base/base.h"
 
@@ -12,7 +12,7 @@
 
 enum {
     ROWS = 6,     /* of C in registers */
-    COLUMNS = 16, /* with as many in two vectors of 8 */
+    COLUMNS = 16, /* with as many in two vectors of 8, or one of 16 */
     M_MOST = 96,  /* of a piece of work: panels of 48 and 96 KiB */
     N_MOST = 192,
     K_MOST = 128
@@ -41,6 +41,20 @@ AVX2 static void sum_tile_avx2(const float *a, const float *b, int64_t k, float 
     sum_tile(a, b, k, sum);
 }
 
+typedef float row_lanes __attribute__((vector_size(64))); /* COLUMNS */
+
+AVX512 static void sum_tile_avx512(const float *a, const float *b, int64_t k, float *sum)
+{
+    row_lanes s[ROWS] = {{0}};
+    for (int64_t p = 0; p < k; p++, a += ROWS, b += COLUMNS) {
+        row_lanes row;
+        memcpy(&row, b, sizeof row);
+        for (int i = 0; i < ROWS; i++)
+            s[i] += a[i] * row;
+    }
+    memcpy(sum, s, sizeof s);
+}
+
 static void sum_tile_plain(const float *a, const float *b, int64_t k, float *sum)
 {
     sum_tile(a, b, k, sum);
@@ -61,6 +75,13 @@ static void lay_out(const float *from, int64_t ld, int64_t k, int64_t n, int wid
     }
 }
 
+typedef void sum_fn(const float *a, const float *b, int64_t k, float *sum);
+
+static sum_fn *widest_sum(void)
+{
+    return has_avx512() ? sum_tile_avx512 : has_avx2() ? sum_tile_avx2 : sum_tile_plain;
+}
+
 static void add_tile(const float *sum, float *c, int64_t ldc, int64_t m, int64_t n)
 {
     for (int64_t i = 0; i < m; i++)
@@ -72,14 +93,14 @@ static void add_tile(const float *sum, float *c, int64_t ldc, int64_t m, int64_t
 static void add_piece(const struct product *p)
 {
     _Alignas(64) float a[K_MOST * M_MOST], b[K_MOST * N_MOST], sum[ROWS * COLUMNS];
-    const bool is_wide = has_avx2();
+    sum_fn *const sum_tile_of = widest_sum();
     for (int64_t from = 0; from < p->k; from += K_MOST) {
         const int64_t k = MIN(p->k - from, K_MOST);
         lay_out(p->a + from * p->lda, p->lda, k, p->m, ROWS, p->sign, a);
         lay_out(p->b + from * p->ldb, p->ldb, k, p->n, COLUMNS, 1, b);
         for (int64_t j = 0; j < p->n; j += COLUMNS)
             for (int64_t i = 0; i < p->m; i += ROWS) {
-                (is_wide ? sum_tile_avx2 : sum_tile_plain)(a + i * k, b + j * k, k, sum);
+                sum_tile_of(a + i * k, b + j * k, k, sum);
                 add_tile(sum, p->c + i * p->ldc + j, p->ldc, MIN(p->m - i, ROWS),
                          MIN(p->n - j, COLUMNS));
             }

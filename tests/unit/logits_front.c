@@ -6,7 +6,7 @@
 
 #include "t.h"
 
-#include "quant/avx2.h"
+#include "quant/vectors.h"
 
 /* Once more, as on a processor without AVX2. */
 #define has_avx2()          false

@@ -1,6 +1,6 @@
-/* Tiles times float inputs: see tile.h for the order of operations. Floats directly;
- * integers by unpacking one group at a time, which is slow and only for measuring what
- * int8 inputs cost. */
+/* Tiles times float inputs: see tile.h for the order of operations. Floats directly; integers by
+ * unpacking a group at a time, for all blocks, which is for measuring what int8 inputs cost and for
+ * calibration. */
 #include "tile.h"
 
 /* What a kernel is made for; constant wherever it is passed. */
@@ -301,11 +301,16 @@ SIMD void multiply_pieces(struct kind kind, int n, const struct tile_job *job)
 /* Blocks that a kernel does at once. */
 #define BLOCKS(width, data) ((width) == BLOCK_COLUMNS && HAS_PIECES(data) ? BLOCKS_MAX : 1)
 
-/* As many columns at once as there are registers for. */
+/* Columns that there are registers for. */
+SIMD int columns_at_once(int width)
+{
+    return width <= FLOAT_COLUMNS ? width : width % 4 ? 3 : 4;
+}
+
 COPIED void multiply_tile(struct kind kind, const struct tile_job *job)
 {
     const int32_t chain = chain_inputs(kind.scales, job->K);
-    const int n = kind.width <= FLOAT_COLUMNS ? kind.width : kind.width % 4 ? 3 : 4;
+    const int n = columns_at_once(kind.width);
     if (BLOCKS(kind.width, kind.data) > 1 && job->blocks > 1) {
         multiply_pieces(kind, n, job);
         return;
@@ -370,41 +375,73 @@ static void unpack_group(const struct layout_info *info, const uint8_t *unit, in
     }
 }
 
-/* y += the unpacked group times the block; y is loaded and stored around each group. */
-static void multiply_unpacked(const float *weights, const float *x, int width, float *y)
+/* y (n, 16) += the unpacked group times n columns of a block from x on. */
+SIMD void multiply_unpacked(const float *weights, int width, int n, const float *x, float *y)
 {
-    for (int k = 0; k < GROUP; k++, weights += PACKED_ROWS, x += width) {
-        vf w = vf_load(weights);
-        for (int c = 0; c < width; c++)
-            vf_store(y + c * PACKED_ROWS, vf_fma(w, vf_set1(x[c]), vf_load(y + c * PACKED_ROWS)));
+    vf acc[BLOCK_COLUMNS];
+    UNROLL
+    for (int c = 0; c < n; c++)
+        acc[c] = vf_load(y + c * PACKED_ROWS);
+    for (int k = 0; k < GROUP; k++, x += width) {
+        const vf w = vf_load(weights + k * PACKED_ROWS);
+        UNROLL
+        for (int c = 0; c < n; c++)
+            acc[c] = vf_add_times(acc[c], w, &x[c]);
+    }
+    UNROLL
+    for (int c = 0; c < n; c++)
+        vf_store(y + c * PACKED_ROWS, acc[c]);
+}
+
+/* Of all blocks, n columns at once. */
+SIMD void multiply_unpacked_blocks(const float *weights, int width, int n,
+                                   const struct tile_job *job, int32_t input)
+{
+    const float *x = (const float *)job->inputs + input * width;
+    float *y = job->out;
+    for (int b = 0; b < job->blocks; b++) {
+        for (int c = 0; c < width; c += n)
+            multiply_unpacked(weights, width, n, x + c, y + c * PACKED_ROWS);
+        x += job->block_bytes / sizeof *x;
+        y += width * PACKED_ROWS;
     }
 }
 
-static void unpacked_tile(const struct tile_job *job)
+COPIED void unpack_and_multiply(int width, const struct tile_job *job)
 {
     const struct layout_info *info = &layout_info[job->layout];
     const int per_unit = unit_inputs(info->scales) / GROUP;
-    const int width = ISA_FN(width_at)(job->width_index);
-    const float *x = (const float *)job->inputs;
+    const int columns = job->blocks * width;
     _Alignas(LINE_BYTES) float weights[GROUP * PACKED_ROWS];
-    for (int i = 0; i < width; i++)
+    for (int i = 0; i < columns; i++)
         vf_store(job->out + i * PACKED_ROWS, vf_zero());
-    for (int32_t g = 0; g < job->K / GROUP; g++, x += GROUP * width) {
+    for (int32_t g = 0; g < job->K / GROUP; g++) {
         const uint8_t *unit = job->tile + head_bytes(info->scales) +
                               (size_t)(g / per_unit) * unit_bytes(info->data, info->scales);
         unpack_group(info, unit, g % per_unit, weights);
-        multiply_unpacked(weights, x, width, job->out);
+        multiply_unpacked_blocks(weights, width, columns_at_once(width), job, g * GROUP);
     }
     if (info->scales != SCALES_ROW)
         return;
     vf scale = vf_load((const float *)(const void *)job->tile);
-    for (int i = 0; i < width; i++)
+    for (int i = 0; i < columns; i++)
         vf_store(job->out + i * PACKED_ROWS, vf_mul(vf_load(job->out + i * PACKED_ROWS), scale));
 }
+
+#define UNPACKED(width, name)                              \
+    static void name##_##width(const struct tile_job *job) \
+    {                                                      \
+        unpack_and_multiply(width, job);                   \
+    }
+EACH_WIDTH(UNPACKED, unpacked)
+
+#define UNPACKED_ENTRY(width, name) \
+    TILE_KERNEL(name##_##width, name##_##width, 1, (width) == BLOCK_COLUMNS ? BLOCKS_MAX : 1),
+static const struct tile_kernel unpacked_kernels[WIDTHS] = {EACH_WIDTH(UNPACKED_ENTRY, unpacked)};
 
 struct tile_kernel TILE_FN(float_kernel)(enum layout layout, int width_index)
 {
     if (is_float(layout_info[layout].data))
         return kernels[layout - LAYOUT_f32][width_index];
-    return (struct tile_kernel)TILE_KERNEL(unpacked_tile, unpacked_tile, 1, 1);
+    return unpacked_kernels[width_index];
 }
