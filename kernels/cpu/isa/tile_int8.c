@@ -16,12 +16,12 @@ SIMD void fetch_ahead(struct kind k, const struct tile_job *job, const struct gr
     const size_t pairs = (size_t)unit_inputs(k.scales) / (2 * GROUP);
     /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): a unit of integers has a pair */
     const size_t share = ROUND_UP(unit_bytes(k.data, k.scales) / pairs, LINE_BYTES);
-    size_t from = (size_t)(g->unit - job->tile) + g->pair * share + ahead;
-    if (from >= g->bytes)
-        from += (size_t)(k.tiles - 1) * g->bytes;
-    for (int i = 0; i < k.tiles; i++, from += g->bytes)
+    const uint8_t *p = g->unit + g->pair * share + ahead;
+    if (k.tiles > 1 && p >= job->tile + g->bytes)
+        p += (size_t)(k.tiles - 1) * g->bytes;
+    for (int i = 0; i < k.tiles; i++, p += g->bytes)
         for (size_t at = 0; at < share; at += LINE_BYTES)
-            __builtin_prefetch(job->tile + from + at);
+            __builtin_prefetch(p + at);
 }
 
 /* Where rows have one scale each: those of tile i. */
