@@ -90,8 +90,8 @@ bool cpu_can(enum isa isa)
 }
 
 /* Zen 5 by itself reads one stream of weights at 55 to 96 % of what its memory gives, by the
- * format, and two at 30; asked for 8 KiB before, in all streams together, at 94 to 104 and at 88
- * to 94. */
+ * format, and two at 30 to 68; asked for 8 KiB before, in all streams together, at 91 to 104 and
+ * at 88 to 95. Zen 4 read one stream more slowly so. */
 size_t cpu_fetch_ahead(void)
 {
     return amd_family() >= 0x1a ? 8192 : 0;

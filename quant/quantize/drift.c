@@ -89,6 +89,22 @@ void drift_clear(struct drift *d, int32_t K, bool has_hidden)
     memset(d->hidden, 0, (size_t)K * (size_t)d->D * sizeof *d->hidden);
 }
 
+/* c (m, n) += A^T B; A (k, m), B (k, n). */
+static void add_product(const struct drift *d, const float *A, int64_t m, const float *B, int64_t n,
+                        int64_t k, float *c)
+{
+    product_add_on(d->threads, &(struct product){.c = c,
+                                                 .a = A,
+                                                 .b = B,
+                                                 .ldc = n,
+                                                 .lda = m,
+                                                 .ldb = n,
+                                                 .m = m,
+                                                 .n = n,
+                                                 .k = k,
+                                                 .sign = 1});
+}
+
 /* sum (K, n) += X^T (was - now): was (length, n) is in d->away. */
 static void add_away(struct drift *d, const float *X, int64_t K, const float *now, int64_t n,
                      float *sum)
@@ -96,16 +112,7 @@ static void add_away(struct drift *d, const float *X, int64_t K, const float *no
     const int64_t T = d->layers.length;
     for (int64_t i = 0; i < T * n; i++)
         d->away[i] -= now[i];
-    product_add_on(d->threads, &(struct product){.c = sum,
-                                                 .a = X,
-                                                 .b = d->away,
-                                                 .ldc = n,
-                                                 .lda = K,
-                                                 .ldb = n,
-                                                 .m = K,
-                                                 .n = n,
-                                                 .k = T,
-                                                 .sign = 1});
+    add_product(d, X, K, d->away, n, T, sum);
 }
 
 int32_t drift_add(struct drift *d, int32_t i, enum input input, const float *x, const float *X,
@@ -130,16 +137,7 @@ int32_t drift_add(struct drift *d, int32_t i, enum input input, const float *x, 
 static void multiply(const struct drift *d, const float *A, const float *B, int64_t K, float *c)
 {
     memset(c, 0, (size_t)(K * K) * sizeof *c);
-    product_add_on(d->threads, &(struct product){.c = c,
-                                                 .a = A,
-                                                 .b = B,
-                                                 .ldc = K,
-                                                 .lda = K,
-                                                 .ldb = K,
-                                                 .m = K,
-                                                 .n = K,
-                                                 .k = K,
-                                                 .sign = 1});
+    add_product(d, A, K, B, K, K, c);
 }
 
 void drift_solve(struct drift *d, struct factor *f)
