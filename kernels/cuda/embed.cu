@@ -1,4 +1,4 @@
-/* Rows of the table and the rotary table, embed.h. */
+/* Rows of the table and the rotary tables, embed.h. */
 #include "embed.h"
 
 #include "depend.cuh"
@@ -123,7 +123,7 @@ static __device__ __forceinline__ void read_part(const embed_args &a, int token,
         float v[4];
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            v[j] = fmaf(scale[s].x, number<L>(q, s, j), scale[s].y);
+            v[j] = fmaf(scale[s].x, number<L>(q, s, j), scale[s].y) * a.scale;
         if (k < a.D)
             *(float4 *)(x + k) = make_float4(v[0], v[1], v[2], v[3]);
     }
@@ -154,16 +154,16 @@ static __device__ __forceinline__ void turn(double angle, double *cosine, double
     *sine = (quarter >= 2 ? -1.0 : 1.0) * (quarter & 1 ? c : s);
 }
 
-static __device__ __forceinline__ void fill_rotary(const embed_args &a, int t)
+/* Row t of table j. */
+static __device__ __forceinline__ void fill_rotary(const embed_args &a, int j, int t)
 {
     const int half = a.dim / 2;
-    float *rotary = a.rotary + (size_t)t * a.dim;
-    const double position = a.position[t];
+    float *rotary = a.rotary[j] + (size_t)t * a.dim;
     for (int i = threadIdx.x; i < half; i += EMBED_THREADS) {
         double cosine, sine;
-        turn(position * (double)a.freq[i], &cosine, &sine);
-        rotary[i] = (float)(cosine * (double)a.rotary_scale);
-        rotary[half + i] = (float)(sine * (double)a.rotary_scale);
+        turn((double)a.position[t] * (double)a.freq[j][i], &cosine, &sine);
+        rotary[i] = (float)(cosine * (double)a.rotary_scale[j]);
+        rotary[half + i] = (float)(sine * (double)a.rotary_scale[j]);
     }
 }
 
@@ -171,9 +171,10 @@ extern "C" __global__ void __launch_bounds__(EMBED_THREADS)
     embed(const __grid_constant__ embed_args a)
 {
     const int t = blockIdx.x, part = blockIdx.y * EMBED_THREADS + threadIdx.x;
+    const int table = (int)blockIdx.y - ((int)gridDim.y - a.n_rotary); /* the last blocks' */
     wait_for_kernels_before();
-    if (blockIdx.y == gridDim.y - 1) {
-        fill_rotary(a, t);
+    if (table >= 0) {
+        fill_rotary(a, table, t);
     } else if (part / 4 * CHUNK < a.D) {
         const int token = token_of(a, t);
         float *x = a.x + (size_t)t * a.D;

@@ -1,15 +1,19 @@
 /* The operation embed.
  *
- *   x[t] = table[token[t]]
- *   rotary[t] = (cos(position[t] * freq[i]), i < dim / 2; sin of the same) * rotary_scale
+ *   x[t] = table[token[t]] * scale
+ *   rotary[j][t] = (cos(position[t] * freq[j][i]), i < dim / 2; sin of the same) * rotary_scale[j]
  *
- * Values of the table are those of the file, float32 and float16 rounded to bfloat16 (layout.h).
+ * Values of the table are those of the file, float32 and float16 rounded to bfloat16 (layout.h);
+ * the scale multiplies them as float32, so that 1 leaves them what they are.
  * Angles are products in double, exact up to 2^29, and are reduced in double.
  * Work: of each token D / 2048 blocks of 256 threads for x, with eight values a thread, those of a
- * lane and a chunk (layout.h), and one more for the rotary table. No loads wait for others but for
+ * lane and a chunk (layout.h), and one more for each rotary table. No loads wait for others but for
  * the token, which may be one that the step before has chosen.
- * Bytes: a row of the packed table, 4 D written. Target: bound by latency. */
+ * Bytes: a row of the packed table, 4 D written; of a rotary table 2 dim read and 4 dim written.
+ * Target: bound by latency. */
 #pragma once
+
+#include "../ops.h"
 
 #include <stdint.h>
 
@@ -21,10 +25,12 @@ struct embed_args {
     const int32_t *chosen;   /* (2, stride), ahead.h */
     const int32_t *parity;   /* 0 or 1: tokens are read from the other half */
     const int32_t *position; /* (T) */
-    const float *freq;       /* (dim / 2) */
     float *x;                /* (T, D) */
-    float *rotary;           /* (T, 2, dim / 2) */
-    float rotary_scale;
-    int32_t layout; /* enum layout of table */
+    float scale;
+    int32_t n_rotary;                 /* how many of these there are */
+    float *rotary[ROTARY_KINDS];      /* (T, 2, dim / 2) each */
+    const float *freq[ROTARY_KINDS];  /* (dim / 2) each */
+    float rotary_scale[ROTARY_KINDS]; /* of cos and sin */
+    int32_t layout;                   /* enum layout of table */
     int32_t D, dim, stride;
 };

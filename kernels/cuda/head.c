@@ -9,6 +9,8 @@ static int launch_notes(struct device *device, const struct op_head *op)
     struct head_args args = {.logits = op->logits,
                              .scale = device->step.view.scale,
                              .block = op->block,
+                             .cap = op->cap,
+                             .cap_rate = op->cap > 0 ? 2 / op->cap : 0,
                              .V = op->V,
                              .n_blocks = logit_blocks(op->V)};
     struct grid grid = {.x = (uint32_t)(args.n_blocks + 7) / 8,

@@ -10,10 +10,10 @@ static const char *buffer_name(const struct plan_source *s, const float *p, bool
     const struct plan_buffers *b = s->buffers;
     if (at == b->x)
         return "x";
-    if (at == b->rotary)
-        return "rotary";
     if (at == b->attn)
         return "attn";
+    if (s->arch->post_norm && at == b->added)
+        return "added";
     if (at == b->logits)
         return "logits";
     return ffn ? "ffn" : "qkv";
@@ -23,8 +23,19 @@ static void dump_embed(const struct op_embed *op, const struct plan_source *s, s
 {
     buf_format(out, "x (T %d), rotary (T 2 %d) = %s", op->D, op->dim / 2,
                weights_name(s->w, op->table));
-    if (op->rotary_scale != 1)
+    if (op->scale != 1)
+        buf_format(out, " * %g", (double)op->scale);
+    if (op->rotary[0].scale != 1)
         buf_put_text(out, ", scaled");
+    if (op->rotary[1].out)
+        buf_put_text(out, ", and rotary of near layers");
+}
+
+static void dump_add_norm(const struct op_add_norm *op, const struct plan_source *s,
+                          struct buf *out)
+{
+    buf_format(out, "x (T %d) += norm(%s, %s)", op->D, buffer_name(s, op->y, false),
+               weights_name(s->w, op->norm));
 }
 
 static void dump_linear(const struct op_linear *op, const struct plan_source *s, struct buf *out)
@@ -57,8 +68,12 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
     static const char *const rope[] = {"interleaved", "half"};
     buf_format(out, "attn (T %d) = layer %d, %d heads over %d, rotary %s", op->H * op->dim,
                op->layer, op->H, op->K, op->rotary ? rope[op->rope] : "none");
+    if (op->rotary && arch_turns_twice(s->arch) && op->window)
+        buf_put_text(out, " of near layers");
     if (op->window)
         buf_format(out, ", window %d", op->window);
+    if (op->cap > 0)
+        buf_format(out, ", capped at %g", (double)op->cap);
     if (op->k_mean)
         buf_format(out, ", less %s", weights_name(s->w, op->k_mean));
     if (op->q_norm)
@@ -69,6 +84,8 @@ static void dump_head(const struct op_head *op, const struct plan_source *s, str
 {
     buf_format(out, "logits (R %d) = norm(x, %s) | %s (%d %d)", op->V, weights_name(s->w, op->norm),
                weights_name(s->w, op->weight), op->weight->N, op->weight->K);
+    if (op->cap > 0)
+        buf_format(out, ", capped at %g", (double)op->cap);
 }
 
 void plan_dump(const struct plan *plan, const struct plan_source *source, struct buf *out)
@@ -80,7 +97,7 @@ void plan_dump(const struct plan *plan, const struct plan_source *source, struct
     };
     for (int32_t i = 0; i < plan->len; i++) {
         const struct step *step = &plan->step[i];
-        buf_format(out, "%-7s", name[step->op]);
+        buf_format(out, "%-7s%s", name[step->op], step->op == OP_add_norm ? " " : "");
         switch (step->op) {
 #define OP(name, doc)                            \
     case OP_##name:                              \

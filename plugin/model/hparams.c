@@ -3,6 +3,7 @@
 #include "arch.h"
 #include "rope.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -70,6 +71,7 @@ static int32_t read_rows(struct hparams *h, const struct checkpoint *c, struct e
     if (h->dim < 2 || h->dim % 2 || h->dim > 2 * FREQ_MAX)
         return err_set(err, INFLIGHT_E_MODEL, "head width %d is not an even number in 2 .. %d",
                        h->dim, 2 * FREQ_MAX);
+    h->scale = 1.0f / sqrtf((float)h->dim);
     return INFLIGHT_OK;
 }
 
@@ -96,6 +98,32 @@ static int32_t check_gguf(const struct hparams *h, const struct gguf *g, struct 
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "%s is %lld of %d: partial rotation is not served", key, (long long)other,
                        h->dim);
+    return INFLIGHT_OK;
+}
+
+/* Of a family whose layers see one, but for every n-th. */
+static int32_t read_window(struct hparams *h, const struct arch *arch, const struct gguf *g,
+                           struct err *err)
+{
+    char key[96];
+    int64_t width;
+    if (!gguf_int(g, full_key(h, "attention.sliding_window", key), &width) || width < 1 ||
+        width > INT32_MAX)
+        return err_set(err, INFLIGHT_E_MODEL, "%s is missing or not an integer of 1 and more", key);
+    h->window = (int32_t)width;
+    for (int32_t l = 0; l < h->L; l++)
+        h->slides[l] = (l + 1) % arch->full_every != 0;
+    return INFLIGHT_OK;
+}
+
+static int32_t read_cap(const struct hparams *h, const struct gguf *g, const char *name, float *cap,
+                        struct err *err)
+{
+    char key[96];
+    double value = 0;
+    if (!gguf_float(g, full_key(h, name, key), &value) || !(value >= 1e-3 && value <= 1e6))
+        return err_set(err, INFLIGHT_E_MODEL, "%s is missing or not in 0.001 .. 1e6", key);
+    *cap = (float)value;
     return INFLIGHT_OK;
 }
 
@@ -129,7 +157,14 @@ static int32_t read_gguf(struct hparams *h, const struct checkpoint *c, struct e
     if (read_rows(h, c, err) || set_eps(h, has_eps, eps, key, err) || check_gguf(h, g, err) ||
         read_vocabulary(h, g, err))
         return err->code;
-    return rope_read_gguf(h, g, err);
+    if (arch->full_every && read_window(h, arch, g, err))
+        return err->code;
+    if (arch->capped && (read_cap(h, g, "attn_logit_softcapping", &h->score_cap, err) ||
+                         read_cap(h, g, "final_logit_softcapping", &h->logit_cap, err)))
+        return err->code;
+    if (arch->odd_layers == h->L)
+        h->scale = 1.0f / sqrtf((float)(h->D / h->H));
+    return rope_read_gguf(h, arch, g, err);
 }
 
 /* ---- A folder */

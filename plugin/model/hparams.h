@@ -7,19 +7,23 @@
 #define LAYERS_MAX 1024
 
 struct hparams {
-    char arch[32];           /* general.architecture, of a folder that of its row */
-    char name[64];           /* general.name, of a folder its own; cut to fit */
-    int32_t L, D, F;         /* layers, model width, feed-forward width */
-    int32_t H, K, dim;       /* query heads, key/value heads, head width */
-    int32_t V;               /* vocabulary */
-    int32_t context;         /* trained positions */
-    float eps;               /* of the norms */
-    int32_t rope;            /* enum rope_kind */
-    float freq[FREQ_MAX];    /* (dim / 2) rotary radians per position, scaling applied */
-    float rotary_scale;      /* multiplies cos and sin: 1, or YaRN's */
-    int32_t window;          /* positions that a query sees in layers that slide */
-    bool slides[LAYERS_MAX]; /* (L) */
-    bool untied;             /* the output head must be a tensor of its own */
+    char arch[32];     /* general.architecture, of a folder that of its row */
+    char name[64];     /* general.name, of a folder its own; cut to fit */
+    int32_t L, D, F;   /* layers, model width, feed-forward width */
+    int32_t H, K, dim; /* query heads, key/value heads, head width */
+    int32_t V;         /* vocabulary */
+    int32_t context;   /* trained positions */
+    float eps;         /* of the norms */
+    float score_cap;   /* of attention, and of logits; 0: none */
+    float logit_cap;
+    int32_t rope;              /* enum rope_kind */
+    float scale;               /* of scores: 1 / sqrt(dim), or what the file says */
+    float freq[FREQ_MAX];      /* (dim / 2) rotary radians per position, scaling applied */
+    float rotary_scale;        /* multiplies cos and sin: 1, or YaRN's */
+    float near_freq[FREQ_MAX]; /* of layers that slide, where arch_turns_twice; not scaled */
+    int32_t window;            /* positions that a query sees in layers that slide */
+    bool slides[LAYERS_MAX];   /* (L) */
+    bool untied;               /* the output head must be a tensor of its own */
 };
 
 /* Every value checked for range; INFLIGHT_E_MODEL names the key. */

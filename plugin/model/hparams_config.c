@@ -4,6 +4,7 @@
 
 #include "arch.h"
 
+#include <math.h>
 #include <string.h>
 
 static const char *text_of(const json_t *config, const char *key)
@@ -53,14 +54,27 @@ static int32_t check_class(const json_t *config, struct err *err)
     return INFLIGHT_OK;
 }
 
+/* Gemma has a key of its own, and what stands in the other does not count. */
+static int32_t check_activation(const struct arch *arch, const json_t *config, struct err *err)
+{
+    const char *key = arch->gelu ? "hidden_activation" : "hidden_act";
+    const char *want = arch->gelu ? "gelu_pytorch_tanh" : "silu";
+    const char *act = text_of(config, key);
+    char shown[SHOWN_TEXT];
+    if (has(config, key) && (!act || strcmp(act, want) != 0))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s \"%s\" is not served, only %s is", key,
+                       act ? shown_text((struct str){act, strlen(act)}, shown) : "?", want);
+    return INFLIGHT_OK;
+}
+
 static int32_t refuse_switches(const struct arch *arch, const json_t *config, struct err *err)
 {
-    const char *act = text_of(config, "hidden_act");
     const json_t *part = json_object_get(config, "partial_rotary_factor");
-    char shown[SHOWN_TEXT];
-    if (has(config, "hidden_act") && (!act || strcmp(act, "silu") != 0))
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "hidden_act \"%s\" is not served, only silu is",
-                       act ? shown_text((struct str){act, strlen(act)}, shown) : "?");
+    if (check_activation(arch, config, err))
+        return err->code;
+    if (is_on(config, "use_bidirectional_attention"))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "use_bidirectional_attention is true: not served");
     /* Code of a row with biases has them on q, k and v whatever the key says. */
     if (!arch->qkv_bias && is_on(config, "attention_bias"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "attention_bias is true: not served for %s",
@@ -115,6 +129,54 @@ static int32_t read_layer_types(struct hparams *h, const json_t *list, struct er
     return INFLIGHT_OK;
 }
 
+/* Of a family whose layers see one, but for every n-th or those that layer_types says. */
+static int32_t read_own_window(struct hparams *h, const struct arch *arch, const json_t *config,
+                               struct err *err)
+{
+    const json_t *width = json_object_get(config, "sliding_window");
+    const json_t *pattern = json_object_get(config, "sliding_window_pattern");
+    const json_int_t every = pattern ? json_integer_value(pattern) : arch->full_every;
+    if (!json_is_integer(width) || json_integer_value(width) < 1)
+        return err_set(err, INFLIGHT_E_MODEL, "sliding_window must be an integer of 1 and more");
+    if (every < 1)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "sliding_window_pattern must be an integer of 1 and more");
+    h->window = (int32_t)MIN(json_integer_value(width), INT32_MAX);
+    if (has(config, "layer_types"))
+        return read_layer_types(h, json_object_get(config, "layer_types"), err);
+    for (int32_t l = 0; l < h->L; l++)
+        h->slides[l] = (l + 1) % every != 0;
+    return INFLIGHT_OK;
+}
+
+/* A null is no cap; of a family that has none a number is refused. */
+static int32_t read_cap(const struct arch *arch, const json_t *config, const char *key, float *cap,
+                        struct err *err)
+{
+    const json_t *number = json_object_get(config, key);
+    const double value = json_number_value(number);
+    if (!has(config, key))
+        return INFLIGHT_OK;
+    if (!arch->capped)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is set: not served for %s", key, arch->id);
+    if (!json_is_number(number) || !(value >= 1e-3 && value <= 1e6))
+        return err_set(err, INFLIGHT_E_MODEL, "%s must be a number in 0.001 .. 1e6", key);
+    *cap = (float)value;
+    return INFLIGHT_OK;
+}
+
+static int32_t read_scale(struct hparams *h, const json_t *config, struct err *err)
+{
+    const json_t *scalar = json_object_get(config, "query_pre_attn_scalar");
+    const double value = json_number_value(scalar);
+    if (!has(config, "query_pre_attn_scalar"))
+        return INFLIGHT_OK;
+    if (!json_is_number(scalar) || !(value > 1e-6 && value < 1e9))
+        return err_set(err, INFLIGHT_E_MODEL, "query_pre_attn_scalar must be a number above 0");
+    h->scale = (float)(1 / sqrt(value));
+    return INFLIGHT_OK;
+}
+
 /* Llama's code knows no window. Mistral's layers all have it if there is one; those of the others
  * if it is asked for: those named in layer_types or else, of SmolLM3 those without rotation, of
  * Qwen those from max_window_layers on. */
@@ -149,7 +211,11 @@ int32_t hparams_read_config(struct hparams *h, const struct arch *arch, const js
 {
     h->untied = json_is_false(json_object_get(config, "tie_word_embeddings"));
     if (check_class(config, err) || refuse_switches(arch, config, err) ||
-        check_unrotated(h, arch, config, err))
+        check_unrotated(h, arch, config, err) ||
+        read_cap(arch, config, "attn_logit_softcapping", &h->score_cap, err) ||
+        read_cap(arch, config, "final_logit_softcapping", &h->logit_cap, err))
         return err->code;
+    if (arch->full_every)
+        return read_own_window(h, arch, config, err) ? err->code : read_scale(h, config, err);
     return read_window(h, arch, config, err);
 }

@@ -254,7 +254,7 @@ static int32_t open_contents(struct model *m, const struct model_params *p, stru
         return err->code;
     if (p->quantization)
         weights_quantize(&m->weights, (enum fmt)p->quantization, p->quantize_head);
-    plan_measure(&m->buffers, &m->h, p->max_tokens, p->max_rows);
+    plan_measure(&m->buffers, m->arch, &m->h, p->max_tokens, p->max_rows);
     return choose_backend(m, p, err);
 }
 

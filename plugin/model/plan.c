@@ -9,22 +9,31 @@
  *   ...                                        layer 1
  *   head     logits = norm(x) head^T
  *
+ * Where what is added is normalised, too, each += is two steps:
+ *
+ *   linear   added = attn o^T
+ *   add_norm x   += norm(added)
+ *
  * qkv and attn are alive together, ffn is not alive while they are, so ffn shares
  * their memory. x and rotary live through the whole pass. */
 #include "plan.h"
 
 #include <math.h>
 
-void plan_measure(struct plan_buffers *b, const struct hparams *h, int32_t max_tokens,
-                  int32_t max_rows)
+void plan_measure(struct plan_buffers *b, const struct arch *arch, const struct hparams *h,
+                  int32_t max_tokens, int32_t max_rows)
 {
     uint64_t row = sizeof(float) * (uint64_t)max_tokens;
     uint64_t at = 0;
     *b = (struct plan_buffers){.max_tokens = max_tokens, .max_rows = max_rows};
     b->x = at;
     at += ROUND_UP(row * (uint64_t)h->D, CACHE_LINE);
-    b->rotary = at;
-    at += ROUND_UP(row * (uint64_t)h->dim, CACHE_LINE);
+    for (int i = 0; i < (arch_turns_twice(arch) ? 2 : 1); i++) {
+        b->rotary[i] = at;
+        at += ROUND_UP(row * (uint64_t)h->dim, CACHE_LINE);
+    }
+    b->added = at;
+    at += arch->post_norm ? ROUND_UP(row * (uint64_t)h->D, CACHE_LINE) : 0;
 
     uint64_t shared = at;
     b->qkv = at;
@@ -50,7 +59,7 @@ struct compiler {
     const struct arch *arch;
     const struct hparams *h;
     const struct weights *w;
-    float *x, *rotary, *qkv, *attn, *ffn, *logits;
+    float *x, *rotary[ROTARY_KINDS], *qkv, *attn, *ffn, *added, *logits;
     struct logit_block *block;
 };
 
@@ -64,15 +73,17 @@ static struct step *emit(struct compiler *c, enum op op)
 
 static void emit_embed(struct compiler *c)
 {
-    emit(c, OP_embed)->a.embed = (struct op_embed){
+    struct op_embed *op = &emit(c, OP_embed)->a.embed;
+    *op = (struct op_embed){
         .x = c->x,
         .table = &c->w->embed,
-        .rotary = c->rotary,
-        .freq = c->w->freq,
-        .rotary_scale = c->h->rotary_scale,
+        .scale = c->arch->root_embed ? sqrtf((float)c->h->D) : 1,
+        .rotary = {{c->rotary[0], c->w->freq, c->h->rotary_scale}},
         .D = c->h->D,
         .dim = c->h->dim,
     };
+    if (arch_turns_twice(c->arch))
+        op->rotary[1] = (struct rotary_table){c->rotary[1], c->w->near_freq, 1};
 }
 
 static void emit_qkv(struct compiler *c, const struct layer *layer)
@@ -97,37 +108,43 @@ static void emit_qkv(struct compiler *c, const struct layer *layer)
 static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l)
 {
     const struct hparams *h = c->h;
+    const bool is_near = h->slides[l] && arch_turns_twice(c->arch);
     emit(c, OP_attend)->a.attend = (struct op_attend){
         .qkv = c->qkv,
         .y = c->attn,
-        .rotary = arch_rotates(c->arch, l) ? c->rotary : NULL,
+        .rotary = arch_rotates(c->arch, l) ? c->rotary[is_near] : NULL,
         .q_norm = layer->q_norm,
         .k_norm = layer->k_norm,
         .k_mean = layer->k_mean,
         .eps = h->eps,
-        .scale = 1.0f / sqrtf((float)h->dim),
+        .scale = h->scale,
         .layer = l,
         .H = h->H,
         .K = h->K,
         .dim = h->dim,
         .rope = h->rope,
         .window = h->slides[l] ? h->window : 0,
+        .cap = h->score_cap,
     };
 }
 
-/* x += from weight^T: the end of each half of a layer. */
+/* x += from weight^T, which is normalised first if there is a norm: the end of each half of a
+ * layer. */
 static void emit_residual(struct compiler *c, const float *from, int32_t width,
-                          const struct weight *weight)
+                          const struct weight *weight, const float *norm)
 {
     emit(c, OP_linear)->a.linear = (struct op_linear){
         .x = from,
-        .y = c->x,
+        .y = c->arch->post_norm ? c->added : c->x,
         .D = width,
         .ldy = c->h->D,
         .n_part = 1,
-        .epilogue = EPILOGUE_ADD,
+        .epilogue = c->arch->post_norm ? EPILOGUE_STORE : EPILOGUE_ADD,
         .part = {{weight, NULL, 0}},
     };
+    if (c->arch->post_norm)
+        emit(c, OP_add_norm)->a.add_norm = (struct op_add_norm){
+            .x = c->x, .y = c->added, .norm = norm, .eps = c->h->eps, .D = c->h->D};
 }
 
 static void emit_gate_up(struct compiler *c, const struct layer *layer)
@@ -140,7 +157,7 @@ static void emit_gate_up(struct compiler *c, const struct layer *layer)
         .D = c->h->D,
         .ldy = c->h->F,
         .n_part = 2,
-        .epilogue = EPILOGUE_GLU_SILU,
+        .epilogue = c->arch->gelu ? EPILOGUE_GLU_GELU : EPILOGUE_GLU_SILU,
         .part = {{&layer->gate, NULL, 0}, {&layer->up, NULL, 0}},
     };
 }
@@ -150,9 +167,9 @@ static void emit_layer(struct compiler *c, int32_t l)
     const struct layer *layer = &c->w->layer[l];
     emit_qkv(c, layer);
     emit_attend(c, layer, l);
-    emit_residual(c, c->attn, c->h->H * c->h->dim, &layer->o);
+    emit_residual(c, c->attn, c->h->H * c->h->dim, &layer->o, layer->attn_post_norm);
     emit_gate_up(c, layer);
-    emit_residual(c, c->ffn, c->h->F, &layer->down);
+    emit_residual(c, c->ffn, c->h->F, &layer->down, layer->ffn_post_norm);
 }
 
 static void emit_head(struct compiler *c)
@@ -164,12 +181,13 @@ static void emit_head(struct compiler *c)
         .block = c->block,
         .weight = &c->w->head,
         .eps = c->h->eps,
+        .cap = c->h->logit_cap,
         .D = c->h->D,
         .V = c->h->V,
     };
 }
 
-#define STEPS_PER_LAYER 5
+#define STEPS_PER_LAYER 7 /* at most */
 
 int32_t plan_reserve(struct plan *plan, int32_t L, struct arena *arena, struct err *err)
 {
@@ -193,10 +211,12 @@ static struct compiler begin(struct plan *plan, const struct plan_source *source
         .h = source->h,
         .w = source->w,
         .x = (float *)(void *)(memory + b->x),
-        .rotary = (float *)(void *)(memory + b->rotary),
+        .rotary = {(float *)(void *)(memory + b->rotary[0]),
+                   (float *)(void *)(memory + b->rotary[1])},
         .qkv = (float *)(void *)(memory + b->qkv),
         .attn = (float *)(void *)(memory + b->attn),
         .ffn = (float *)(void *)(memory + b->ffn),
+        .added = (float *)(void *)(memory + b->added),
         .logits = plan->logits,
         .block = plan->block,
     };

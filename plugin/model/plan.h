@@ -25,13 +25,13 @@ struct plan {
 /* The activation buffers between steps, all in one piece of memory. */
 struct plan_buffers {
     int32_t max_tokens, max_rows;
-    uint64_t x, rotary, qkv, attn, ffn, logits, block; /* offsets in bytes */
-    uint64_t bytes, logits_bytes;                      /* the latter with the blocks */
+    uint64_t x, rotary[ROTARY_KINDS], qkv, attn, ffn, added, logits, block; /* offsets in bytes */
+    uint64_t bytes, logits_bytes; /* the latter with the blocks */
 };
 
 /* Assigns offsets by lifetime: what is never alive together shares memory. */
-void plan_measure(struct plan_buffers *buffers, const struct hparams *h, int32_t max_tokens,
-                  int32_t max_rows);
+void plan_measure(struct plan_buffers *buffers, const struct arch *arch, const struct hparams *h,
+                  int32_t max_tokens, int32_t max_rows);
 
 struct plan_source {
     const struct arch *arch;

@@ -61,6 +61,15 @@ int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err)
     return INFLIGHT_OK;
 }
 
+int32_t rope_set_near(struct hparams *h, double base, struct err *err)
+{
+    if (!(base > 1 && base < 1e15))
+        return err_set(err, INFLIGHT_E_MODEL, "rotary base of layers with a window out of range");
+    for (int32_t i = 0; i < h->dim / 2; i++)
+        h->near_freq[i] = (float)pow(base, -2.0 * i / h->dim);
+    return INFLIGHT_OK;
+}
+
 /* The mean of e^(i freq p) over n positions p from 0 on: e^(i a (n - 1)) sin(a n) / (n sin(a)),
  * a = freq / 2. */
 static void mean_turn(double freq, double n, double *cosine, double *sine)

@@ -24,10 +24,14 @@ struct rotation {
 /* Fills h->freq and h->rotary_scale; dim is set. INFLIGHT_E_MODEL: out of range. */
 int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err);
 
-/* The same from the keys of a GGUF file, or of a config.json; context is set, too. Per-frequency
+/* The same of layers that slide: h->near_freq, which nothing scales. */
+int32_t rope_set_near(struct hparams *h, double base, struct err *err);
+
+/* Both from the keys of a GGUF file, or of a config.json; context is set, too. Per-frequency
  * factors as GGUF files of Llama 3 carry are a tensor: rope_apply_factors. */
-int32_t rope_read_gguf(struct hparams *h, const struct gguf *g, struct err *err);
 struct arch;
+int32_t rope_read_gguf(struct hparams *h, const struct arch *arch, const struct gguf *g,
+                       struct err *err);
 int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_t *config,
                          struct err *err);
 

@@ -83,11 +83,32 @@ static double read_attention(const struct rotation *r, const json_t *scaling)
     return number(scaling, NULL, "attention_factor", from_scales);
 }
 
+/* Of layers that slide: an object of its own since transformers 5, the base alone before. */
+static int32_t read_near(struct hparams *h, const struct arch *arch, const json_t *config,
+                         const json_t *near, struct err *err)
+{
+    struct rotation r;
+    if (near && (refuse_others(near, err) || read_kind(&r, near, err)))
+        return err->code;
+    if (near && r.scaling != SCALING_NONE)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "rope_parameters: sliding_attention has a scaling: not served");
+    const double base = number(near, NULL, "rope_theta", arch->near_theta);
+    return rope_set_near(h, near ? base : number(config, NULL, "rope_local_base_freq", base), err);
+}
+
 int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_t *config,
                          struct err *err)
 {
     const json_t *scaling = get(config, "rope_parameters");
     scaling = scaling ? scaling : get(config, "rope_scaling");
+    if (arch_turns_twice(arch)) {
+        const json_t *near = get(scaling, "sliding_attention"),
+                     *full = get(scaling, "full_attention");
+        if (read_near(h, arch, config, near, err))
+            return err->code;
+        scaling = near || full ? full : scaling;
+    }
     double theta = arch->theta > 0 ? arch->theta : 10000;
     struct rotation r = {.factor = 1, .slow = 1, .fast = 32};
     if (scaling && !json_is_object(scaling))

@@ -1,6 +1,8 @@
 /* Rotation in the keys of GGUF files, whose names have changed over the years. */
 #include "rope.h"
 
+#include "arch.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -31,7 +33,8 @@ static int32_t refuse_others(const struct hparams *h, const struct gguf *g, stru
 }
 
 /* A factor without a type is a linear one, and 0 is none: both are of the oldest files. */
-int32_t rope_read_gguf(struct hparams *h, const struct gguf *g, struct err *err)
+int32_t rope_read_gguf(struct hparams *h, const struct arch *arch, const struct gguf *g,
+                       struct err *err)
 {
     char key[96];
     struct str type = {"linear", 6};
@@ -50,5 +53,8 @@ int32_t rope_read_gguf(struct hparams *h, const struct gguf *g, struct err *err)
     else if (!same(type, "none"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s \"%.*s\" is not served", key,
                        (int)MIN(type.len, 40u), type.ptr);
-    return rope_set(h, &r, err) ? err->code : refuse_others(h, g, err);
+    if (rope_set(h, &r, err) || refuse_others(h, g, err))
+        return err->code;
+    const double near = read_number(h, g, "rope.freq_base_swa", arch->near_theta);
+    return arch_turns_twice(arch) ? rope_set_near(h, near, err) : INFLIGHT_OK;
 }

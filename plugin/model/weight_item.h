@@ -11,7 +11,9 @@ enum kind { MATRIX, VECTOR };
 enum values {
     OF_TENSOR,
     MEAN_OF_TENSOR, /* rope_mean of it */
+    ONE_MORE,       /* 1 + of it */
     FREQUENCIES,    /* of hparams; there is no tensor */
+    NEAR_FREQUENCIES,
 };
 
 struct weight_item {

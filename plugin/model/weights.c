@@ -10,7 +10,7 @@
 enum extent { ONE, D, F, V, QD, KD, DIM, HALF_DIM, EXTENT_COUNT };
 
 /* When a tensor must be there. */
-enum need { ALWAYS, IF_BIAS, IF_QK_NORM };
+enum need { ALWAYS, IF_BIAS, IF_QK_NORM, IF_POST_NORM, UNLESS_POST_NORM };
 
 struct tensor_row {
     const char *name[2]; /* by enum naming; of a layer's after its prefix */
@@ -42,13 +42,19 @@ static const struct tensor_row layer_rows[] = {
      offsetof(struct layer, k_norm), VECTOR, DIM, ONE, IF_QK_NORM},
     {{"attn_output.weight", "self_attn.o_proj.weight"},
      offsetof(struct layer, o), MATRIX, D, QD, ALWAYS},
+    {{"post_attention_norm.weight", "post_attention_layernorm.weight"},
+     offsetof(struct layer, attn_post_norm), VECTOR, D, ONE, IF_POST_NORM},
     {{"ffn_norm.weight", "post_attention_layernorm.weight"},
-     offsetof(struct layer, ffn_norm), VECTOR, D, ONE, ALWAYS},
+     offsetof(struct layer, ffn_norm), VECTOR, D, ONE, UNLESS_POST_NORM},
+    {{"ffn_norm.weight", "pre_feedforward_layernorm.weight"},
+     offsetof(struct layer, ffn_norm), VECTOR, D, ONE, IF_POST_NORM},
     {{"ffn_gate.weight", "mlp.gate_proj.weight"},
      offsetof(struct layer, gate), MATRIX, F, D, ALWAYS},
     {{"ffn_up.weight", "mlp.up_proj.weight"}, offsetof(struct layer, up), MATRIX, F, D, ALWAYS},
     {{"ffn_down.weight", "mlp.down_proj.weight"},
      offsetof(struct layer, down), MATRIX, D, F, ALWAYS},
+    {{"post_ffw_norm.weight", "post_feedforward_layernorm.weight"},
+     offsetof(struct layer, ffn_post_norm), VECTOR, D, ONE, IF_POST_NORM},
 };
 
 static const struct tensor_row embed_row = {
@@ -98,6 +104,9 @@ static int32_t add_vector(const struct opening *o, const struct tensor_row *row,
     item->tensor = t;
     item->file_bytes = t->bytes;
     item->bytes = (size_t)t->dim[0] * sizeof(float);
+    /* Vectors of such a family are norms. */
+    if (o->arch->norm_less_one && o->tensors->naming == NAMING_HUGGING_FACE)
+        item->values = ONE_MORE;
     return INFLIGHT_OK;
 }
 
@@ -143,6 +152,22 @@ static void add_key_mean(struct opening *o, int32_t l)
     item->file_bytes = 0;
 }
 
+static bool is_needed(const struct arch *arch, enum need need)
+{
+    switch (need) {
+    case IF_BIAS:
+        return arch->qkv_bias;
+    case IF_QK_NORM:
+        return arch->qk_norm;
+    case IF_POST_NORM:
+        return arch->post_norm;
+    case UNLESS_POST_NORM:
+        return !arch->post_norm;
+    default:
+        return true;
+    }
+}
+
 static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
 {
     char prefix[24];
@@ -150,8 +175,7 @@ static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
                    o->tensors->naming == NAMING_GGUF ? "blk.%d." : "model.layers.%d.", l);
     for (size_t i = 0; i < COUNT_OF(layer_rows); i++) {
         const struct tensor_row *row = &layer_rows[i];
-        bool needed = row->need == ALWAYS || (row->need == IF_BIAS && o->arch->qkv_bias) ||
-                      (row->need == IF_QK_NORM && o->arch->qk_norm);
+        bool needed = is_needed(o->arch, row->need);
         if (needed && add(o, row, &o->w->layer[l], prefix, err))
             return err->code;
         if (needed && row->offset == offsetof(struct layer, k_bias) && !o->arch->qk_norm)
@@ -188,14 +212,16 @@ static int32_t refuse_unused(const struct opening *o, struct err *err)
     return INFLIGHT_OK;
 }
 
-/* The rotary frequencies are a vector of the device like any other. */
-static void add_frequencies(struct weights *w)
+/* Rotary frequencies are a vector of the device like any other. */
+static void add_frequencies(struct weights *w, const struct hparams *h, enum values values)
 {
     struct weight_item *item = &w->item[w->n_item++];
-    (void)snprintf(item->name, sizeof item->name, "%s", "rotary frequencies");
+    (void)snprintf(item->name, sizeof item->name, "rotary frequencies%s",
+                   values == NEAR_FREQUENCIES ? " of near layers" : "");
     item->kind = VECTOR;
-    item->values = FREQUENCIES;
-    item->target = &w->freq;
+    item->values = values;
+    item->target = values == NEAR_FREQUENCIES ? &w->near_freq : &w->freq;
+    item->bytes = (size_t)(h->dim / 2) * sizeof(float);
 }
 
 static int32_t open_items(struct opening *o, const struct hparams *h, struct err *err)
@@ -225,8 +251,9 @@ static int32_t open_items(struct opening *o, const struct hparams *h, struct err
     }
     if (refuse_unused(o, err))
         return err->code;
-    add_frequencies(w);
-    w->item[w->n_item - 1].bytes = (size_t)(h->dim / 2) * sizeof(float);
+    add_frequencies(w, h, FREQUENCIES);
+    if (arch_turns_twice(o->arch))
+        add_frequencies(w, h, NEAR_FREQUENCIES);
     return INFLIGHT_OK;
 }
 
@@ -243,7 +270,7 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
         .arch = arch,
         .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, h->dim, h->dim / 2}};
     *w = (struct weights){.tensors = tensors};
-    size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1) + 4;
+    size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1) + 5;
     w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);
     w->item = arena_take_array(arena, n, sizeof *w->item);
     if (!w->layer || !w->item || !o.finder.used)

@@ -9,10 +9,11 @@
 #include "../../kernels/backend.h"
 
 struct layer {
-    const float *attn_norm, *ffn_norm;     /* (D) */
-    const float *q_bias, *k_bias, *v_bias; /* (H dim), (K dim), (K dim) or NULL */
-    const float *k_mean;                   /* (K dim) of the rotated k_bias, or NULL: rope_mean */
-    const float *q_norm, *k_norm;          /* (dim) or NULL */
+    const float *attn_norm, *ffn_norm;           /* (D) */
+    const float *attn_post_norm, *ffn_post_norm; /* (D) of what is added, or NULL */
+    const float *q_bias, *k_bias, *v_bias;       /* (H dim), (K dim), (K dim) or NULL */
+    const float *k_mean;          /* (K dim) of the rotated k_bias, or NULL: rope_mean */
+    const float *q_norm, *k_norm; /* (dim) or NULL */
     struct weight q, k, v, o, gate, up, down;
 };
 
@@ -20,13 +21,14 @@ struct scheme;      /* how matrices are stored, see scheme.h */
 struct weight_item; /* a vector or a matrix: where it is in the file and where it goes */
 
 struct weights {
-    struct weight embed;   /* (V, D) */
-    struct weight head;    /* (V, D); the same data as embed when the file has no output */
-    const float *norm;     /* (D) before the head */
-    const float *freq;     /* (dim / 2) */
-    struct layer *layer;   /* (L) */
-    bool tied;             /* head is embed */
-    enum fmt quantization; /* what matrices become while they are loaded; FMT_f32: nothing */
+    struct weight embed;    /* (V, D) */
+    struct weight head;     /* (V, D); the same data as embed when the file has no output */
+    const float *norm;      /* (D) before the head */
+    const float *freq;      /* (dim / 2) */
+    const float *near_freq; /* (dim / 2) of layers that slide, or NULL */
+    struct layer *layer;    /* (L) */
+    bool tied;              /* head is embed */
+    enum fmt quantization;  /* what matrices become while they are loaded; FMT_f32: nothing */
 
     const struct tensors *tensors; /* borrowed until they are loaded */
     struct weight_item *item;      /* (n_item) in file order of use */

@@ -10,8 +10,8 @@ int32_t loader_vector(struct weights_loader *l, const struct weight_item *item, 
                       struct err *err)
 {
     const struct hparams *h = l->source->h;
-    if (item->values == FREQUENCIES) {
-        memcpy(to, h->freq, item->bytes);
+    if (item->values == FREQUENCIES || item->values == NEAR_FREQUENCIES) {
+        memcpy(to, item->values == FREQUENCIES ? h->freq : h->near_freq, item->bytes);
         return INFLIGHT_OK;
     }
     const void *data = tensors_view(l->w->tensors, item->tensor, &l->file, err);
@@ -20,6 +20,8 @@ int32_t loader_vector(struct weights_loader *l, const struct weight_item *item, 
     fmt_decode_row(item->tensor->fmt, data, item->tensor->dim[0], to);
     if (item->values == MEAN_OF_TENSOR)
         rope_mean(h, to);
+    for (int64_t i = 0; item->values == ONE_MORE && i < item->tensor->dim[0]; i++)
+        to[i] += 1;
     return INFLIGHT_OK;
 }
 

@@ -10,8 +10,15 @@
 #include <string.h>
 
 static const struct half halves[] = {
-    {{SLOT_Q, SLOT_K, SLOT_V}, 3, SLOT_O, INPUT_QKV, INPUT_O, 0, 1, 2},
-    {{SLOT_GATE, SLOT_UP}, 2, SLOT_DOWN, INPUT_GATE_UP, INPUT_DOWN, 3, 3, 4},
+    {{SLOT_Q, SLOT_K, SLOT_V}, 3, SLOT_O, INPUT_QKV, INPUT_O, STAGE_QKV, STAGE_ATTEND, STAGE_O},
+    {{SLOT_GATE, SLOT_UP},
+     2,
+     SLOT_DOWN,
+     INPUT_GATE_UP,
+     INPUT_DOWN,
+     STAGE_GATE_UP,
+     STAGE_GATE_UP,
+     STAGE_DOWN},
 };
 
 static int32_t no_memory(struct err *err, const char *what)
@@ -185,11 +192,11 @@ static int32_t run_to_between(struct calibration *c, const struct half *half, in
 int32_t observe_between(struct calibration *c, const struct half *half, struct err *err)
 {
     moments_clear(&c->moments[half->between]);
-    drift_clear(&c->drift, c->moments[half->between].K, true);
+    drift_clear(&c->drift, c->moments[half->between].K, !c->layers.arch->post_norm);
     for (int32_t i = 0; i < c->samples.n; i++) {
         if (drift_run(&c->drift, i, half->from, half->to, err) || run_to_between(c, half, i, err) ||
             observe(c, half->between, i, err) ||
-            drift_run(&c->drift, i, half->to + 1, half->last, err))
+            drift_run(&c->drift, i, half->last, half->last, err))
             return err->code;
         show(c);
     }

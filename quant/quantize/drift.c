@@ -73,7 +73,7 @@ int32_t drift_enter(struct drift *d, int32_t number, struct err *err)
     return INFLIGHT_OK;
 }
 
-int32_t drift_run(struct drift *d, int32_t i, int32_t first, int32_t last, struct err *err)
+int32_t drift_run(struct drift *d, int32_t i, enum stage first, enum stage last, struct err *err)
 {
     return d->share > 0 ? layers_run(&d->layers, first, last, sample_of(d, i), err) : INFLIGHT_OK;
 }

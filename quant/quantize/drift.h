@@ -36,12 +36,12 @@ void drift_close(struct drift *d); /* zeroed is allowed */
 /* Layer `number` as it was. */
 int32_t drift_enter(struct drift *d, int32_t number, struct err *err);
 
-/* Runs steps first .. last of sample i of the model as it was, which may be those behind the ones
+/* Runs stages first .. last of sample i of the model as it was, which may be those behind the ones
  * that it ran last. */
-int32_t drift_run(struct drift *d, int32_t i, int32_t first, int32_t last, struct err *err);
+int32_t drift_run(struct drift *d, int32_t i, enum stage first, enum stage last, struct err *err);
 
 /* Nothing has been added of what reads K inputs; has_hidden: its outputs are added to the hidden
- * state. */
+ * state as they are. */
 void drift_clear(struct drift *d, int32_t K, bool has_hidden);
 
 /* Adds sample i, whose hidden state is x (length, D) now and which is read as X (length, K). */

@@ -14,7 +14,7 @@ struct half {
     int32_t n_first;
     enum slot second;
     enum input before, between; /* what the first read, and the second */
-    int32_t from, to, last;     /* steps: up to what the second reads; all */
+    enum stage from, to, last;  /* up to what the second reads; all */
 };
 
 /* A matrix while it is made; memory owned. */

@@ -68,7 +68,8 @@ static void put_number(enum fmt fmt, float value, uint8_t *out)
         memcpy(out, &half, sizeof half);
 }
 
-/* What a vector becomes: `value` as its tensor holds it, in the file and on the device. */
+/* What a vector becomes: `value` as its tensor holds it, in the file and on the device. Vectors
+ * that stand in files less 1 are norms. */
 static int32_t change_vector(struct calibration *c, enum vector vector, float *value,
                              struct err *err)
 {
@@ -78,9 +79,12 @@ static int32_t change_vector(struct calibration *c, enum vector vector, float *v
     uint8_t *bytes = c->changed[vector] = malloc((size_t)n * number_bytes(fmt));
     if (!bytes)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %lld numbers", (long long)n);
+    const float offset = layers_norm_offset(&c->layers);
     for (int64_t i = 0; i < n; i++)
-        put_number(fmt, value[i], bytes + (size_t)i * number_bytes(fmt));
+        put_number(fmt, value[i] - offset, bytes + (size_t)i * number_bytes(fmt));
     fmt_decode_row(fmt, bytes, n, value);
+    for (int64_t i = 0; i < n; i++)
+        value[i] += offset;
     o->made = bytes;
     return layers_set(&c->layers, vector, value, err);
 }
@@ -91,13 +95,15 @@ static int32_t fold_norm(struct calibration *c, const struct smoothing *sm, stru
     const float *norm = c->layers.vector[sm->norm].value;
     const enum fmt fmt = c->vector[sm->norm]->from->fmt;
     const int32_t D = c->layers.h.D;
+    const float offset = layers_norm_offset(&c->layers);
     float *value = calloc((size_t)D, sizeof *value);
     if (!value)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d numbers", D);
     for (int32_t i = 0; i < D; i++) {
         uint8_t number[sizeof(float)] = {0};
-        put_number(fmt, norm[i] / sm->s[i], number);
+        put_number(fmt, norm[i] / sm->s[i] - offset, number);
         fmt_decode_row(fmt, number, 1, &value[i]);
+        value[i] += offset;
         float s = norm[i] / value[i];
         bool is_usable = isfinite(value[i]) && isfinite(s) && s > 0;
         sm->s[i] = is_usable ? s : 1;

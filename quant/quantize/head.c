@@ -27,6 +27,8 @@ static int32_t observe_head(struct calibration *c, struct moments *m, struct err
     if (!norm)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for the final norm");
     fmt_decode_row(t->fmt, data, D, norm);
+    for (int32_t i = 0; i < D; i++)
+        norm[i] += layers_norm_offset(&c->layers);
     tensors_done(tensors, t);
     for (int32_t i = 0; i < c->samples.n; i++) {
         layers_normalise(&c->layers, c->x + (int64_t)i * length * D, norm, c->X);

@@ -26,6 +26,8 @@ static const struct row matrix_rows[SLOTS] = {
 static const struct row vector_rows[VECTORS] = {
     [ATTN_NORM] = {"input_layernorm.weight", offsetof(struct layer, attn_norm)},
     [FFN_NORM]  = {"post_attention_layernorm.weight", offsetof(struct layer, ffn_norm)},
+    [ATTN_POST_NORM] = {NULL, offsetof(struct layer, attn_post_norm)},
+    [FFN_POST_NORM] = {NULL, offsetof(struct layer, ffn_post_norm)},
     [Q_BIAS]    = {"self_attn.q_proj.bias", offsetof(struct layer, q_bias)},
     [K_BIAS]    = {"self_attn.k_proj.bias", offsetof(struct layer, k_bias)},
     [V_BIAS]    = {"self_attn.v_proj.bias", offsetof(struct layer, v_bias)},
@@ -33,6 +35,24 @@ static const struct row vector_rows[VECTORS] = {
     [K_NORM]    = {"self_attn.k_norm.weight", offsetof(struct layer, k_norm)},
 };
 /* clang-format on */
+
+/* The name of a vector; NULL: such a layer has none. What follows attention is of a name that
+ * others have for what comes before the feed-forward part. */
+static const char *vector_name(const struct layers *l, enum vector vector)
+{
+    if (l->arch->post_norm && vector == FFN_NORM)
+        return "pre_feedforward_layernorm.weight";
+    if (l->arch->post_norm && vector == ATTN_POST_NORM)
+        return "post_attention_layernorm.weight";
+    if (l->arch->post_norm && vector == FFN_POST_NORM)
+        return "post_feedforward_layernorm.weight";
+    return vector_rows[vector].name;
+}
+
+float layers_norm_offset(const struct layers *l)
+{
+    return l->arch->norm_less_one ? 1 : 0;
+}
 
 static int32_t no_memory(struct err *err, size_t bytes)
 {
@@ -65,6 +85,8 @@ static int32_t write_device(const struct layers *l, void *to, const void *from, 
 }
 
 /* ---- Opening and closing */
+
+#define FREQ_BYTES ((size_t)2 * FREQ_MAX * sizeof(float))
 
 int32_t layers_open(struct layers *l, const struct checkpoint *c, struct arena *arena,
                     struct err *err)
@@ -130,15 +152,18 @@ static int32_t open_device(struct layers *l, const char *device, int32_t threads
 {
     const struct hparams *h = &l->h;
     configure(l, threads);
-    plan_measure(&l->buffers, h, l->length, 1);
+    plan_measure(&l->buffers, l->arch, h, l->length, 1);
     if (choose_backend(l, device, err))
         return err->code;
     l->activations = l->backend->take(l->device, l->buffers.bytes);
-    l->freq = l->backend->take(l->device, sizeof h->freq);
+    l->freq = l->backend->take(l->device, FREQ_BYTES);
     if (!l->activations || !l->freq)
         return no_room(l, l->buffers.bytes, err);
     l->weights.freq = l->freq;
-    return write_device(l, l->freq, h->freq, sizeof h->freq, err);
+    l->weights.near_freq = l->freq + FREQ_MAX;
+    return write_device(l, l->freq, h->freq, sizeof h->freq, err)
+               ? err->code
+               : write_device(l, l->freq + FREQ_MAX, h->near_freq, sizeof h->near_freq, err);
 }
 
 int32_t layers_begin(struct layers *l, int32_t length, const char *device, int32_t threads,
@@ -168,7 +193,7 @@ void layers_close(struct layers *l)
     for (int i = 0; i < VECTORS; i++)
         give(l, &l->vector[i]);
     if (l->freq)
-        l->backend->give(l->device, l->freq, sizeof l->h.freq);
+        l->backend->give(l->device, l->freq, FREQ_BYTES);
     if (l->activations)
         l->backend->give(l->device, l->activations, l->buffers.bytes);
     if (l->device)
@@ -255,6 +280,8 @@ static int32_t load_vector(struct layers *l, enum vector vector, struct err *err
     if (!value)
         return no_memory(err, (size_t)t->dim[0] * sizeof *value);
     fmt_decode_row(t->fmt, data, t->dim[0], value);
+    for (int64_t i = 0; i < t->dim[0]; i++)
+        value[i] += layers_norm_offset(l); /* only norms are vectors where there is one */
     int32_t rc = layers_set(l, vector, value, err);
     free(value);
     return rc;
@@ -279,7 +306,8 @@ int32_t layers_enter(struct layers *l, int32_t number, struct err *err)
     for (int i = 0; i < SLOTS; i++)
         l->matrix[i].tensor = find(l, matrix_rows[i].name);
     for (int i = 0; i < VECTORS; i++) {
-        l->vector[i].tensor = find(l, vector_rows[i].name);
+        const char *name = vector_name(l, (enum vector)i);
+        l->vector[i].tensor = name ? find(l, name) : NULL;
         if (l->vector[i].tensor && load_vector(l, (enum vector)i, err))
             return err->code;
     }
@@ -342,11 +370,18 @@ int32_t layers_embed(struct layers *l, const int32_t *token, float *x, struct er
     return rc;
 }
 
-int32_t layers_run(struct layers *l, int32_t first, int32_t last, float *x, struct err *err)
+/* The step of the plan that a stage begins with. */
+static int32_t first_step(const struct layers *l, enum stage stage)
 {
+    return (int32_t)stage + (l->arch->post_norm && stage > STAGE_O);
+}
+
+int32_t layers_run(struct layers *l, enum stage first, enum stage last, float *x, struct err *err)
+{
+    const bool is_normed = l->arch->post_norm && (last == STAGE_O || last == STAGE_DOWN);
     struct plan part = l->plan;
-    part.step += first;
-    part.len = last - first + 1;
+    part.step += first_step(l, first);
+    part.len = first_step(l, last) + is_normed - first_step(l, first) + 1;
     if (write_device(l, l->activations + l->buffers.x, x, x_bytes(l), err))
         return err->code;
     return run(l, &part, err) ? err->code : copy(l, x, l->buffers.x, x_bytes(l), err);
@@ -392,7 +427,8 @@ int32_t layers_input(struct layers *l, enum input input, const float *x, float *
 int32_t layers_kv_peaks(struct layers *l, struct kv_peaks *peaks, struct err *err)
 {
     const struct hparams *h = &l->h;
-    const struct op_attend *attend = &l->plan.step[1].a.attend;
+    const struct op_attend *attend = &l->plan.step[first_step(l, STAGE_ATTEND)].a.attend;
+    const bool is_near = arch_turns_twice(l->arch) && h->slides[l->number];
     const int64_t row = (int64_t)(h->H + 2 * h->K) * h->dim, T = l->length;
     const size_t bytes = (size_t)(T * row) * sizeof(float);
     const size_t table = (size_t)(T * h->dim) * sizeof(float);
@@ -401,7 +437,8 @@ int32_t layers_kv_peaks(struct layers *l, struct kv_peaks *peaks, struct err *er
     if (!qkv)
         return no_memory(err, bytes + table);
     float *rotary = qkv + T * row;
-    if (copy(l, qkv, l->buffers.qkv, bytes, err) || copy(l, rotary, l->buffers.rotary, table, err))
+    if (copy(l, qkv, l->buffers.qkv, bytes, err) ||
+        copy(l, rotary, l->buffers.rotary[is_near], table, err))
         return err->code;
     const struct heads keys = {.K = h->K,
                                .dim = h->dim,

@@ -1,7 +1,5 @@
 /* A model that is run layer by layer on a back end, with one layer's weights on it at a time; what
- * a step reads can be seen between steps.
- *
- * Steps of a layer: 0 q, k, v   1 attention   2 o, to x   3 gate, up   4 down, to x. */
+ * a step reads can be seen between steps. */
 #pragma once
 
 #include "../../plugin/model/decoder.h"
@@ -9,7 +7,21 @@
 enum slot { SLOT_Q, SLOT_K, SLOT_V, SLOT_O, SLOT_GATE, SLOT_UP, SLOT_DOWN, SLOTS };
 
 /* Vectors of a layer; all but the first two may be missing. */
-enum vector { ATTN_NORM, FFN_NORM, Q_BIAS, K_BIAS, V_BIAS, Q_NORM, K_NORM, VECTORS };
+enum vector {
+    ATTN_NORM,
+    FFN_NORM,
+    ATTN_POST_NORM,
+    FFN_POST_NORM,
+    Q_BIAS,
+    K_BIAS,
+    V_BIAS,
+    Q_NORM,
+    K_NORM,
+    VECTORS
+};
+
+/* Steps of a layer. O and DOWN add to x, with the norm of what is added where there is one. */
+enum stage { STAGE_QKV, STAGE_ATTEND, STAGE_O, STAGE_GATE_UP, STAGE_DOWN };
 
 /* What matrices multiply. */
 enum input { INPUT_QKV, INPUT_O, INPUT_GATE_UP, INPUT_DOWN, INPUTS };
@@ -33,7 +45,7 @@ struct layers {
     struct plan_buffers buffers;
     char *activations; /* (buffers.bytes) of the device */
     struct plan plan;  /* of the layer */
-    float *freq;       /* of the device */
+    float *freq; /* (2, FREQ_MAX) of the device: the model's, and those of layers that slide */
     struct held matrix[SLOTS], vector[VECTORS];
     int32_t number, length;    /* of the layer; of a sample */
     int32_t *count;            /* (length) 0, 1, ... */
@@ -62,21 +74,24 @@ int32_t layers_set(struct layers *l, enum vector vector, const float *value, str
 /* Values of an input of one token. */
 int32_t layers_width(const struct layers *l, enum input input);
 
-/* Runs steps first .. last of a sample: x (length, D) in, and out as it is after them. */
-int32_t layers_run(struct layers *l, int32_t first, int32_t last, float *x, struct err *err);
+/* What norms are of the numbers of their tensors: as many more. */
+float layers_norm_offset(const struct layers *l);
+
+/* Runs stages first .. last of a sample: x (length, D) in, and out as it is after them. */
+int32_t layers_run(struct layers *l, enum stage first, enum stage last, float *x, struct err *err);
 
 /* Largest magnitudes of what attention keeps of a sample. */
 struct kv_peaks {
     float key, value;
 };
 
-/* Raises the peaks by those of the sample whose step 0 has just been run: keys normalised, where
+/* Raises the peaks by those of the sample whose STAGE_QKV has just been run: keys normalised, where
  * the model does that, and rotated, as they go to the cache; values. INFLIGHT_E_MODEL: they are not
  * all finite. */
 int32_t layers_kv_peaks(struct layers *l, struct kv_peaks *peaks, struct err *err);
 
 /* The only place where inputs are seen: X (length, layers_width) of what multiplies the matrices
- * behind the step that has just been run, or of x, normalised, before any of its half. */
+ * behind the stage that has just been run, or of x, normalised, before any of its half. */
 int32_t layers_input(struct layers *l, enum input input, const float *x, float *X, struct err *err);
 
 /* X (length, D) of x normalised, for a norm's weights (D). */

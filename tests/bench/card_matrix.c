@@ -169,9 +169,8 @@ static int embed_body(struct lane *lane, const struct card_case *c, int i)
     place(m, i, weight);
     const struct op_embed op = {.x = m->x,
                                 .table = &weight[0],
-                                .rotary = m->rotary,
-                                .freq = m->freq,
-                                .rotary_scale = 1.0f,
+                                .scale = 1,
+                                .rotary = {{.out = m->rotary, .freq = m->freq, .scale = 1}},
                                 .D = m->shape->K,
                                 .dim = 128};
     return backend_cuda.embed(lane, &op, &c->batch);

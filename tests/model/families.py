@@ -38,14 +38,23 @@ def hf_model(family, grain):
     import transformers
     f = FAMILIES[family]
     name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
-            "smollm3": "SmolLM3"}["mistral" if family == "mistral" else f["arch"]]
+            "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
+            "gemma3": "Gemma3"}["mistral" if family == "mistral"
+                                                      else f["arch"]]
     more = {"sliding_window": None} if name == "Mistral" else {}
-    config = getattr(transformers, name + "Config")(
+    rope = {"rope_type": "default", "rope_theta": f["theta"], **f.get("rope", {})}
+    if "near" in f:
+        rope = {"full_attention": rope,
+                "sliding_attention": {"rope_type": "default", "rope_theta": f["near"]}}
+    if "window" in f:
+        more = {"sliding_window": f["window"], "query_pre_attn_scalar": f["dim"]}
+    for key, cap in zip(("attn", "final"), f.get("caps", ())):
+        more[f"{key}_logit_softcapping"] = cap
+    config = getattr(transformers, name + ("TextConfig" if name == "Gemma3" else "Config"))(
         vocab_size=V, hidden_size=f["D"], intermediate_size=f["F"], num_hidden_layers=f["L"],
         num_attention_heads=f["H"], num_key_value_heads=f["K"], head_dim=f["dim"],
         max_position_embeddings=CONTEXT, rms_norm_eps=f["eps"], tie_word_embeddings=f["tied"],
-        rope_parameters={"rope_type": "default", "rope_theta": f["theta"], **f.get("rope", {})},
-        pad_token_id=None, attn_implementation="eager", **more)
+        rope_parameters=rope, pad_token_id=None, attn_implementation="eager", **more)
     model = getattr(transformers, name + "ForCausalLM")(config).double().eval()
     weights = {}
     for t in tensors_of(family, grain):

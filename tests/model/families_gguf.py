@@ -21,8 +21,20 @@ GRAINS = {"f32": "fine", "f16": "coarse", "bf16": "coarse", "q8_0": "coarse"}
 CONTEXT = 2048
 
 # D, F: widths; H, K: query and key heads; dim: width of a head; L: layers. K = H is left out
-# of the file, and so is dim = D / H, which is what a reader must assume.
+# of the file, and so is dim = D / H, which is what a reader must assume. near: rotary base of
+# layers that see `window` positions, which of Gemma 3 all are but every sixth, and of Gemma 2 every
+# other. caps: of scores and logits.
 FAMILIES = {
+    "gemma": dict(
+        arch="gemma", pre="gpt-2", D=64, F=128, H=4, K=1, dim=32, L=2, tied=False, eps=1e-6,
+        theta=10000.0),
+    "gemma2": dict(
+        arch="gemma2", pre="gpt-2", D=96, F=192, H=4, K=2, dim=32, L=4, tied=False, eps=1e-6,
+        theta=10000.0, window=10, post_norms=True, caps=(2.0, 3.0)),
+    "gemma3": dict(
+        arch="gemma3", pre="gpt-2", D=64, F=160, H=4, K=2, dim=32, L=7, tied=False, eps=1e-6,
+        theta=1000000.0, near=10000.0, window=12, norms=True, post_norms=True,
+        rope=dict(rope_type="linear", factor=8.0)),
     "llama3": dict(
         arch="llama", pre="llama-bpe", D=128, F=256, H=4, K=2, dim=32, L=2, tied=True, eps=1e-2,
         theta=500000.0, rope=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0,
@@ -74,6 +86,10 @@ MATRICES = [
     ("ffn_gate", "mlp.gate_proj", 0.25), ("ffn_up", "mlp.up_proj", 0.25),
     ("ffn_down", "mlp.down_proj", 0.125)]
 NORMS = [("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm")]
+POST_NORMS = [("attn_norm", "input_layernorm"),
+              ("post_attention_norm", "post_attention_layernorm"),
+              ("ffn_norm", "pre_feedforward_layernorm"),
+              ("post_ffw_norm", "post_feedforward_layernorm")]
 HEAD_NORMS = [("attn_q_norm", "self_attn.q_norm"), ("attn_k_norm", "self_attn.k_norm")]
 
 
@@ -94,6 +110,11 @@ class Tensor:
         self.numbers = [offset + size * x for x in random_numbers(family, hf, count, grain)]
 
 
+def is_gemma(f):
+    """Its norms are stored less 1 by Hugging Face's code, and whole in GGUF files."""
+    return f["arch"].startswith("gemma")
+
+
 def put_far(bias, dim):
     """As in Qwen 2.5: the columns of keys that hardly turn are far from zero."""
     bias.numbers = [x * 128 if i % (dim // 2) >= dim // 2 - 2 else x
@@ -104,19 +125,20 @@ def put_far(bias, dim):
 def tensors_of(family, grain):
     f, n_tokens = FAMILIES[family], len(vocabulary()[0])
     matrix = shapes(f)
+    one = 0.0 if is_gemma(f) else 1.0
     yield Tensor(family, "token_embd.weight", "model.embed_tokens.weight", n_tokens, f["D"], 0.25,
                  grain)
     if not f["tied"]:
         yield Tensor(family, "output.weight", "lm_head.weight", n_tokens, f["D"], 0.25, grain)
-    yield Tensor(family, "output_norm.weight", "model.norm.weight", None, f["D"], 0.5, "fine", 1.0)
+    yield Tensor(family, "output_norm.weight", "model.norm.weight", None, f["D"], 0.5, "fine", one)
     for layer in range(f["L"]):
         here, there = f"blk.{layer}.", f"model.layers.{layer}."
-        for name, hf in NORMS:
+        for name, hf in POST_NORMS if f.get("post_norms") else NORMS:
             yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", None, f["D"], 0.5,
-                         "fine", 1.0)
+                         "fine", one)
         for name, hf in HEAD_NORMS if f.get("norms") else []:
             yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", None, f["dim"],
-                         0.5, "fine", 1.0)
+                         0.5, "fine", one)
         for name, hf, size in MATRICES:
             yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", *matrix[name], size,
                          grain)
@@ -171,7 +193,9 @@ def pack(tensor, numbers, form):
 def convert(tensor, f, form):
     """As the file has it: name, shape, format, bytes."""
     if not tensor.rows:
-        return tensor.name, (tensor.length,), "f32", pack(tensor, tensor.numbers, "f32")
+        more = 1.0 if is_gemma(f) else 0.0
+        return (tensor.name, (tensor.length,), "f32",
+                pack(tensor, [x + more for x in tensor.numbers], "f32"))
     numbers, n = tensor.numbers, tensor.length
     heads = {"attn_q": f["H"], "attn_k": f["K"]}.get(tensor.name.split(".")[-2])
     if heads and f["arch"] in ("llama", "smollm3"):
@@ -198,6 +222,10 @@ def keys_of(family):
                  key(f"{arch}.attention.value_length", U32, f["dim"])]
     if arch in ("llama", "smollm3"):
         keys.append(key(f"{arch}.rope.dimension_count", U32, f["dim"]))
+    if "window" in f:
+        keys.append(key(f"{arch}.attention.sliding_window", U32, f["window"]))
+    for name, cap in zip(("attn", "final"), f.get("caps", ())):
+        keys.append(key(f"{arch}.{name}_logit_softcapping", F32, cap))
     if rope.get("rope_type") in ("linear", "yarn"):
         keys += [key(f"{arch}.rope.scaling.type", STRING, rope["rope_type"]),
                  key(f"{arch}.rope.scaling.factor", F32, rope["factor"])]

@@ -16,22 +16,28 @@ from gguf_write import vocabulary
 
 FORMS = {"f32": 1, "f16": 1, "bf16": 3}  # and shards
 CLASS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
-         "smollm3": "SmolLM3"}
+         "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
+         "gemma3_text": "Gemma3"}
 
 
 def rope_keys(f, form):
     rope = f.get("rope", {})
+    full = {"rope_theta": f["theta"], "rope_type": "default", **rope}
+    if form == "f32" and "near" in f:
+        return {"rope_parameters": {"full_attention": full, "sliding_attention":
+                                    {"rope_theta": f["near"], "rope_type": "default"}}}
     if form == "f32":
-        return {"rope_parameters": {"rope_theta": f["theta"], "rope_type": "default", **rope}}
+        return {"rope_parameters": full}
     kind = "rope_type" if form == "f16" else "type"
     scaling = {kind: rope["rope_type"], **{k: v for k, v in rope.items() if k != "rope_type"}} \
         if rope else None
-    return {"rope_theta": f["theta"], "rope_scaling": scaling}
+    near = {"rope_local_base_freq": f["near"]} if "near" in f else {}
+    return {"rope_theta": f["theta"], "rope_scaling": scaling, **near}
 
 
 def config_of(family, form):
     f = FAMILIES[family]
-    kind = "mistral" if family == "mistral" else f["arch"]
+    kind = {"mistral": "mistral", "gemma3": "gemma3_text"}.get(family, f["arch"])
     config = {
         "architectures": [CLASS[kind] + "ForCausalLM"], "model_type": kind,
         "vocab_size": len(vocabulary()[0]), "hidden_size": f["D"], "intermediate_size": f["F"],
@@ -48,6 +54,18 @@ def config_of(family, form):
         config["sliding_window"] = None
     if kind in ("qwen2", "qwen3"):
         config.update(use_sliding_window=False, sliding_window=4096, max_window_layers=1)
+    if kind.startswith("gemma"):
+        attn, final = f.get("caps", (None, None))
+        config.update(hidden_act="gelu", hidden_activation="gelu_pytorch_tanh",
+                      attention_bias=False, attn_logit_softcapping=attn,
+                      final_logit_softcapping=final)
+    if "window" in f:
+        config.update(sliding_window=f["window"], query_pre_attn_scalar=f["dim"])
+    if kind == "gemma3_text" and form == "f32":
+        config["layer_types"] = ["full_attention" if (i + 1) % 6 == 0 else "sliding_attention"
+                                 for i in range(f["L"])]
+    if kind == "gemma3_text" and form == "f16":
+        config["sliding_window_pattern"] = 6
     if kind == "smollm3" and form != "bf16":
         config["no_rope_layers"] = [int((i + 1) % 4 != 0) for i in range(f["L"])]
     return config

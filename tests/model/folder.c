@@ -10,8 +10,9 @@
 #define N_TOKENS     40
 #define N_VOCABULARY 352
 
-static const char *const families[] = {"llama3",     "llama-linear", "mistral",    "qwen2",
-                                       "qwen2-yarn", "qwen3",        "qwen3-yarn", "smollm3"};
+static const char *const families[] = {"gemma",        "gemma2",     "gemma3", "llama3",
+                                       "llama-linear", "mistral",    "qwen2",  "qwen2-yarn",
+                                       "qwen3",        "qwen3-yarn", "smollm3"};
 static const char *const formats[] = {"f32", "f16", "bf16"};
 
 /* The logits of N_TOKENS tokens; false: the test has been skipped or failed. */
@@ -54,6 +55,11 @@ static void compare_numbers(const struct hparams *file, const struct hparams *fo
           file->V == folder->V && file->context == folder->context);
     CHECK(file->eps == folder->eps && file->rotary_scale == folder->rotary_scale);
     CHECK(memcmp(file->freq, folder->freq, sizeof file->freq) == 0);
+    CHECK(memcmp(file->near_freq, folder->near_freq, sizeof file->near_freq) == 0);
+    CHECK(file->scale == folder->scale && file->score_cap == folder->score_cap &&
+          file->logit_cap == folder->logit_cap);
+    CHECK(file->window == folder->window &&
+          memcmp(file->slides, folder->slides, sizeof file->slides) == 0);
     CHECK_EQ(folder->rope, ROPE_HALF);
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a GGUF file of a Llama with SmolLM2's tokenizer, or of a Qwen 2, as a Hugging Face folder,
+"""Writes a GGUF file of a Llama with SmolLM2's tokenizer, a Qwen 2 or a Gemma 3 as a Hugging Face folder,
 its weights decoded and rounded to bf16: a folder with the knowledge of a real model, for tests and
 for measuring what formats cost.
 
@@ -15,18 +15,23 @@ PARTS = {"attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k":
          "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
          "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
          "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+GEMMA_PARTS = {**PARTS, "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
+               "post_attention_norm": "post_attention_layernorm",
+               "ffn_norm": "pre_feedforward_layernorm",
+               "post_ffw_norm": "post_feedforward_layernorm"}
 WHOLE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 # tokenizer.ggml.pre of what is written, the words of its tokenizer in hf_write, its architecture.
 KINDS = {"llama": ("smollm", "digits", "LlamaForCausalLM"),
-         "qwen2": ("qwen2", "qwen2", "Qwen2ForCausalLM")}
+         "qwen2": ("qwen2", "qwen2", "Qwen2ForCausalLM"),
+         "gemma3": ("default", None, "Gemma3ForCausalLM")}
 
 
-def name_of(name):
+def name_of(name, parts):
     stem, _, kind = name.rpartition(".")
     if stem in WHOLE:
         return f"{WHOLE[stem]}.{kind}"
     _, layer, part = stem.split(".")
-    return f"model.layers.{layer}.{PARTS[part]}.{kind}"
+    return f"model.layers.{layer}.{parts[part]}.{kind}"
 
 
 def pack(x, form):
@@ -66,12 +71,22 @@ class Source:
             key = heads.get(t.name.split(".")[-2])
             if key and self.arch == "llama":
                 x = split_pairs(x, self.number(key))
-            yield name_of(t.name), x.shape, form, pack(x, form)
+            if self.arch == "gemma3" and x.ndim == 1:
+                x = x - 1  # a norm
+            parts = GEMMA_PARTS if self.arch == "gemma3" else PARTS
+            yield name_of(t.name, parts), x.shape, form, pack(x, form)
 
 
 def config_of(source, names):
+    more = {"hidden_act": "silu", "mlp_bias": False}
+    if source.arch == "gemma3":
+        more = {"hidden_activation": "gelu_pytorch_tanh", "sliding_window_pattern": 6,
+                "head_dim": source.number("attention.key_length"), "rope_local_base_freq": 10000.0,
+                "query_pre_attn_scalar": source.number("attention.key_length"),
+                "sliding_window": source.number("attention.sliding_window")}
     return {
-        "architectures": [KINDS[source.arch][2]], "model_type": source.arch,
+        "architectures": [KINDS[source.arch][2]],
+        "model_type": "gemma3_text" if source.arch == "gemma3" else source.arch,
         "hidden_size": source.number("embedding_length"),
         "intermediate_size": source.number("feed_forward_length"),
         "num_hidden_layers": source.number("block_count"),
@@ -80,20 +95,28 @@ def config_of(source, names):
         "max_position_embeddings": source.number("context_length"),
         "rms_norm_eps": source.number("attention.layer_norm_rms_epsilon"),
         "rope_theta": source.number("rope.freq_base", 10000.0), "rope_scaling": None,
-        "vocab_size": len(source.get("tokenizer.ggml.tokens")), "hidden_act": "silu",
-        "attention_bias": "model.layers.0.self_attn.q_proj.bias" in names, "mlp_bias": False,
+        "vocab_size": len(source.get("tokenizer.ggml.tokens")), **more,
+        "attention_bias": "model.layers.0.self_attn.q_proj.bias" in names,
         "tie_word_embeddings": "lm_head.weight" not in names,
         "bos_token_id": source.get("tokenizer.ggml.bos_token_id"),
         "eos_token_id": source.get("tokenizer.ggml.eos_token_id")}
 
 
 def write_text(source, folder):
-    tokens = source.get("tokenizer.ggml.tokens")
-    hf_write.tokenizer(folder, tokens, source.get("tokenizer.ggml.token_type"),
-                       source.get("tokenizer.ggml.merges"), KINDS[source.arch][1])
+    tokens, kinds = (source.get(f"tokenizer.ggml.{k}") for k in ("tokens", "token_type"))
+    if source.arch == "gemma3":
+        hf_write.sentencepiece(folder, tokens, source.get("tokenizer.ggml.scores"), kinds,
+                               *(source.get(f"tokenizer.ggml.{k}_token_id")
+                                 for k in ("unknown", "bos", "eos")))
+    else:
+        hf_write.tokenizer(folder, tokens, kinds, source.get("tokenizer.ggml.merges"),
+                           KINDS[source.arch][1])
     bos, eos = (source.get(f"tokenizer.ggml.{k}_token_id") for k in ("bos", "eos"))
     hf_write.json_file(f"{folder}/tokenizer_config.json", {
-        "tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False, "bos_token": tokens[bos],
+        **({"tokenizer_class": "GemmaTokenizer", "add_bos_token": True}
+           if source.arch == "gemma3" else
+           {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False}),
+        "bos_token": tokens[bos],
         "eos_token": tokens[eos], "model_max_length": source.number("context_length"),
         "chat_template": source.get("tokenizer.chat_template")})
     hf_write.json_file(f"{folder}/generation_config.json",
@@ -109,7 +132,7 @@ def main():
     args = parser.parse_args()
     source = Source(args.gguf)
     if KINDS.get(source.arch, [None])[0] != source.get("tokenizer.ggml.pre"):
-        raise SystemExit("only Llamas with SmolLM2's tokenizer and Qwen 2 are written")
+        raise SystemExit("only Llamas with SmolLM2's tokenizer, Qwen 2 and Gemma 3 are written")
     folder = hf_write.open_folder(args.folder)
     tensors = list(source.tensors(args.dtype))
     hf_write.weights(folder, tensors, args.shards)

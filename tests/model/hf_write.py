@@ -81,6 +81,36 @@ def tokenizer(folder, tokens, kinds, merges, words="gpt2"):
                "bos_token": tokens[1], "eos_token": tokens[2]})
 
 
+def varint(n):
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, value):
+    """Of a protocol buffer: bytes, a float or a whole number."""
+    if isinstance(value, bytes):
+        return varint(number << 3 | 2) + varint(len(value)) + value
+    if isinstance(value, float):
+        return varint(number << 3 | 5) + struct.pack("<f", value)
+    return varint(number << 3) + varint(value)
+
+
+def sentencepiece(folder, tokens, scores, kinds, unknown, bos, eos):
+    """tokenizer.model of pairs that are joined by their scores, with bytes for what no token has and
+    spaces as they are: Gemma's. kinds are numbered as in GGUF files."""
+    pieces = (field(1, t.encode()) + field(2, float(s)) + field(3, 2 if i == unknown else int(k))
+              for i, (t, s, k) in enumerate(zip(tokens, scores, kinds)))
+    model = b"".join(field(1, piece) for piece in pieces)
+    model += field(2, field(3, 2) + field(35, 1) + field(40, unknown) + field(41, bos) +
+                   field(42, eos))
+    model += field(3, field(1, b"identity") + field(3, 0) + field(4, 0) + field(5, 1))
+    with open(f"{folder}/tokenizer.model", "wb") as f:
+        f.write(model)
+
+
 def open_folder(path):
     os.makedirs(path, exist_ok=True)
     return path

@@ -17,6 +17,7 @@ static const struct hparams small = {
     .dim = 16,
     .V = 256,
     .eps = 1e-5f,
+    .scale = 0.25f,
     .rotary_scale = 1,
 };
 
@@ -30,47 +31,63 @@ static size_t packed_bytes(const struct device_config *config, enum fmt fmt, int
 
 static const struct backend fake = {.name = "fake", .packed_bytes = packed_bytes};
 
+enum which { ALL, WITHOUT_POST_NORMS, WITH_POST_NORMS }; /* families */
+
 /* What Hugging Face's code calls a part of a GGUF file's name, the longer ones first. */
-static const char *const names[][2] = {
-    {"blk.", "model.layers."},
-    {"attn_q_norm.", "self_attn.q_norm."},
-    {"attn_k_norm.", "self_attn.k_norm."},
-    {"attn_norm.", "input_layernorm."},
-    {"attn_q.", "self_attn.q_proj."},
-    {"attn_k.", "self_attn.k_proj."},
-    {"attn_v.", "self_attn.v_proj."},
-    {"attn_output.", "self_attn.o_proj."},
-    {"ffn_norm.", "post_attention_layernorm."},
-    {"ffn_gate.", "mlp.gate_proj."},
-    {"ffn_up.", "mlp.up_proj."},
-    {"ffn_down.", "mlp.down_proj."},
-    {"token_embd.", "model.embed_tokens."},
-    {"output_norm.", "model.norm."},
-    {"output.", "lm_head."},
+static const struct {
+    const char *part[2]; /* by enum naming */
+    enum which which;
+} names[] = {
+    {{"blk.", "model.layers."}, ALL},
+    {{"attn_q_norm.", "self_attn.q_norm."}, ALL},
+    {{"attn_k_norm.", "self_attn.k_norm."}, ALL},
+    {{"attn_norm.", "input_layernorm."}, ALL},
+    {{"attn_q.", "self_attn.q_proj."}, ALL},
+    {{"attn_k.", "self_attn.k_proj."}, ALL},
+    {{"attn_v.", "self_attn.v_proj."}, ALL},
+    {{"attn_output.", "self_attn.o_proj."}, ALL},
+    {{"ffn_norm.", "post_attention_layernorm."}, WITHOUT_POST_NORMS},
+    {{"ffn_norm.", "pre_feedforward_layernorm."}, WITH_POST_NORMS},
+    {{"post_attention_norm.", "post_attention_layernorm."}, WITH_POST_NORMS},
+    {{"post_ffw_norm.", "post_feedforward_layernorm."}, WITH_POST_NORMS},
+    {{"ffn_gate.", "mlp.gate_proj."}, ALL},
+    {{"ffn_up.", "mlp.up_proj."}, ALL},
+    {{"ffn_down.", "mlp.down_proj."}, ALL},
+    {{"token_embd.", "model.embed_tokens."}, ALL},
+    {{"output_norm.", "model.norm."}, ALL},
+    {{"output.", "lm_head."}, ALL},
 };
 
+static bool is_name(const struct arch *arch, size_t i, enum naming from, const char *text)
+{
+    const enum which others = arch->post_norm ? WITHOUT_POST_NORMS : WITH_POST_NORMS;
+    const char *part = names[i].part[from];
+    return names[i].which != others && strncmp(text, part, strlen(part)) == 0;
+}
+
 /* text with every name in it replaced by the other naming's. */
-static void rename_all(const char *text, enum naming from, enum naming to, struct buf *out)
+static void rename_all(const struct arch *arch, const char *text, enum naming from, enum naming to,
+                       struct buf *out)
 {
     while (*text) {
         size_t i = 0;
-        while (i < COUNT_OF(names) && strncmp(text, names[i][from], strlen(names[i][from])) != 0)
+        while (i < COUNT_OF(names) && !is_name(arch, i, from, text))
             i++;
-        buf_put_text(out, i < COUNT_OF(names) ? names[i][to] : "");
+        buf_put_text(out, i < COUNT_OF(names) ? names[i].part[to] : "");
         if (i == COUNT_OF(names))
             buf_put_char(out, *text);
-        text += i < COUNT_OF(names) ? strlen(names[i][from]) : 1;
+        text += i < COUNT_OF(names) ? strlen(names[i].part[from]) : 1;
     }
 }
 
 /* A tensor of that name in a GGUF file. */
-static void add_tensor(struct tensors *ts, struct arena *arena, const char *name, int64_t k,
-                       int64_t n)
+static void add_tensor(struct tensors *ts, struct arena *arena, const struct arch *arch,
+                       const char *name, int64_t k, int64_t n)
 {
     struct tensor *t = &ts->tensor[ts->n];
     struct buf own;
     buf_init(&own, &mem_system);
-    rename_all(name, NAMING_GGUF, ts->naming, &own);
+    rename_all(arch, name, NAMING_GGUF, ts->naming, &own);
     *t = (struct tensor){.fmt = FMT_f32, .n_dims = 2, .dim = {k, n, 1, 1}};
     t->name.ptr = arena_copy_text(arena, own.ptr, own.len);
     t->name.len = own.len;
@@ -97,16 +114,18 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         {"attn_q_norm.weight", h->dim, 1, arch->qk_norm},
         {"attn_k_norm.weight", h->dim, 1, arch->qk_norm},
         {"attn_output.weight", q, h->D, true},
+        {"post_attention_norm.weight", h->D, 1, arch->post_norm},
         {"ffn_norm.weight", h->D, 1, true},
         {"ffn_gate.weight", h->D, h->F, true},
         {"ffn_up.weight", h->D, h->F, true},
         {"ffn_down.weight", h->F, h->D, true},
+        {"post_ffw_norm.weight", h->D, 1, arch->post_norm},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char name[64];
         snprintf(name, sizeof name, "blk.%d.%s", l, rows[i].name);
         if (rows[i].there)
-            add_tensor(ts, arena, name, rows[i].k, rows[i].n);
+            add_tensor(ts, arena, arch, name, rows[i].k, rows[i].n);
     }
 }
 
@@ -118,10 +137,10 @@ static void make_directory(struct tensors *ts, struct arena *arena, const struct
     *ts = (struct tensors){.naming = naming, .file = &file};
     ts->tensor = arena_take_array(arena, 100, sizeof *ts->tensor);
     hash_init(&ts->by_name, arena, 100);
-    add_tensor(ts, arena, "token_embd.weight", small.D, small.V);
-    add_tensor(ts, arena, "output_norm.weight", small.D, 1);
+    add_tensor(ts, arena, arch, "token_embd.weight", small.D, small.V);
+    add_tensor(ts, arena, arch, "output_norm.weight", small.D, 1);
     if (!tied)
-        add_tensor(ts, arena, "output.weight", small.D, small.V);
+        add_tensor(ts, arena, arch, "output.weight", small.D, small.V);
     for (int l = 0; l < small.L; l++)
         add_layer(ts, arena, arch, l);
 }
@@ -144,7 +163,7 @@ static bool dump(const struct arch *arch, const struct hparams *h, bool tied, en
     if (ok) {
         static _Alignas(64) char somewhere[1];
         weights_place(&w, (void *)0x10000);
-        plan_measure(&buffers, h, 8, 2);
+        plan_measure(&buffers, arch, h, 8, 2);
         struct plan_source source = {arch, h, &w, &buffers, somewhere};
         ok = !plan_reserve(&plan, h->L, &arena, &err);
         if (ok) {
@@ -186,6 +205,9 @@ TEST(plan, each_row_becomes_its_golden_program)
         snprintf(path, sizeof path, "tests/model/golden/%s.plan", (*row)->id);
         struct hparams h = small;
         h.rope = (*row)->rope;
+        h.window = (*row)->full_every ? 100 : 0;
+        for (int l = 0; l < h.L && h.window; l++)
+            h.slides[l] = l != 2;
         if (dump(*row, &h, true, NAMING_GGUF, &out))
             compare(path, &out);
         buf_release(&out);
@@ -207,7 +229,7 @@ TEST(plan, a_folder_gives_the_same_but_for_names)
             buf_put_char(&file, '\0');
             buf_put_char(&folder, '\0');
             CHECK(strstr(folder.ptr, "model.layers.3.mlp.down_proj.weight"));
-            rename_all(folder.ptr, NAMING_HUGGING_FACE, NAMING_GGUF, &renamed);
+            rename_all(*row, folder.ptr, NAMING_HUGGING_FACE, NAMING_GGUF, &renamed);
             buf_put_char(&renamed, '\0');
             CHECK_TEXT(renamed.ptr, file.ptr);
             buf_release(&file);
@@ -244,7 +266,7 @@ static int32_t open_folder(const struct arch *arch, const char *more, bool tied,
     arena_init(&arena, &mem_system);
     make_directory(&tensors, &arena, arch, tied, NAMING_HUGGING_FACE);
     if (more)
-        add_tensor(&tensors, &arena, more, small.dim / 2, 1);
+        add_tensor(&tensors, &arena, arch, more, small.dim / 2, 1);
     int32_t rc = weights_open(&w, &tensors, &unquantized, arch, &h, &arena, err);
     arena_release(&arena);
     return rc;
@@ -280,10 +302,10 @@ TEST(plan, numbers_that_are_no_weights_are_refused)
     struct weights w;
     struct err err = {0};
     arena_init(&arena, &mem_system);
-    make_directory(&tensors, &arena, arch_list[0], true, NAMING_HUGGING_FACE);
+    make_directory(&tensors, &arena, arch_find("llama"), true, NAMING_HUGGING_FACE);
     tensors.tensor[5].fmt = FMT_COUNT;
     tensors.tensor[5].dtype = DTYPE_I8;
-    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch_list[0], &small, &arena, &err),
+    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch_find("llama"), &small, &arena, &err),
              INFLIGHT_E_MODEL);
     CHECK_TEXT(err.text, "model: tensor model.layers.0.self_attn.v_proj.weight is of "
                          "type I8, but config.json does not say that it is quantized");
@@ -294,7 +316,7 @@ TEST(plan, an_output_tensor_unties_the_head)
 {
     struct buf out;
     buf_init(&out, &mem_system);
-    if (dump(arch_list[0], &small, false, NAMING_GGUF, &out)) {
+    if (dump(arch_find("llama"), &small, false, NAMING_GGUF, &out)) {
         buf_put_char(&out, '\0');
         CHECK(strstr(out.ptr, "| output.weight (256 64)"));
     }
@@ -309,7 +331,7 @@ TEST(plan, a_missing_tensor_is_named)
     struct err err = {0};
     const struct arch *qwen3 = arch_find("qwen3");
     arena_init(&arena, &mem_system);
-    make_directory(&tensors, &arena, arch_list[0], true, NAMING_GGUF);
+    make_directory(&tensors, &arena, arch_find("llama"), true, NAMING_GGUF);
     CHECK_EQ(weights_open(&w, &tensors, &unquantized, qwen3, &small, &arena, &err),
              INFLIGHT_E_MODEL);
     CHECK_TEXT(err.text, "tensor blk.0.attn_q_norm.weight is missing");
@@ -324,9 +346,9 @@ TEST(plan, a_tensor_that_nothing_reads_is_refused)
     struct err err = {0};
     arena_init(&arena, &mem_system);
     make_directory(&tensors, &arena, arch_find("llama"), true, NAMING_GGUF);
-    add_tensor(&tensors, &arena, "rope_freqs.weight", small.dim / 2, 1);
+    add_tensor(&tensors, &arena, arch_find("llama"), "rope_freqs.weight", small.dim / 2, 1);
     CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch_find("llama"), &small, &arena, &err), 0);
-    add_tensor(&tensors, &arena, "blk.3.attn_output.bias", small.D, 1);
+    add_tensor(&tensors, &arena, arch_find("llama"), "blk.3.attn_output.bias", small.D, 1);
     CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch_find("llama"), &small, &arena, &err),
              INFLIGHT_E_UNSUPPORTED);
     CHECK_TEXT(err.text, "tensor blk.3.attn_output.bias is not one of architecture llama as it is "
@@ -341,9 +363,9 @@ TEST(plan, a_wrong_shape_is_refused_with_both)
     struct weights w;
     struct err err = {0};
     arena_init(&arena, &mem_system);
-    make_directory(&tensors, &arena, arch_list[0], true, NAMING_GGUF);
+    make_directory(&tensors, &arena, arch_find("llama"), true, NAMING_GGUF);
     tensors.tensor[hash_find(&tensors.by_name, "blk.2.attn_k.weight", 19, 0)].dim[1] = 33;
-    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch_list[0], &small, &arena, &err),
+    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch_find("llama"), &small, &arena, &err),
              INFLIGHT_E_MODEL);
     CHECK_TEXT(err.text, "model: tensor blk.2.attn_k.weight is 1 x 33 x 64, want 32 x 64");
     arena_release(&arena);

@@ -149,9 +149,10 @@ static void check_steps(struct device *device)
     CHECK_EQ(backend_cuda.pack(device, &source, &table, &err), 0);
     struct op_embed op = {.x = cuda_array(device, NULL, sizeof x),
                           .table = &table,
-                          .rotary = cuda_array(device, NULL, sizeof x),
-                          .freq = cuda_array(device, freq, sizeof freq),
-                          .rotary_scale = 1,
+                          .scale = 1,
+                          .rotary = {{.out = cuda_array(device, NULL, sizeof x),
+                                      .freq = cuda_array(device, freq, sizeof freq),
+                                      .scale = 1}},
                           .D = D,
                           .dim = 64};
     for (int step = 0; step < 3; step++) /* the second and third as a graph */
@@ -159,8 +160,8 @@ static void check_steps(struct device *device)
     CHECK_EQ(backend_cuda.read(device, x, op.x, sizeof x), 0);
     for (int i = 0; i < D; i++)
         CHECK_EQ(x[i], bf16_to_float(file[3 * D + i]));
-    cuda_drop(device, op.freq, sizeof freq);
-    cuda_drop(device, op.rotary, sizeof x);
+    cuda_drop(device, op.rotary[0].freq, sizeof freq);
+    cuda_drop(device, op.rotary[0].out, sizeof x);
     cuda_drop(device, op.x, sizeof x);
     cuda_drop(device, table.data, bytes);
 }

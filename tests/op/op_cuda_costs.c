@@ -1,4 +1,5 @@
-/* What the kernels of products for few tokens, of embedding and of the head ask of memory. */
+/* What the kernels of products for few tokens, of embedding, of added norms and of the head ask of
+ * memory. */
 #define _GNU_SOURCE /* putenv */
 #include "costs.h"
 
@@ -7,7 +8,7 @@
 #include "../../kernels/cuda/layout.h"
 #include "../../kernels/cuda/skinny.h"
 
-enum { T_MAX = 16, K_MAX = 4096, V = 512, DIM = 64 };
+enum { T_MAX = 16, K_MAX = 4096, NORM_MAX = 2 * K_MAX, V = 512, DIM = 64 };
 
 static const struct device_config config = {.threads = 1,
                                             .max_tokens = T_MAX,
@@ -298,6 +299,7 @@ struct bench {
     float *x, *y, *norm;
     struct op_linear linear;
     struct op_embed embed;
+    struct op_add_norm add_norm;
     struct op_head head;
     struct batch batch;
 };
@@ -317,7 +319,7 @@ static bool bench_open(struct bench *b)
     has_fp8 = b->device->has_fp8;
     b->x = zeros(b->device, (size_t)T_MAX * K_MAX);
     b->y = zeros(b->device, (size_t)T_MAX * V);
-    b->norm = zeros(b->device, K_MAX);
+    b->norm = zeros(b->device, NORM_MAX);
     return true;
 }
 
@@ -325,7 +327,7 @@ static void bench_close(struct bench *b)
 {
     cuda_drop(b->device, b->x, (size_t)T_MAX * K_MAX * sizeof(float));
     cuda_drop(b->device, b->y, (size_t)T_MAX * V * sizeof(float));
-    cuda_drop(b->device, b->norm, K_MAX * sizeof(float));
+    cuda_drop(b->device, b->norm, NORM_MAX * sizeof(float));
     backend_cuda.close(b->device);
 }
 
@@ -401,8 +403,9 @@ static void set_batch(struct bench *b, int T)
 }
 
 /* embed.h: the two sectors that a row has of a tile, and the one of its record there, of which a
- * lane loads a word, or of two levels of scales two; those of three words are loaded one a lane. */
-static struct traffic embed_design(enum fmt fmt, int D, int T)
+ * lane loads a word, or of two levels of scales two; those of three words are loaded one a lane. Of
+ * a rotary table one warp has the frequencies, and wants the position. */
+static struct traffic embed_design(enum fmt fmt, int D, int T, int tables)
 {
     const int layout = cuda_layout(fmt), per_tile = layout_tile_width(layout) / CHUNK;
     const bool two = layout == LAYOUT_INT8_K || layout == LAYOUT_INT8_K16;
@@ -414,37 +417,44 @@ static struct traffic embed_design(enum fmt fmt, int D, int T)
     add_read(&t, lanes * 4, T * ((D / 8 + WARP - 1) / WARP)); /* the token */
     if (has_row_scale)
         add_read(&t, lanes * 4, T * ((D / 8 + WARP - 1) / WARP));
-    add_broadcasts(&t, (int64_t)T * 8); /* the position */
-    add_read(&t, (int64_t)T * DIM / 2 * 4, (int64_t)T * DIM / 2 * 4 / SECTOR);
-    add_written(&t, (int64_t)T * (D + DIM) * 4, (int64_t)T * (D + DIM) * 4 / SECTOR);
+    add_broadcasts(&t, (int64_t)T * tables); /* the position */
+    const int64_t freq = (int64_t)T * tables * DIM / 2 * 4;
+    const int64_t written = (int64_t)T * (D + tables * DIM) * 4;
+    add_read(&t, freq, freq / SECTOR);
+    add_written(&t, written, written / SECTOR);
     return t;
 }
 
 /* Of each tile the row's two sectors and, if there are records, the one that has its own; tokens,
  * positions, which half of the chosen ones and frequencies. */
-static struct traffic embed_least(int layout, int D, int T)
+static struct traffic embed_least(int layout, int D, int T, int tables)
 {
     const int64_t tiles = (int64_t)T * layout_tiles(layout, D);
-    struct traffic t = traffic_least(0, (int64_t)T * (D + DIM) * 4);
+    const int64_t freq = (int64_t)tables * DIM / 2 * 4;
+    struct traffic t = traffic_least(0, (int64_t)T * (D + tables * DIM) * 4);
     add_read(&t, tiles * (64 + 4 * layout_words(layout)), tiles * (layout_words(layout) ? 3 : 2));
     if (layout_has_row_scale(layout))
         add_read(&t, T * 4, T);
-    add_read(&t, T * 8 + DIM / 2 * 4, 2 * ((T * 4 + SECTOR - 1) / SECTOR) + DIM / 2 * 4 / SECTOR);
+    const int numbers = tables ? 2 : 1; /* nobody else wants the position */
+    add_read(&t, T * 4 * numbers + freq, numbers * ((T * 4 + SECTOR - 1) / SECTOR) + freq / SECTOR);
     return t;
 }
 
-static void check_embed(struct bench *b, enum fmt fmt, int D, int T, const struct weight *table)
+static void check_embed(struct bench *b, enum fmt fmt, int D, int T, int tables,
+                        const struct weight *table)
 {
     char what[64];
     const int layout = cuda_layout(fmt);
     (void)snprintf(what, sizeof what, "%s D %d T %d", fmt_info[fmt].name, D, T);
     set_batch(b, T);
-    b->embed = (struct op_embed){
-        .x = b->x, .table = table, .rotary = b->y, .freq = b->norm, .D = D, .dim = DIM};
+    b->embed = (struct op_embed){.x = b->x, .table = table, .scale = 1, .D = D, .dim = DIM};
+    for (int i = 0; i < tables; i++)
+        b->embed.rotary[i] =
+            (struct rotary_table){b->y + i * T_MAX * DIM, b->norm + i * DIM / 2, 1};
     CHECK_EQ(backend_cuda.run(b->device, embed_body, b), 0);
     const struct gpu_kernel_counts counts = costs_of(KERNEL_embed);
-    const struct traffic got = traffic_of(&counts), want = embed_design(fmt, D, T);
-    const struct traffic least = embed_least(layout, D, T);
+    const struct traffic got = traffic_of(&counts), want = embed_design(fmt, D, T, tables);
+    const struct traffic least = embed_least(layout, D, T, tables);
     print_traffic(what, KERNEL_embed, &got, &least);
     check_least(what, KERNEL_embed, &counts, &least, 105);
     check_traffic(what, KERNEL_embed, &got, &want, 0);
@@ -495,11 +505,11 @@ TEST(cuda_costs, embed_and_head_read_what_the_design_says)
 {
     static const struct {
         enum fmt fmt;
-        int D, T;
-    } cases[] = {{FMT_q8_0, 576, 1},      {FMT_q8_0, 576, 16},    {FMT_q4_k, 2048, 1},
-                 {FMT_q6_k, 2048, 8},     {FMT_bf16, 576, 8},     {FMT_q4_0, 2048, 8},
-                 {FMT_q4_1, 576, 8},      {FMT_q5_k, 2048, 8},    {FMT_fp8, 576, 8},
-                 {FMT_int4_128, 2048, 8}, {FMT_fp8_128, 2048, 8}, {FMT_int8, 2048, 1}};
+        int D, T, tables;
+    } cases[] = {{FMT_q8_0, 576, 1, 1},      {FMT_q8_0, 576, 16, 2},    {FMT_q4_k, 2048, 1, 2},
+                 {FMT_q6_k, 2048, 8, 1},     {FMT_bf16, 576, 8, 0},     {FMT_q4_0, 2048, 8, 1},
+                 {FMT_q4_1, 576, 8, 1},      {FMT_q5_k, 2048, 8, 1},    {FMT_fp8, 576, 8, 1},
+                 {FMT_int4_128, 2048, 8, 1}, {FMT_fp8_128, 2048, 8, 1}, {FMT_int8, 2048, 1, 1}};
     struct bench b;
     if (!bench_open(&b))
         return;
@@ -507,12 +517,51 @@ TEST(cuda_costs, embed_and_head_read_what_the_design_says)
         struct matrix matrix;
         matrix_init_values(&matrix, cases[i].fmt, V, cases[i].D, false);
         struct weight table = cuda_matrix(b.device, &config, &matrix);
-        check_embed(&b, cases[i].fmt, cases[i].D, cases[i].T, &table);
+        check_embed(&b, cases[i].fmt, cases[i].D, cases[i].T, cases[i].tables, &table);
         if (i < 3)
             check_head(&b, cases[i].fmt, cases[i].D, cases[i].T, &table);
         cuda_drop(b.device, table.data, table.bytes);
         matrix_release(&matrix);
     }
+    bench_close(&b);
+}
+
+static int add_norm_body(struct lane *lane, void *arg)
+{
+    struct bench *b = arg;
+    return backend_cuda.add_norm(lane, &b->add_norm, &b->batch);
+}
+
+/* add_norm.h: x, y and the norm of each token, and y beyond the first values again. */
+static void check_add_norm(struct bench *b, int D, int T)
+{
+    char what[64];
+    const int64_t row = (int64_t)D * 4, again = MAX(D - 4 * PREPARE_QUADS, 0) * 4, rows = T * row;
+    const struct traffic least = traffic_least(2 * rows + row, rows);
+    struct traffic want = {0};
+    (void)snprintf(what, sizeof what, "D %d T %d", D, T);
+    b->batch = (struct batch){.T = T};
+    b->add_norm = (struct op_add_norm){.x = b->x, .y = b->y, .norm = b->norm, .eps = 1e-6f, .D = D};
+    CHECK_EQ(backend_cuda.run(b->device, add_norm_body, b), 0);
+    const struct gpu_kernel_counts counts = costs_of(KERNEL_add_norm);
+    const struct traffic got = traffic_of(&counts);
+    add_read(&want, 3 * rows + T * again, (3 * rows + T * again) / SECTOR);
+    add_written(&want, rows, rows / SECTOR);
+    print_traffic(what, KERNEL_add_norm, &got, &least);
+    check_least(what, KERNEL_add_norm, &counts, &least, 100);
+    check_traffic(what, KERNEL_add_norm, &got, &want, 0);
+    CHECK_EQ(counts.wavefronts, counts.shared_requests); /* one float each */
+}
+
+TEST(cuda_costs, add_norm_reads_what_the_design_says)
+{
+    struct bench b;
+    if (!bench_open(&b))
+        return;
+    check_add_norm(&b, 576, 1);
+    check_add_norm(&b, 576, 13);
+    check_add_norm(&b, 4096, 2);
+    check_add_norm(&b, NORM_MAX, 1); /* y has no room for more */
     bench_close(&b);
 }
 #else

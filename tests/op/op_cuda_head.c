@@ -10,6 +10,8 @@
 
 enum { T = 13, V = 301, BLOCKS = 3, D = 256, DIM = 96 };
 
+#define EMBED_SCALE 33.941126f /* no power of two: products are rounded */
+
 /* op_cuda_linear.c: inputs are rounded to bfloat16, and weights may be. */
 #define ROUNDED (2 * 0x1p-8 / 1.7320508)
 
@@ -50,12 +52,12 @@ static int call_body(struct lane *lane, void *arg)
 }
 
 struct results {
-    float x[T * D], rotary[T * DIM], logits[T * V];
+    float x[T * D], rotary[ROTARY_KINDS][T * DIM], logits[T * V];
     struct logit_block block[T * BLOCKS];
     bool has_fp8; /* the device multiplies E4M3 by E4M3 */
 };
 
-static float freq[DIM / 2], norm[D];
+static float freq[ROTARY_KINDS][DIM / 2], norm[D], cap;
 
 static struct batch all_rows(void)
 {
@@ -76,15 +78,24 @@ static bool compute(const struct matrix *table, struct batch batch, struct resul
         return false;
     struct weight weight = cuda_matrix(device, &config, table);
     struct results *on = cuda_array(device, out, sizeof *out);
-    float *f = cuda_array(device, freq, sizeof freq), *n = cuda_array(device, norm, sizeof norm);
+    float(*f)[DIM / 2] = cuda_array(device, freq, sizeof freq);
+    float *n = cuda_array(device, norm, sizeof norm);
     struct call call = {.batch = batch};
-    call.embed = (struct op_embed){on->x, &weight, on->rotary, f, 1.25f, D, DIM};
+    call.embed = (struct op_embed){
+        .x = on->x,
+        .table = &weight,
+        .scale = EMBED_SCALE,
+        .rotary = {{on->rotary[0], f[0], 1.25f}, {on->rotary[1], f[1], 1}},
+        .D = D,
+        .dim = DIM,
+    };
     call.head = (struct op_head){.x = on->x,
                                  .norm = n,
                                  .logits = on->logits,
                                  .block = on->block,
                                  .weight = &weight,
                                  .eps = 1e-5f,
+                                 .cap = cap,
                                  .D = D,
                                  .V = V};
     CHECK_EQ(backend_cuda.run(device, call_body, &call), 0);
@@ -98,15 +109,24 @@ static bool compute(const struct matrix *table, struct batch batch, struct resul
     return true;
 }
 
-static void define(const struct matrix *table, double *x, double *rotary, double *logits)
+static void define(const struct matrix *table, double *x, double *rotary[ROTARY_KINDS],
+                   double *logits)
 {
     struct batch batch = all_rows();
-    struct ref_embed embed = {x, table->value, rotary, freq, 1.25, D, DIM};
+    struct ref_embed embed = {
+        .x = x,
+        .table = table->value,
+        .scale = (double)EMBED_SCALE,
+        .rotary = {{rotary[0], freq[0], 1.25}, {rotary[1], freq[1], 1}},
+        .D = D,
+        .dim = DIM,
+    };
     struct ref_head head = {.x = x,
                             .norm = norm,
                             .logits = logits,
                             .weight = table->value,
                             .eps = 1e-5,
+                            .cap = (double)cap,
                             .D = D,
                             .V = V};
     ref_embed(&embed, &batch);
@@ -139,18 +159,19 @@ static void check_notes(const struct results *got, int r)
 static void check_table(struct matrix *table)
 {
     static struct results got;
-    static double x[T * D], rotary[T * DIM], logits[T * V];
+    static double x[T * D], rotary[ROTARY_KINDS][T * DIM], logits[T * V];
     if (!compute(table, all_rows(), &got))
         return;
     round_matrix(table);
-    define(table, x, rotary, logits);
+    define(table, x, (double *[]){rotary[0], rotary[1]}, logits);
     for (int i = 0; i < T * D; i++)
-        if ((double)got.x[i] != x[i]) {
+        if (got.x[i] != (float)x[i]) { /* a product of two floats is exact in double */
             t_fail(__FILE__, __LINE__, "%s: embedding %d is %.9g, want %.9g",
                    fmt_info[table->source.fmt].name, i, (double)got.x[i], x[i]);
             break;
         }
-    CHECK_NEAR(error(got.rotary, rotary, T * DIM), 0, 1e-7);
+    for (int i = 0; i < ROTARY_KINDS; i++)
+        CHECK_NEAR(error(got.rotary[i], rotary[i], T * DIM), 0, 1e-7);
     double off = error(got.logits, logits, COUNT_OF(row) * V);
     const enum fmt fmt = table->source.fmt;
     const bool is_e4m3 = got.has_fp8 && (fmt == FMT_fp8 || fmt == FMT_fp8_128);
@@ -162,8 +183,10 @@ static void check_table(struct matrix *table)
 
 static void set_parameters(void)
 {
-    for (int i = 0; i < DIM / 2; i++)
-        freq[i] = powf(10000.0f, -2.0f * (float)i / DIM);
+    for (int i = 0; i < DIM / 2; i++) {
+        freq[0][i] = powf(10000.0f, -2.0f * (float)i / DIM);
+        freq[1][i] = powf(500.0f, -2.0f * (float)i / DIM);
+    }
     for (int i = 0; i < D; i++)
         norm[i] = 1.0f + 0.5f * random_float();
 }
@@ -176,6 +199,7 @@ TEST(cuda_head, and_embed_give_what_their_definitions_say)
             continue;
         struct matrix table;
         matrix_init(&table, (enum fmt)fmt, V, D);
+        cap = fmt % 2 ? 3.0f : 0;
         check_table(&table);
         matrix_release(&table);
     }

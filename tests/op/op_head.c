@@ -55,11 +55,11 @@ static struct device *open_device(enum isa isa, int activations, struct device_c
 }
 
 struct results {
-    float x[T * D], rotary[T * DIM], logits[T * V];
+    float x[T * D], rotary[ROTARY_KINDS][T * DIM], logits[T * V];
     struct logit_block block[T * BLOCKS];
 };
 
-static float freq[DIM / 2], norm[D];
+static float freq[ROTARY_KINDS][DIM / 2], norm[D], cap;
 
 static struct batch all_rows(void)
 {
@@ -78,28 +78,45 @@ static void compute(struct matrix *table, enum isa isa, int activations, struct 
     struct device *device = open_device(isa, activations, &config);
     CHECK(matrix_pack(table, &backend_cpu, device, &config));
     struct call call = {.batch = batch};
-    call.embed = (struct op_embed){out->x, &table->weight, out->rotary, freq, 1.25f, D, DIM};
+    call.embed = (struct op_embed){
+        .x = out->x,
+        .table = &table->weight,
+        .scale = 2,
+        .rotary = {{out->rotary[0], freq[0], 1.25f}, {out->rotary[1], freq[1], 1}},
+        .D = D,
+        .dim = DIM,
+    };
     call.head = (struct op_head){.x = out->x,
                                  .norm = norm,
                                  .logits = out->logits,
                                  .block = out->block,
                                  .weight = &table->weight,
                                  .eps = 1e-5f,
+                                 .cap = cap,
                                  .D = D,
                                  .V = V};
     CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
     backend_cpu.close(device);
 }
 
-static void define(const struct matrix *table, double *x, double *rotary, double *logits)
+static void define(const struct matrix *table, double *x, double *rotary[ROTARY_KINDS],
+                   double *logits)
 {
     struct batch batch = all_rows();
-    struct ref_embed embed = {x, table->value, rotary, freq, 1.25, D, DIM};
+    struct ref_embed embed = {
+        .x = x,
+        .table = table->value,
+        .scale = 2,
+        .rotary = {{rotary[0], freq[0], 1.25}, {rotary[1], freq[1], 1}},
+        .D = D,
+        .dim = DIM,
+    };
     struct ref_head head = {.x = x,
                             .norm = norm,
                             .logits = logits,
                             .weight = table->value,
                             .eps = 1e-5,
+                            .cap = (double)cap,
                             .D = D,
                             .V = V};
     ref_embed(&embed, &batch);
@@ -133,8 +150,8 @@ static void check_notes(const struct results *got, int r, enum isa isa)
 static void check_table(struct matrix *table)
 {
     static struct results got;
-    static double x[T * D], rotary[T * DIM], logits[T * V];
-    define(table, x, rotary, logits);
+    static double x[T * D], rotary[ROTARY_KINDS][T * DIM], logits[T * V];
+    define(table, x, (double *[]){rotary[0], rotary[1]}, logits);
     FOR_EACH_ISA(isa)
     for (int activations = ACT_INT8; activations <= ACT_FLOAT; activations++) {
         compute(table, isa, activations, all_rows(), &got);
@@ -144,7 +161,8 @@ static void check_table(struct matrix *table)
                        fmt_info[table->source.fmt].name, i, (double)got.x[i], x[i]);
                 break;
             }
-        CHECK(error(got.rotary, rotary, T * DIM) < 1e-7);
+        for (int i = 0; i < ROTARY_KINDS; i++)
+            CHECK(error(got.rotary[i], rotary[i], T * DIM) < 1e-7);
         double off = error(got.logits, logits, COUNT_OF(row) * V);
         if (!(off < (activations == ACT_FLOAT ? 2e-6 : 2e-2)))
             t_fail(__FILE__, __LINE__, "isa %d %s: logits off by %g", (int)isa,
@@ -156,13 +174,16 @@ static void check_table(struct matrix *table)
 
 TEST(head, and_embed_give_what_their_definitions_say)
 {
-    for (int i = 0; i < DIM / 2; i++)
-        freq[i] = powf(10000.0f, -2.0f * (float)i / DIM);
+    for (int i = 0; i < DIM / 2; i++) {
+        freq[0][i] = powf(10000.0f, -2.0f * (float)i / DIM);
+        freq[1][i] = powf(500.0f, -2.0f * (float)i / DIM);
+    }
     for (int i = 0; i < D; i++)
         norm[i] = 1.0f + 0.5f * random_float();
     for (int fmt = 0; fmt < FMT_COUNT; fmt++) {
         struct matrix table;
         matrix_init(&table, (enum fmt)fmt, V, D);
+        cap = fmt % 2 ? 3.0f : 0;
         check_table(&table);
         matrix_release(&table);
     }

@@ -51,18 +51,36 @@ static double dot(const double *x, const float *row, int n)
     return sum;
 }
 
+static void ref_rotary(const struct ref_rotary *rotary, int dim, int t, int position)
+{
+    int half = dim / 2;
+    for (int i = 0; i < half && rotary->out; i++) {
+        double angle = (double)position * (double)rotary->freq[i];
+        rotary->out[t * dim + i] = cos(angle) * rotary->scale;
+        rotary->out[t * dim + half + i] = sin(angle) * rotary->scale;
+    }
+}
+
 void ref_embed(const struct ref_embed *op, const struct batch *batch)
 {
-    int half = op->dim / 2;
     for (int t = 0; t < batch->T; t++) {
         for (int i = 0; i < op->D; i++)
             op->x[t * op->D + i] =
-                (double)op->table[(size_t)batch->token[t] * (size_t)op->D + (size_t)i];
-        for (int i = 0; i < half; i++) {
-            double angle = (double)batch->position[t] * (double)op->freq[i];
-            op->rotary[t * op->dim + i] = cos(angle) * op->rotary_scale;
-            op->rotary[t * op->dim + half + i] = sin(angle) * op->rotary_scale;
-        }
+                (double)op->table[(size_t)batch->token[t] * (size_t)op->D + (size_t)i] * op->scale;
+        for (int i = 0; i < ROTARY_KINDS; i++)
+            ref_rotary(&op->rotary[i], op->dim, t, batch->position[t]);
+    }
+}
+
+void ref_add_norm(const struct ref_add_norm *op, const struct batch *batch)
+{
+    for (int t = 0; t < batch->T; t++) {
+        const double *y = op->y + t * op->D;
+        double squares = 0;
+        for (int i = 0; i < op->D; i++)
+            squares += y[i] * y[i];
+        for (int i = 0; i < op->D; i++)
+            op->x[t * op->D + i] += y[i] / sqrt(squares / op->D + op->eps) * (double)op->norm[i];
     }
 }
 
@@ -119,9 +137,11 @@ void ref_head(const struct ref_head *op, const struct batch *batch)
             layer_norm(x, row, op->norm, op->norm_bias, op->eps, op->D);
         else
             norm(x, row, op->norm, op->eps, op->D);
-        for (int i = 0; i < op->V; i++)
+        for (int i = 0; i < op->V; i++) {
+            const double logit = dot(x, op->weight + (size_t)i * (size_t)op->D, op->D);
             op->logits[(size_t)r * (size_t)op->V + (size_t)i] =
-                dot(x, op->weight + (size_t)i * (size_t)op->D, op->D);
+                op->cap > 0 ? op->cap * tanh(logit / op->cap) : logit;
+        }
     }
     free(x);
 }

@@ -6,13 +6,26 @@
 #include "../../kernels/batch.h"
 #include "../../kernels/ops.h"
 
+struct ref_rotary {
+    double *out;       /* (T, 2, dim/2) or NULL */
+    const float *freq; /* (dim/2) */
+    double scale;
+};
+
 struct ref_embed {
     double *x;          /* (T, D) */
     const float *table; /* (V, D) */
-    double *rotary;     /* (T, 2, dim/2) */
-    const float *freq;  /* (dim/2) */
-    double rotary_scale;
+    double scale;
+    struct ref_rotary rotary[ROTARY_KINDS];
     int D, dim;
+};
+
+struct ref_add_norm {
+    double *x;         /* (T, D) */
+    const double *y;   /* (T, D) */
+    const float *norm; /* (D) */
+    double eps;
+    int D;
 };
 
 struct ref_part {
@@ -54,11 +67,12 @@ struct ref_head {
     enum norm norm_kind;
     double *logits;      /* (R, V) */
     const float *weight; /* (V, D) */
-    double eps;
+    double eps, cap;     /* 0: none */
     int D, V;
 };
 
 void ref_embed(const struct ref_embed *op, const struct batch *batch);
 void ref_linear(const struct ref_linear *op, const struct batch *batch);
+void ref_add_norm(const struct ref_add_norm *op, const struct batch *batch);
 void ref_attend(const struct ref_attend *op, const struct batch *batch);
 void ref_head(const struct ref_head *op, const struct batch *batch);

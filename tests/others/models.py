@@ -25,8 +25,14 @@ FAMILIES = {
     "llama": {"num_attention_heads": 8, "num_key_value_heads": 2},
     "qwen2": {"num_attention_heads": 8, "num_key_value_heads": 2, "tie_word_embeddings": True},
     "qwen3": {"num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 64},
+    "gemma2": {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64,
+               "sliding_window": 16, "query_pre_attn_scalar": 64, "tie_word_embeddings": True},
+    "gemma3": {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64,
+               "sliding_window": 16, "query_pre_attn_scalar": 64, "tie_word_embeddings": True,
+               "layer_types": ["sliding_attention", "full_attention"]},
 }
-CLASS = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}
+CLASS = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "gemma2": "Gemma2",
+         "gemma3": "Gemma3"}
 
 
 def make_model(family, folder, **more):
@@ -35,7 +41,7 @@ def make_model(family, folder, **more):
     name = CLASS[family]
     keys = {"tie_word_embeddings": False, "rms_norm_eps": 1e-5, "intermediate_size": 384,
             **FAMILIES[family], **more}
-    config = getattr(transformers, name + "Config")(
+    config = getattr(transformers, name + ("TextConfig" if family == "gemma3" else "Config"))(
         vocab_size=len(TOKENS), hidden_size=256, num_hidden_layers=2,
         max_position_embeddings=256, initializer_range=0.06, bos_token_id=256, eos_token_id=257,
         pad_token_id=None, attn_implementation="eager", **keys)

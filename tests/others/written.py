@@ -95,6 +95,11 @@ def test_qwen3(work):
     check_recipes(work, "qwen3", ["int8", "int4"])
 
 
+def test_gemma(work):
+    check_recipes(work, "gemma2", ["fp8", "int4-symmetric-32"])
+    check_recipes(work, "gemma3", ["int8", "int4"])
+
+
 def test_heads(work):
     check_recipes(work, "llama", ["fp8", "int8", "int4", "int4-symmetric-32"], "--head", head=True)
 
@@ -127,7 +132,11 @@ def test_calibrated_models(work):
             ("qwen2", "int8", "int8", "-m", "gptq"),
             ("llama", "int8-group", "q8_0", "-m", "gptq"),
             ("llama", "int8", "int8", "-m", "smooth"),
-            ("qwen3", "fp8-static", "fp8")):
+            ("qwen3", "fp8-static", "fp8"),
+            ("gemma2", "int4", "int4_128", "-m", "awq"),
+            ("gemma2", "int4", "int4_128", "-m", "gptq"),
+            ("gemma3", "int8", "int8", "-m", "smooth"),
+            ("gemma3", "fp8-static", "fp8")):
         name = "".join([family, recipe, *options])
         model = models.make_model(family, f"{work}/{name}")
         out = quantize(f"{work}/{name}", f"{work}/{name}-out", "-r", recipe, "-c", text, "--samples",

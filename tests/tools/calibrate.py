@@ -26,6 +26,9 @@ SHAPES = {"self_attn.q_proj": (HEADS * DIM, D), "self_attn.k_proj": (KV_HEADS * 
           "self_attn.v_proj": (KV_HEADS * DIM, D), "self_attn.o_proj": (D, HEADS * DIM),
           "mlp.gate_proj": (F, D), "mlp.up_proj": (F, D), "mlp.down_proj": (D, F)}
 LAYER = "model.layers.0."
+NORMS = ("input_layernorm", "post_attention_layernorm")
+GEMMA_NORMS = (*NORMS, "pre_feedforward_layernorm", "post_feedforward_layernorm")
+WINDOW, CAP = 20, 5.0  # of Gemma 2's first layer
 
 
 def random_text(n):
@@ -44,9 +47,9 @@ def single(values):
     return list(struct.unpack(f"<{len(values)}f", struct.pack(f"<{len(values)}f", *values)))
 
 
-def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None, vocab=0):
-    """A Llama, or Qwen 2 with biases, whose inputs are correlated and of columns that differ much
-    in size; with a head of its own if there is a vocab. Returns its tensors as lists of rows."""
+def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None, vocab=0, gemma=False):
+    """A Llama, Qwen 2 with biases or Gemma 2, whose inputs are correlated and of columns that differ
+    much in size; with a head of its own if there is a vocab. Returns its tensors as lists of rows."""
     random.seed(11)
     os.makedirs(folder)
     weights, tensors = {}, []
@@ -69,8 +72,9 @@ def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None, vocab=
     add("model.embed_tokens.weight", [embedding() for _ in range(vocab or len(TOKENS))])
     for layer in range(layers):
         prefix = f"model.layers.{layer}."
-        for norm in ("input_layernorm", "post_attention_layernorm"):
-            add(f"{prefix}{norm}.weight", [[random.uniform(0.5, 1.5) for _ in range(D)]])
+        for norm in GEMMA_NORMS if gemma else NORMS:
+            add(f"{prefix}{norm}.weight",
+                [[random.uniform(0.5, 1.5) - gemma for _ in range(D)]])
         for name, (rows, width) in SHAPES.items():
             if name in ("self_attn.k_proj", "self_attn.v_proj"):
                 rows = heads * DIM
@@ -78,16 +82,20 @@ def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None, vocab=
                 [[random.gauss(0, 0.15) for _ in range(width)] for _ in range(rows)])
             if bias and name[:11] in ("self_attn.q", "self_attn.k", "self_attn.v"):
                 add(f"{prefix}{name}.bias", [[random.gauss(0, 0.2) for _ in range(rows)]])
-    add("model.norm.weight", [[1.0] * D if not vocab else
-                              [random.uniform(0.5, 1.5) for _ in range(D)]])
+    add("model.norm.weight", [[1.0 - gemma] * D if not vocab else
+                              [random.uniform(0.5, 1.5) - gemma for _ in range(D)]])
     if vocab:
         add("lm_head.weight", [[random.gauss(0, 0.15) for _ in range(D)] for _ in range(vocab)])
     if buffer:
         add(buffer, [[1.0] * (DIM // 2)])
     hf_write.weights(folder, tensors, 1)
+    kind = "gemma2" if gemma else "qwen2" if bias else "llama"
     hf_write.json_file(f"{folder}/config.json", {
-        "architectures": ["Qwen2ForCausalLM" if bias else "LlamaForCausalLM"],
-        "model_type": "qwen2" if bias else "llama", "hidden_size": D, "intermediate_size": F,
+        "architectures": [{"qwen2": "Qwen2", "gemma2": "Gemma2", "llama": "Llama"}[kind] +
+                          "ForCausalLM"],
+        "model_type": kind, "hidden_size": D, "intermediate_size": F, "head_dim": DIM,
+        **({"sliding_window": WINDOW, "attn_logit_softcapping": CAP, "final_logit_softcapping": 9,
+            "query_pre_attn_scalar": DIM} if gemma else {}),
         "num_hidden_layers": layers, "num_attention_heads": HEADS, "num_key_value_heads": heads,
         "vocab_size": vocab or len(TOKENS), "rms_norm_eps": EPS, "rope_theta": THETA,
         "max_position_embeddings": 256, "tie_word_embeddings": not vocab})
@@ -139,12 +147,20 @@ def times(X, W):
     return [[sum(map(mul, x, w)) for w in W] for x in X]
 
 
-def normalised(X, weight):
+def normalised(X, weight, more=0):
     out = []
     for x in X:
         scale = 1 / math.sqrt(sum(v * v for v in x) / len(x) + EPS)
-        out.append([v * scale * w for v, w in zip(x, weight)])
+        out.append([v * scale * (w + more) for v, w in zip(x, weight)])
     return out
+
+
+def silu(x):
+    return x / (1 + math.exp(-x))
+
+
+def gelu(x):
+    return x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
 
 
 def turned(head, position):
@@ -161,7 +177,7 @@ def heads_of(row):
     return [row[i:i + DIM] for i in range(0, len(row), DIM)]
 
 
-def attention(Q, K, V):
+def attention(Q, K, V, window=LENGTH, cap=None):
     """Of one sample; keys and values are kept as bfloat16."""
     keys = [[[bf16(v) for v in turned(h, t)] for h in heads_of(k)] for t, k in enumerate(K)]
     values = [[[bf16(x) for x in h] for h in heads_of(v)] for v in V]
@@ -171,12 +187,13 @@ def attention(Q, K, V):
         row = []
         for h, head in enumerate(heads_of(q)):
             head = turned(head, t)
-            score = [sum(map(mul, head, keys[j][h // share])) / math.sqrt(DIM)
-                     for j in range(t + 1)]
+            seen = range(max(0, t + 1 - window), t + 1)
+            score = [sum(map(mul, head, keys[j][h // share])) / math.sqrt(DIM) for j in seen]
+            score = [cap * math.tanh(s / cap) for s in score] if cap else score
             most = max(score)
             weight = [math.exp(s - most) for s in score]
             total = sum(weight)
-            row += [sum(w * values[j][h // share][i] for j, w in enumerate(weight)) / total
+            row += [sum(w * values[j][h // share][i] for j, w in zip(seen, weight)) / total
                     for i in range(DIM)]
         out.append(row)
     return out
@@ -193,34 +210,43 @@ def with_bias(rows, bias):
 
 
 class Pass:
-    """Inputs of all matrices of the first layer, and what it gives, for weights W by name."""
+    """Inputs of all matrices of the first layer, and what it gives, for weights W by name. Of Gemma
+    2 if there are as many norms."""
 
     def __init__(self, weights, W, norms, biases=None):
-        b = biases or {}
+        b, gemma = biases or {}, len(norms) == len(GEMMA_NORMS)
+        before = NORMS[1] if not gemma else GEMMA_NORMS[2]
+        act = gelu if gemma else silu
+        added = lambda rows, norm: normalised(rows, norms[norm], 1) if gemma else rows
         self.X, out, middle = {}, [], []
         collected = {"qkv": [], "o": [], "gate_up": [], "down": []}
         for sample in samples():
-            x = [weights["model.embed_tokens.weight"][t] for t in sample]
-            X = normalised(x, norms["input_layernorm"])
+            x = embedded(weights, sample, gemma)
+            X = normalised(x, norms["input_layernorm"], gemma)
             collected["qkv"] += X
             q, k, v = (with_bias(times(X, W[f"self_attn.{n}_proj"]), b.get(n)) for n in "qkv")
-            attn = attention(q, k, v)
+            attn = attention(q, k, v, *((WINDOW, CAP) if gemma else ()))
             collected["o"] += attn
             x = [list(map(sum, zip(a, c)))
-                 for a, c in zip(x, times(attn, W["self_attn.o_proj"]))]
+                 for a, c in zip(x, added(times(attn, W["self_attn.o_proj"]), GEMMA_NORMS[1]))]
             middle += x
-            X = normalised(x, norms["post_attention_layernorm"])
+            X = normalised(x, norms[before], gemma)
             collected["gate_up"] += X
-            ffn = [[g / (1 + math.exp(-g)) * u for g, u in zip(a, c)]
+            ffn = [[act(g) * u for g, u in zip(a, c)]
                    for a, c in zip(times(X, W["mlp.gate_proj"]), times(X, W["mlp.up_proj"]))]
             collected["down"] += ffn
             out += [list(map(sum, zip(a, c)))
-                    for a, c in zip(x, times(ffn, W["mlp.down_proj"]))]
+                    for a, c in zip(x, added(times(ffn, W["mlp.down_proj"]), GEMMA_NORMS[3]))]
         for name in SHAPES:
             word = name.split(".")[1][:-5]
             self.X[name] = collected[{"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up",
                                       "up": "gate_up"}.get(word, word)]
         self.middle, self.out = middle, out
+
+
+def embedded(weights, tokens, gemma=False):
+    rows = [weights["model.embed_tokens.weight"][t] for t in tokens]
+    return [[v * math.sqrt(D) for v in row] for row in rows] if gemma else rows
 
 
 def matrices_of(weights):
@@ -235,7 +261,7 @@ def norms_of(tensors):
     """From the files, or as they were made."""
     read = lambda t: list(t[2]) if isinstance(t, tuple) else t[0]
     return {n: read(tensors[f"{LAYER}{n}.weight"])
-            for n in ("input_layernorm", "post_attention_layernorm")}
+            for n in GEMMA_NORMS if f"{LAYER}{n}.weight" in tensors}
 
 
 def relative_error(rows, others):
@@ -247,7 +273,13 @@ def relative_error(rows, others):
 
 
 def test_outputs_are_nearer_than_by_rounding_alone(work):
-    make_model(f"{work}/model", layers=2)
+    for name, gemma in (("llama", False), ("gemma", True)):
+        os.makedirs(f"{work}/{name}")
+        check_outputs(f"{work}/{name}", gemma)
+
+
+def check_outputs(work, gemma):
+    make_model(f"{work}/model", layers=2, gemma=gemma)
     _, plain = quantize(work, "rtn", "rtn")
     mean = lambda report: math.exp(sum(math.log(m["relative_output_error"])
                                        for m in report.values()) / len(report))
@@ -256,7 +288,7 @@ def test_outputs_are_nearer_than_by_rounding_alone(work):
         _, report = quantize(work, method + "".join(options), method, *options)
         assert len(report) == len(plain) == 14
         ratio = mean(report) / mean(plain)
-        assert ratio < most, f"{method} {options}: {ratio}"
+        assert ratio < most, f"{work} {method} {options}: {ratio}"
 
 
 def test_plain_rounding_only_measures(work):
@@ -314,7 +346,9 @@ def smoothed(work, **shape):
 
 
 def test_scales_of_awq_are_made_up_for(work):
-    for number, shape in enumerate(({}, {"bias": True}, {"heads": HEADS, "bias": True})):
+    for number, shape in enumerate(({}, {"bias": True}, {"heads": HEADS, "bias": True},
+                                    {"gemma": True})):
+        more = 1 if shape.get("gemma") else 0
         os.makedirs(f"{work}/{number}")
         weights, tensors, report, biases, changed, before, after = \
             smoothed(f"{work}/{number}", **shape)
@@ -332,13 +366,13 @@ def test_scales_of_awq_are_made_up_for(work):
         W = matrices_of(weights)
         rtn, _ = quantize(f"{work}/{number}", "rtn", "rtn")
         plain = Pass(weights, rounded_of(rtn), norms_of(weights), biases)
-        x = [weights["model.embed_tokens.weight"][t] for s in samples() for t in s]
+        x = embedded(weights, [t for s in samples() for t in s], more)
         part = lambda p: [list(map(lambda a, b: a - b, o, e)) for o, e in zip(p.out, x)]
         error, of_rtn = (relative_error(part(p), part(before)) for p in (after, plain))
         assert error < 0.8 * of_rtn, f"{shape}: {error}, rounding alone {of_rtn}"
         # Folding alone: matrices of the files, and of the model by the same scales.
-        s = [a / b for a, b in zip(norms_of(weights)["input_layernorm"],
-                                   norms_of(tensors)["input_layernorm"])]
+        s = [(a + more) / (b + more) for a, b in zip(norms_of(weights)["input_layernorm"],
+                                                     norms_of(tensors)["input_layernorm"])]
         q = safetensors.dequantize(tensors, LAYER + "self_attn.q_proj")
         undone = [[v / c for v, c in zip(row, s)] for row in q]
         told = report[f"{LAYER}self_attn.q_proj"]["relative_error"]

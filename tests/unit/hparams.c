@@ -21,6 +21,9 @@ static struct hparams h;
 #define QWEN3   "\"model_type\": \"qwen3\", " COMMON
 #define MISTRAL "\"model_type\": \"mistral\", " COMMON
 #define SMOLLM3 "\"model_type\": \"smollm3\", " COMMON
+#define GEMMA   "\"model_type\": \"gemma\", " COMMON
+#define GEMMA2  "\"model_type\": \"gemma2\", \"sliding_window\": 300, " COMMON
+#define GEMMA3  "\"model_type\": \"gemma3_text\", \"sliding_window\": 300, " COMMON
 
 /* base and then more, whose keys count instead of those of base. */
 static int32_t read_config(const char *base, const char *more)
@@ -61,7 +64,7 @@ TEST(hparams, a_llama_says_the_least)
     CHECK(h.V == 100 && h.context == 2048 && h.rope == ROPE_HALF && h.window == 0 && !h.untied);
     CHECK_NEAR(h.eps, 1e-5, 1e-12);
     CHECK_NEAR(h.freq[1], pow(10000, -2.0 / 16), 1e-7);
-    CHECK(h.rotary_scale == 1);
+    CHECK(h.rotary_scale == 1 && h.scale == 0.25f && h.score_cap == 0 && h.logit_cap == 0);
 }
 
 TEST(hparams, every_number_is_read_where_it_is_given)
@@ -195,6 +198,80 @@ TEST(hparams, a_window_is_on_the_layers_that_have_it)
     snprintf(more, sizeof more, "%s, \"use_sliding_window\": true", qwen);
     accept(SMOLLM3, more);
     CHECK(h.window == 300 && sliding() == 10);
+}
+
+TEST(hparams, of_gemma_every_second_or_sixth_layer_sees_all)
+{
+    accept(GEMMA, "\"sliding_window\": 300");
+    CHECK(h.window == 0 && sliding() == 0);
+    accept(GEMMA2, "");
+    CHECK(h.window == 300 && sliding() == 10101);
+    accept(GEMMA3, "");
+    CHECK(h.window == 300 && sliding() == 11111);
+    accept(GEMMA3, "\"sliding_window_pattern\": 3");
+    CHECK(sliding() == 11011);
+    accept(GEMMA3, "\"sliding_window_pattern\": 3, \"layer_types\": [\"full_attention\", "
+                   "\"sliding_attention\", \"full_attention\", \"full_attention\", "
+                   "\"full_attention\"]");
+    CHECK(sliding() == 1000);
+    refuse(GEMMA3, "\"sliding_window\": null", INFLIGHT_E_MODEL,
+           "config.json: sliding_window must be an integer of 1 and more");
+    refuse(GEMMA3, "\"sliding_window_pattern\": 0", INFLIGHT_E_MODEL,
+           "config.json: sliding_window_pattern must be an integer of 1 and more");
+    refuse(GEMMA3, "\"layer_types\": [\"full_attention\"]", INFLIGHT_E_MODEL,
+           "config.json: layer_types is not a list of 5 names");
+}
+
+TEST(hparams, gemma_says_how_scores_and_logits_are_scaled)
+{
+    accept(GEMMA2, "\"query_pre_attn_scalar\": 144, \"attn_logit_softcapping\": 50.0, "
+                   "\"final_logit_softcapping\": 30");
+    CHECK(h.score_cap == 50 && h.logit_cap == 30);
+    CHECK_NEAR(h.scale, 1.0 / 12, 1e-8);
+    accept(GEMMA3, "\"attn_logit_softcapping\": null, \"hidden_act\": \"gelu\", "
+                   "\"hidden_activation\": \"gelu_pytorch_tanh\"");
+    CHECK(h.scale == 0.25f && h.score_cap == 0 && h.logit_cap == 0);
+    refuse(GEMMA3, "\"final_logit_softcapping\": 30.0", INFLIGHT_E_UNSUPPORTED,
+           "config.json: final_logit_softcapping is set: not served for gemma3");
+    refuse(GEMMA2, "\"attn_logit_softcapping\": -1", INFLIGHT_E_MODEL,
+           "config.json: attn_logit_softcapping must be a number in 0.001 .. 1e6");
+    refuse(GEMMA2, "\"query_pre_attn_scalar\": 0", INFLIGHT_E_MODEL,
+           "config.json: query_pre_attn_scalar must be a number above 0");
+    refuse(GEMMA, "\"hidden_activation\": \"relu\"", INFLIGHT_E_UNSUPPORTED,
+           "config.json: hidden_activation \"relu\" is not served, only gelu_pytorch_tanh is");
+    refuse(GEMMA3, "\"use_bidirectional_attention\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: use_bidirectional_attention is true: not served");
+}
+
+static void check_turns(double full, double near)
+{
+    CHECK_NEAR(h.freq[1], full * pow(1e6, -2.0 / 16), 1e-8);
+    CHECK_NEAR(h.near_freq[1], pow(near, -2.0 / 16), 1e-7);
+}
+
+TEST(hparams, layers_with_a_window_turn_by_their_own_base)
+{
+    accept(GEMMA3, "");
+    check_turns(1, 1e4);
+    accept(GEMMA3, "\"rope_local_base_freq\": 5000.0, \"rope_theta\": 1e6, "
+                   "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 8.0}");
+    check_turns(0.125, 5e3);
+    accept(GEMMA3, "\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"linear\", "
+                   "\"factor\": 8.0, \"rope_theta\": 1e6}, \"sliding_attention\": "
+                   "{\"rope_type\": \"default\", \"rope_theta\": 5000.0}}");
+    check_turns(0.125, 5e3);
+    accept(GEMMA3, "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1e6}}");
+    check_turns(1, 1e4);
+    refuse(GEMMA3,
+           "\"rope_parameters\": {\"sliding_attention\": {\"rope_type\": \"linear\", "
+           "\"factor\": 2.0}}",
+           INFLIGHT_E_UNSUPPORTED,
+           "config.json: rope_parameters: sliding_attention has a scaling: not served");
+    refuse(GEMMA3, "\"rope_local_base_freq\": 0.5", INFLIGHT_E_MODEL,
+           "config.json: rotary base of layers with a window out of range");
+    refuse(GEMMA2, "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1e6}}",
+           INFLIGHT_E_UNSUPPORTED,
+           "config.json: rope_parameters: one rotation for full_attention is not served");
 }
 
 TEST(hparams, a_window_that_is_not_understood_is_refused)

@@ -1,18 +1,27 @@
 /* The operation embed: rows of the table, which may also be the head and so lies packed,
- * and the rotary table of the step. */
+ * and the rotary tables of the step. */
 #include "isa.h"
 #include "layout.h"
 
 #include <math.h>
 
 /* The angle is a product in double: exact for positions below 2^29. */
-static void write_rotary(const struct op_embed *op, int32_t position, float *out)
+static void write_rotary(const struct rotary_table *rotary, int32_t dim, int t, int32_t position)
 {
-    int32_t half = op->dim / 2;
+    const int32_t half = dim / 2;
+    float *out = rotary->out + (size_t)t * (size_t)dim;
     for (int32_t i = 0; i < half; i++) {
-        double angle = (double)position * (double)op->freq[i];
-        out[i] = (float)(cos(angle) * (double)op->rotary_scale);
-        out[half + i] = (float)(sin(angle) * (double)op->rotary_scale);
+        double angle = (double)position * (double)rotary->freq[i];
+        out[i] = (float)(cos(angle) * (double)rotary->scale);
+        out[half + i] = (float)(sin(angle) * (double)rotary->scale);
+    }
+}
+
+static void scale_row(float *x, int32_t D, float scale)
+{
+    for (int32_t i = 0; i < D; i += LANES) {
+        const int n = MIN(D - i, LANES);
+        vf_store_first(x + i, vf_mul(vf_load_first(x + i, n), vf_set1(scale)), n);
     }
 }
 
@@ -21,8 +30,13 @@ int ISA_FN(embed)(struct lane *lane, const struct op_embed *op, const struct bat
     int first, last;
     lane_share(lane, batch->T, &first, &last);
     for (int t = first; t < last; t++) {
-        ISA_FN(unpack_row)(op->table, batch->token[t], op->x + (size_t)t * (size_t)op->D);
-        write_rotary(op, batch->position[t], op->rotary + (size_t)t * (size_t)op->dim);
+        float *x = op->x + (size_t)t * (size_t)op->D;
+        ISA_FN(unpack_row)(op->table, batch->token[t], x);
+        if (op->scale != 1)
+            scale_row(x, op->D, op->scale);
+        for (int i = 0; i < ROTARY_KINDS; i++)
+            if (op->rotary[i].out)
+                write_rotary(&op->rotary[i], op->dim, t, batch->position[t]);
     }
     lane_barrier(lane);
     return 0;

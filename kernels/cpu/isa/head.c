@@ -1,6 +1,8 @@
-/* The operation head: logits of the rows that are sampled, and of no others; then the notes
- * of their blocks, by lanes that have just computed most of them. */
+/* The operation head: logits of the rows that are sampled, and of no others; then their blocks are
+ * capped and noted, by lanes that have just computed most of them. */
 #include "multiply.h"
+
+#include "../../../plugin/base/base.h"
 
 #include <math.h>
 
@@ -31,15 +33,25 @@ static struct logit_block note(const float *logit, float scale)
     return block;
 }
 
+static void cap_logits(float *logit, int n, float cap)
+{
+    for (int i = 0; i < n; i += LANES) {
+        const int m = MIN(n - i, LANES);
+        vf_store_first(logit + i, vf_cap(vf_load_first(logit + i, m), cap), m);
+    }
+}
+
 static void note_blocks(const struct op_head *op, const struct batch *batch, int first, int last)
 {
     float tail[LOGIT_BLOCK];
     int32_t n_blocks = logit_blocks(op->V);
     for (int32_t r = 0; r < batch->R; r++) {
-        const float *row = op->logits + (size_t)r * (size_t)op->V;
+        float *row = op->logits + (size_t)r * (size_t)op->V;
         struct logit_block *out = op->block + (size_t)r * (size_t)n_blocks;
         for (int b = first; b < last; b++) {
-            int from = b * LOGIT_BLOCK, n = op->V - from;
+            int from = b * LOGIT_BLOCK, n = MIN(op->V - from, LOGIT_BLOCK);
+            if (op->cap > 0)
+                cap_logits(row + from, n, op->cap);
             const float *logit = n < LOGIT_BLOCK ? padded(row + from, n, tail) : row + from;
             out[b] = note(logit, batch->scale ? batch->scale[r] : 0);
         }

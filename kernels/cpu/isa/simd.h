@@ -185,6 +185,13 @@ SIMD vf vf_gelu(vf x)
     return vf_mul(x, vf_less(x, vf_zero(), beyond, vf_sub(vf_set1(1.0f), beyond)));
 }
 
+/* cap tanh(x / cap) = cap - 2 cap / (1 + e^(2 x / cap)) */
+SIMD vf vf_cap(vf x, float cap)
+{
+    vf e = vf_exp(vf_mul(x, vf_set1(2 / cap)));
+    return vf_sub(vf_set1(cap), vf_div(vf_set1(2 * cap), vf_add(vf_set1(1.0f), e)));
+}
+
 /* Nearest bfloat16, ties to even; not for NaN. */
 SIMD void vf_store_bf16(uint16_t *out, vf x)
 {

@@ -294,13 +294,6 @@ static float weigh(float *scores, int first_page, int first, int count, float la
     return vf_sum(sum);
 }
 
-/* cap tanh(s / cap) = cap - 2 cap / (1 + e^(2 s / cap)) */
-static vf capped(vf s, float cap)
-{
-    vf e = vf_exp(vf_mul(s, vf_set1(2 / cap)));
-    return vf_sub(vf_set1(cap), vf_div(vf_set1(2 * cap), vf_add(vf_set1(1.0f), e)));
-}
-
 /* What becomes of the scores of tile row r, row `row` of all, before they are weighed. */
 static void adjust(const struct attend_rows *rows, const struct tile *tile, int split, int r,
                    int row)
@@ -313,7 +306,7 @@ static void adjust(const struct attend_rows *rows, const struct tile *tile, int 
         int distance = split * SPLIT + p * PAGE_TOKENS - position;
         vf s = vf_load(at);
         if (rows->cap > 0)
-            s = capped(s, rows->cap);
+            s = vf_cap(s, rows->cap);
         if (rows->slopes)
             s = vf_fma(vf_set1(slope), vf_add(vf_load(count), vf_set1((float)distance)), s);
         vf_store(at, s);

@@ -1,0 +1,22 @@
+/* The operation add_norm.
+ *
+ *   x[t] += y[t] / sqrt(mean(y[t]^2) + eps) * norm
+ *
+ * The sum of squares is that of prepare.cuh, whose order is a function of D alone; a value is
+ * fma(y * factor, norm, x).
+ * Work: a block of 256 threads for each token, whatever D; a thread has four quads each of norm, y
+ * and x under way at once. Those of the first 4096 values are loaded before the sum and kept. The
+ * norm does not wait for the kernels before.
+ * Bytes of a token: 12 D read, 4 D written; what y has beyond 4096 values is read twice, then from
+ * L1 or L2. Target: latency at few tokens, 80 of 100 of the memory's bandwidth at many. */
+#pragma once
+
+#include <stdint.h>
+
+struct add_norm_args {
+    float *x;          /* (T, D), 16-byte aligned, as is y */
+    const float *y;    /* (T, D), not x */
+    const float *norm; /* (D), 16-byte aligned */
+    float eps;
+    int32_t D; /* a multiple of 4 */
+};

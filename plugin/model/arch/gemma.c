@@ -1,0 +1,41 @@
+/* Gemma 1 to 3, text alone. */
+#include "../arch.h"
+
+extern const struct arch arch_gemma, arch_gemma2, arch_gemma3;
+
+const struct arch arch_gemma = {
+    .id = "gemma",
+    .model_type = {"gemma"},
+    .rope = ROPE_HALF,
+    .gelu = true,
+    .root_embed = true,
+    .norm_less_one = true,
+};
+
+const struct arch arch_gemma2 = {
+    .id = "gemma2",
+    .model_type = {"gemma2"},
+    .rope = ROPE_HALF,
+    .full_every = 2,
+    .gelu = true,
+    .post_norm = true,
+    .root_embed = true,
+    .capped = true,
+    .norm_less_one = true,
+    .odd_layers = 46,
+};
+
+const struct arch arch_gemma3 = {
+    .id = "gemma3",
+    .model_type = {"gemma3_text"},
+    .qk_norm = true,
+    .rope = ROPE_HALF,
+    .full_every = 6,
+    .theta = 1000000,
+    .near_theta = 10000,
+    .gelu = true,
+    .post_norm = true,
+    .root_embed = true,
+    .norm_less_one = true,
+    .odd_layers = 62,
+};

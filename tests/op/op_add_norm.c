@@ -1,0 +1,85 @@
+/* The operation add_norm against its definition, and its promise: the same bits for a token
+ * whatever is computed beside it. */
+#include "t.h"
+
+#include "../../kernels/cpu/cpuid.h"
+#include "../../plugin/base/base.h"
+#include "matrix.h"
+#include "ref.h"
+
+#include <math.h>
+
+extern const struct backend backend_cpu;
+
+enum { T = 9, D_MAX = 640 };
+
+static const float eps = 1e-6f;
+
+struct call {
+    struct op_add_norm op;
+    struct batch batch;
+};
+
+static int call_body(struct lane *lane, void *arg)
+{
+    struct call *call = arg;
+    return backend_cpu.add_norm(lane, &call->op, &call->batch);
+}
+
+/* Tokens [first, first + n) of y into x. */
+static void compute(enum isa isa, struct op_add_norm op, int first, int n, float *x)
+{
+    const struct device_config config = {.threads = 2,
+                                         .isa = (int32_t)isa,
+                                         .max_tokens = T,
+                                         .max_rows = T,
+                                         .max_context = 64,
+                                         .max_width = D_MAX,
+                                         .L = 1,
+                                         .H = 1,
+                                         .K = 1,
+                                         .dim = 64,
+                                         .kv_pages = 1};
+    struct call call = {.op = op, .batch = {.T = n}};
+    struct device *device = NULL;
+    CHECK_EQ(backend_cpu.open(&config, &mem_system, &device, NULL), 0);
+    call.op.x = x;
+    call.op.y += first * op.D;
+    CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
+    backend_cpu.close(device);
+}
+
+static void check_width(int32_t D)
+{
+    static float before[T * D_MAX], y[T * D_MAX], norm[D_MAX], x[T * D_MAX], alone[D_MAX];
+    static double want[T * D_MAX], added[T * D_MAX];
+    for (int i = 0; i < T * D; i++) {
+        before[i] = random_float();
+        y[i] = 30 * random_float();
+        want[i] = (double)before[i];
+        added[i] = (double)y[i];
+    }
+    for (int i = 0; i < D; i++)
+        norm[i] = 1 + random_float();
+    const struct batch batch = {.T = T};
+    ref_add_norm(&(struct ref_add_norm){want, added, norm, (double)eps, D}, &batch);
+    for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) {
+        if (!cpu_can(isa))
+            continue;
+        const struct op_add_norm op = {.y = y, .norm = norm, .eps = eps, .D = D};
+        memcpy(x, before, sizeof x);
+        compute(isa, op, 0, T, x);
+        for (int i = 0; i < T * D; i++)
+            CHECK_NEAR(x[i], want[i], 2e-6);
+        memcpy(alone, before + (T - 1) * D, sizeof *alone * (size_t)D);
+        compute(isa, op, T - 1, 1, alone);
+        CHECK(memcmp(alone, x + (T - 1) * D, sizeof *alone * (size_t)D) == 0);
+    }
+}
+
+TEST(add_norm, gives_what_its_definition_says)
+{
+    static const int32_t widths[] = {32, 40, 64, 576, D_MAX};
+    for (size_t i = 0; i < COUNT_OF(widths); i++)
+        check_width(widths[i]);
+}

@@ -1,0 +1,119 @@
+/* The numbers of GGUF files: those that families differ in, and what is refused by its key. The
+ * values of rotation are compared on whole models (tests/model/families.c). */
+#include "t.h"
+
+#include "plugin/model/hparams.h"
+
+#include "gguf_image.h"
+
+#include <math.h>
+
+static struct err err;
+static struct hparams h;
+
+static void put_key_f32(struct image *im, const char *key, float v)
+{
+    put_key(im, key, GGUF_F32);
+    put(im, &v, sizeof v);
+}
+
+/* A Gemma of L layers, heads of 16 and inputs of 96; keys that are 0 are left out. */
+struct numbers {
+    const char *arch;
+    uint32_t L, window;
+    float score_cap, logit_cap;
+};
+
+static void put_numbers(struct image *im, const struct numbers *f)
+{
+    const struct {
+        const char *name;
+        uint32_t value;
+    } numbers[] = {{"block_count", f->L},
+                   {"embedding_length", 96},
+                   {"feed_forward_length", 128},
+                   {"context_length", 2048},
+                   {"attention.head_count", 4},
+                   {"attention.key_length", 16},
+                   {"attention.sliding_window", f->window}};
+    char key[96];
+    for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+        snprintf(key, sizeof key, "%s.%s", f->arch, numbers[i].name);
+        if (numbers[i].value)
+            put_key_u32(im, key, numbers[i].value);
+    }
+    snprintf(key, sizeof key, "%s.attn_logit_softcapping", f->arch);
+    if (f->score_cap != 0)
+        put_key_f32(im, key, f->score_cap);
+    snprintf(key, sizeof key, "%s.final_logit_softcapping", f->arch);
+    if (f->logit_cap != 0)
+        put_key_f32(im, key, f->logit_cap);
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", f->arch);
+    put_key_f32(im, key, 1e-6f);
+}
+
+static int32_t read_file(struct numbers f)
+{
+    static struct image im;
+    struct arena arena;
+    struct checkpoint c = {0};
+    size_t need;
+    const uint64_t n =
+        (uint64_t)(8 + (f.L != 0) + (f.window != 0) + (f.score_cap != 0) + (f.logit_cap != 0));
+    begin(&im, 3, 0, n);
+    put_key(&im, "general.architecture", GGUF_STRING);
+    put_string(&im, f.arch);
+    put_numbers(&im, &f);
+    put_key_array(&im, "tokenizer.ggml.tokens", GGUF_STRING, 2);
+    put_string(&im, "a");
+    put_string(&im, "b");
+    put_data(&im, 32, 0);
+    arena_init(&arena, &mem_system);
+    err = (struct err){0};
+    CHECK_EQ(gguf_parse(&c.gguf, im.bytes, im.n, im.n, &arena, &need, &err), 0);
+    int32_t rc = err.code ? err.code : hparams_read(&h, &c, &err);
+    CHECK_EQ(err.code, rc);
+    arena_release(&arena);
+    return rc;
+}
+
+static void refuse(struct numbers f, const char *text)
+{
+    CHECK_EQ(read_file(f), INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, text);
+}
+
+TEST(hparams_gguf, gemma_has_its_windows_caps_and_scales)
+{
+    CHECK_EQ(read_file((struct numbers){.arch = "gemma", .L = 3}), 0);
+    CHECK(h.V == 2 && h.window == 0 && h.scale == 0.25f && h.score_cap == 0 && h.logit_cap == 0);
+    CHECK_EQ(read_file((struct numbers){"gemma2", 3, 100, 50, 30}), 0);
+    CHECK(h.window == 100 && h.slides[0] && !h.slides[1] && h.slides[2]);
+    CHECK(h.score_cap == 50 && h.logit_cap == 30 && h.scale == 0.25f);
+    CHECK_EQ(read_file((struct numbers){"gemma3", 7, 100, 0, 0}), 0);
+    CHECK(h.slides[0] && h.slides[4] && !h.slides[5] && h.slides[6] && h.score_cap == 0);
+    CHECK_NEAR(h.freq[1], pow(1e4, -2.0 / 16), 1e-7); /* as the file has no base */
+    CHECK_NEAR(h.near_freq[1], pow(1e4, -2.0 / 16), 1e-7);
+}
+
+/* By the width of inputs over heads, 24, in place of that of a head. */
+TEST(hparams_gguf, of_gemma_27b_scores_have_another_scale)
+{
+    CHECK_EQ(read_file((struct numbers){"gemma2", 46, 100, 50, 30}), 0);
+    CHECK_NEAR(h.scale, 1 / sqrt(24), 1e-7);
+    CHECK_EQ(read_file((struct numbers){"gemma3", 62, 100, 0, 0}), 0);
+    CHECK_NEAR(h.scale, 1 / sqrt(24), 1e-7);
+    CHECK_EQ(read_file((struct numbers){"gemma2", 62, 100, 50, 30}), 0);
+    CHECK(h.scale == 0.25f);
+}
+
+TEST(hparams_gguf, what_gemma_needs_must_be_there)
+{
+    refuse((struct numbers){"gemma", 0, 0, 0, 0}, "gemma.block_count is missing");
+    refuse((struct numbers){"gemma2", 3, 0, 50, 30},
+           "gemma2.attention.sliding_window is missing or not an integer of 1 and more");
+    refuse((struct numbers){"gemma2", 3, 100, 0, 30},
+           "gemma2.attn_logit_softcapping is missing or not in 0.001 .. 1e6");
+    refuse((struct numbers){"gemma2", 3, 100, 50, -1},
+           "gemma2.final_logit_softcapping is missing or not in 0.001 .. 1e6");
+}
