@@ -19,6 +19,8 @@ struct arch {
     double theta;       /* rotary base where config.json has none; 0: 10000 */
     double near_theta;  /* of layers that see a window, where the file has none; 0: they turn like
                            the others */
+    bool fused;         /* q, k and v are rows of one matrix, and so are gate and up */
+    bool part_turns;    /* heads may turn in their first columns alone */
     bool gelu;          /* in the feed-forward part, by tanh, in place of silu */
     bool post_norm;     /* what both parts of a layer add is normalised, too */
     bool root_embed;    /* embeddings come times sqrt(D) */

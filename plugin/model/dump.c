@@ -70,6 +70,8 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
                op->layer, op->H, op->K, op->rotary ? rope[op->rope] : "none");
     if (op->rotary && arch_turns_twice(s->arch) && op->window)
         buf_put_text(out, " of near layers");
+    if (op->rotary_dim)
+        buf_format(out, " of %d columns", op->rotary_dim);
     if (op->window)
         buf_format(out, ", window %d", op->window);
     if (op->cap > 0)

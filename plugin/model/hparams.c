@@ -72,6 +72,7 @@ static int32_t read_rows(struct hparams *h, const struct checkpoint *c, struct e
         return err_set(err, INFLIGHT_E_MODEL, "head width %d is not an even number in 2 .. %d",
                        h->dim, 2 * FREQ_MAX);
     h->scale = 1.0f / sqrtf((float)h->dim);
+    h->rotary_dim = h->dim;
     return INFLIGHT_OK;
 }
 
@@ -87,32 +88,40 @@ static int32_t set_eps(struct hparams *h, bool is_number, double eps, const char
 /* ---- A GGUF file */
 
 /* What must hold between the numbers. */
-static int32_t check_gguf(const struct hparams *h, const struct gguf *g, struct err *err)
+static int32_t check_gguf(struct hparams *h, const struct arch *arch, const struct gguf *g,
+                          struct err *err)
 {
     char key[96];
     int64_t other;
     if (gguf_int(g, full_key(h, "attention.value_length", key), &other) && other != h->dim)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is %lld, keys have %d: not served", key,
                        (long long)other, h->dim);
-    if (gguf_int(g, full_key(h, "rope.dimension_count", key), &other) && other != h->dim)
+    if (!gguf_int(g, full_key(h, "rope.dimension_count", key), &other) || other == h->dim)
+        return INFLIGHT_OK;
+    if (!arch->part_turns)
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
-                       "%s is %lld of %d: partial rotation is not served", key, (long long)other,
-                       h->dim);
+                       "%s is %lld of %d: partial rotation is not served for %s", key,
+                       (long long)other, h->dim, arch->id);
+    if (other < 2 || other > h->dim || other % 2)
+        return err_set(err, INFLIGHT_E_MODEL, "%s must be an even number in 2 .. %d", key, h->dim);
+    h->rotary_dim = (int32_t)other;
     return INFLIGHT_OK;
 }
 
-/* Of a family whose layers see one, but for every n-th. */
+/* Of a family whose layers see one, but for every n-th; of Phi all do, if there is one. */
 static int32_t read_window(struct hparams *h, const struct arch *arch, const struct gguf *g,
                            struct err *err)
 {
     char key[96];
     int64_t width;
-    if (!gguf_int(g, full_key(h, "attention.sliding_window", key), &width) || width < 1 ||
-        width > INT32_MAX)
+    const bool is_there = gguf_int(g, full_key(h, "attention.sliding_window", key), &width);
+    if (!is_there && !arch->full_every)
+        return INFLIGHT_OK;
+    if (!is_there || width < 1 || width > INT32_MAX)
         return err_set(err, INFLIGHT_E_MODEL, "%s is missing or not an integer of 1 and more", key);
     h->window = (int32_t)width;
     for (int32_t l = 0; l < h->L; l++)
-        h->slides[l] = (l + 1) % arch->full_every != 0;
+        h->slides[l] = !arch->full_every || (l + 1) % arch->full_every != 0;
     return INFLIGHT_OK;
 }
 
@@ -154,10 +163,10 @@ static int32_t read_gguf(struct hparams *h, const struct checkpoint *c, struct e
 
     full_key(h, "attention.layer_norm_rms_epsilon", key);
     bool has_eps = gguf_float(g, key, &eps);
-    if (read_rows(h, c, err) || set_eps(h, has_eps, eps, key, err) || check_gguf(h, g, err) ||
+    if (read_rows(h, c, err) || set_eps(h, has_eps, eps, key, err) || check_gguf(h, arch, g, err) ||
         read_vocabulary(h, g, err))
         return err->code;
-    if (arch->full_every && read_window(h, arch, g, err))
+    if ((arch->full_every || arch->fused) && read_window(h, arch, g, err))
         return err->code;
     if (arch->capped && (read_cap(h, g, "attn_logit_softcapping", &h->score_cap, err) ||
                          read_cap(h, g, "final_logit_softcapping", &h->logit_cap, err)))

@@ -16,14 +16,18 @@ struct hparams {
     float eps;         /* of the norms */
     float score_cap;   /* of attention, and of logits; 0: none */
     float logit_cap;
-    int32_t rope;              /* enum rope_kind */
-    float scale;               /* of scores: 1 / sqrt(dim), or what the file says */
-    float freq[FREQ_MAX];      /* (dim / 2) rotary radians per position, scaling applied */
-    float rotary_scale;        /* multiplies cos and sin: 1, or YaRN's */
-    float near_freq[FREQ_MAX]; /* of layers that slide, where arch_turns_twice; not scaled */
-    int32_t window;            /* positions that a query sees in layers that slide */
-    bool slides[LAYERS_MAX];   /* (L) */
-    bool untied;               /* the output head must be a tensor of its own */
+    int32_t rope;               /* enum rope_kind */
+    float scale;                /* of scores: 1 / sqrt(dim), or what the file says */
+    int32_t rotary_dim;         /* first columns of a head, which turn: dim, or fewer */
+    float freq[FREQ_MAX];       /* (rotary_dim / 2) rotary radians per position, scaling applied */
+    float rotary_scale;         /* multiplies cos and sin: 1, or YaRN's */
+    float near_freq[FREQ_MAX];  /* of layers that slide, where arch_turns_twice; not scaled */
+    bool has_stretch;           /* LongRoPE: rope_choose divides freq by one of these */
+    float stretch[2][FREQ_MAX]; /* for sequences up to `original` positions, and longer ones */
+    int32_t original;
+    int32_t window;          /* positions that a query sees in layers that slide */
+    bool slides[LAYERS_MAX]; /* (L) */
+    bool untied;             /* the output head must be a tensor of its own */
 };
 
 /* Every value checked for range; INFLIGHT_E_MODEL names the key. */

@@ -69,7 +69,6 @@ static int32_t check_activation(const struct arch *arch, const json_t *config, s
 
 static int32_t refuse_switches(const struct arch *arch, const json_t *config, struct err *err)
 {
-    const json_t *part = json_object_get(config, "partial_rotary_factor");
     if (check_activation(arch, config, err))
         return err->code;
     if (is_on(config, "use_bidirectional_attention"))
@@ -81,8 +80,6 @@ static int32_t refuse_switches(const struct arch *arch, const json_t *config, st
                        arch->id);
     if (is_on(config, "mlp_bias"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "mlp_bias is true: not served");
-    if (has(config, "partial_rotary_factor") && !(json_number_value(part) == 1))
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "partial_rotary_factor is not 1: not served");
     return INFLIGHT_OK;
 }
 
@@ -177,31 +174,31 @@ static int32_t read_scale(struct hparams *h, const json_t *config, struct err *e
     return INFLIGHT_OK;
 }
 
-/* Llama's code knows no window. Mistral's layers all have it if there is one; those of the others
- * if it is asked for: those named in layer_types or else, of SmolLM3 those without rotation, of
- * Qwen those from max_window_layers on. */
+/* Llama's code knows no window. Mistral's and Phi's layers all have it if there is one; those of
+ * the others if it is asked for: those named in layer_types or else, of SmolLM3 those without
+ * rotation, of Qwen those from max_window_layers on. */
 static int32_t read_window(struct hparams *h, const struct arch *arch, const json_t *config,
                            struct err *err)
 {
     const char *type = text_of(config, "model_type");
     const json_t *width = json_object_get(config, "sliding_window");
     const json_t *from = json_object_get(config, "max_window_layers");
-    bool is_mistral = strcmp(type, "mistral") == 0;
-    bool is_asked = is_mistral || is_on(config, "use_sliding_window");
+    bool is_everywhere = strcmp(type, "mistral") == 0 || strcmp(type, "phi3") == 0;
+    bool is_asked = is_everywhere || is_on(config, "use_sliding_window");
     if (!is_asked || !has(config, "sliding_window") || strcmp(type, "llama") == 0)
         return INFLIGHT_OK;
     if (!json_is_integer(width) || json_integer_value(width) < 1)
         return err_set(err, INFLIGHT_E_MODEL, "sliding_window must be an integer of 1 and more");
     h->window = (int32_t)MIN(json_integer_value(width), INT32_MAX);
-    if (!is_mistral && has(config, "layer_types"))
+    if (!is_everywhere && has(config, "layer_types"))
         return read_layer_types(h, json_object_get(config, "layer_types"), err);
-    if (!is_mistral && !arch->nope_every && !json_is_integer(from))
+    if (!is_everywhere && !arch->nope_every && !json_is_integer(from))
         return err_set(err, INFLIGHT_E_MODEL,
                        "use_sliding_window is true without layer_types or max_window_layers");
     for (int32_t l = 0; l < h->L; l++) {
         bool is_asked_here =
             arch->nope_every ? (l + 1) % arch->nope_every == 0 : l >= json_integer_value(from);
-        h->slides[l] = is_mistral || is_asked_here;
+        h->slides[l] = is_everywhere || is_asked_here;
     }
     return INFLIGHT_OK;
 }

@@ -6,6 +6,7 @@
 
 #include "../text/chat_source.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -83,23 +84,44 @@ static int32_t open_tokenizer(struct model *m, struct err *err)
                           : tokenizer_open(&m->tokenizer, &c->gguf, &m->arena, err);
 }
 
-/* Llama 3 files carry a factor per rotary frequency. */
-static int32_t read_rope_factors(struct model *m, struct err *err)
+/* Of a GGUF file, a number for each rotary frequency. *is_there: whether it has them. */
+static int32_t read_factors(struct model *m, const char *name, float factor[FREQ_MAX],
+                            bool *is_there, struct err *err)
 {
-    const struct tensor *t = tensors_find(&m->checkpoint.tensors, "rope_freqs.weight");
-    if (!t)
-        return INFLIGHT_OK;
-    float factor[FREQ_MAX];
+    const struct tensor *t = tensors_find(&m->checkpoint.tensors, name);
     struct buf scratch;
-    if (t->fmt != FMT_f32 || t->dim[0] != m->h.dim / 2)
-        return err_set(err, INFLIGHT_E_MODEL, "tensor rope_freqs.weight is not %d floats",
-                       m->h.dim / 2);
+    *is_there = t && !m->checkpoint.config;
+    if (!*is_there)
+        return INFLIGHT_OK;
+    if (t->fmt != FMT_f32 || t->dim[0] != m->h.rotary_dim / 2)
+        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is not %d floats", name,
+                       m->h.rotary_dim / 2);
     buf_init(&scratch, m->mem);
     const void *data = tensors_view(&m->checkpoint.tensors, t, &scratch, err);
     if (data)
         memcpy(factor, data, t->bytes);
     buf_release(&scratch);
-    return data ? rope_apply_factors(&m->h, factor, err) : err->code;
+    for (int32_t i = 0; data && i < m->h.rotary_dim / 2; i++)
+        if (!(factor[i] > 0) || !isfinite(factor[i]))
+            return err_set(err, INFLIGHT_E_MODEL, "%s[%d] is not a positive number", name, i);
+    return data ? INFLIGHT_OK : err->code;
+}
+
+/* Llama 3 files carry one set of them, those of Phi one for each of two lengths. */
+static int32_t read_rope_factors(struct model *m, struct err *err)
+{
+    float factor[FREQ_MAX];
+    bool is_there, has_long;
+    if (read_factors(m, "rope_freqs.weight", factor, &is_there, err))
+        return err->code;
+    if (is_there)
+        rope_apply_factors(&m->h, factor);
+    if (read_factors(m, "rope_factors_short.weight", m->h.stretch[0], &is_there, err) ||
+        read_factors(m, "rope_factors_long.weight", m->h.stretch[1], &has_long, err))
+        return err->code;
+    m->h.has_stretch = m->h.has_stretch || (is_there && has_long);
+    rope_choose(&m->h, m->context);
+    return INFLIGHT_OK;
 }
 
 static void configure_device(struct model *m, const struct model_params *p)

@@ -80,7 +80,7 @@ static void emit_embed(struct compiler *c)
         .scale = c->arch->root_embed ? sqrtf((float)c->h->D) : 1,
         .rotary = {{c->rotary[0], c->w->freq, c->h->rotary_scale}},
         .D = c->h->D,
-        .dim = c->h->dim,
+        .dim = c->h->rotary_dim,
     };
     if (arch_turns_twice(c->arch))
         op->rotary[1] = (struct rotary_table){c->rotary[1], c->w->near_freq, 1};
@@ -97,7 +97,7 @@ static void emit_qkv(struct compiler *c, const struct layer *layer)
         .eps = h->eps,
         .D = h->D,
         .ldy = q + 2 * k,
-        .n_part = 3,
+        .n_part = c->arch->fused ? 1 : 3,
         .epilogue = EPILOGUE_STORE,
         .part = {{&layer->q, layer->q_bias, 0},
                  {&layer->k, layer->k_bias, q},
@@ -123,6 +123,7 @@ static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l
         .K = h->K,
         .dim = h->dim,
         .rope = h->rope,
+        .rotary_dim = h->rotary_dim < h->dim ? h->rotary_dim : 0,
         .window = h->slides[l] ? h->window : 0,
         .cap = h->score_cap,
     };

@@ -30,6 +30,11 @@ static float llama3_factor(const struct rotation *r, double freq)
     return (float)(1 / ((1 - kept) / r->factor + kept));
 }
 
+static double long_attention(const struct rotation *r)
+{
+    return r->factor > 1 && r->original > 1 ? sqrt(1 + log(r->factor) / log(r->original)) : 1;
+}
+
 static bool in_range(const struct rotation *r)
 {
     bool is_ramp = r->scaling != SCALING_LLAMA3 || r->fast > r->slow;
@@ -45,19 +50,21 @@ int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err)
         return err_set(err, INFLIGHT_E_MODEL,
                        "rotary base, factor, original context or turns of %s out of range",
                        h->arch);
-    for (int32_t i = 0; i < h->dim / 2; i++) {
-        double freq = pow(r->base, -2.0 * i / h->dim);
+    for (int32_t i = 0; i < h->rotary_dim / 2; i++) {
+        double freq = pow(r->base, -2.0 * i / h->rotary_dim);
         h->freq[i] = (float)freq;
         if (r->scaling == SCALING_LINEAR)
             h->freq[i] = (float)(freq / r->factor);
         else if (r->scaling == SCALING_YARN)
-            h->freq[i] = (float)yarn_frequency(r, h->dim, i, freq);
+            h->freq[i] = (float)yarn_frequency(r, h->rotary_dim, i, freq);
         else if (r->scaling == SCALING_LLAMA3)
             h->freq[i] /= llama3_factor(r, freq);
     }
     h->rotary_scale = 1;
     if (r->scaling == SCALING_YARN)
         h->rotary_scale = (float)(r->attention > 0 ? r->attention : 1 + 0.1 * log(r->factor));
+    if (r->scaling == SCALING_LONG)
+        h->rotary_scale = (float)(r->attention > 0 ? r->attention : long_attention(r));
     return INFLIGHT_OK;
 }
 
@@ -95,13 +102,15 @@ void rope_mean(const struct hparams *h, float *x)
         }
 }
 
-int32_t rope_apply_factors(struct hparams *h, const float *factor, struct err *err)
+void rope_apply_factors(struct hparams *h, const float *factor)
 {
-    for (int32_t i = 0; i < h->dim / 2; i++) {
-        if (!(factor[i] > 0) || !isfinite(factor[i]))
-            return err_set(err, INFLIGHT_E_MODEL, "rope_freqs.weight[%d] is not a positive number",
-                           i);
+    for (int32_t i = 0; i < h->rotary_dim / 2; i++)
         h->freq[i] /= factor[i];
-    }
-    return INFLIGHT_OK;
+}
+
+void rope_choose(struct hparams *h, int32_t context)
+{
+    for (int32_t i = 0; i < h->rotary_dim / 2 && h->has_stretch; i++)
+        h->freq[i] /= h->stretch[context > h->original][i];
+    h->has_stretch = false;
 }

@@ -8,6 +8,7 @@ enum scaling {
     SCALING_LINEAR,
     SCALING_YARN,   /* Peng et al. 2023 */
     SCALING_LLAMA3, /* Llama 3.1: slow waves stretched, a ramp to fast ones */
+    SCALING_LONG,   /* LongRoPE, Ding et al. 2024: a factor for each wave */
 };
 
 /* What a file says about rotation. */
@@ -17,7 +18,7 @@ struct rotation {
     double factor;     /* how much the context was stretched, >= 1 */
     double original;   /* context before that */
     double fast, slow; /* YaRN, Llama 3: turns over that context; more: kept, fewer: stretched */
-    double attention;  /* YaRN: multiplies cos and sin; 0: by the factor */
+    double attention;  /* YaRN, LongRoPE: multiplies cos and sin; 0: by the factor */
     bool fractions;    /* YaRN: the ramp need not begin and end at whole pairs */
 };
 
@@ -40,5 +41,9 @@ int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_
  * turn slowly. */
 void rope_mean(const struct hparams *h, float *x);
 
-/* Divides each frequency by its factor: (dim / 2) floats of tensor rope_freqs.weight. */
-int32_t rope_apply_factors(struct hparams *h, const float *factor, struct err *err);
+/* Divides each frequency by its factor: (rotary_dim / 2) floats of tensor rope_freqs.weight. */
+void rope_apply_factors(struct hparams *h, const float *factor);
+
+/* The frequencies of sequences of up to `context` positions, where these differ: once, before they
+ * are used. */
+void rope_choose(struct hparams *h, int32_t context);

@@ -34,6 +34,8 @@ static int32_t read_kind(struct rotation *r, const json_t *scaling, struct err *
         {"linear", SCALING_LINEAR},
         {"yarn", SCALING_YARN},
         {"llama3", SCALING_LLAMA3},
+        {"longrope", SCALING_LONG},
+        {"su", SCALING_LONG},
         /* Beyond the trained positions alone, and no sequence gets there. */
         {"dynamic", SCALING_NONE},
     };
@@ -50,7 +52,7 @@ static int32_t read_kind(struct rotation *r, const json_t *scaling, struct err *
                    name ? shown_text((struct str){name, strlen(name)}, shown) : "?");
 }
 
-/* A table for each kind of layer, or for part of a head. */
+/* A table for each kind of layer. */
 static int32_t refuse_others(const json_t *scaling, struct err *err)
 {
     const char *key;
@@ -63,8 +65,24 @@ static int32_t refuse_others(const json_t *scaling, struct err *err)
                            "rope_parameters: one rotation for %s is not served",
                            shown_text((struct str){key, strlen(key)}, shown));
     }
-    if (!(number(scaling, NULL, "partial_rotary_factor", 1) == 1))
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "partial_rotary_factor is not 1: not served");
+    return INFLIGHT_OK;
+}
+
+/* Columns that turn, a part of each head. */
+static int32_t read_part(struct hparams *h, const struct arch *arch, const json_t *scaling,
+                         const json_t *config, struct err *err)
+{
+    const double part = number(scaling, config, "partial_rotary_factor", 1);
+    if (part == 1)
+        return INFLIGHT_OK;
+    if (!arch->part_turns)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "partial_rotary_factor is not 1: not served for %s", arch->id);
+    const double columns = floor(part * h->dim);
+    if (!(columns >= 2 && columns <= h->dim) || (int32_t)columns % 2)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "partial_rotary_factor: of %d columns an even number must turn", h->dim);
+    h->rotary_dim = (int32_t)columns;
     return INFLIGHT_OK;
 }
 
@@ -81,6 +99,39 @@ static double read_attention(const struct rotation *r, const json_t *scaling)
     double from_scales =
         scale != 0 && all != 0 ? grown(r->factor, scale) / grown(r->factor, all) : 0;
     return number(scaling, NULL, "attention_factor", from_scales);
+}
+
+/* A positive number for each frequency. */
+static int32_t read_stretch(const struct hparams *h, const json_t *scaling, const char *key,
+                            float stretch[FREQ_MAX], struct err *err)
+{
+    const json_t *list = get(scaling, key);
+    if (json_array_size(list) != (size_t)h->rotary_dim / 2)
+        return err_set(err, INFLIGHT_E_MODEL, "%s is not a list of %d numbers", key,
+                       h->rotary_dim / 2);
+    for (int32_t i = 0; i < h->rotary_dim / 2; i++) {
+        const double value = json_number_value(json_array_get(list, (size_t)i));
+        if (!(value >= 1e-3 && value <= 1e6))
+            return err_set(err, INFLIGHT_E_MODEL, "%s[%d] must be a number in 0.001 .. 1e6", key,
+                           i);
+        stretch[i] = (float)value;
+    }
+    return INFLIGHT_OK;
+}
+
+static int32_t read_long(struct hparams *h, struct rotation *r, const json_t *scaling,
+                         struct err *err)
+{
+    r->factor = fmax(number(scaling, NULL, "factor", h->context / r->original), 1);
+    r->attention = number(scaling, NULL, "attention_factor", 0);
+    if (!(r->original >= 1 && r->original < 1e9))
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "original_max_position_embeddings must be a number in 1 .. 1e9");
+    h->original = (int32_t)r->original;
+    h->has_stretch = true;
+    return read_stretch(h, scaling, "short_factor", h->stretch[0], err)
+               ? err->code
+               : read_stretch(h, scaling, "long_factor", h->stretch[1], err);
 }
 
 /* Of layers that slide: an object of its own since transformers 5, the base alone before. */
@@ -113,11 +164,14 @@ int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_
     struct rotation r = {.factor = 1, .slow = 1, .fast = 32};
     if (scaling && !json_is_object(scaling))
         return err_set(err, INFLIGHT_E_MODEL, "rope_scaling is not an object");
-    if (refuse_others(scaling, err) || read_kind(&r, scaling, err))
+    if (refuse_others(scaling, err) || read_kind(&r, scaling, err) ||
+        read_part(h, arch, scaling, config, err))
         return err->code;
     r.base = number(scaling, config, "rope_theta", theta);
     r.original = number(scaling, config, "original_max_position_embeddings", h->context);
-    if (r.scaling != SCALING_NONE)
+    if (r.scaling == SCALING_LONG && read_long(h, &r, scaling, err))
+        return err->code;
+    if (r.scaling != SCALING_NONE && r.scaling != SCALING_LONG)
         r.factor = number(scaling, NULL, "factor", (double)NAN);
     if (r.scaling == SCALING_LLAMA3) {
         r.slow = number(scaling, NULL, "low_freq_factor", (double)NAN);

@@ -7,10 +7,20 @@
 #include <string.h>
 
 /* Sizes a shape is made of; the index into a table filled from hparams. */
-enum extent { ONE, D, F, V, QD, KD, DIM, HALF_DIM, EXTENT_COUNT };
+enum extent { ONE, D, F, V, QD, KD, QKV, DIM, HALF_ROTARY, EXTENT_COUNT };
 
 /* When a tensor must be there. */
-enum need { ALWAYS, IF_BIAS, IF_QK_NORM, IF_POST_NORM, UNLESS_POST_NORM };
+enum need {
+    ALWAYS,
+    IF_BIAS,
+    IF_QK_NORM,
+    IF_POST_NORM,
+    UNLESS_POST_NORM,
+    IF_FUSED,
+    FIRST_OF_FUSED, /* the first half of the tensor's rows, N of them */
+    SECOND_OF_FUSED,
+    UNLESS_FUSED
+};
 
 struct tensor_row {
     const char *name[2]; /* by enum naming; of a layer's after its prefix */
@@ -25,11 +35,13 @@ static const struct tensor_row layer_rows[] = {
     {{"attn_norm.weight", "input_layernorm.weight"},
      offsetof(struct layer, attn_norm), VECTOR, D, ONE, ALWAYS},
     {{"attn_q.weight", "self_attn.q_proj.weight"},
-     offsetof(struct layer, q), MATRIX, QD, D, ALWAYS},
+     offsetof(struct layer, q), MATRIX, QD, D, UNLESS_FUSED},
     {{"attn_k.weight", "self_attn.k_proj.weight"},
-     offsetof(struct layer, k), MATRIX, KD, D, ALWAYS},
+     offsetof(struct layer, k), MATRIX, KD, D, UNLESS_FUSED},
     {{"attn_v.weight", "self_attn.v_proj.weight"},
-     offsetof(struct layer, v), MATRIX, KD, D, ALWAYS},
+     offsetof(struct layer, v), MATRIX, KD, D, UNLESS_FUSED},
+    {{"attn_qkv.weight", "self_attn.qkv_proj.weight"},
+     offsetof(struct layer, q), MATRIX, QKV, D, IF_FUSED},
     {{"attn_q.bias", "self_attn.q_proj.bias"},
      offsetof(struct layer, q_bias), VECTOR, QD, ONE, IF_BIAS},
     {{"attn_k.bias", "self_attn.k_proj.bias"},
@@ -49,8 +61,13 @@ static const struct tensor_row layer_rows[] = {
     {{"ffn_norm.weight", "pre_feedforward_layernorm.weight"},
      offsetof(struct layer, ffn_norm), VECTOR, D, ONE, IF_POST_NORM},
     {{"ffn_gate.weight", "mlp.gate_proj.weight"},
-     offsetof(struct layer, gate), MATRIX, F, D, ALWAYS},
-    {{"ffn_up.weight", "mlp.up_proj.weight"}, offsetof(struct layer, up), MATRIX, F, D, ALWAYS},
+     offsetof(struct layer, gate), MATRIX, F, D, UNLESS_FUSED},
+    {{"ffn_up.weight", "mlp.up_proj.weight"},
+     offsetof(struct layer, up), MATRIX, F, D, UNLESS_FUSED},
+    {{"ffn_up.weight", "mlp.gate_up_proj.weight"},
+     offsetof(struct layer, gate), MATRIX, F, D, FIRST_OF_FUSED},
+    {{"ffn_up.weight", "mlp.gate_up_proj.weight"},
+     offsetof(struct layer, up), MATRIX, F, D, SECOND_OF_FUSED},
     {{"ffn_down.weight", "mlp.down_proj.weight"},
      offsetof(struct layer, down), MATRIX, D, F, ALWAYS},
     {{"post_ffw_norm.weight", "post_feedforward_layernorm.weight"},
@@ -65,8 +82,12 @@ static const struct tensor_row head_row = {
 static const struct tensor_row norm_row = {
     {"output_norm.weight", "model.norm.weight"},
     offsetof(struct weights, norm), VECTOR, D, ONE, ALWAYS};
-static const struct tensor_row freqs_row = {
-    {"rope_freqs.weight"}, 0, VECTOR, HALF_DIM, ONE, ALWAYS};
+/* What the frequencies are divided by, of GGUF files. */
+static const struct tensor_row freqs_rows[] = {
+    {{"rope_freqs.weight"}, 0, VECTOR, HALF_ROTARY, ONE, ALWAYS},
+    {{"rope_factors_short.weight"}, 0, VECTOR, HALF_ROTARY, ONE, IF_FUSED},
+    {{"rope_factors_long.weight"}, 0, VECTOR, HALF_ROTARY, ONE, IF_FUSED},
+};
 /* clang-format on */
 
 /* What open passes down. */
@@ -114,9 +135,13 @@ static int32_t add_matrix(struct opening *o, const struct tensor_row *row, struc
                           struct err *err)
 {
     const char *class = row == &embed_row ? "Embedding" : "Linear";
-    if (matrix_find(&item->matrix, &o->finder, item->name, class, o->extent[row->N],
+    const bool is_half = row->need == FIRST_OF_FUSED || row->need == SECOND_OF_FUSED;
+    const int32_t N = o->extent[row->N];
+    if (matrix_find(&item->matrix, &o->finder, item->name, class, is_half ? 2 * N : N,
                     o->extent[row->K], err))
         return err->code;
+    if (is_half)
+        item->matrix = matrix_rows(&item->matrix, row->need == SECOND_OF_FUSED ? N : 0, N);
     item->fmt = item->matrix.fmt;
     item->file_bytes = item->matrix.bytes;
     o->w->max_width = MAX(o->w->max_width, o->extent[row->K]);
@@ -163,6 +188,12 @@ static bool is_needed(const struct arch *arch, enum need need)
         return arch->post_norm;
     case UNLESS_POST_NORM:
         return !arch->post_norm;
+    case IF_FUSED:
+    case FIRST_OF_FUSED:
+    case SECOND_OF_FUSED:
+        return arch->fused;
+    case UNLESS_FUSED:
+        return !arch->fused;
     default:
         return true;
     }
@@ -212,6 +243,21 @@ static int32_t refuse_unused(const struct opening *o, struct err *err)
     return INFLIGHT_OK;
 }
 
+/* model.c reads them. */
+static int32_t use_factors(struct opening *o, struct err *err)
+{
+    for (size_t i = 0; i < COUNT_OF(freqs_rows); i++) {
+        const char *name = freqs_rows[i].name[o->tensors->naming];
+        const struct tensor *t = name ? tensors_find(o->tensors, name) : NULL;
+        if (!t || !is_needed(o->arch, freqs_rows[i].need))
+            continue;
+        if (check_vector(o, &freqs_rows[i], t, name, err))
+            return err->code;
+        o->finder.used[t - o->tensors->tensor] = true;
+    }
+    return INFLIGHT_OK;
+}
+
 /* Rotary frequencies are a vector of the device like any other. */
 static void add_frequencies(struct weights *w, const struct hparams *h, enum values values)
 {
@@ -221,7 +267,7 @@ static void add_frequencies(struct weights *w, const struct hparams *h, enum val
     item->kind = VECTOR;
     item->values = values;
     item->target = values == NEAR_FREQUENCIES ? &w->near_freq : &w->freq;
-    item->bytes = (size_t)(h->dim / 2) * sizeof(float);
+    item->bytes = (size_t)(h->rotary_dim / 2) * sizeof(float);
 }
 
 static int32_t open_items(struct opening *o, const struct hparams *h, struct err *err)
@@ -242,14 +288,7 @@ static int32_t open_items(struct opening *o, const struct hparams *h, struct err
                        head_row.name[tensors->naming]);
     if (!w->tied && add(o, &head_row, w, "", err))
         return err->code;
-    const char *factors = freqs_row.name[tensors->naming];
-    const struct tensor *freqs = factors ? tensors_find(tensors, factors) : NULL;
-    if (freqs) {
-        if (check_vector(o, &freqs_row, freqs, factors, err))
-            return err->code;
-        o->finder.used[freqs - tensors->tensor] = true;
-    }
-    if (refuse_unused(o, err))
+    if (use_factors(o, err) || refuse_unused(o, err))
         return err->code;
     add_frequencies(w, h, FREQUENCIES);
     if (arch_turns_twice(o->arch))
@@ -268,7 +307,8 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
                    .used = arena_take_array(arena, (size_t)tensors->n, sizeof(bool))},
         .tensors = tensors,
         .arch = arch,
-        .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, h->dim, h->dim / 2}};
+        .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, (h->H + 2 * h->K) * h->dim,
+                   h->dim, h->rotary_dim / 2}};
     *w = (struct weights){.tensors = tensors};
     size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1) + 5;
     w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);

@@ -9,17 +9,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct half halves[] = {
-    {{SLOT_Q, SLOT_K, SLOT_V}, 3, SLOT_O, INPUT_QKV, INPUT_O, STAGE_QKV, STAGE_ATTEND, STAGE_O},
-    {{SLOT_GATE, SLOT_UP},
-     2,
-     SLOT_DOWN,
-     INPUT_GATE_UP,
-     INPUT_DOWN,
-     STAGE_GATE_UP,
-     STAGE_GATE_UP,
-     STAGE_DOWN},
-};
+#define HALVES 2
+
+/* Half i of a layer. */
+static struct half half_of(const struct layers *l, int i)
+{
+    const bool fused = l->arch->fused;
+    if (i == 0)
+        return (struct half){{SLOT_Q, SLOT_K, SLOT_V},
+                             fused ? 1 : 3,
+                             SLOT_O,
+                             INPUT_QKV,
+                             INPUT_O,
+                             STAGE_QKV,
+                             STAGE_ATTEND,
+                             STAGE_O};
+    return (struct half){{SLOT_GATE, SLOT_UP}, fused ? 1 : 2, SLOT_DOWN,     INPUT_GATE_UP,
+                         INPUT_DOWN,           STAGE_GATE_UP, STAGE_GATE_UP, STAGE_DOWN};
+}
 
 static int32_t no_memory(struct err *err, const char *what)
 {
@@ -369,10 +376,12 @@ static int32_t make_layer(struct calibration *c, int32_t number, struct err *err
         return err->code;
     find_outputs(c);
     c->runs_done = 0;
-    c->runs_all = (int64_t)COUNT_OF(halves) * 3 * c->samples.n;
-    for (size_t i = 0; i < COUNT_OF(halves); i++)
-        if (make_half(c, &halves[i], err))
+    c->runs_all = (int64_t)HALVES * 3 * c->samples.n;
+    for (int i = 0; i < HALVES; i++) {
+        const struct half half = half_of(&c->layers, i);
+        if (make_half(c, &half, err))
             return err_prefix(err, "layer %d", number);
+    }
     return INFLIGHT_OK;
 }
 

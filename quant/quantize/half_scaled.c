@@ -21,7 +21,8 @@
 
 struct smoothing {
     const struct half *half;
-    enum slot giver; /* of the first matrices, the one whose outputs the second's inputs are of */
+    enum slot giver;   /* of the first matrices, the one whose outputs the second's inputs are of */
+    int32_t first_row; /* of these outputs */
     enum vector norm;
     float *s;          /* (K of the first), NULL: there is no scale; owned */
     float *t, *t_rows; /* (K of the second), (N of the giver); the same */
@@ -47,9 +48,9 @@ static struct awq_matrix matrix_of(const struct matrix *m)
 static int32_t row_of(const struct calibration *c, const struct smoothing *s, int32_t column)
 {
     const struct hparams *h = &c->layers.h;
-    if (s->giver == SLOT_UP)
-        return column;
-    return column / h->dim / (h->H / h->K) * h->dim + column % h->dim;
+    if (s->half->second == SLOT_DOWN)
+        return s->first_row + column;
+    return s->first_row + column / h->dim / (h->H / h->K) * h->dim + column % h->dim;
 }
 
 /* ---- Vectors, as numbers of their tensors */
@@ -140,7 +141,7 @@ static void share_largest(const struct calibration *c, const struct smoothing *s
                           float *largest)
 {
     const int32_t dim = c->layers.h.dim, share = c->layers.h.H / c->layers.h.K;
-    if (sm->giver != SLOT_V)
+    if (sm->half->second != SLOT_O)
         return;
     for (int32_t first = 0; first < K; first += share * dim)
         for (int32_t i = first; i < first + dim; i++) {
@@ -230,9 +231,11 @@ static int32_t choose_second(struct calibration *c, struct smoothing *sm, struct
         return INFLIGHT_OK;
     const size_t K = (size_t)m->K, N = (size_t)c->matrix[sm->giver].output->packing.N;
     sm->t = malloc(K * sizeof *sm->t);
-    sm->t_rows = calloc(N, sizeof *sm->t_rows);
+    sm->t_rows = malloc(N * sizeof *sm->t_rows);
     if (!sm->t || !sm->t_rows)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %zu scales", K);
+    for (size_t i = 0; i < N; i++)
+        sm->t_rows[i] = 1;
     if (!is_smooth(c) && share_magnitude(c, sm, (int32_t)N, err))
         return err->code;
     if (choose(c, sm, &sm->half->second, 1, m, sm->magnitude, sm->t, err))
@@ -302,10 +305,15 @@ static int32_t smooth(struct calibration *c, struct smoothing *sm, struct err *e
 
 int32_t scaled_half(struct calibration *c, const struct half *half, struct err *err)
 {
+    const struct hparams *h = &c->layers.h;
     const bool is_attention = half->second == SLOT_O;
     struct smoothing sm = {.half = half,
                            .giver = is_attention ? SLOT_V : SLOT_UP,
                            .norm = is_attention ? ATTN_NORM : FFN_NORM};
+    if (c->layers.arch->fused) {
+        sm.giver = half->first[0];
+        sm.first_row = is_attention ? (h->H + h->K) * h->dim : h->F;
+    }
     int32_t rc = smooth(c, &sm, err);
     free(sm.s);
     free(sm.t);

@@ -23,7 +23,7 @@ static float norm_factor(const struct heads *heads, const float *x)
 
 float heads_peak(const struct heads *heads, const float *x, const float *rotary, float peak)
 {
-    const int32_t half = heads->dim / 2;
+    const int32_t half = heads->rotary_dim / 2;
     const bool is_half = heads->rope == ROPE_HALF;
     for (int32_t h = 0; h < heads->K; h++, x += heads->dim) {
         const float factor = norm_factor(heads, x);
@@ -33,6 +33,10 @@ float heads_peak(const struct heads *heads, const float *x, const float *rotary,
             const float b = x[second] * factor * (heads->norm ? heads->norm[second] : 1);
             const float c = rotary ? rotary[i] : 1, s = rotary ? rotary[half + i] : 0;
             peak = values_peak((const float[]){a * c - b * s, a * s + b * c}, 2, peak);
+        }
+        for (int32_t i = heads->rotary_dim; i < heads->dim; i++) {
+            const float value = x[i] * factor * (heads->norm ? heads->norm[i] : 1);
+            peak = values_peak(&value, 1, peak);
         }
     }
     return peak;

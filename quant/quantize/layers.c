@@ -2,6 +2,8 @@
 
 #include "heads.h"
 
+#include "../../plugin/model/rope.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +37,15 @@ static const struct row vector_rows[VECTORS] = {
     [K_NORM]    = {"self_attn.k_norm.weight", offsetof(struct layer, k_norm)},
 };
 /* clang-format on */
+
+/* The name of a matrix; NULL: it is of another's rows. */
+static const char *matrix_name(const struct layers *l, enum slot slot)
+{
+    const bool is_row = slot == SLOT_K || slot == SLOT_V || slot == SLOT_UP;
+    if (!l->arch->fused || slot == SLOT_O || slot == SLOT_DOWN)
+        return matrix_rows[slot].name;
+    return is_row ? NULL : slot == SLOT_Q ? "self_attn.qkv_proj.weight" : "mlp.gate_up_proj.weight";
+}
 
 /* The name of a vector; NULL: such a layer has none. What follows attention is of a name that
  * others have for what comes before the feed-forward part. */
@@ -152,6 +163,7 @@ static int32_t open_device(struct layers *l, const char *device, int32_t threads
 {
     const struct hparams *h = &l->h;
     configure(l, threads);
+    rope_choose(&l->h, l->length);
     plan_measure(&l->buffers, l->arch, h, l->length, 1);
     if (choose_backend(l, device, err))
         return err->code;
@@ -231,7 +243,7 @@ static int32_t pack(struct layers *l, struct held *held, const struct weight_sou
     return l->backend->pack(l->device, source, out, err);
 }
 
-int32_t layers_put(struct layers *l, enum slot slot, const struct weight_source *source,
+static int32_t put(struct layers *l, enum slot slot, const struct weight_source *source,
                    struct err *err)
 {
     char *layer = (char *)&l->weights.layer[l->number];
@@ -239,13 +251,26 @@ int32_t layers_put(struct layers *l, enum slot slot, const struct weight_source 
                 (struct weight *)(void *)(layer + matrix_rows[slot].offset), err);
 }
 
+int32_t layers_put(struct layers *l, enum slot slot, const struct weight_source *source,
+                   struct err *err)
+{
+    if (!l->arch->fused || slot != SLOT_GATE)
+        return put(l, slot, source, err);
+    struct weight_source gate = *source, up = *source;
+    gate.N = up.N = source->N / 2;
+    up.data = (const char *)source->data + (size_t)gate.N * fmt_row_bytes(source->fmt, source->K);
+    return put(l, SLOT_GATE, &gate, err) ? err->code : put(l, SLOT_UP, &up, err);
+}
+
 int32_t layers_put_own(struct layers *l, enum slot slot, struct err *err)
 {
     const struct tensor *t = l->matrix[slot].tensor;
+    if (!matrix_name(l, slot))
+        return INFLIGHT_OK;
     if (!t || (t->fmt != FMT_f32 && t->fmt != FMT_f16 && t->fmt != FMT_bf16))
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "%s is not a matrix of floats: the model is quantized already",
-                       matrix_rows[slot].name);
+                       matrix_name(l, slot));
     struct weight_source source = {.fmt = t->fmt, .N = (int32_t)t->dim[1], .K = (int32_t)t->dim[0]};
     source.data = tensors_view(&l->checkpoint->tensors, t, &l->scratch, err);
     if (!source.data || layers_put(l, slot, &source, err))
@@ -303,8 +328,10 @@ int32_t layers_enter(struct layers *l, int32_t number, struct err *err)
 {
     struct plan_source source = source_of(l);
     l->number = number;
-    for (int i = 0; i < SLOTS; i++)
-        l->matrix[i].tensor = find(l, matrix_rows[i].name);
+    for (int i = 0; i < SLOTS; i++) {
+        const char *name = matrix_name(l, (enum slot)i);
+        l->matrix[i].tensor = name ? find(l, name) : NULL;
+    }
     for (int i = 0; i < VECTORS; i++) {
         const char *name = vector_name(l, (enum vector)i);
         l->vector[i].tensor = name ? find(l, name) : NULL;
@@ -431,7 +458,7 @@ int32_t layers_kv_peaks(struct layers *l, struct kv_peaks *peaks, struct err *er
     const bool is_near = arch_turns_twice(l->arch) && h->slides[l->number];
     const int64_t row = (int64_t)(h->H + 2 * h->K) * h->dim, T = l->length;
     const size_t bytes = (size_t)(T * row) * sizeof(float);
-    const size_t table = (size_t)(T * h->dim) * sizeof(float);
+    const size_t table = (size_t)(T * h->rotary_dim) * sizeof(float);
     l->heads.len = 0;
     float *qkv = (float *)(void *)buf_room(&l->heads, bytes + table);
     if (!qkv)
@@ -442,6 +469,7 @@ int32_t layers_kv_peaks(struct layers *l, struct kv_peaks *peaks, struct err *er
         return err->code;
     const struct heads keys = {.K = h->K,
                                .dim = h->dim,
+                               .rotary_dim = h->rotary_dim,
                                .rope = (enum rope_kind)attend->rope,
                                .norm = attend->k_norm ? l->vector[K_NORM].value : NULL,
                                .eps = attend->eps};
@@ -449,7 +477,7 @@ int32_t layers_kv_peaks(struct layers *l, struct kv_peaks *peaks, struct err *er
         const float *key = qkv + t * row + (int64_t)h->H * h->dim;
         const float *value = key + (int64_t)h->K * h->dim;
         peaks->key =
-            heads_peak(&keys, key, attend->rotary ? rotary + t * h->dim : NULL, peaks->key);
+            heads_peak(&keys, key, attend->rotary ? rotary + t * h->rotary_dim : NULL, peaks->key);
         peaks->value = values_peak(value, (int64_t)h->K * h->dim, peaks->value);
     }
     if (!isfinite(peaks->key) || !isfinite(peaks->value))

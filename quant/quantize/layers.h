@@ -4,6 +4,8 @@
 
 #include "../../plugin/model/decoder.h"
 
+/* Matrices of a layer. Where several are rows of one, that is the first of them, and the others are
+ * none. */
 enum slot { SLOT_Q, SLOT_K, SLOT_V, SLOT_O, SLOT_GATE, SLOT_UP, SLOT_DOWN, SLOTS };
 
 /* Vectors of a layer; all but the first two may be missing. */

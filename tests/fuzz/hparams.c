@@ -9,10 +9,11 @@
 static void check_numbers(const struct hparams *h)
 {
     bool ok = h->L >= 1 && h->L <= LAYERS_MAX && h->H % h->K == 0 && h->dim % 2 == 0 &&
-              h->dim / 2 <= FREQ_MAX && h->V > 0 && h->eps > 0 && h->window >= 0 &&
+              h->dim / 2 <= FREQ_MAX && h->rotary_dim >= 2 && h->rotary_dim <= h->dim &&
+              h->rotary_dim % 2 == 0 && h->V > 0 && h->eps > 0 && h->window >= 0 &&
               isfinite(h->rotary_scale) && h->rotary_scale > 0 && isfinite(h->scale) &&
               h->scale > 0 && h->score_cap >= 0 && h->logit_cap >= 0;
-    for (int32_t i = 0; i < h->dim / 2; i++)
+    for (int32_t i = 0; i < h->rotary_dim / 2; i++)
         ok = ok && isfinite(h->freq[i]) && h->freq[i] >= 0 && isfinite(h->near_freq[i]) &&
              h->near_freq[i] >= 0;
     for (int32_t l = 0; l < h->L; l++)

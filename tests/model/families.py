@@ -39,7 +39,7 @@ def hf_model(family, grain):
     f = FAMILIES[family]
     name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
             "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
-            "gemma3": "Gemma3"}["mistral" if family == "mistral"
+            "gemma3": "Gemma3", "phi3": "Phi3"}["mistral" if family == "mistral"
                                                       else f["arch"]]
     more = {"sliding_window": None} if name == "Mistral" else {}
     rope = {"rope_type": "default", "rope_theta": f["theta"], **f.get("rope", {})}
@@ -47,7 +47,12 @@ def hf_model(family, grain):
         rope = {"full_attention": rope,
                 "sliding_attention": {"rope_type": "default", "rope_theta": f["near"]}}
     if "window" in f:
-        more = {"sliding_window": f["window"], "query_pre_attn_scalar": f["dim"]}
+        more = {"sliding_window": f["window"]}
+    if name in ("Gemma2", "Gemma3"):
+        more["query_pre_attn_scalar"] = f["dim"]
+    if name == "Phi3" and "rotary_dim" in f:
+        rope["partial_rotary_factor"] = f["rotary_dim"] / f["dim"]
+        more["original_max_position_embeddings"] = rope["original_max_position_embeddings"]
     for key, cap in zip(("attn", "final"), f.get("caps", ())):
         more[f"{key}_logit_softcapping"] = cap
     config = getattr(transformers, name + ("TextConfig" if name == "Gemma3" else "Config"))(

@@ -45,6 +45,15 @@ FAMILIES = {
     "mistral": dict(
         arch="llama", pre="tekken", D=96, F=224, H=4, K=2, dim=40, L=3, tied=False, eps=1e-5,
         theta=1000000.0),
+    "phi3": dict(
+        arch="phi3", pre="gpt-2", D=64, F=128, H=4, K=2, dim=16, L=3, tied=False, eps=1e-5,
+        theta=10000.0, window=12),
+    "phi3-long": dict(
+        arch="phi3", pre="gpt-2", D=96, F=160, H=3, K=1, dim=32, L=2, tied=True, eps=1e-5,
+        theta=10000.0, rotary_dim=24,
+        rope=dict(rope_type="longrope", original_max_position_embeddings=16,
+                  short_factor=[1.0 + i / 16 for i in range(12)],
+                  long_factor=[1.0 + i / 4 for i in range(12)])),
     "qwen2": dict(
         arch="qwen2", pre="qwen2", D=64, F=128, H=4, K=2, dim=16, L=3, tied=True, eps=1e-3,
         theta=1000000.0, bias=True),
@@ -85,6 +94,8 @@ MATRICES = [
     ("attn_v", "self_attn.v_proj", 0.25), ("attn_output", "self_attn.o_proj", 0.25),
     ("ffn_gate", "mlp.gate_proj", 0.25), ("ffn_up", "mlp.up_proj", 0.25),
     ("ffn_down", "mlp.down_proj", 0.125)]
+FUSED = [("attn_qkv", "self_attn.qkv_proj", 0.25), ("attn_output", "self_attn.o_proj", 0.25),
+         ("ffn_up", "mlp.gate_up_proj", 0.25), ("ffn_down", "mlp.down_proj", 0.125)]
 NORMS = [("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm")]
 POST_NORMS = [("attn_norm", "input_layernorm"),
               ("post_attention_norm", "post_attention_layernorm"),
@@ -93,9 +104,16 @@ POST_NORMS = [("attn_norm", "input_layernorm"),
 HEAD_NORMS = [("attn_q_norm", "self_attn.q_norm"), ("attn_k_norm", "self_attn.k_norm")]
 
 
+def is_fused(f):
+    return f["arch"] == "phi3"
+
+
 def shapes(f):
     """Rows and their length of each matrix."""
     q, kv = f["H"] * f["dim"], f["K"] * f["dim"]
+    if is_fused(f):
+        return {"attn_qkv": (q + 2 * kv, f["D"]), "attn_output": (f["D"], q),
+                "ffn_up": (2 * f["F"], f["D"]), "ffn_down": (f["D"], f["F"])}
     return {"attn_q": (q, f["D"]), "attn_k": (kv, f["D"]), "attn_v": (kv, f["D"]),
             "attn_output": (f["D"], q), "ffn_gate": (f["F"], f["D"]), "ffn_up": (f["F"], f["D"]),
             "ffn_down": (f["D"], f["F"])}
@@ -139,7 +157,7 @@ def tensors_of(family, grain):
         for name, hf in HEAD_NORMS if f.get("norms") else []:
             yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", None, f["dim"],
                          0.5, "fine", one)
-        for name, hf, size in MATRICES:
+        for name, hf, size in FUSED if is_fused(f) else MATRICES:
             yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", *matrix[name], size,
                          grain)
         for name, hf, _ in MATRICES[:3] if f.get("bias") else []:
@@ -220,8 +238,8 @@ def keys_of(family):
     if f["dim"] != f["D"] // f["H"]:
         keys += [key(f"{arch}.attention.key_length", U32, f["dim"]),
                  key(f"{arch}.attention.value_length", U32, f["dim"])]
-    if arch in ("llama", "smollm3"):
-        keys.append(key(f"{arch}.rope.dimension_count", U32, f["dim"]))
+    if arch in ("llama", "smollm3", "phi3"):
+        keys.append(key(f"{arch}.rope.dimension_count", U32, f.get("rotary_dim", f["dim"])))
     if "window" in f:
         keys.append(key(f"{arch}.attention.sliding_window", U32, f["window"]))
     for name, cap in zip(("attn", "final"), f.get("caps", ())):
@@ -229,6 +247,11 @@ def keys_of(family):
     if rope.get("rope_type") in ("linear", "yarn"):
         keys += [key(f"{arch}.rope.scaling.type", STRING, rope["rope_type"]),
                  key(f"{arch}.rope.scaling.factor", F32, rope["factor"])]
+    if rope.get("rope_type") == "longrope":
+        original = rope["original_max_position_embeddings"]
+        factor = math.sqrt(1 + math.log(CONTEXT / original) / math.log(original))
+        keys += [key(f"{arch}.rope.scaling.original_context_length", U32, original),
+                 key(f"{arch}.rope.scaling.attn_factor", F32, factor)]
     if rope.get("rope_type") == "yarn":
         keys.append(key(f"{arch}.rope.scaling.original_context_length", U32,
                         rope["original_max_position_embeddings"]))
@@ -246,6 +269,10 @@ def write_family(family, folder):
         if f.get("rope", {}).get("rope_type") == "llama3":
             factors = llama3_factors(f)
             rows.append(("rope_freqs.weight", (len(factors),), "f32",
+                         struct.pack(f"<{len(factors)}f", *factors)))
+        for length in ("short", "long") if "long_factor" in f.get("rope", {}) else []:
+            factors = f["rope"][f"{length}_factor"]
+            rows.append((f"rope_factors_{length}.weight", (len(factors),), "f32",
                          struct.pack(f"<{len(factors)}f", *factors)))
         write(f"{folder}/family-{family}-{form}.gguf", keys_of(family), rows)
 

@@ -17,7 +17,7 @@ from gguf_write import vocabulary
 FORMS = {"f32": 1, "f16": 1, "bf16": 3}  # and shards
 CLASS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
          "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
-         "gemma3_text": "Gemma3"}
+         "gemma3_text": "Gemma3", "phi3": "Phi3"}
 
 
 def rope_keys(f, form):
@@ -29,7 +29,10 @@ def rope_keys(f, form):
     if form == "f32":
         return {"rope_parameters": full}
     kind = "rope_type" if form == "f16" else "type"
-    scaling = {kind: rope["rope_type"], **{k: v for k, v in rope.items() if k != "rope_type"}} \
+    left_out = ["rope_type"]
+    if rope.get("rope_type") == "longrope":  # that it was trained with stands beside it
+        left_out.append("original_max_position_embeddings")
+    scaling = {kind: rope["rope_type"], **{k: v for k, v in rope.items() if k not in left_out}} \
         if rope else None
     near = {"rope_local_base_freq": f["near"]} if "near" in f else {}
     return {"rope_theta": f["theta"], "rope_scaling": scaling, **near}
@@ -60,7 +63,13 @@ def config_of(family, form):
                       attention_bias=False, attn_logit_softcapping=attn,
                       final_logit_softcapping=final)
     if "window" in f:
-        config.update(sliding_window=f["window"], query_pre_attn_scalar=f["dim"])
+        config["sliding_window"] = f["window"]
+    if kind in ("gemma2", "gemma3_text"):
+        config["query_pre_attn_scalar"] = f["dim"]
+    if "rotary_dim" in f:
+        config["partial_rotary_factor"] = f["rotary_dim"] / f["dim"]
+        config["original_max_position_embeddings"] = \
+            f["rope"]["original_max_position_embeddings"]
     if kind == "gemma3_text" and form == "f32":
         config["layer_types"] = ["full_attention" if (i + 1) % 6 == 0 else "sliding_attention"
                                  for i in range(f["L"])]

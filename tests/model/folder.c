@@ -10,9 +10,9 @@
 #define N_TOKENS     40
 #define N_VOCABULARY 352
 
-static const char *const families[] = {"gemma",        "gemma2",     "gemma3", "llama3",
-                                       "llama-linear", "mistral",    "qwen2",  "qwen2-yarn",
-                                       "qwen3",        "qwen3-yarn", "smollm3"};
+static const char *const families[] = {
+    "gemma",     "gemma2", "gemma3",     "llama3", "llama-linear", "mistral", "phi3",
+    "phi3-long", "qwen2",  "qwen2-yarn", "qwen3",  "qwen3-yarn",   "smollm3"};
 static const char *const formats[] = {"f32", "f16", "bf16"};
 
 /* The logits of N_TOKENS tokens; false: the test has been skipped or failed. */
@@ -52,7 +52,8 @@ static void compare_numbers(const struct hparams *file, const struct hparams *fo
     CHECK_TEXT(folder->arch, file->arch);
     CHECK(file->L == folder->L && file->D == folder->D && file->F == folder->F &&
           file->H == folder->H && file->K == folder->K && file->dim == folder->dim &&
-          file->V == folder->V && file->context == folder->context);
+          file->V == folder->V && file->context == folder->context &&
+          file->rotary_dim == folder->rotary_dim);
     CHECK(file->eps == folder->eps && file->rotary_scale == folder->rotary_scale);
     CHECK(memcmp(file->freq, folder->freq, sizeof file->freq) == 0);
     CHECK(memcmp(file->near_freq, folder->near_freq, sizeof file->near_freq) == 0);

@@ -18,6 +18,7 @@ static const struct hparams small = {
     .V = 256,
     .eps = 1e-5f,
     .scale = 0.25f,
+    .rotary_dim = 16,
     .rotary_scale = 1,
 };
 
@@ -31,7 +32,7 @@ static size_t packed_bytes(const struct device_config *config, enum fmt fmt, int
 
 static const struct backend fake = {.name = "fake", .packed_bytes = packed_bytes};
 
-enum which { ALL, WITHOUT_POST_NORMS, WITH_POST_NORMS }; /* families */
+enum which { ALL, WITHOUT_POST_NORMS, WITH_POST_NORMS, SEPARATE, FUSED }; /* families */
 
 /* What Hugging Face's code calls a part of a GGUF file's name, the longer ones first. */
 static const struct {
@@ -51,7 +52,9 @@ static const struct {
     {{"post_attention_norm.", "post_attention_layernorm."}, WITH_POST_NORMS},
     {{"post_ffw_norm.", "post_feedforward_layernorm."}, WITH_POST_NORMS},
     {{"ffn_gate.", "mlp.gate_proj."}, ALL},
-    {{"ffn_up.", "mlp.up_proj."}, ALL},
+    {{"attn_qkv.", "self_attn.qkv_proj."}, ALL},
+    {{"ffn_up.", "mlp.up_proj."}, SEPARATE},
+    {{"ffn_up.", "mlp.gate_up_proj."}, FUSED},
     {{"ffn_down.", "mlp.down_proj."}, ALL},
     {{"token_embd.", "model.embed_tokens."}, ALL},
     {{"output_norm.", "model.norm."}, ALL},
@@ -60,9 +63,12 @@ static const struct {
 
 static bool is_name(const struct arch *arch, size_t i, enum naming from, const char *text)
 {
-    const enum which others = arch->post_norm ? WITHOUT_POST_NORMS : WITH_POST_NORMS;
+    const enum which which = names[i].which;
     const char *part = names[i].part[from];
-    return names[i].which != others && strncmp(text, part, strlen(part)) == 0;
+    if (which == (arch->post_norm ? WITHOUT_POST_NORMS : WITH_POST_NORMS) ||
+        which == (arch->fused ? SEPARATE : FUSED))
+        return false;
+    return strncmp(text, part, strlen(part)) == 0;
 }
 
 /* text with every name in it replaced by the other naming's. */
@@ -105,9 +111,10 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         bool there;
     } rows[] = {
         {"attn_norm.weight", h->D, 1, true},
-        {"attn_q.weight", h->D, q, true},
-        {"attn_k.weight", h->D, kv, true},
-        {"attn_v.weight", h->D, kv, true},
+        {"attn_q.weight", h->D, q, !arch->fused},
+        {"attn_k.weight", h->D, kv, !arch->fused},
+        {"attn_v.weight", h->D, kv, !arch->fused},
+        {"attn_qkv.weight", h->D, q + 2 * kv, arch->fused},
         {"attn_q.bias", q, 1, arch->qkv_bias},
         {"attn_k.bias", kv, 1, arch->qkv_bias},
         {"attn_v.bias", kv, 1, arch->qkv_bias},
@@ -116,8 +123,8 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         {"attn_output.weight", q, h->D, true},
         {"post_attention_norm.weight", h->D, 1, arch->post_norm},
         {"ffn_norm.weight", h->D, 1, true},
-        {"ffn_gate.weight", h->D, h->F, true},
-        {"ffn_up.weight", h->D, h->F, true},
+        {"ffn_gate.weight", h->D, h->F, !arch->fused},
+        {"ffn_up.weight", h->D, arch->fused ? 2 * h->F : h->F, true},
         {"ffn_down.weight", h->F, h->D, true},
         {"post_ffw_norm.weight", h->D, 1, arch->post_norm},
     };

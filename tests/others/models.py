@@ -25,14 +25,15 @@ FAMILIES = {
     "llama": {"num_attention_heads": 8, "num_key_value_heads": 2},
     "qwen2": {"num_attention_heads": 8, "num_key_value_heads": 2, "tie_word_embeddings": True},
     "qwen3": {"num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 64},
+    "phi3": {"num_attention_heads": 8, "num_key_value_heads": 2, "sliding_window": 16},
     "gemma2": {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64,
                "sliding_window": 16, "query_pre_attn_scalar": 64, "tie_word_embeddings": True},
     "gemma3": {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64,
                "sliding_window": 16, "query_pre_attn_scalar": 64, "tie_word_embeddings": True,
                "layer_types": ["sliding_attention", "full_attention"]},
 }
-CLASS = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "gemma2": "Gemma2",
-         "gemma3": "Gemma3"}
+CLASS = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "phi3": "Phi3",
+         "gemma2": "Gemma2", "gemma3": "Gemma3"}
 
 
 def make_model(family, folder, **more):

@@ -100,6 +100,10 @@ def test_gemma(work):
     check_recipes(work, "gemma3", ["int8", "int4"])
 
 
+def test_phi3_of_which_matrices_are_rows_of_one(work):
+    check_recipes(work, "phi3", ["fp8", "int8", "int4"])
+
+
 def test_heads(work):
     check_recipes(work, "llama", ["fp8", "int8", "int4", "int4-symmetric-32"], "--head", head=True)
 
@@ -133,6 +137,8 @@ def test_calibrated_models(work):
             ("llama", "int8-group", "q8_0", "-m", "gptq"),
             ("llama", "int8", "int8", "-m", "smooth"),
             ("qwen3", "fp8-static", "fp8"),
+            ("phi3", "int4", "int4_128", "-m", "awq"),
+            ("phi3", "fp8", "fp8", "-m", "gptq"),
             ("gemma2", "int4", "int4_128", "-m", "awq"),
             ("gemma2", "int4", "int4_128", "-m", "gptq"),
             ("gemma3", "int8", "int8", "-m", "smooth"),

@@ -105,6 +105,30 @@ def make_model(folder, layers=1, bias=False, heads=KV_HEADS, buffer=None, vocab=
     return weights
 
 
+def fuse(folder, out):
+    """The same Llama as a Phi 3: q, k and v are rows of one matrix, and so are gate and up."""
+    os.makedirs(out)
+    tensors, _ = safetensors.read(f"{folder}/model.safetensors")
+    with open(f"{folder}/config.json", encoding="utf-8") as f:
+        config = json.load(f)
+    rows = []
+    for name, (_, shape, values) in tensors.items():
+        stem = name.removesuffix("q_proj.weight").removesuffix("gate_proj.weight")
+        if stem == name and not any(w in name for w in ("k_proj", "v_proj", "up_proj")):
+            rows.append((name, shape, list(values)))
+        elif stem != name:
+            words = ("q", "k", "v") if name.endswith("q_proj.weight") else ("gate", "up")
+            parts = [tensors[f"{stem}{w}_proj.weight"] for w in words]
+            together = "qkv" if len(words) == 3 else "gate_up"
+            rows.append((f"{stem}{together}_proj.weight",
+                         (sum(p[1][0] for p in parts), shape[1]), sum((list(p[2]) for p in parts), [])))
+    hf_write.weights(out, [(n, s, "f32", struct.pack(f"<{len(v)}f", *v)) for n, s, v in rows], 1)
+    hf_write.json_file(f"{out}/config.json", {**config, "model_type": "phi3",
+                                              "architectures": ["Phi3ForCausalLM"]})
+    for name in ("tokenizer.json", "tokenizer_config.json", "text"):
+        os.symlink(os.path.abspath(f"{folder}/{name}"), f"{out}/{name}")
+
+
 def spoil(folder, name, change):
     """Numbers of a tensor of the model, {index: value}."""
     path = f"{folder}/model.safetensors"
@@ -377,6 +401,29 @@ def test_scales_of_awq_are_made_up_for(work):
         undone = [[v / c for v, c in zip(row, s)] for row in q]
         told = report[f"{LAYER}self_attn.q_proj"]["relative_error"]
         assert abs(relative_error(undone, W["self_attn.q_proj"]) - told) < 1e-3 * told
+
+
+def test_rows_of_one_matrix_become_what_they_are_alone(work):
+    for name in ("apart", "fused"):
+        os.makedirs(f"{work}/{name}")
+    make_model(f"{work}/apart/model", layers=2)
+    fuse(f"{work}/apart/model", f"{work}/fused/model")
+    for method, options in (("rtn", []), ("gptq", []), ("awq", []),
+                            ("smooth", ["-r", "int8"])):
+        apart, fused = (quantize(f"{work}/{n}", method, method, *options)[0]
+                        for n in ("apart", "fused"))
+        for layer in ("model.layers.0.", "model.layers.1."):
+            for together, words in (("self_attn.qkv_proj", ("q", "k", "v")),
+                                    ("mlp.gate_up_proj", ("gate", "up"))):
+                stem = layer + together.split(".")[0]
+                got = safetensors.dequantize(fused, layer + together)
+                want = [row for w in words
+                        for row in safetensors.dequantize(apart, f"{stem}.{w}_proj")]
+                assert relative_error(got, want) < 1e-3, (method, layer, together)
+            for one in ("self_attn.o_proj", "mlp.down_proj"):
+                error = relative_error(safetensors.dequantize(fused, layer + one),
+                                       safetensors.dequantize(apart, layer + one))
+                assert error < 1e-3, (method, layer, one, error)
 
 
 def test_kept_modules_take_no_scale(work):

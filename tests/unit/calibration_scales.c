@@ -47,7 +47,7 @@ TEST(calibration_scales, keys_are_measured_after_the_rotation)
 {
     const float x[8] = {3, 1, 4, 1, 0, 0, 0, 0};
     const float turn[4] = {0.6f, 1, -0.8f, 0}; /* cosines, then sines */
-    struct heads h = {.K = 2, .dim = 4, .rope = ROPE_HALF};
+    struct heads h = {.K = 2, .dim = 4, .rotary_dim = 4, .rope = ROPE_HALF};
     CHECK_NEAR(heads_peak(&h, x, turn, 0), 5, 1e-6);
     CHECK_NEAR(heads_peak(&h, x, NULL, 0), 4, 0);
     CHECK_NEAR(heads_peak(&h, x, turn, 7), 7, 0);
@@ -62,7 +62,8 @@ TEST(calibration_scales, keys_are_normalised_before_the_rotation)
 {
     /* The mean of squares of (1, -1, 3, 5) is 9. */
     const float x[4] = {1, -1, 3, 5}, weight[4] = {1, 1, 1, 6};
-    struct heads h = {.K = 1, .dim = 4, .rope = ROPE_HALF, .norm = weight, .eps = 0};
+    struct heads h = {
+        .K = 1, .dim = 4, .rotary_dim = 4, .rope = ROPE_HALF, .norm = weight, .eps = 0};
     CHECK_NEAR(heads_peak(&h, x, NULL, 0), 10, 1e-6);
     h.eps = 16;
     CHECK_NEAR(heads_peak(&h, x, NULL, 0), 6, 1e-6);
@@ -71,7 +72,7 @@ TEST(calibration_scales, keys_are_normalised_before_the_rotation)
 TEST(calibration_scales, keys_that_are_no_numbers_are_infinite)
 {
     const float x[4] = {1, NAN, 3, 5}, y[2] = {-INFINITY, 2};
-    const struct heads h = {.K = 1, .dim = 4, .rope = ROPE_HALF};
+    const struct heads h = {.K = 1, .dim = 4, .rotary_dim = 4, .rope = ROPE_HALF};
     CHECK(isinf(heads_peak(&h, x, NULL, 0)));
     CHECK(isinf(values_peak(y, 2, 0)));
     CHECK(isinf(values_peak(y + 1, 1, INFINITY)));

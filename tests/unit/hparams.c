@@ -4,7 +4,7 @@
 #include "t.h"
 
 #include "kernels/ops.h"
-#include "plugin/model/hparams.h"
+#include "plugin/model/rope.h"
 
 #include <math.h>
 
@@ -21,6 +21,7 @@ static struct hparams h;
 #define QWEN3   "\"model_type\": \"qwen3\", " COMMON
 #define MISTRAL "\"model_type\": \"mistral\", " COMMON
 #define SMOLLM3 "\"model_type\": \"smollm3\", " COMMON
+#define PHI3    "\"model_type\": \"phi3\", " COMMON
 #define GEMMA   "\"model_type\": \"gemma\", " COMMON
 #define GEMMA2  "\"model_type\": \"gemma2\", \"sliding_window\": 300, " COMMON
 #define GEMMA3  "\"model_type\": \"gemma3_text\", \"sliding_window\": 300, " COMMON
@@ -146,7 +147,7 @@ TEST(hparams, what_would_change_results_unseen_is_refused_by_its_key)
     refuse(LLAMA, "\"mlp_bias\": true", INFLIGHT_E_UNSUPPORTED,
            "config.json: mlp_bias is true: not served");
     refuse(LLAMA, "\"partial_rotary_factor\": 0.5", INFLIGHT_E_UNSUPPORTED,
-           "config.json: partial_rotary_factor is not 1: not served");
+           "config.json: partial_rotary_factor is not 1: not served for llama");
 }
 
 TEST(hparams, layers_without_rotation_must_be_those_of_the_row)
@@ -387,13 +388,42 @@ TEST(hparams, rotation_that_is_not_served_or_makes_no_sense_is_refused)
         refuse(LLAMA, bad[i], INFLIGHT_E_MODEL, RANGE);
     refuse(LLAMA, "\"rope_scaling\": []", INFLIGHT_E_MODEL,
            "config.json: rope_scaling is not an object");
-    refuse(LLAMA, "\"rope_scaling\": {\"type\": \"longrope\"}", INFLIGHT_E_UNSUPPORTED,
-           "config.json: rope_type \"longrope\" is not served");
+    refuse(LLAMA, "\"rope_scaling\": {\"type\": \"ntk\"}", INFLIGHT_E_UNSUPPORTED,
+           "config.json: rope_type \"ntk\" is not served");
     refuse(LLAMA, "\"rope_scaling\": {\"type\": 3}", INFLIGHT_E_UNSUPPORTED,
            "config.json: rope_type \"?\" is not served");
     refuse(LLAMA, "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 5}}",
            INFLIGHT_E_UNSUPPORTED,
            "config.json: rope_parameters: one rotation for full_attention is not served");
     refuse(LLAMA, "\"rope_parameters\": {\"partial_rotary_factor\": 0.25}", INFLIGHT_E_UNSUPPORTED,
-           "config.json: partial_rotary_factor is not 1: not served");
+           "config.json: partial_rotary_factor is not 1: not served for llama");
+}
+
+#define LONG(more)                                                                      \
+    "\"partial_rotary_factor\": 0.75, \"original_max_position_embeddings\": 512, "      \
+    "\"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1, 1, 1, 2, 2, 2], " \
+    "\"long_factor\": [1, 4, 8, 8, 8, 8" more "]}"
+
+TEST(hparams, phi_turns_a_part_of_each_head_by_factors_for_two_lengths)
+{
+    for (int is_long = 0; is_long < 2; is_long++) {
+        accept(PHI3, LONG(""));
+        CHECK(h.rotary_dim == 12 && h.original == 512 && h.dim == 16);
+        CHECK_NEAR(h.rotary_scale, sqrt(1 + log(4) / log(512)), 1e-6);
+        rope_choose(&h, is_long ? 513 : 512);
+        CHECK_NEAR(h.freq[1], pow(1e4, -2.0 / 12) / (is_long ? 4 : 1), 1e-7);
+        CHECK_NEAR(h.freq[3], pow(1e4, -6.0 / 12) / (is_long ? 8 : 2), 1e-8);
+        rope_choose(&h, 2048); /* once */
+        CHECK_NEAR(h.freq[3], pow(1e4, -6.0 / 12) / (is_long ? 8 : 2), 1e-8);
+    }
+    accept(PHI3, "\"sliding_window\": 300");
+    CHECK(h.rotary_dim == 16 && h.rotary_scale == 1 && h.window == 300 && sliding() == 11111);
+    refuse(PHI3, LONG(", 8"), INFLIGHT_E_MODEL,
+           "config.json: long_factor is not a list of 6 numbers");
+    refuse(PHI3, "\"rope_scaling\": {\"type\": \"su\", \"short_factor\": [1, 1, 0, 1, 1, 1, 1, 1]}",
+           INFLIGHT_E_MODEL, "config.json: short_factor[2] must be a number in 0.001 .. 1e6");
+    refuse(PHI3, "\"partial_rotary_factor\": 0.7", INFLIGHT_E_MODEL,
+           "config.json: partial_rotary_factor: of 16 columns an even number must turn");
+    refuse(PHI3, "\"partial_rotary_factor\": -1", INFLIGHT_E_MODEL,
+           "config.json: partial_rotary_factor: of 16 columns an even number must turn");
 }

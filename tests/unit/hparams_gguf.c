@@ -17,10 +17,10 @@ static void put_key_f32(struct image *im, const char *key, float v)
     put(im, &v, sizeof v);
 }
 
-/* A Gemma of L layers, heads of 16 and inputs of 96; keys that are 0 are left out. */
+/* A model of L layers, heads of 16 and inputs of 96; keys that are 0 are left out. */
 struct numbers {
     const char *arch;
-    uint32_t L, window;
+    uint32_t L, window, rotary;
     float score_cap, logit_cap;
 };
 
@@ -35,7 +35,8 @@ static void put_numbers(struct image *im, const struct numbers *f)
                    {"context_length", 2048},
                    {"attention.head_count", 4},
                    {"attention.key_length", 16},
-                   {"attention.sliding_window", f->window}};
+                   {"attention.sliding_window", f->window},
+                   {"rope.dimension_count", f->rotary}};
     char key[96];
     for (size_t i = 0; i < COUNT_OF(numbers); i++) {
         snprintf(key, sizeof key, "%s.%s", f->arch, numbers[i].name);
@@ -58,8 +59,8 @@ static int32_t read_file(struct numbers f)
     struct arena arena;
     struct checkpoint c = {0};
     size_t need;
-    const uint64_t n =
-        (uint64_t)(8 + (f.L != 0) + (f.window != 0) + (f.score_cap != 0) + (f.logit_cap != 0));
+    const uint64_t n = (uint64_t)(8 + (f.L != 0) + (f.window != 0) + (f.rotary != 0) +
+                                  (f.score_cap != 0) + (f.logit_cap != 0));
     begin(&im, 3, 0, n);
     put_key(&im, "general.architecture", GGUF_STRING);
     put_string(&im, f.arch);
@@ -87,33 +88,48 @@ TEST(hparams_gguf, gemma_has_its_windows_caps_and_scales)
 {
     CHECK_EQ(read_file((struct numbers){.arch = "gemma", .L = 3}), 0);
     CHECK(h.V == 2 && h.window == 0 && h.scale == 0.25f && h.score_cap == 0 && h.logit_cap == 0);
-    CHECK_EQ(read_file((struct numbers){"gemma2", 3, 100, 50, 30}), 0);
+    CHECK_EQ(read_file((struct numbers){"gemma2", 3, 100, 0, 50, 30}), 0);
     CHECK(h.window == 100 && h.slides[0] && !h.slides[1] && h.slides[2]);
     CHECK(h.score_cap == 50 && h.logit_cap == 30 && h.scale == 0.25f);
-    CHECK_EQ(read_file((struct numbers){"gemma3", 7, 100, 0, 0}), 0);
+    CHECK_EQ(read_file((struct numbers){"gemma3", 7, 100, 0, 0, 0}), 0);
     CHECK(h.slides[0] && h.slides[4] && !h.slides[5] && h.slides[6] && h.score_cap == 0);
     CHECK_NEAR(h.freq[1], pow(1e4, -2.0 / 16), 1e-7); /* as the file has no base */
     CHECK_NEAR(h.near_freq[1], pow(1e4, -2.0 / 16), 1e-7);
 }
 
+TEST(hparams_gguf, phi_may_turn_a_part_of_each_head)
+{
+    CHECK_EQ(read_file((struct numbers){.arch = "phi3", .L = 3, .rotary = 12}), 0);
+    CHECK(h.rotary_dim == 12 && h.dim == 16 && h.window == 0);
+    CHECK_NEAR(h.freq[1], pow(1e4, -2.0 / 12), 1e-7);
+    CHECK_EQ(read_file((struct numbers){.arch = "phi3", .L = 3, .window = 100}), 0);
+    CHECK(h.rotary_dim == 16 && h.window == 100 && h.slides[0] && h.slides[2]);
+    refuse((struct numbers){.arch = "phi3", .L = 3, .rotary = 5},
+           "phi3.rope.dimension_count must be an even number in 2 .. 16");
+    CHECK_EQ(read_file((struct numbers){.arch = "llama", .L = 3, .rotary = 12}),
+             INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "llama.rope.dimension_count is 12 of 16: partial rotation is not served "
+                         "for llama");
+}
+
 /* By the width of inputs over heads, 24, in place of that of a head. */
 TEST(hparams_gguf, of_gemma_27b_scores_have_another_scale)
 {
-    CHECK_EQ(read_file((struct numbers){"gemma2", 46, 100, 50, 30}), 0);
+    CHECK_EQ(read_file((struct numbers){"gemma2", 46, 100, 0, 50, 30}), 0);
     CHECK_NEAR(h.scale, 1 / sqrt(24), 1e-7);
-    CHECK_EQ(read_file((struct numbers){"gemma3", 62, 100, 0, 0}), 0);
+    CHECK_EQ(read_file((struct numbers){"gemma3", 62, 100, 0, 0, 0}), 0);
     CHECK_NEAR(h.scale, 1 / sqrt(24), 1e-7);
-    CHECK_EQ(read_file((struct numbers){"gemma2", 62, 100, 50, 30}), 0);
+    CHECK_EQ(read_file((struct numbers){"gemma2", 62, 100, 0, 50, 30}), 0);
     CHECK(h.scale == 0.25f);
 }
 
 TEST(hparams_gguf, what_gemma_needs_must_be_there)
 {
-    refuse((struct numbers){"gemma", 0, 0, 0, 0}, "gemma.block_count is missing");
-    refuse((struct numbers){"gemma2", 3, 0, 50, 30},
+    refuse((struct numbers){"gemma", 0, 0, 0, 0, 0}, "gemma.block_count is missing");
+    refuse((struct numbers){"gemma2", 3, 0, 0, 50, 30},
            "gemma2.attention.sliding_window is missing or not an integer of 1 and more");
-    refuse((struct numbers){"gemma2", 3, 100, 0, 30},
+    refuse((struct numbers){"gemma2", 3, 100, 0, 0, 30},
            "gemma2.attn_logit_softcapping is missing or not in 0.001 .. 1e6");
-    refuse((struct numbers){"gemma2", 3, 100, 50, -1},
+    refuse((struct numbers){"gemma2", 3, 100, 0, 50, -1},
            "gemma2.final_logit_softcapping is missing or not in 0.001 .. 1e6");
 }
