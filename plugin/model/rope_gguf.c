@@ -22,20 +22,20 @@ static bool same(struct str a, const char *b)
 }
 
 /* Keys that change the result, of kinds that no row needs: refused rather than ignored. */
-static int32_t refuse_others(const struct hparams *h, const struct arch *arch, const struct gguf *g,
+static int32_t refuse_others(const struct hparams *h, bool is_long, const struct gguf *g,
                              struct err *err)
 {
     static const char *const names[] = {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",
                                         "rope.scaling.yarn_ext_factor"};
-    for (size_t i = arch->part_turns ? 1 : 0; i < COUNT_OF(names); i++)
+    for (size_t i = is_long ? 1 : 0; i < COUNT_OF(names); i++)
         if (!(read_number(h, g, names[i], 1) == 1))
             return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s.%s is not 1: not served", h->arch,
                            names[i]);
     return INFLIGHT_OK;
 }
 
-/* A factor without a type is a linear one, and 0 is none: both are of the oldest files. LongRoPE is
- * told by its tensors (model.c), and what it multiplies cos and sin by. */
+/* A factor without a type is a linear one, and 0 is none: both are of the oldest files. That of Phi
+ * is LongRoPE, whose type files need not say: its factors are tensors, which model.c reads. */
 int32_t rope_read_gguf(struct hparams *h, const struct arch *arch, const struct gguf *g,
                        struct err *err)
 {
@@ -49,10 +49,9 @@ int32_t rope_read_gguf(struct hparams *h, const struct arch *arch, const struct 
     r.fast = read_number(h, g, "rope.scaling.yarn_beta_fast", 32);
     r.slow = read_number(h, g, "rope.scaling.yarn_beta_slow", 1);
     r.original = read_number(h, g, "rope.scaling.original_context_length", h->context);
-    if (arch->part_turns)
-        r.attention = read_number(h, g, "rope.scaling.attn_factor", 1);
     h->original = (int32_t)fmin(fmax(r.original, 1), 1e9);
-    if (same(type, "longrope") || r.attention > 0)
+    const bool is_phis = arch->part_turns && r.factor == 1 && same(type, "linear");
+    if (same(type, "longrope") || is_phis)
         r.scaling = SCALING_LONG;
     else if (same(type, "linear"))
         r.scaling = SCALING_LINEAR;
@@ -61,7 +60,9 @@ int32_t rope_read_gguf(struct hparams *h, const struct arch *arch, const struct 
     else if (!same(type, "none"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s \"%.*s\" is not served", key,
                        (int)MIN(type.len, 40u), type.ptr);
-    if (rope_set(h, &r, err) || refuse_others(h, arch, g, err))
+    if (r.scaling == SCALING_LONG)
+        r.attention = read_number(h, g, "rope.scaling.attn_factor", 1);
+    if (rope_set(h, &r, err) || refuse_others(h, r.scaling == SCALING_LONG, g, err))
         return err->code;
     const double near = read_number(h, g, "rope.freq_base_swa", arch->near_theta);
     return arch_turns_twice(arch) ? rope_set_near(h, near, err) : INFLIGHT_OK;

@@ -77,8 +77,9 @@ int32_t static_half(struct calibration *c, const struct half *half, struct err *
         observe_between(c, half, err))
         return err->code;
     if (half->second == SLOT_O) {
-        set_scale(c, SLOT_K, "k_scale", c->peaks.key);
-        set_scale(c, SLOT_V, "v_scale", c->peaks.value);
+        const bool fused = c->layers.arch->fused;
+        set_scale(c, fused ? SLOT_Q : SLOT_K, "k_scale", c->peaks.key);
+        set_scale(c, fused ? SLOT_Q : SLOT_V, "v_scale", c->peaks.value);
     }
     return static_group(c, &half->second, 1, half->between, err);
 }

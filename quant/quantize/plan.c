@@ -150,7 +150,10 @@ static void plan_scales(struct output *o, const struct quantize_params *params)
 {
     static const struct {
         const char *module, *suffix;
-    } given[] = {{".self_attn.k_proj", "k_scale"}, {".self_attn.v_proj", "v_scale"}};
+    } given[] = {{".self_attn.k_proj", "k_scale"},
+                 {".self_attn.v_proj", "v_scale"},
+                 {".self_attn.qkv_proj", "k_scale"},
+                 {".self_attn.qkv_proj", "v_scale"}};
     if (!params->recipe->is_static || o->layer < 0)
         return;
     if (o->is_encoded)

@@ -40,7 +40,7 @@ struct scale {
     float value;       /* 0 until calibration has found it */
 };
 
-#define OUTPUT_SCALES 2
+#define OUTPUT_SCALES 3 /* of its inputs, keys and values */
 
 struct output {
     const struct tensor *from;

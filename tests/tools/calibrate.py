@@ -408,6 +408,14 @@ def test_rows_of_one_matrix_become_what_they_are_alone(work):
         os.makedirs(f"{work}/{name}")
     make_model(f"{work}/apart/model", layers=2)
     fuse(f"{work}/apart/model", f"{work}/fused/model")
+    for n in ("apart", "fused"):
+        done = run(f"{work}/{n}/model", "-o", f"{work}/{n}/static", "-r", "fp8-static", "-c",
+                   f"{work}/apart/model/text", "--samples", str(SAMPLES), "--length", str(LENGTH))
+        assert done.returncode == 0, done.stderr
+    apart, fused = (safetensors.read(f"{work}/{n}/static/model.safetensors")[0]
+                    for n in ("apart", "fused"))
+    for name in ("k_scale", "v_scale"):
+        assert fused[f"{LAYER}self_attn.{name}"] == apart[f"{LAYER}self_attn.{name}"], name
     for method, options in (("rtn", []), ("gptq", []), ("awq", []),
                             ("smooth", ["-r", "int8"])):
         apart, fused = (quantize(f"{work}/{n}", method, method, *options)[0]
