@@ -119,7 +119,11 @@ static int32_t read_rope_factors(struct model *m, struct err *err)
     if (read_factors(m, "rope_factors_short.weight", m->h.stretch[0], &is_there, err) ||
         read_factors(m, "rope_factors_long.weight", m->h.stretch[1], &has_long, err))
         return err->code;
-    m->h.has_stretch = m->h.has_stretch || (is_there && has_long);
+    const bool has_both = is_there && has_long;
+    if (!m->checkpoint.config && !has_both && (m->h.has_stretch || is_there || has_long))
+        return err_set(err, INFLIGHT_E_MODEL, "tensor rope_factors_%s.weight is missing",
+                       is_there ? "long" : "short");
+    m->h.has_stretch = m->h.has_stretch || has_both;
     rope_choose(&m->h, m->context);
     return INFLIGHT_OK;
 }

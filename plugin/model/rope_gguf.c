@@ -51,7 +51,8 @@ int32_t rope_read_gguf(struct hparams *h, const struct arch *arch, const struct 
     r.original = read_number(h, g, "rope.scaling.original_context_length", h->context);
     h->original = (int32_t)fmin(fmax(r.original, 1), 1e9);
     const bool is_phis = arch->part_turns && r.factor == 1 && same(type, "linear");
-    if (same(type, "longrope") || is_phis)
+    h->has_stretch = arch->part_turns && same(type, "longrope");
+    if (h->has_stretch || is_phis)
         r.scaling = SCALING_LONG;
     else if (same(type, "linear"))
         r.scaling = SCALING_LINEAR;

@@ -1,5 +1,6 @@
 /* What files say about rotation, in all the ways they say it. The values themselves are
  * compared on whole models (tests/model/families.c). */
+#include "plugin/model/arch.h"
 #include "plugin/model/rope.h"
 
 #include "gguf_image.h"
@@ -24,7 +25,7 @@ static int32_t read_rope(struct hparams *h, const char *type, const struct numbe
     struct arena arena;
     struct gguf g;
     size_t need;
-    *h = (struct hparams){.arch = "llama", .dim = DIM, .context = 4096};
+    *h = (struct hparams){.arch = "llama", .dim = DIM, .rotary_dim = DIM, .context = 4096};
     *err = (struct err){0};
     begin(&im, 3, 0, (uint64_t)n + (type != NULL));
     if (type) {
@@ -40,7 +41,7 @@ static int32_t read_rope(struct hparams *h, const char *type, const struct numbe
     put_data(&im, 32, 0);
     arena_init(&arena, &mem_system);
     CHECK_EQ(gguf_parse(&g, im.bytes, im.n, im.n, &arena, &need, err), 0);
-    int32_t rc = rope_read_gguf(h, &g, err);
+    int32_t rc = rope_read_gguf(h, arch_find(h->arch), &g, err);
     arena_release(&arena);
     return rc;
 }
@@ -62,7 +63,7 @@ TEST(rope, the_mean_of_what_turns_is_that_of_its_places)
 {
     static const float freq[DIM / 2] = {1, 0.01f, 1e-4f, 0};
     for (int kind = ROPE_INTERLEAVED; kind <= ROPE_HALF; kind++) {
-        struct hparams h = {.K = 2, .dim = DIM, .context = 4096, .rope = kind};
+        struct hparams h = {.K = 2, .dim = DIM, .rotary_dim = DIM, .context = 4096, .rope = kind};
         float x[2 * DIM], mean[2 * DIM];
         h.rotary_scale = 1.25f;
         memcpy(h.freq, freq, sizeof freq);
