@@ -71,12 +71,13 @@ static int32_t no_memory(struct err *err, size_t bytes)
     return err_set(err, INFLIGHT_E_NOMEM, "no memory for %s of a layer", bytes_text(bytes, text));
 }
 
-/* What the device says if it is lost, which explains what it refused. */
+/* With what a card says of itself: if it is lost, that explains what it refused. */
 static int32_t device_error(const struct layers *l, int32_t code, const char *what, struct err *err)
 {
     const bool is_lost = l->backend->is_lost && l->backend->is_lost(l->device);
-    if (is_lost)
-        return err_set(err, INFLIGHT_E_DEVICE, "%s: %s", what, l->backend->describe(l->device));
+    if (!l->backend->is_host)
+        return err_set(err, is_lost ? INFLIGHT_E_DEVICE : code, "%s: %s", what,
+                       l->backend->describe(l->device));
     return err_set(err, code, "%s", what);
 }
 
