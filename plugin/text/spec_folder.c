@@ -186,14 +186,18 @@ static int32_t read_sentencepiece(struct spec *s, const struct folder *folder, c
     (void)member_flag(config, "legacy", &legacy);
     if (read_bytes(s, folder, name, &bytes, err))
         return err->code;
-    if (spec_read_sentencepiece(s, bytes, !legacy, err))
-        return err_prefix(err, "%s", name);
-    /* What the classes do that such folders have, unless add_bos_token says otherwise. */
+    return spec_read_sentencepiece(s, bytes, !legacy, err) ? err_prefix(err, "%s", name)
+                                                           : INFLIGHT_OK;
+}
+
+/* What the classes do that folders of SentencePiece have, with the tokens that
+ * tokenizer_config.json names, unless its add_bos_token says otherwise. */
+static void add_affixes_of_class(struct spec *s)
+{
     if (s->model == SPEC_UNIGRAM && s->eos >= 0)
-        s->suffix[s->n_suffix++] = s->eos;
+        set_affix(s->suffix, &s->n_suffix, s->eos, true, false);
     if (s->model != SPEC_UNIGRAM && s->bos >= 0)
-        s->prefix[s->n_prefix++] = s->bos;
-    return INFLIGHT_OK;
+        set_affix(s->prefix, &s->n_prefix, s->bos, true, true);
 }
 
 static int32_t read_gpt2(struct spec *s, const struct folder *folder, const char *name,
@@ -249,6 +253,8 @@ int32_t spec_read_folder(struct spec *s, const struct folder *folder, const char
         return err_prefix(err, "tokenizer_config.json");
     if (!config && read_special_map(s, folder, err))
         return err_prefix(err, "special_tokens_map.json");
+    if (strcmp(*name, "tokenizer.model") == 0)
+        add_affixes_of_class(s);
     read_affixes(s, config);
     if (read_generation(s, folder, "generation_config.json", err) ||
         read_generation(s, folder, "config.json", err))

@@ -419,6 +419,22 @@ TEST(tokenizer_folder, small_models_of_sentencepiece)
     end();
 }
 
+TEST(tokenizer_folder, the_config_names_the_tokens_around_a_text_of_sentencepiece)
+{
+    small_model(2, "", 0);
+    add("tokenizer_config.json", "{\"bos_token\":\"</s>\",\"eos_token\":\"<s>\"}");
+    CHECK_EQ(open_folder(), 0);
+    if (tokenizer)
+        CHECK_TEXT(encode("a", false, true), "2 3 4");
+    end();
+    small_model(2, "", 0);
+    add("tokenizer_config.json", "{\"bos_token\":\"</s>\",\"add_bos_token\":true}");
+    CHECK_EQ(open_folder(), 0);
+    if (tokenizer)
+        CHECK_TEXT(encode("a", false, true), "2 3 4");
+    end();
+}
+
 TEST(tokenizer_folder, the_mark_before_a_text_is_not_put_behind_tokens_unless_it_is_legacy)
 {
     static const char *const config[] = {"{\"legacy\":false}", "{\"legacy\":true}"};
