@@ -16,16 +16,22 @@ static struct half half_of(const struct layers *l, int i)
 {
     const bool fused = l->arch->fused;
     if (i == 0)
-        return (struct half){{SLOT_Q, SLOT_K, SLOT_V},
-                             fused ? 1 : 3,
-                             SLOT_O,
-                             INPUT_QKV,
-                             INPUT_O,
-                             STAGE_QKV,
-                             STAGE_ATTEND,
-                             STAGE_O};
-    return (struct half){{SLOT_GATE, SLOT_UP}, fused ? 1 : 2, SLOT_DOWN,     INPUT_GATE_UP,
-                         INPUT_DOWN,           STAGE_GATE_UP, STAGE_GATE_UP, STAGE_DOWN};
+        return (struct half){.first = {SLOT_Q, SLOT_K, SLOT_V},
+                             .n_first = fused ? 1 : 3,
+                             .second = SLOT_O,
+                             .before = INPUT_QKV,
+                             .between = INPUT_O,
+                             .from = STAGE_QKV,
+                             .to = STAGE_ATTEND,
+                             .last = STAGE_O};
+    return (struct half){.first = {SLOT_GATE, SLOT_UP},
+                         .n_first = fused ? 1 : 2,
+                         .second = SLOT_DOWN,
+                         .before = INPUT_GATE_UP,
+                         .between = INPUT_DOWN,
+                         .from = STAGE_GATE_UP,
+                         .to = STAGE_GATE_UP,
+                         .last = STAGE_DOWN};
 }
 
 static int32_t no_memory(struct err *err, const char *what)
