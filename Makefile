@@ -286,7 +286,7 @@ $(BUILD)/fuzz/ptx $(BUILD)/fuzzer/ptx: $(GPU_OBJ)
 # The same under the sanitizers. What computes minutes with the test model is left out, one
 # of the validator's tests runs it in their place.
 SAN_TESTS := $(filter-out $(addprefix $(BUILD)/tests/model/,logits greedy invariance quantized),$(TESTS))
-TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool board queue doorbell ring ring_threads stream engine \
+TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool time_slice board queue doorbell ring ring_threads stream engine \
                 engine_host engine_faults engine_pages) $(BUILD)/tests/op/op_backend
 SAN_GPU   := $(if $(CUDA),$(GPU_CUDA) $(GPU_LT) $(GPU_TESTS))
 SAN_VALIDATOR := "$(VALIDATOR) --cycles 100 $(LIB) --model $(TINY)"
@@ -328,7 +328,8 @@ emulated-run: $(EMULATED_TESTS) $(FAMILIES)
 	@BUILD=$(BUILD) tests/run.sh $(EMULATED_TESTS)
 
 CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/abi/imports.sh $(LIB)" \
-          "tests/abi/abidiff.sh $(LIB)" tests/abi/layout_bindings.py tests/lint.sh "tests/clang.sh $(BUILD)" \
+          "tests/abi/abidiff.sh $(LIB)" tests/bindings/layout.py "tests/bindings/bindings.sh $(BUILD)" \
+          tests/lint.sh "tests/clang.sh $(BUILD)" \
           "tests/tools/eval.py $(BUILD)" "tests/tools/quantize.py $(BUILD)" "tests/tools/calibrate.py $(BUILD)" \
           "tests/tools/gptq.py $(BUILD)" "tests/tools/static.py $(BUILD)" "tests/tools/smooth.py $(BUILD)" \
           "tests/tools/accuracy.py $(BUILD)" "tests/others/kept.py $(BUILD)" "tests/examples.sh $(BUILD)" \
@@ -451,10 +452,7 @@ accuracy: $(TOOLS) model ## what quantization costs, beside llama.cpp: table and
 	@$(PYTHON) quant/tools/accuracy/accuracy.py all --bin $(BUILD)/bin --work $(BUILD)/accuracy \
 	    --model $(MODEL) $(ACCURACY_ARGS)
 
-# ---- The boundary: its own tests use a stand-in engine; the validator takes any object.
-
-FAKE      := $(BUILD)/tests/abi/libfake.so
-FAKE_SRC  := $(wildcard plugin/abi/*.c plugin/exchange/*.c plugin/base/*.c tests/abi/fake*.c)
+# ---- The boundary: the validator takes any object.
 
 $(VALIDATOR): $(wildcard tests/abi/validator*.c) $(wildcard tests/abi/*.h) include/inflight.h
 	@mkdir -p $(@D)
@@ -488,14 +486,6 @@ $(BUILD)/tests/bench/abi: tests/bench/abi.c include/inflight.h
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) -std=c11 $(WARN) $(CFLAGS) -I. $< -o $@ -ldl -pthread
-
-$(FAKE): $(FAKE_SRC) plugin/abi/plugin.map \
-         $(wildcard plugin/*.h plugin/abi/*.h plugin/abi/*.def plugin/exchange/*.h plugin/base/*.h \
-                     tests/abi/*.h)
-	@mkdir -p $(@D)
-	$(if $(V),,@echo "  LD  $@")
-	$(Q)$(CC) $(ALL_C) -I. -shared -o $@ $(FAKE_SRC) -Wl,-soname,libfake.so \
-	    -Wl,--version-script,plugin/abi/plugin.map $(if $(SAN),,$(HARDEN)) $(LIBS)
 
 validator: $(VALIDATOR) ## build the program that tests any libinflight.so.1
 

@@ -1,4 +1,4 @@
-/* A game's loop: 60 frames a second on this thread while the engine works on its own.
+/* A game's loop: 60 frames a second on this thread, and the engine in the time they leave.
  * Measures what matters to a game: how late frames begin, how long the frame's own work
  * takes, what the library's calls take of it, and when the frame is done. The engine is
  * idle and saturated by turns, so that whatever else the machine does falls on both. */
@@ -39,6 +39,8 @@ struct game {
     struct world world;
     inflight_req flying[MOST_FLIGHT]; /* 0: free; its index is the request's user */
     int flight;                       /* requests to keep in flight */
+    const inflight_frame_api *slices; /* NULL: the engine is never stopped */
+    uint64_t before_ns;               /* a frame, the engine stops */
     uint64_t tokens, frames, missed;
     struct samples samples[PHASES][MEASURES];
 };
@@ -106,10 +108,18 @@ static bool serve(struct game *game)
     return n >= 0;
 }
 
+/* The engine has the machine until shortly before the next frame. */
+static void share(struct game *game, uint64_t next_ns)
+{
+    if (game->slices)
+        (void)game->slices->run_until(game->host.engine, next_ns - game->before_ns);
+}
+
 /* Cancels what is in flight and waits for its end. */
 static bool land(struct game *game)
 {
     game->flight = 0;
+    share(game, UINT64_MAX);
     for (int left = 1; left > 0;) {
         left = 0;
         for (int i = 0; i < MOST_FLIGHT; i++) {
@@ -148,6 +158,7 @@ static bool play(struct game *game, enum phase phase, int frames)
         world_frame(&game->world);
         uint64_t call = host_clock_ns();
         bool ok = serve(game);
+        share(game, due + FRAME_NS);
         uint64_t end = host_clock_ns();
         if (!ok) {
             host_complain(&game->host, "frame");
@@ -225,28 +236,38 @@ int main(int argc, char **argv)
 {
     struct host_paths paths = {0};
     static struct game game;
-    int rounds = 3, seconds = 5, flight = 16, work_us = 3000;
-    for (int option; (option = getopt(argc, argv, HOST_OPTIONS "n:r:s:w:")) != -1;) {
+    int rounds = 3, seconds = 5, flight = 16, work_us = 3000, before_us = 300;
+    bool always = false;
+    for (int option; (option = getopt(argc, argv, HOST_OPTIONS "an:b:r:s:w:")) != -1;) {
         int *number = option == 'n'   ? &flight
+                      : option == 'b' ? &before_us
                       : option == 'r' ? &rounds
                       : option == 's' ? &seconds
                       : option == 'w' ? &work_us
                                       : NULL;
-        int most = option == 'n' ? MOST_FLIGHT : option == 'w' ? 15000 : 60;
+        int most = option == 'n' ? MOST_FLIGHT : option == 'w' || option == 'b' ? 15000 : 60;
+        if (option == 'a') {
+            always = true;
+            continue;
+        }
         if (number ? (*number = host_number(optarg, most)) : host_option(&paths, option, optarg))
             continue;
         printf("usage: frame [-n REQUESTS] [-r ROUNDS] [-s SECONDS] [-w MICROSECONDS]\n"
-               "             [-m MODEL | -c CONFIG] [-l LIBRARY]\n"
+               "             [-a | -b MICROSECONDS] [-m MODEL | -c CONFIG] [-l LIBRARY]\n"
                "A loop of 60 frames a second beside the engine, and how it is disturbed.\n\n"
                "  -n N     requests in flight (16), at most %d\n"
                "  -r N     rounds: first with the engine idle, then with requests (3)\n"
                "  -s N     seconds of each half of a round (5)\n"
-               "  -w N     microseconds of work in a frame (3000)\n" HOST_HELP,
+               "  -w N     microseconds of work in a frame (3000)\n"
+               "  -b N     microseconds before a frame at which the engine stops (300)\n"
+               "  -a       it never stops, and shares the machine by its priority\n" HOST_HELP,
                MOST_FLIGHT);
         return option == 'h' ? 0 : 2;
     }
     if (!host_open(&game.host, &paths))
         return 1;
+    game.slices = always ? NULL : game.host.api->extension(INFLIGHT_EXT_FRAME);
+    game.before_ns = (uint64_t)before_us * 1000;
     world_open(&game.world, work_us);
     bool ok = measure(&game, rounds, seconds, flight);
     host_close(&game.host);

@@ -54,6 +54,13 @@ namespace InflightLLM
         }
     }
 
+    [StructLayout(LayoutKind.Sequential)]
+    public struct inflight_frame_api
+    {
+        public inflight_hdr h;
+        public IntPtr run_until;
+    }
+
     public sealed class InflightException : Exception
     {
         public readonly int Status;
@@ -82,7 +89,16 @@ namespace InflightLLM
         [DllImport(Library)]
         static extern int inflight_query(IntPtr engine, uint what, void* output, ulong size);
 
+        [DllImport(Library)]
+        static extern inflight_frame_api* inflight_extension(byte* id);
+        [DllImport("libc")]
+        static extern int clock_gettime(int clock, long* time);
+
+        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+        delegate int RunUntil(IntPtr engine, ulong untilNs);
+
         IntPtr engine;
+        RunUntil runUntil;
         readonly inflight_event[] events = new inflight_event[64];
 
         // config: YAML text. The model loads in the background: EvLoad, then one EvReady.
@@ -133,6 +149,35 @@ namespace InflightLLM
                                   timeoutNs);
             Check(n);
             return new ArraySegment<inflight_event>(events, 0, n);
+        }
+
+        // From now the engine computes for so many seconds, then takes no time until the next call.
+        // A loop calls it behind each frame with what is left until the next, less 0.0003. There
+        // are events only while it computes; Dispose does not wait for a call.
+        public void RunFor(double seconds)
+        {
+            long* time = stackalloc long[2];
+            clock_gettime(1, time); // CLOCK_MONOTONIC
+            long now = time[0] * 1000000000 + time[1];
+            Check(FindRunUntil()(engine, (ulong)(now + (long)(seconds * 1e9))));
+        }
+
+        // Without an end, as at first.
+        public void RunOn() { Check(FindRunUntil()(engine, ulong.MaxValue)); }
+
+        RunUntil FindRunUntil()
+        {
+            byte[] id = Encoding.ASCII.GetBytes("inflight.frame/1\0");
+            if (runUntil != null)
+                return runUntil;
+            inflight_frame_api* table;
+            fixed (byte* at = id)
+                table = inflight_extension(at);
+            if (table == null)
+                throw new InflightException(-14, "this library has no inflight.frame/1");
+            runUntil = (RunUntil)Marshal.GetDelegateForFunctionPointer(table->run_until,
+                                                                      typeof(RunUntil));
+            return runUntil;
         }
 
         public void Cancel(ulong req) { Check(inflight_cancel(engine, req)); }

@@ -27,6 +27,11 @@ int32_t inflight_poll(void *engine, inflight_event *events, uint32_t stride, uin
 int32_t inflight_cancel(void *engine, uint64_t req);
 int32_t inflight_free(void *engine);
 int32_t inflight_query(void *engine, uint32_t what, void *out, uint64_t out_size);
+typedef struct {
+  inflight_hdr h; int32_t (*run_until)(void *engine, uint64_t until_ns);
+} inflight_frame_api;
+const inflight_frame_api *inflight_extension(const char *id);
+int inflight_clock(int clock, int64_t *time) __asm__("clock_gettime");
 ]]
 
 local M, Engine, CAP = {CHAT = 0, PROMPT = 1}, {}, 64
@@ -100,6 +105,19 @@ function Engine:pump(seconds)
   local left = 0
   for _ in pairs(self.asked) do left = left + 1 end
   return left
+end
+
+-- From now the engine computes for so many seconds, then takes no time until the next call; nil:
+-- without an end, as at first. A loop calls it behind each frame with what is left until the next,
+-- less 0.0003. Nothing is delivered but while it computes; close does not wait for a call.
+function Engine:run_for(seconds)
+  local frame, time = self.lib.inflight_extension "inflight.frame/1", ffi.new "int64_t[2]"
+  if frame == nil then error("inflight: this library has no inflight.frame/1", 2) end
+  ffi.C.inflight_clock(1, time) -- CLOCK_MONOTONIC
+  local now = time[0] * 1000000000LL + time[1]
+  local till = seconds and ffi.cast("uint64_t", now + seconds * 1e9) or -1ULL
+  local status = frame.run_until(self.handle, till)
+  if status ~= 0 then error(explain(self.lib, self.handle, status), 2) end
 end
 
 function Engine:cancel(id)

@@ -19,7 +19,8 @@ import time
 from typing import Any, AsyncIterator, Iterable, NamedTuple, Optional, Sequence, Union
 
 ABI = 0x10001
-OK, E_ARG, E_BUSY, E_DEADLINE, E_CANCELLED, E_SHUTDOWN = 0, -3, -6, -8, -9, -16
+OK, E_ARG, E_BUSY, E_DEADLINE, E_CANCELLED = 0, -3, -6, -8, -9
+E_UNSUPPORTED, E_SHUTDOWN = -14, -16
 EV_LOAD, EV_READY, EV_TEXT, EV_LOGPROBS, EV_DONE, EV_BUDGET, EV_LOG, EV_DEVICE = range(1, 9)
 EVF_LAST, EVF_GAP = 1, 2
 CHAT, PROMPT = 0, 1
@@ -33,7 +34,7 @@ POLL_EVENTS = 64
 log = logging.getLogger("inflight")
 
 
-# The structs of inflight.h, field by field; tests/abi/layout_bindings.py compares them.
+# The structs of inflight.h, field by field; tests/bindings/layout.py compares them.
 class Hdr(C.Structure):
     _fields_ = [("struct_size", C.c_uint32), ("abi", C.c_uint32)]
 
@@ -74,8 +75,13 @@ class Stats(C.Structure):
             "waiting", "running", "parked", "threads")]
 
 
+class FrameApi(C.Structure):
+    _fields_ = [("h", Hdr), ("run_until", C.CFUNCTYPE(C.c_int32, C.c_void_p, C.c_uint64))]
+
+
 STRUCTS = {"inflight_hdr": Hdr, "inflight_str": Str, "inflight_init_params": InitParams,
-           "inflight_request": Request, "inflight_event": RawEvent, "inflight_stats": Stats}
+           "inflight_request": Request, "inflight_event": RawEvent, "inflight_stats": Stats,
+           "inflight_frame_api": FrameApi}
 
 
 class Event(NamedTuple):
@@ -121,7 +127,8 @@ def load_library(path: Optional[str] = None) -> C.CDLL:
             ("submit", I32, [P, C.POINTER(Request), C.POINTER(U64)]),
             ("poll", I32, [P, C.POINTER(RawEvent), U32, U32, U64]), ("cancel", I32, [P, U64]),
             ("free", I32, [P]), ("event_fd", I32, [P]), ("query", I32, [P, U32, P, U64]),
-            ("control", I32, [P, U32, P, U64]), ("strerror", C.c_char_p, [I32])):
+            ("control", I32, [P, U32, P, U64]), ("extension", P, [C.c_char_p]),
+            ("strerror", C.c_char_p, [I32])):
         function = getattr(lib, "inflight_" + name)
         function.restype, function.argtypes = result, arguments
     if not lib.inflight_get_api(ABI):
@@ -193,6 +200,16 @@ class Engine:
         given = value is not None
         self._check(self._lib.inflight_control(
             self._engine, op, C.byref(number) if given else None, 4 if given else 0))
+
+    def run_for(self, seconds: Optional[float] = None) -> None:
+        """From now the engine computes for so long, then takes no time until the next call; None:
+        without an end, as at first. A loop calls it behind each frame with what is left until the
+        next, less 0.0003. Events come only while it computes; close does not wait for a call."""
+        table = self._lib.inflight_extension(b"inflight.frame/1")
+        if not table:
+            raise InflightError(E_UNSUPPORTED, "this library has no inflight.frame/1")
+        until = 2**64 - 1 if seconds is None else time.monotonic_ns() + int(seconds * 1e9)
+        self._check(FrameApi.from_address(table).run_until(self._engine, until))
 
     def query(self, what: int) -> str:
         """A text answer (Q_*), "" if there is none."""

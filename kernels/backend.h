@@ -14,6 +14,7 @@
 #include "../plugin/base/err.h"
 #include "../plugin/base/mem.h"
 
+struct time_slice;
 struct device; /* an open back end */
 struct lane;   /* one of the device's parallel executors, valid inside run() */
 
@@ -24,19 +25,20 @@ enum activations {
 };
 
 struct device_config {
-    int32_t threads;      /* lanes, >= 1 */
-    int32_t isa;          /* CPU: enum isa, 0 best available */
-    int32_t activations;  /* enum activations */
-    int32_t max_tokens;   /* largest T of a batch */
-    int32_t max_rows;     /* largest R */
-    int32_t max_context;  /* largest position + 1 of a sequence */
-    int32_t max_width;    /* largest K (inputs) of any matrix, for scratch */
-    int32_t L, H, K, dim; /* layers, query heads, key/value heads, head width */
-    int32_t kv_type;      /* enum kv_type */
-    int32_t kv_pages;     /* pages of the pool */
-    void *cuda_context;   /* the host's CUcontext, which it keeps; NULL: the device's own */
-    bool prefault;        /* pool and scratch have their memory before open returns */
-    bool cublaslt;        /* CUDA: products of many tokens by cuBLASLt, if it is there */
+    int32_t threads;          /* lanes, >= 1 */
+    int32_t isa;              /* CPU: enum isa, 0 best available */
+    int32_t activations;      /* enum activations */
+    int32_t max_tokens;       /* largest T of a batch */
+    int32_t max_rows;         /* largest R */
+    int32_t max_context;      /* largest position + 1 of a sequence */
+    int32_t max_width;        /* largest K (inputs) of any matrix, for scratch */
+    int32_t L, H, K, dim;     /* layers, query heads, key/value heads, head width */
+    int32_t kv_type;          /* enum kv_type */
+    int32_t kv_pages;         /* pages of the pool */
+    void *cuda_context;       /* the host's CUcontext, which it keeps; NULL: the device's own */
+    struct time_slice *slice; /* outlives the device; lanes that are threads keep to it; or NULL */
+    bool prefault;            /* pool and scratch have their memory before open returns */
+    bool cublaslt;            /* CUDA: products of many tokens by cuBLASLt, if it is there */
 };
 
 /* Bytes a device will take for a configuration; known before anything is taken. */

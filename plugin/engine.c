@@ -61,6 +61,7 @@ static bool begin_turn(struct engine *e)
 {
     if (e->idle && !atomic_load(&e->stop))
         queue_wait(e->queue, next_deadline(e));
+    time_slice_wait(&e->slice);
     e->now_ns = clock_ns();
     return !atomic_load(&e->stop);
 }
@@ -176,6 +177,7 @@ static void engine_free(struct engine *e)
     if (e->queue)
         queue_close(e->queue);
     board_close(e->board);
+    time_slice_release(&e->slice);
     arena_release(&e->arena);
     struct mem mem = e->host.mem;
     mem_give(&mem, e, sizeof *e);
@@ -202,7 +204,9 @@ int32_t engine_open(struct engine **out, const struct engine_host *host,
     e->threads = e->active_threads = config->threads ? config->threads : cores_available();
     e->seed = clock_ns();
     e->idle = true;
-    int32_t rc = open_parts(e, err);
+    int32_t rc = time_slice_init(&e->slice, err);
+    if (!rc)
+        rc = open_parts(e, err);
     if (rc)
         goto fail;
     e->emit = (struct emit){.ring = e->ring, .sched = &e->sched};
@@ -225,10 +229,16 @@ int32_t engine_close(struct engine *e)
     if (pthread_equal(pthread_self(), e->thread.id))
         return INFLIGHT_E_BUSY;
     atomic_store(&e->stop, true);
+    time_slice_grant(&e->slice, UINT64_MAX);
     queue_wake(e->queue);
     thread_join(&e->thread);
     engine_free(e);
     return INFLIGHT_OK;
+}
+
+void engine_run_until(struct engine *e, uint64_t until_ns)
+{
+    time_slice_grant(&e->slice, until_ns);
 }
 
 struct queue *engine_queue(struct engine *e)

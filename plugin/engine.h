@@ -51,6 +51,7 @@ struct ring *engine_ring(struct engine *e);
 
 /* [any thread, bounded] */
 int32_t engine_control(struct engine *e, uint32_t op, uint32_t value, struct err *err);
+void engine_run_until(struct engine *e, uint64_t until_ns);     /* as time_slice_grant */
 void engine_stats(const struct engine *e, inflight_stats *out); /* all but the header */
 
 /* Answers of inflight_query as text; INFLIGHT_E_STATE before they are known. */

@@ -35,6 +35,7 @@ static void model_params_of(struct engine *e, uint64_t budget, struct model_para
                                     .packed_cache = c->packed_cache,
                                     .device = c->device,
                                     .cuda_context = e->host.cuda_context,
+                                    .slice = &e->slice,
                                     .fallback = &e->fallback,
                                     .io = e->host.io,
                                     .mem = &e->host.mem,

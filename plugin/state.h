@@ -12,6 +12,7 @@
 #include "sched.h"
 
 #include "base/thread.h"
+#include "base/time_slice.h"
 #include "model/model.h"
 
 #include <stdatomic.h>
@@ -36,6 +37,7 @@ struct engine {
     /* Shared. */
     _Atomic bool stop;
     struct model *_Atomic ready; /* set once, when READY says 0 */
+    struct time_slice slice;     /* the engine thread and the lanes keep to it */
 
     /* Of the engine thread from here on. */
     struct model *model;
@@ -51,7 +53,7 @@ struct engine {
     struct rows rows;
     struct choices choices;         /* for a device that chooses */
     uint64_t n_launched, n_settled; /* steps; those between are under way, step.c */
-    uint64_t settled_ns;            /* clock when the last of these had been settled */
+    uint64_t settled_ns;            /* slice's clock when the last of these had been settled */
     struct emit emit;
     int32_t *end; /* (n_end) owned; the tokenizer's end tokens */
     int32_t n_end;

@@ -30,9 +30,10 @@ static void fail_step(struct engine *e, struct batch_space *b, const char *what,
     e->is_lost = model_is_lost(e->model);
 }
 
+/* begun_ns: of the slice's clock. */
 static void count_step(struct engine *e, const struct batch_space *b, uint64_t begun_ns)
 {
-    uint64_t step_ns = clock_ns() - begun_ns;
+    uint64_t step_ns = time_slice_clock(&e->slice) - begun_ns;
     e->counts.steps++;
     e->counts.batch_rows += (uint64_t)b->batch.S;
     e->counts.step_ns += step_ns;
@@ -65,6 +66,7 @@ static int sample(struct engine *e, const struct batch_space *b)
 
 static void run_at_once(struct engine *e, struct batch_space *b)
 {
+    uint64_t begun_ns = time_slice_clock(&e->slice);
     int rc = model_forward(e->model, &b->batch);
     if (rc) {
         fail_step(e, b, "the forward pass", rc);
@@ -78,14 +80,14 @@ static void run_at_once(struct engine *e, struct batch_space *b)
     for (int32_t r = 0; r < b->batch.R && !rc; r++)
         if (!b->sampled[r]->job->over)
             emit(e, b->sampled[r], e->rows.ok[r] ? &e->rows.output[r] : NULL, now_ns);
-    count_step(e, b, e->now_ns);
+    count_step(e, b, begun_ns);
 }
 
 /* ---- Ahead */
 
 static void launch(struct engine *e, struct batch_space *b)
 {
-    b->begun_ns = clock_ns();
+    b->begun_ns = time_slice_clock(&e->slice);
     int rc = model_launch(e->model, &b->batch);
     if (rc) {
         fail_step(e, b, "the forward pass", rc);
@@ -116,7 +118,7 @@ static int settle_oldest(struct engine *e)
         if (is_wanted(b->sampled[r]))
             emit(e, b->sampled[r], output[r].token < 0 ? NULL : &output[r], now_ns);
     count_step(e, b, MAX(b->begun_ns, e->settled_ns));
-    e->settled_ns = clock_ns();
+    e->settled_ns = time_slice_clock(&e->slice);
     return rc;
 }
 

@@ -4,10 +4,13 @@
 #include "kv.h"
 #include "pool.h"
 
+#include "../../plugin/base/time_slice.h"
 #include "../config.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#define PACK_ROWS 128 /* of a matrix, between two looks at the time slice */
 
 static const struct isa_table *const tables[ISA_COUNT] = {[ISA_ID_PLAIN] = &isa_plain,
                                                           [ISA_ID_AVX2] = &isa_avx2,
@@ -89,10 +92,11 @@ struct touch {
 static int touch_body(struct lane *lane, void *arg)
 {
     struct touch *touch = arg;
-    (void)lane;
-    for (size_t at; (at = atomic_fetch_add(&touch->taken, TOUCH_PIECE)) < touch->bytes;)
+    for (size_t at; (at = atomic_fetch_add(&touch->taken, TOUCH_PIECE)) < touch->bytes;) {
+        time_slice_wait(lane->device->config.slice);
         for (size_t end = MIN(at + TOUCH_PIECE, touch->bytes); at < end; at += TOUCH_BYTES)
             touch->memory[at] = 0;
+    }
     return 0;
 }
 
@@ -218,12 +222,14 @@ static int pack_body(struct lane *lane, void *arg)
     const struct weight_source *source = pack->source;
     const struct device_config *config = &lane->device->config;
     const size_t tile_bytes = cpu_packed_bytes(config, source->fmt, 16, source->K);
+    const int32_t most = MIN(weight_source_step(source), PACK_ROWS);
     int first, last;
     lane_share(lane, (source->N + 15) / 16, &first, &last);
     struct weight out = pack->before;
     for (int32_t row = first * 16, end = MIN(last * 16, source->N), n; row < end; row += n) {
         struct weight_source rows;
-        n = MIN(weight_source_step(source), end - row);
+        n = MIN(most, end - row);
+        time_slice_wait(config->slice);
         if (!weight_source_rows(source, lane->id, row, n, &rows))
             return INFLIGHT_E_MODEL;
         out.data = (char *)pack->before.data + (size_t)(row / 16) * tile_bytes;

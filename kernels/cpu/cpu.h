@@ -57,7 +57,8 @@ struct lane {
 };
 
 /* Waits until every lane of the run has come here. The last to come resets the chunk
- * counter. Spins for tens of microseconds, then sleeps. */
+ * counter. Spins for tens of microseconds, then sleeps. Here, in the next two and in the
+ * middle of long shares a lane stops at the end of a time slice. */
 void lane_barrier(struct lane *lane);
 
 /* The next number 0, 1, 2, ... handed out to any lane since the last barrier: shares a
@@ -65,7 +66,7 @@ void lane_barrier(struct lane *lane);
 int lane_take(struct lane *lane);
 
 /* The same from a list of the lane `owner`, each of whom has one: who is through with its own goes
- * on with those of others. Only where barriers are between lists. */
+ * on with those of others. Only where barriers are between lists, and more lanes than one. */
 int lane_take_of(struct lane *lane, int owner);
 
 /* Counts calls at one of LANE_PLACES places for each lane: place 0, 1, ... True for the n-th,

@@ -1,12 +1,11 @@
 #define _GNU_SOURCE
 #include "pool.h"
 
+#include "../../plugin/base/futex.h"
 #include "../../plugin/base/thread.h"
+#include "../../plugin/base/time_slice.h"
 
-#include <linux/futex.h>
 #include <stdio.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define SPIN_NS     30000 /* longest spin before a lane sleeps */
 #define SPIN_ROUNDS 32    /* looks at a word between two looks at the clock */
@@ -17,8 +16,8 @@
  * last look, the setter looks for sleepers after its store; both are sequentially
  * consistent, so one of them sees the other. */
 struct gate {
-    atomic_uint value; /* the kernel's futex word */
-    atomic_uint sleepers;
+    _Atomic uint32_t value; /* the kernel's futex word */
+    _Atomic uint32_t sleepers;
 };
 
 struct worker {
@@ -51,18 +50,6 @@ struct pool {
 
     struct worker worker[]; /* (threads); the first is the caller and has no thread */
 };
-
-/* The private operations look the word up by address alone. The value is not kept across
- * the call: every loop looks again. */
-static void futex_wait(atomic_uint *word, unsigned value)
-{
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
-}
-
-static void futex_wake_all(atomic_uint *word)
-{
-    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
-}
 
 /* True as soon as the value is no longer old, false after SPIN_NS. */
 static bool gate_spin(struct gate *gate, unsigned old)
@@ -107,7 +94,7 @@ static void gate_advance(struct gate *gate)
 {
     atomic_store(&gate->value, gate_value(gate) + 1);
     if (atomic_load(&gate->sleepers))
-        futex_wake_all(&gate->value);
+        futex_wake(&gate->value, INT_MAX);
 }
 
 static bool spins(const struct worker *worker)
@@ -136,6 +123,7 @@ void lane_barrier(struct lane *lane)
 {
     struct pool *pool = lane->device->pool;
     struct gate *gate = &pool->barrier;
+    time_slice_wait(lane->device->config.slice);
     unsigned generation = gate_value(gate);
     pool->worker[lane->id].barriers++;
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) + 1 < lane->count) {
@@ -150,6 +138,7 @@ void lane_barrier(struct lane *lane)
 
 int lane_take(struct lane *lane)
 {
+    time_slice_wait(lane->device->config.slice);
     return atomic_fetch_add_explicit(&lane->device->pool->next, 1, memory_order_relaxed);
 }
 
@@ -158,6 +147,7 @@ int lane_take_of(struct lane *lane, int owner)
 {
     struct pool *pool = lane->device->pool;
     atomic_ullong *next = &pool->worker[owner].next;
+    time_slice_wait(lane->device->config.slice);
     const unsigned long long since = (unsigned long long)gate_value(&pool->barrier) << 32;
     unsigned long long old = atomic_load_explicit(next, memory_order_relaxed), n;
     do {

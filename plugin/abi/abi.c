@@ -1,6 +1,7 @@
 /* The exported functions of inflight.h: each checks what the host gave, converts it and
  * calls the engine's parts. Nothing is decided here. */
 #define _GNU_SOURCE
+#include "abi_frame.h"
 #include "abi_struct.h"
 #include "abi_text.h"
 #include "build_info.h"
@@ -314,7 +315,11 @@ int32_t inflight_control(inflight_engine *engine, uint32_t op, const void *in, u
 
 const void *inflight_extension(const char *id)
 {
-    return id && strcmp(id, INFLIGHT_EXT_TEXT) == 0 ? &abi_text_table : NULL;
+    if (id && strcmp(id, INFLIGHT_EXT_TEXT) == 0)
+        return &abi_text_table;
+    if (id && strcmp(id, INFLIGHT_EXT_FRAME) == 0)
+        return &abi_frame_table;
+    return NULL;
 }
 
 const char *inflight_strerror(int32_t status)

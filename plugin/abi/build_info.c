@@ -13,13 +13,13 @@
 static const char *const instruction_sets[] = {"plain", "avx2", "avx512", "avx512_bf16"};
 
 static const char *const caps[] = {
-    "input.chat",       "input.prompt",    "options.n",        "options.logprobs",
-    "overflow.park",    "overflow.drop",   "overflow.fail",    "events.no_coalesce",
-    "request.deadline", "request.cancel",  "request.priority", "init.plan_only",
-    "control.pause",    "control.threads", "control.batching", "hook.log",
-    "hook.wakeup",      "hook.io",         "hook.alloc",       "file.gguf",
-    "file.safetensors", "cache.prefix",    "cache.packed",     "init.cuda_context",
-    INFLIGHT_EXT_TEXT,
+    "input.chat",       "input.prompt",     "options.n",        "options.logprobs",
+    "overflow.park",    "overflow.drop",    "overflow.fail",    "events.no_coalesce",
+    "request.deadline", "request.cancel",   "request.priority", "init.plan_only",
+    "control.pause",    "control.threads",  "control.batching", "hook.log",
+    "hook.wakeup",      "hook.io",          "hook.alloc",       "file.gguf",
+    "file.safetensors", "cache.prefix",     "cache.packed",     "init.cuda_context",
+    INFLIGHT_EXT_TEXT,  INFLIGHT_EXT_FRAME,
 #define FMT(name, values, bytes, head, type) "weights." #name,
 #include "../../quant/formats.def"
 #undef FMT

@@ -12,14 +12,12 @@
 #define _GNU_SOURCE
 #include "queue.h"
 
+#include "../base/futex.h"
 #include "../base/thread.h"
 
-#include <linux/futex.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #define NONE UINT32_MAX
 
@@ -110,16 +108,11 @@ void queue_close(struct queue *q)
     mem_give(&mem, q, sizeof *q);
 }
 
-static void futex_wake(_Atomic uint32_t *word)
-{
-    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
-
 void queue_wake(struct queue *q)
 {
     atomic_fetch_add(&q->reasons, 1);
     if (atomic_load(&q->asleep))
-        futex_wake(&q->reasons);
+        futex_wake(&q->reasons, 1);
 }
 
 void queue_wait(struct queue *q, uint64_t deadline_ns)

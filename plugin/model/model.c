@@ -146,6 +146,7 @@ static void configure_device(struct model *m, const struct model_params *p)
         .dim = m->h.dim,
         .kv_type = p->kv_type,
         .cuda_context = p->cuda_context,
+        .slice = p->slice,
         .cublaslt = p->cublaslt,
         .prefault = p->prefault,
         /* One page more than a full context, for the copy of a shared last page. */

@@ -24,6 +24,7 @@ struct model_params {
     const char *packed_cache;  /* a file that keeps packed weights, or NULL; outlives the load */
     const char *device;        /* "auto" or a back end's name */
     void *cuda_context;        /* the host's CUcontext for device cuda, or NULL */
+    struct time_slice *slice;  /* as in struct device_config */
     struct fallback *fallback; /* read and added to by "auto"; or NULL: all are tried */
     const inflight_io *io;     /* or NULL */
     const struct mem *mem;     /* outlives the model */

@@ -4,6 +4,7 @@
 #include "weights_load.h"
 
 #include "../base/checksum.h"
+#include "../base/time_slice.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -63,6 +64,7 @@ static int32_t fill(struct weights_loader *l, struct err *err)
 struct pieces {
     struct packed *packed;
     const void *memory;
+    struct time_slice *slice;
     bool compare; /* or the sums are filled */
     uint32_t end;
     _Atomic uint32_t next, damaged; /* a piece, or NONE */
@@ -73,6 +75,7 @@ static int pieces_body(struct lane *lane, void *arg)
     struct pieces *p = arg;
     (void)lane;
     for (uint32_t i; (i = atomic_fetch_add(&p->next, 1)) < p->end;) {
+        time_slice_wait(p->slice);
         const uint64_t sum = packed_sum(p->packed, p->memory, i);
         if (!p->compare)
             p->packed->sum[i] = sum;
@@ -89,7 +92,8 @@ static int32_t sum_pieces(struct weights_loader *l, const void *memory, bool com
     const struct weights_source *source = l->source;
     struct weights *w = l->w;
     const uint32_t n = w->packed.head->n_pieces;
-    struct pieces p = {.packed = &w->packed, .memory = memory, .compare = compare};
+    struct pieces p = {
+        .packed = &w->packed, .memory = memory, .slice = source->config->slice, .compare = compare};
     atomic_init(&p.damaged, NONE);
     for (uint32_t first = 0; first < n && atomic_load(&p.damaged) == NONE; first = p.end) {
         if (is_stopped(l, compare ? w->file_bytes * first / n : w->file_bytes))

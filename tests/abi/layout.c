@@ -111,6 +111,8 @@ static void print_tables(void)
     FIELD(inflight_text_api, encode);
     FIELD(inflight_text_api, decode);
     FIELD(inflight_text_api, render);
+    TYPE(inflight_frame_api);
+    FIELD(inflight_frame_api, run_until);
 }
 
 static void print_values(void)

@@ -316,6 +316,45 @@ static void text_extension(void)
     WANT_EQ(o.api->free(e), INFLIGHT_OK);
 }
 
+/* Events that come within this time. */
+static int32_t watch_for(struct watch *w, double ms)
+{
+    int32_t n = 0;
+    for (double end = now_ms() + ms; now_ms() < end;)
+        n += watch_poll(w, 5000000);
+    return n;
+}
+
+static void frame_extension(void)
+{
+    struct object o = object_open(target.object);
+    const inflight_frame_api *frame = o.api->extension(INFLIGHT_EXT_FRAME);
+    WANT(frame && frame->h.abi >> 16 == INFLIGHT_ABI_MAJOR);
+    WANT(frame->h.struct_size >= sizeof *frame);
+    WANT_EQ(frame->run_until(NULL, 0), INFLIGHT_E_ARG);
+    static struct watch w;
+    watch_init(&w, o.api, engine_start_ready(o.api));
+    w.readies = 1;
+    WANT_EQ(frame->run_until(w.engine, 0), INFLIGHT_OK);
+    watch_for(&w, 100); /* what was in hand */
+    const struct watched *item = &w.item[watch_submit(&w, long_request(40))];
+    WANT_EQ(watch_for(&w, 200), 0);
+    for (double end = now_ms() + 30000; !item->dones && now_ms() < end;) {
+        WANT_EQ(frame->run_until(w.engine, now_ns() + 5000000), INFLIGHT_OK);
+        watch_for(&w, 10);
+    }
+    WANT_EQ(item->dones, 1);
+    WANT_EQ(item->status, INFLIGHT_OK);
+    watch_submit(&w, long_request(40));
+    watch_for(&w, 50);
+    WANT_EQ(frame->run_until(w.engine, UINT64_MAX), INFLIGHT_OK);
+    watch_drain(&w, 20000);
+    watch_submit(&w, long_request(100000));
+    WANT_EQ(frame->run_until(w.engine, 0), INFLIGHT_OK);
+    WANT_EQ(o.api->free(w.engine), INFLIGHT_OK); /* without another call */
+    WANT_EQ(frame->run_until(w.engine, 0), INFLIGHT_E_STALE);
+}
+
 const struct test tests_abi[] = {
     {"handshake", "a wrong major version is refused, table and exports agree", handshake, 30},
     {"struct-sizes", "shorter and longer structs, zero and used tails", struct_sizes, 60},
@@ -325,5 +364,6 @@ const struct test tests_abi[] = {
     {"bad-config", "a bad configuration is refused with line and column", bad_config, 60},
     {"queries", "text answers: whole length, cut copies", queries, 60},
     {"text-extension", "tokenizer and template through inflight.text/1", text_extension, 60},
+    {"frame-extension", "slices of time through inflight.frame/1", frame_extension, 60},
     {0},
 };

@@ -272,6 +272,59 @@ TEST(engine_host, controls_are_checked_and_acknowledged)
     host_close(&h);
 }
 
+static uint64_t steps_of(struct host *h)
+{
+    inflight_stats stats = {0};
+    engine_stats(h->e, &stats);
+    return stats.steps;
+}
+
+TEST(engine_host, between_two_slices_nothing_is_computed)
+{
+    static struct host h;
+    host_init(&h);
+    fake.step_us = 200;
+    fake.end_bias = -100;
+    host_open(&h);
+    host_ask(&h, "first", 30);
+    engine_run_until(h.e, 0);
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL); /* for the step under way */
+    host_ask(&h, "second", 30);
+    while (host_poll(&h, 0) > 0)
+        continue;
+    for (int i = 0; i < 5; i++) {
+        uint64_t steps = steps_of(&h);
+        CHECK_EQ(host_poll(&h, 10000000), 0);
+        CHECK_EQ(steps_of(&h), steps);
+        engine_run_until(h.e, soon(1));
+        while (steps_of(&h) == steps)
+            host_poll(&h, 1000000);
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        while (host_poll(&h, 0) > 0)
+            continue;
+    }
+    engine_run_until(h.e, UINT64_MAX);
+    host_finish(&h);
+    host_check_text(&h, 0, "first", 30);
+    host_check_text(&h, 1, "second", 30);
+    host_close(&h);
+}
+
+TEST(engine_host, an_engine_that_is_stopped_can_be_closed)
+{
+    static struct host h;
+    for (int wait_ms = 0; wait_ms < 20; wait_ms += 4) {
+        host_init(&h);
+        fake.step_us = 1000;
+        fake.end_bias = -100;
+        host_open(&h);
+        host_ask(&h, "hello", 30);
+        engine_run_until(h.e, soon((uint64_t)wait_ms / 2));
+        nanosleep(&(struct timespec){.tv_nsec = wait_ms * 1000000}, NULL);
+        host_close(&h);
+    }
+}
+
 TEST(engine_host, static_batches_wait_for_their_last_member)
 {
     static struct host h;

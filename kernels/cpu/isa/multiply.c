@@ -13,6 +13,7 @@
 #include "multiply.h"
 
 #include "../../../plugin/base/base.h"
+#include "../../../plugin/base/time_slice.h"
 #include "tile.h"
 
 #define PAIRS_AHEAD    (512u << 10) /* bytes fetched ahead at most: half of a second cache */
@@ -31,7 +32,8 @@ struct pass {
     struct inputs in; /* of the panel */
     int first;        /* token of the product where the panel begins */
     bool float_inputs;
-    size_t fetch_ahead; /* of the device */
+    size_t fetch_ahead;       /* of the device */
+    struct time_slice *slice; /* likewise */
 };
 
 /* The kind of inputs that a part is multiplied by. */
@@ -315,13 +317,15 @@ SIMD void fetch_sums(const struct finish *f)
         __builtin_prefetch(f->y + (size_t)c * f->ldy);
 }
 
-/* Tiles [first, last) times blocks [b, b + blocks), which the kernels do at once. */
+/* Tiles [first, last) times blocks [b, b + blocks), which the kernels do at once. A share of a
+ * large matrix takes milliseconds, so the lane may stop at every step. */
 static void run_tiles(struct sides *sides, const struct pass *pass, int first, int last, int b,
                       int blocks)
 {
     const int32_t epilogue = pass->product->epilogue;
     for (int tile = first, n; tile < last; tile += n) {
         n = last - tile < sides->step ? 1 : sides->step;
+        time_slice_wait(pass->slice);
         for (int i = 0; epilogue == EPILOGUE_ADD && i < n * blocks; i++) {
             struct finish f = finish_of(sides, pass, tile + i % n, b + i / n);
             fetch_sums(&f);
@@ -505,6 +509,7 @@ void ISA_FN(multiply)(struct lane *lane, const struct product *product)
     struct pass pass = {.product = product, .in = product->in};
     pass.float_inputs = lane->device->config.activations == ACT_FLOAT;
     pass.fetch_ahead = lane->device->fetch_ahead;
+    pass.slice = lane->device->config.slice;
     for (int p = 0; p < product->n_part; p++)
         pass.in.kinds |= part_inputs(&product->part[p], pass.float_inputs);
     int n = product->in.n;

@@ -2,7 +2,7 @@
 """The structs of the Python, Lua and C# bindings lie in memory as those of inflight.h.
 
 A C program prints size and field offsets of every struct; each binding must print the same.
-A language that is not installed is skipped, and said so. usage: layout_bindings.py [build]
+A language that is not installed is skipped, and said so. usage: layout.py
 """
 import ctypes
 import os
@@ -104,13 +104,13 @@ def main():
                                         ("c#", layout_of_csharp, without_stats)):
             got, want = layout(folder, names), layout_of_c(folder, names)
             if got is None:
-                print(f"skip layout_bindings: {language} (not installed)")
+                print(f"skip layout: {language} (not installed)")
                 continue
             differing = sorted(set(got.splitlines()) ^ set(want.splitlines()))
             for line in differing:
                 print(f"  {language}: {line} is not in both")
             failed = failed or bool(differing)
-            print(f"{'FAIL' if differing else 'ok  '} layout_bindings: {language}, "
+            print(f"{'FAIL' if differing else 'ok  '} layout: {language}, "
                   f"{len(want.splitlines())} sizes and offsets")
     return 1 if failed else 0
 
