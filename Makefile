@@ -254,7 +254,7 @@ $(LOCALE):
 
 # A small model per family and weight format, files and folders, and per way of storing matrices;
 # the target says that all are there.
-$(FAMILIES): tests/model/families_gguf.py tests/model/families_hf.py tests/model/quantized_hf.py tests/model/gguf_write.py \
+$(FAMILIES): $(wildcard tests/model/families_*.py) tests/model/quantized_hf.py tests/model/gguf_write.py \
     tests/model/hf_write.py
 	$(Q)$(PYTHON) tests/model/families_gguf.py $(@D) && $(PYTHON) tests/model/families_hf.py $(@D) && \
 	    $(PYTHON) tests/model/quantized_hf.py $(@D) && touch $@

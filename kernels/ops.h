@@ -31,10 +31,11 @@ struct rotary_table {
 /* Rotations that layers of one model may differ in: Gemma 3 turns those that slide faster. */
 #define ROTARY_KINDS 2
 
-/* x[t] = table[token[t]] scale, and the rotary tables of the step. */
+/* x[t] = table[token[t]] scale + position[position[t]], and the rotary tables of the step. */
 struct op_embed {
     float *x;                   /* (T, D) */
     const struct weight *table; /* (V, D) */
+    const float *position;      /* (max_context, D) or NULL. GPT-2 */
     float scale;                /* 1; Gemma: sqrt(D) */
     struct rotary_table rotary[ROTARY_KINDS];
     int32_t D, dim;
@@ -83,13 +84,16 @@ struct op_linear {
     struct linear_part part[3];
 };
 
-/* x[t] += norm(y[t]), an RMSNorm: Gemma 2 and 3 normalise what is added, too. */
+/* x[t] += norm(y[t]): Gemma 2 and 3 normalise what is added, too. */
 struct op_add_norm {
-    float *x;          /* (T, D) */
-    const float *y;    /* (T, D) */
-    const float *norm; /* (D) */
+    float *x;               /* (T, D) */
+    const float *y;         /* (T, D) */
+    const float *norm;      /* (D) */
+    const float *norm_bias; /* (D) of NORM_LAYER, or NULL */
+    int32_t norm_kind;      /* enum norm */
     float eps;
     int32_t D;
+    bool is_first; /* x[t] = norm(y[t]): BLOOM's embeddings */
 };
 
 /* Of the columns that turn, dim: */
@@ -130,8 +134,8 @@ static inline int32_t attend_rotary_dim(const struct op_attend *op)
     return op->rotary_dim ? op->rotary_dim : op->dim;
 }
 
-/* logits[r] = norm(x[row[r]]) W^T for the rows of the batch that are sampled, then cap tanh(that /
- * cap), and what their blocks are like. */
+/* logits[r] = norm(x[row[r]]) W^T + b for the rows of the batch that are sampled, then cap
+ * tanh(that / cap), and what their blocks are like. */
 struct op_head {
     const float *x;              /* (T, D) */
     const float *norm;           /* (D), as in op_linear */
@@ -139,6 +143,7 @@ struct op_head {
     float *logits;               /* (R, V) */
     struct logit_block *block;   /* (R, logit_blocks(V)) */
     const struct weight *weight; /* (V, D) */
+    const float *bias;           /* (V) or NULL. GPT-J, Phi 2 */
     int32_t norm_kind;           /* enum norm */
     float eps;
     float cap; /* of logits; 0: none. Gemma 2 */

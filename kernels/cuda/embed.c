@@ -25,6 +25,7 @@ int cuda_embed(struct lane *lane, const struct op_embed *op, const struct batch 
                               .chosen = (const int32_t *)(uintptr_t)device->chosen,
                               .parity = device->step.view.parity,
                               .position = device->step.view.position,
+                              .row = op->position,
                               .x = op->x,
                               .scale = op->scale,
                               .layout = op->table->layout,

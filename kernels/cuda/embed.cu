@@ -100,9 +100,11 @@ static __device__ __forceinline__ int token_of(const embed_args &a, int t)
     return token >= 0 ? token : max(a.chosen[(1 - *a.parity) * a.stride - 1 - token], 0);
 }
 
-/* Eight values of row `token`: those of lane `part` % 4 in chunk `part` / 4. */
+/* Eight values of row `token`: those of lane `part` % 4 in chunk `part` / 4. more: (D) to be added,
+ * or NULL. */
 template <int L>
-static __device__ __forceinline__ void read_part(const embed_args &a, int token, int part, float *x)
+static __device__ __forceinline__ void read_part(const embed_args &a, int token, int part,
+                                                 const float *more, float *x)
 {
     constexpr int chunks = layout_tile_width(L) / CHUNK;
     const int row = token % STRIP_ROWS, t = part % 4, chunk = part / 4;
@@ -124,8 +126,13 @@ static __device__ __forceinline__ void read_part(const embed_args &a, int token,
 #pragma unroll
         for (int j = 0; j < 4; j++)
             v[j] = fmaf(scale[s].x, number<L>(q, s, j), scale[s].y) * a.scale;
-        if (k < a.D)
-            *(float4 *)(x + k) = make_float4(v[0], v[1], v[2], v[3]);
+        if (k >= a.D)
+            continue;
+        if (more) {
+            const float4 m = *(const float4 *)(more + k);
+            v[0] += m.x, v[1] += m.y, v[2] += m.z, v[3] += m.w;
+        }
+        *(float4 *)(x + k) = make_float4(v[0], v[1], v[2], v[3]);
     }
 }
 
@@ -177,8 +184,9 @@ extern "C" __global__ void __launch_bounds__(EMBED_THREADS)
         fill_rotary(a, table, t);
     } else if (part / 4 * CHUNK < a.D) {
         const int token = token_of(a, t);
+        const float *more = a.row ? a.row + (size_t)a.position[t] * a.D : NULL;
         float *x = a.x + (size_t)t * a.D;
-#define READ_PART(L) read_part<L>(a, token, part, x)
+#define READ_PART(L) read_part<L>(a, token, part, more, x)
         FOR_LAYOUT(a.layout, READ_PART)
 #undef READ_PART
     }

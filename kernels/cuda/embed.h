@@ -1,6 +1,6 @@
 /* The operation embed.
  *
- *   x[t] = table[token[t]] * scale
+ *   x[t] = table[token[t]] * scale + row[position[t]]
  *   rotary[j][t] = (cos(position[t] * freq[j][i]), i < dim / 2; sin of the same) * rotary_scale[j]
  *
  * Values of the table are those of the file, float32 and float16 rounded to bfloat16 (layout.h);
@@ -9,7 +9,8 @@
  * Work: of each token D / 2048 blocks of 256 threads for x, with eight values a thread, those of a
  * lane and a chunk (layout.h), and one more for each rotary table. No loads wait for others but for
  * the token, which may be one that the step before has chosen.
- * Bytes: a row of the packed table, 4 D written; of a rotary table 2 dim read and 4 dim written.
+ * Bytes: a row of the packed table, 4 D of the other, 4 D written; of a rotary table 2 dim read and
+ * 4 dim written.
  * Target: bound by latency. */
 #pragma once
 
@@ -25,6 +26,7 @@ struct embed_args {
     const int32_t *chosen;   /* (2, stride), ahead.h */
     const int32_t *parity;   /* 0 or 1: tokens are read from the other half */
     const int32_t *position; /* (T) */
+    const float *row;        /* (max_context, D), 16-byte aligned, or NULL */
     float *x;                /* (T, D) */
     float scale;
     int32_t n_rotary;                 /* how many of these there are */

@@ -41,7 +41,10 @@ int cuda_head(struct lane *lane, const struct op_head *op, const struct batch *b
         .ldy = op->V,
         .epilogue = EPILOGUE_STORE,
         .n_part = 1,
-        .part = {{.weight = op->weight->data, .layout = op->weight->layout, .N = op->weight->N}},
+        .part = {{.weight = op->weight->data,
+                  .bias = op->bias,
+                  .layout = op->weight->layout,
+                  .N = op->weight->N}},
     };
     rc = product_launch(device, &input, &args);
     if (!rc)

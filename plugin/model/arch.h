@@ -7,25 +7,62 @@
 
 #define MODEL_TYPES_MOST 3
 
+/* What a model knows of where a token is. */
+enum positions {
+    POSITIONS_ROTARY,  /* queries and keys turn: Su et al. 2021 */
+    POSITIONS_LEARNED, /* a row of a table is added to the embedding */
+    POSITIONS_ALIBI,   /* scores are lower by distance: Press et al. 2021 */
+};
+
+/* Of the feed-forward part. */
+enum activation { ACTIVATION_SILU, ACTIVATION_GELU_TANH, ACTIVATION_GELU };
+
+/* A tensor's name without ".weight" or ".bias": in the table of weights.c, in a GGUF file if that
+ * is another, and in a folder; of a layer's what follows its prefix. Of two in a row with the same
+ * first name the second is taken where the tensor of the first is not there. */
+struct arch_name {
+    const char *row, *gguf, *folder;
+};
+
+/* Names of a family whose folders do not have Llama's. */
+struct arch_names {
+    const char *root;              /* before all but the head; the oldest files are without it */
+    const char *layer;             /* then, of a layer, before its number: "h." */
+    const struct arch_name *names; /* row NULL ends it */
+};
+
 struct arch {
     const char *id;                               /* general.architecture in GGUF files */
     const char *model_type[MODEL_TYPES_MOST + 1]; /* in config.json, NULL-terminated */
     bool qkv_bias;                                /* q, k, v projections have a bias */
     bool qk_norm;       /* each query and key head is normalised before rotation */
-    int32_t rope;       /* enum rope_kind of the weights as GGUF files store them; Hugging Face's
-                           are all for ROPE_HALF */
+    int32_t rope;       /* enum rope_kind of the weights as GGUF files store them; those of folders
+                           with Llama's names are all for ROPE_HALF */
     int32_t nope_every; /* every n-th layer has no rotation; 0: all rotate */
     int32_t full_every; /* layers see a window, but for every n-th; 0: as the file says */
     double theta;       /* rotary base where config.json has none; 0: 10000 */
     double near_theta;  /* of layers that see a window, where the file has none; 0: they turn like
                            the others */
     bool fused;         /* q, k and v are rows of one matrix, and so are gate and up */
-    bool part_turns;    /* heads may turn in their first columns alone */
-    bool gelu;          /* in the feed-forward part, by tanh, in place of silu */
+    bool by_groups;  /* those of a folder: of each key/value head its queries, its key, its value */
+    bool across;     /* matrices of layers are stored by columns in a folder */
+    bool part_turns; /* heads may turn in their first columns alone */
+    int32_t activation; /* enum activation */
     bool post_norm;     /* what both parts of a layer add is normalised, too */
     bool root_embed;    /* embeddings come times sqrt(D) */
     bool capped;        /* scores and logits, by caps of the file */
     bool norm_less_one; /* Hugging Face's norms are stored less 1; GGUF files have them whole */
+    int32_t positions;  /* enum positions */
+    bool layer_norm;    /* norms are of NORM_LAYER */
+    bool norm_bias;     /* and have a bias */
+    bool embed_norm;    /* embeddings are normalised */
+    bool parallel;      /* both parts of a layer are of its input, and added to it together */
+    bool one_norm;      /* of the same norm of it */
+    bool plain;         /* the feed-forward part has no gate */
+    bool o_bias, ffn_bias, head_bias;
+    const struct arch_names *names; /* NULL: Llama's */
+    const struct arch *twin;        /* the row of models that have a tensor */
+    const char *twin_tensor[2];     /* of this name, by enum naming */
     int32_t odd_layers; /* a model of as many scales scores by 1 / sqrt(D / H), which a GGUF file
                            does not say: 27B of Gemma 2 and 3; 0: none */
 };
@@ -33,6 +70,8 @@ struct arch {
 /* Whether layer l turns its queries and keys. */
 static inline bool arch_rotates(const struct arch *arch, int32_t l)
 {
+    if (arch->positions != POSITIONS_ROTARY)
+        return false;
     return !arch->nope_every || (l + 1) % arch->nope_every != 0;
 }
 

@@ -12,8 +12,10 @@ static const char *buffer_name(const struct plan_source *s, const float *p, bool
         return "x";
     if (at == b->attn)
         return "attn";
-    if (s->arch->post_norm && at == b->added)
+    if ((s->arch->post_norm || s->arch->embed_norm) && at == b->added)
         return "added";
+    if (s->h->parallel && at == b->ffn)
+        return "ffn";
     if (at == b->logits)
         return "logits";
     return ffn ? "ffn" : "qkv";
@@ -21,11 +23,15 @@ static const char *buffer_name(const struct plan_source *s, const float *p, bool
 
 static void dump_embed(const struct op_embed *op, const struct plan_source *s, struct buf *out)
 {
-    buf_format(out, "x (T %d), rotary (T 2 %d) = %s", op->D, op->dim / 2,
-               weights_name(s->w, op->table));
+    buf_format(out, "%s (T %d)", buffer_name(s, op->x, false), op->D);
+    if (op->rotary[0].out)
+        buf_format(out, ", rotary (T 2 %d)", op->dim / 2);
+    buf_format(out, " = %s", weights_name(s->w, op->table));
+    if (op->position)
+        buf_format(out, " + %s", weights_name(s->w, op->position));
     if (op->scale != 1)
         buf_format(out, " * %g", (double)op->scale);
-    if (op->rotary[0].scale != 1)
+    if (op->rotary[0].out && op->rotary[0].scale != 1)
         buf_put_text(out, ", scaled");
     if (op->rotary[1].out)
         buf_put_text(out, ", and rotary of near layers");
@@ -34,8 +40,9 @@ static void dump_embed(const struct op_embed *op, const struct plan_source *s, s
 static void dump_add_norm(const struct op_add_norm *op, const struct plan_source *s,
                           struct buf *out)
 {
-    buf_format(out, "x (T %d) += norm(%s, %s)", op->D, buffer_name(s, op->y, false),
-               weights_name(s->w, op->norm));
+    buf_format(out, "x (T %d) %s %s(%s, %s)", op->D,
+               op->is_first ? "=" : "+=", op->norm_kind == NORM_LAYER ? "layer norm" : "norm",
+               buffer_name(s, op->y, false), weights_name(s->w, op->norm));
 }
 
 static void dump_linear(const struct op_linear *op, const struct plan_source *s, struct buf *out)
@@ -45,8 +52,8 @@ static void dump_linear(const struct op_linear *op, const struct plan_source *s,
         [EPILOGUE_GELU] = "= gelu",       [EPILOGUE_GELU_TANH] = "= gelu tanh",
         [EPILOGUE_GLU_SILU] = "= silu *", [EPILOGUE_GLU_GELU] = "= gelu tanh *",
     };
-    bool glu = epilogue_is_gated(op->epilogue);
-    buf_format(out, "%s (T %d) %s ", buffer_name(s, op->y, glu), op->ldy, sign[op->epilogue]);
+    bool is_ffn = op->epilogue > EPILOGUE_ADD;
+    buf_format(out, "%s (T %d) %s ", buffer_name(s, op->y, is_ffn), op->ldy, sign[op->epilogue]);
     if (op->norm)
         buf_format(out, "%s(x, %s)", op->norm_kind == NORM_LAYER ? "layer norm" : "norm",
                    weights_name(s->w, op->norm));
@@ -76,6 +83,8 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
         buf_format(out, ", window %d", op->window);
     if (op->cap > 0)
         buf_format(out, ", capped at %g", (double)op->cap);
+    if (op->slopes)
+        buf_format(out, ", %s", weights_name(s->w, op->slopes));
     if (op->k_mean)
         buf_format(out, ", less %s", weights_name(s->w, op->k_mean));
     if (op->q_norm)
@@ -84,8 +93,11 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
 
 static void dump_head(const struct op_head *op, const struct plan_source *s, struct buf *out)
 {
-    buf_format(out, "logits (R %d) = norm(x, %s) | %s (%d %d)", op->V, weights_name(s->w, op->norm),
+    buf_format(out, "logits (R %d) = %s(x, %s) | %s (%d %d)", op->V,
+               op->norm_kind == NORM_LAYER ? "layer norm" : "norm", weights_name(s->w, op->norm),
                weights_name(s->w, op->weight), op->weight->N, op->weight->K);
+    if (op->bias)
+        buf_format(out, " + %s", weights_name(s->w, op->bias));
     if (op->cap > 0)
         buf_format(out, ", capped at %g", (double)op->cap);
 }

@@ -7,26 +7,34 @@
 #include <stdio.h>
 #include <string.h>
 
+/* When a key must be there. */
+enum need { ALWAYS, IF_GATED, NEVER };
+
 /* One integer key: its names, where it goes and what it may be. */
 struct row {
-    const char *gguf;   /* after "<arch>." */
-    const char *config; /* in config.json */
-    size_t offset;      /* int32_t in struct hparams */
+    const char *gguf;      /* after "<arch>." */
+    const char *config[4]; /* in config.json; families had words of their own */
+    size_t offset;         /* int32_t in struct hparams */
     int64_t min, max;
-    bool optional; /* left as it is when missing */
+    enum need need; /* else left as it is when missing */
 };
 
 /* clang-format off */
 static const struct row rows[] = {
-    {"block_count", "num_hidden_layers", offsetof(struct hparams, L), 1, LAYERS_MAX, false},
-    {"embedding_length", "hidden_size", offsetof(struct hparams, D), 32, 1 << 17, false},
-    {"feed_forward_length", "intermediate_size", offsetof(struct hparams, F), 32, 1 << 20, false},
-    {"context_length", "max_position_embeddings",
-     offsetof(struct hparams, context), 16, 1 << 24, false},
-    {"attention.head_count", "num_attention_heads", offsetof(struct hparams, H), 1, 1024, false},
-    {"attention.head_count_kv", "num_key_value_heads",
-     offsetof(struct hparams, K), 1, 1024, true},
-    {"attention.key_length", "head_dim", offsetof(struct hparams, dim), 2, 2 * FREQ_MAX, true},
+    {"block_count", {"num_hidden_layers", "n_layer", "n_layers"},
+     offsetof(struct hparams, L), 1, LAYERS_MAX, ALWAYS},
+    {"embedding_length", {"hidden_size", "n_embd", "n_embed", "d_model"},
+     offsetof(struct hparams, D), 32, 1 << 17, ALWAYS},
+    {"feed_forward_length", {"intermediate_size", "n_inner", "ffn_hidden_size"},
+     offsetof(struct hparams, F), 32, 1 << 20, IF_GATED},
+    {"context_length", {"max_position_embeddings", "n_positions", "seq_length", "max_seq_len"},
+     offsetof(struct hparams, context), 16, 1 << 24, IF_GATED},
+    {"attention.head_count", {"num_attention_heads", "n_head", "n_heads"},
+     offsetof(struct hparams, H), 1, 1024, ALWAYS},
+    {"attention.head_count_kv", {"num_key_value_heads", "num_kv_heads"},
+     offsetof(struct hparams, K), 1, 1024, NEVER},
+    {"attention.key_length", {"head_dim"},
+     offsetof(struct hparams, dim), 2, 2 * FREQ_MAX, NEVER},
 };
 /* clang-format on */
 
@@ -36,15 +44,25 @@ static const char *full_key(const struct hparams *h, const char *key, char out[9
     return out;
 }
 
-static int32_t read_row(struct hparams *h, const struct checkpoint *c, const struct row *row,
-                        struct err *err)
+/* The name that a config.json has for it, or the first. */
+static const char *config_key(const struct row *row, const json_t *config)
+{
+    for (size_t i = 0; i < COUNT_OF(row->config) && row->config[i]; i++)
+        if (config_has(config, row->config[i]))
+            return row->config[i];
+    return row->config[0];
+}
+
+static int32_t read_row(struct hparams *h, const struct arch *arch, const struct checkpoint *c,
+                        const struct row *row, struct err *err)
 {
     char full[96];
-    const char *key = c->config ? row->config : full_key(h, row->gguf, full);
+    const char *key = c->config ? config_key(row, c->config) : full_key(h, row->gguf, full);
     const json_t *number = json_object_get(c->config, key);
-    bool is_there = c->config ? number && !json_is_null(number) : gguf_find(&c->gguf, key) != NULL;
+    bool is_there = c->config ? config_has(c->config, key) : gguf_find(&c->gguf, key) != NULL;
+    bool is_needed = row->need == ALWAYS || (row->need == IF_GATED && !arch->plain);
     int64_t value = json_integer_value(number);
-    if (!is_there && row->optional)
+    if (!is_there && !is_needed)
         return INFLIGHT_OK;
     if (!is_there)
         return err_set(err, INFLIGHT_E_MODEL, "%s is missing", key);
@@ -56,11 +74,20 @@ static int32_t read_row(struct hparams *h, const struct checkpoint *c, const str
     return INFLIGHT_OK;
 }
 
-static int32_t read_rows(struct hparams *h, const struct checkpoint *c, struct err *err)
+/* What old families have where their files do not say. */
+#define PLAIN_WIDTH   4 /* of the feed-forward part, in model widths */
+#define PLAIN_CONTEXT 2048
+
+static int32_t read_rows(struct hparams *h, const struct arch *arch, const struct checkpoint *c,
+                         struct err *err)
 {
     for (size_t i = 0; i < COUNT_OF(rows); i++)
-        if (read_row(h, c, &rows[i], err))
+        if (read_row(h, arch, c, &rows[i], err))
             return err->code;
+    if (!h->F)
+        h->F = PLAIN_WIDTH * h->D;
+    if (!h->context)
+        h->context = PLAIN_CONTEXT;
     if (!h->K)
         h->K = h->H;
     if (!h->dim)
@@ -73,6 +100,10 @@ static int32_t read_rows(struct hparams *h, const struct checkpoint *c, struct e
                        h->dim, 2 * FREQ_MAX);
     h->scale = 1.0f / sqrtf((float)h->dim);
     h->rotary_dim = h->dim;
+    h->rotary_scale = 1;
+    h->activation = arch->activation;
+    h->parallel = arch->parallel;
+    h->alibi_max = 8;
     return INFLIGHT_OK;
 }
 
@@ -136,6 +167,22 @@ static int32_t read_cap(const struct hparams *h, const struct gguf *g, const cha
     return INFLIGHT_OK;
 }
 
+/* Of families before Llama, all optional. */
+static int32_t read_classic(struct hparams *h, const struct gguf *g, struct err *err)
+{
+    char key[96];
+    double number;
+    (void)gguf_bool(g, full_key(h, "use_parallel_residual", key), &h->parallel);
+    if (gguf_float(g, full_key(h, "attention.clamp_kqv", key), &number) && number != 0)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is not 0: not served", key);
+    if (!gguf_float(g, full_key(h, "attention.max_alibi_bias", key), &number))
+        return INFLIGHT_OK;
+    if (!(number >= 1 && number <= 64))
+        return err_set(err, INFLIGHT_E_MODEL, "%s must be a number in 1 .. 64", key);
+    h->alibi_max = (float)number;
+    return INFLIGHT_OK;
+}
+
 static int32_t read_vocabulary(struct hparams *h, const struct gguf *g, struct err *err)
 {
     const struct gguf_value *tokens = gguf_find(g, "tokenizer.ggml.tokens");
@@ -161,10 +208,12 @@ static int32_t read_gguf(struct hparams *h, const struct checkpoint *c, struct e
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "architecture \"%s\" is not served", h->arch);
     h->rope = arch->rope;
 
-    full_key(h, "attention.layer_norm_rms_epsilon", key);
+    full_key(h,
+             arch->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
+             key);
     bool has_eps = gguf_float(g, key, &eps);
-    if (read_rows(h, c, err) || set_eps(h, has_eps, eps, key, err) || check_gguf(h, arch, g, err) ||
-        read_vocabulary(h, g, err))
+    if (read_rows(h, arch, c, err) || set_eps(h, has_eps, eps, key, err) ||
+        check_gguf(h, arch, g, err) || read_vocabulary(h, g, err))
         return err->code;
     if ((arch->full_every || arch->fused) && read_window(h, arch, g, err))
         return err->code;
@@ -173,7 +222,9 @@ static int32_t read_gguf(struct hparams *h, const struct checkpoint *c, struct e
         return err->code;
     if (arch->odd_layers == h->L)
         h->scale = 1.0f / sqrtf((float)(h->D / h->H));
-    return rope_read_gguf(h, arch, g, err);
+    if (arch->plain && read_classic(h, g, err))
+        return err->code;
+    return arch->positions == POSITIONS_ROTARY ? rope_read_gguf(h, arch, g, err) : INFLIGHT_OK;
 }
 
 /* ---- A folder */
@@ -192,9 +243,23 @@ static void name_folder(struct hparams *h, const char *path)
         memcpy(h->name, path + begin, MIN(end - begin, sizeof h->name - 1));
 }
 
+/* MPT's config.json does not have it: its code does. */
+static int32_t read_eps(struct hparams *h, const struct arch *arch, const json_t *config,
+                        struct err *err)
+{
+    const char *key =
+        config_has(config, "layer_norm_eps") ? "layer_norm_eps" : "layer_norm_epsilon";
+    const json_t *eps;
+    if (!arch->layer_norm)
+        key = "rms_norm_eps";
+    eps = json_object_get(config, key);
+    if (!eps && strcmp(arch->id, "mpt") == 0)
+        return set_eps(h, true, 1e-5, key, err);
+    return set_eps(h, json_is_number(eps), json_number_value(eps), key, err);
+}
+
 static int32_t read_folder(struct hparams *h, const struct checkpoint *c, struct err *err)
 {
-    const json_t *eps = json_object_get(c->config, "rms_norm_eps");
     const json_t *vocabulary = json_object_get(c->config, "vocab_size");
     const struct arch *arch = hparams_family(c->config, err);
     int64_t n = json_integer_value(vocabulary);
@@ -202,16 +267,17 @@ static int32_t read_folder(struct hparams *h, const struct checkpoint *c, struct
         return err->code;
     (void)snprintf(h->arch, sizeof h->arch, "%s", arch->id);
     name_folder(h, c->folder.path);
-    h->rope = ROPE_HALF;
-    if (read_rows(h, c, err) ||
-        set_eps(h, json_is_number(eps), json_number_value(eps), "rms_norm_eps", err))
+    h->rope = arch->names ? arch->rope : ROPE_HALF;
+    if (read_rows(h, arch, c, err) || read_eps(h, arch, c->config, err))
         return err->code;
     if (!json_is_integer(vocabulary) || n < 1 || n > (1 << 24))
         return err_set(err, INFLIGHT_E_MODEL, "vocab_size must be an integer in 1 .. %d", 1 << 24);
     h->V = (int32_t)n;
-    if (hparams_read_config(h, arch, c->config, err))
+    if (hparams_read_config(h, arch, c->config, err) ||
+        (arch->names && hparams_read_classic(h, arch, c->config, err)))
         return err->code;
-    return rope_read_config(h, arch, c->config, err);
+    return arch->positions == POSITIONS_ROTARY ? rope_read_config(h, arch, c->config, err)
+                                               : INFLIGHT_OK;
 }
 
 int32_t hparams_read(struct hparams *h, const struct checkpoint *c, struct err *err)

@@ -7,14 +7,17 @@
 #define LAYERS_MAX 1024
 
 struct hparams {
-    char arch[32];     /* general.architecture, of a folder that of its row */
-    char name[64];     /* general.name, of a folder its own; cut to fit */
-    int32_t L, D, F;   /* layers, model width, feed-forward width */
-    int32_t H, K, dim; /* query heads, key/value heads, head width */
-    int32_t V;         /* vocabulary */
-    int32_t context;   /* trained positions */
-    float eps;         /* of the norms */
-    float score_cap;   /* of attention, and of logits; 0: none */
+    char arch[32];      /* general.architecture, of a folder that of its row */
+    char name[64];      /* general.name, of a folder its own; cut to fit */
+    int32_t L, D, F;    /* layers, model width, feed-forward width */
+    int32_t H, K, dim;  /* query heads, key/value heads, head width */
+    int32_t V;          /* vocabulary */
+    int32_t context;    /* trained positions */
+    float eps;          /* of the norms */
+    int32_t activation; /* enum activation */
+    bool parallel;      /* as in struct arch, if the file says no other */
+    float alibi_max;    /* of POSITIONS_ALIBI: the slope of the last of 2^n heads is 2^-this */
+    float score_cap;    /* of attention, and of logits; 0: none */
     float logit_cap;
     int32_t rope;               /* enum rope_kind */
     float scale;                /* of scores: 1 / sqrt(dim), or what the file says */
@@ -41,3 +44,12 @@ const struct arch *hparams_family(const json_t *config, struct err *err);
  * results and is not served is refused by its key. */
 int32_t hparams_read_config(struct hparams *h, const struct arch *arch, const json_t *config,
                             struct err *err);
+
+/* The same of families with names of their own, arch->names. */
+int32_t hparams_read_classic(struct hparams *h, const struct arch *arch, const json_t *config,
+                             struct err *err);
+
+/* Whether a config.json has a key, and not null; and whether it is a switch that is on: what is no
+ * false, such as 1, counts as true. */
+bool config_has(const json_t *config, const char *key);
+bool config_is_on(const json_t *config, const char *key);

@@ -12,16 +12,15 @@ static const char *text_of(const json_t *config, const char *key)
     return json_string_value(json_object_get(config, key));
 }
 
-static bool has(const json_t *config, const char *key)
+bool config_has(const json_t *config, const char *key)
 {
     const json_t *value = json_object_get(config, key);
     return value && !json_is_null(value);
 }
 
-/* A switch: what is no false, such as 1, counts as true. */
-static bool is_on(const json_t *config, const char *key)
+bool config_is_on(const json_t *config, const char *key)
 {
-    return has(config, key) && !json_is_false(json_object_get(config, key));
+    return config_has(config, key) && !json_is_false(json_object_get(config, key));
 }
 
 const struct arch *hparams_family(const json_t *config, struct err *err)
@@ -42,12 +41,15 @@ const struct arch *hparams_family(const json_t *config, struct err *err)
 /* A model that ends in something else than the output head: a classifier, an embedding. */
 static int32_t check_class(const json_t *config, struct err *err)
 {
-    static const char end[] = "ForCausalLM";
+    static const char *const ends[] = {"ForCausalLM", "LMHeadModel"}; /* GPT-2's is the second */
     const char *class =
         json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
     char shown[SHOWN_TEXT];
-    size_t len = class ? strlen(class) : 0, tail = sizeof end - 1;
-    if (class && (len < tail || strcmp(class + len - tail, end) != 0))
+    size_t len = class ? strlen(class) : 0;
+    bool is_one = !class;
+    for (size_t i = 0; i < COUNT_OF(ends); i++)
+        is_one |= len >= strlen(ends[i]) && strcmp(class + len - strlen(ends[i]), ends[i]) == 0;
+    if (!is_one)
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "architectures: %s does not predict the next token: not served",
                        shown_text((struct str){class, len}, shown));
@@ -57,11 +59,12 @@ static int32_t check_class(const json_t *config, struct err *err)
 /* Gemma has a key of its own, and what stands in the other does not count. */
 static int32_t check_activation(const struct arch *arch, const json_t *config, struct err *err)
 {
-    const char *key = arch->gelu ? "hidden_activation" : "hidden_act";
-    const char *want = arch->gelu ? "gelu_pytorch_tanh" : "silu";
+    const bool is_gelu = arch->activation == ACTIVATION_GELU_TANH;
+    const char *key = is_gelu ? "hidden_activation" : "hidden_act";
+    const char *want = is_gelu ? "gelu_pytorch_tanh" : "silu";
     const char *act = text_of(config, key);
     char shown[SHOWN_TEXT];
-    if (has(config, key) && (!act || strcmp(act, want) != 0))
+    if (config_has(config, key) && (!act || strcmp(act, want) != 0))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s \"%s\" is not served, only %s is", key,
                        act ? shown_text((struct str){act, strlen(act)}, shown) : "?", want);
     return INFLIGHT_OK;
@@ -71,14 +74,14 @@ static int32_t refuse_switches(const struct arch *arch, const json_t *config, st
 {
     if (check_activation(arch, config, err))
         return err->code;
-    if (is_on(config, "use_bidirectional_attention"))
+    if (config_is_on(config, "use_bidirectional_attention"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "use_bidirectional_attention is true: not served");
     /* Code of a row with biases has them on q, k and v whatever the key says. */
-    if (!arch->qkv_bias && is_on(config, "attention_bias"))
+    if (!arch->qkv_bias && config_is_on(config, "attention_bias"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "attention_bias is true: not served for %s",
                        arch->id);
-    if (is_on(config, "mlp_bias"))
+    if (config_is_on(config, "mlp_bias"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "mlp_bias is true: not served");
     return INFLIGHT_OK;
 }
@@ -91,8 +94,9 @@ static int32_t check_unrotated(const struct hparams *h, const struct arch *arch,
     const json_t *every = json_object_get(config, "no_rope_layer_interval");
     if (!arch->nope_every)
         return INFLIGHT_OK;
-    if (!has(config, "no_rope_layers")) {
-        if (has(config, "no_rope_layer_interval") && json_integer_value(every) != arch->nope_every)
+    if (!config_has(config, "no_rope_layers")) {
+        if (config_has(config, "no_rope_layer_interval") &&
+            json_integer_value(every) != arch->nope_every)
             return err_set(err, INFLIGHT_E_UNSUPPORTED,
                            "no_rope_layer_interval is not %d: not served", arch->nope_every);
         return INFLIGHT_OK;
@@ -139,7 +143,7 @@ static int32_t read_own_window(struct hparams *h, const struct arch *arch, const
         return err_set(err, INFLIGHT_E_MODEL,
                        "sliding_window_pattern must be an integer of 1 and more");
     h->window = (int32_t)MIN(json_integer_value(width), INT32_MAX);
-    if (has(config, "layer_types"))
+    if (config_has(config, "layer_types"))
         return read_layer_types(h, json_object_get(config, "layer_types"), err);
     for (int32_t l = 0; l < h->L; l++)
         h->slides[l] = (l + 1) % every != 0;
@@ -152,7 +156,7 @@ static int32_t read_cap(const struct arch *arch, const json_t *config, const cha
 {
     const json_t *number = json_object_get(config, key);
     const double value = json_number_value(number);
-    if (!has(config, key))
+    if (!config_has(config, key))
         return INFLIGHT_OK;
     if (!arch->capped)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is set: not served for %s", key, arch->id);
@@ -166,7 +170,7 @@ static int32_t read_scale(struct hparams *h, const json_t *config, struct err *e
 {
     const json_t *scalar = json_object_get(config, "query_pre_attn_scalar");
     const double value = json_number_value(scalar);
-    if (!has(config, "query_pre_attn_scalar"))
+    if (!config_has(config, "query_pre_attn_scalar"))
         return INFLIGHT_OK;
     if (!json_is_number(scalar) || !(value > 1e-6 && value < 1e9))
         return err_set(err, INFLIGHT_E_MODEL, "query_pre_attn_scalar must be a number above 0");
@@ -184,13 +188,13 @@ static int32_t read_window(struct hparams *h, const struct arch *arch, const jso
     const json_t *width = json_object_get(config, "sliding_window");
     const json_t *from = json_object_get(config, "max_window_layers");
     bool is_everywhere = strcmp(type, "mistral") == 0 || strcmp(type, "phi3") == 0;
-    bool is_asked = is_everywhere || is_on(config, "use_sliding_window");
-    if (!is_asked || !has(config, "sliding_window") || strcmp(type, "llama") == 0)
+    bool is_asked = is_everywhere || config_is_on(config, "use_sliding_window");
+    if (!is_asked || !config_has(config, "sliding_window") || strcmp(type, "llama") == 0)
         return INFLIGHT_OK;
     if (!json_is_integer(width) || json_integer_value(width) < 1)
         return err_set(err, INFLIGHT_E_MODEL, "sliding_window must be an integer of 1 and more");
     h->window = (int32_t)MIN(json_integer_value(width), INT32_MAX);
-    if (!is_everywhere && has(config, "layer_types"))
+    if (!is_everywhere && config_has(config, "layer_types"))
         return read_layer_types(h, json_object_get(config, "layer_types"), err);
     if (!is_everywhere && !arch->nope_every && !json_is_integer(from))
         return err_set(err, INFLIGHT_E_MODEL,
@@ -207,7 +211,7 @@ int32_t hparams_read_config(struct hparams *h, const struct arch *arch, const js
                             struct err *err)
 {
     h->untied = json_is_false(json_object_get(config, "tie_word_embeddings"));
-    if (check_class(config, err) || refuse_switches(arch, config, err) ||
+    if (check_class(config, err) || (!arch->plain && refuse_switches(arch, config, err)) ||
         check_unrotated(h, arch, config, err) ||
         read_cap(arch, config, "attn_logit_softcapping", &h->score_cap, err) ||
         read_cap(arch, config, "final_logit_softcapping", &h->logit_cap, err))

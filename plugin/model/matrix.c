@@ -327,9 +327,10 @@ static int32_t add_plain(const struct finding *o, const struct tensor *t)
     m->part[PART_CODES] = t;
     m->fmt = t->fmt;
     m->bytes = t->bytes;
+    const int64_t rows = m->is_across ? m->K : m->n, columns = m->is_across ? m->n : m->K;
     use(o, t);
-    if (t->dim[0] != m->K || t->dim[1] != m->n || t->dim[2] != 1 || t->dim[3] != 1)
-        return refuse_shape(o, t, m->n, m->K);
+    if (t->dim[0] != columns || t->dim[1] != rows || t->dim[2] != 1 || t->dim[3] != 1)
+        return refuse_shape(o, t, rows, columns);
     return INFLIGHT_OK;
 }
 
@@ -391,6 +392,22 @@ int32_t matrix_find(struct matrix *m, struct matrix_finder *f, const char *name,
     return m->storage.codes == CODES_NONE ? refuse_left_alone(&o) : add_quantized(&o);
 }
 
+int32_t matrix_find_across(struct matrix *m, struct matrix_finder *f, const char *name, int32_t N,
+                           int32_t K, struct err *err)
+{
+    const struct finding o = finding_of(m, f, name, err);
+    const struct tensor *plain = find_plain(&o);
+    *m = (struct matrix){.N = N, .n = N, .K = K, .is_across = true};
+    bool is_served =
+        plain && (plain->fmt == FMT_f32 || plain->fmt == FMT_f16 || plain->fmt == FMT_bf16);
+    if (!is_served)
+        return err_set(err, plain ? INFLIGHT_E_UNSUPPORTED : INFLIGHT_E_MODEL,
+                       "tensor %.160s.weight is %s", o.module,
+                       plain ? "stored by columns and not of F32, F16 or BF16: not served"
+                             : "missing");
+    return add_plain(&o, plain);
+}
+
 bool matrix_is_there(struct matrix_finder *f, const char *name)
 {
     const struct finding o = finding_of(NULL, f, name, NULL);
@@ -398,6 +415,28 @@ bool matrix_is_there(struct matrix_finder *f, const char *name)
         if (find(&o, layouts[codes].codes))
             return true;
     return false;
+}
+
+int32_t matrix_ungroup(struct matrix *m, int32_t heads, int32_t dim, struct err *err)
+{
+    m->heads = heads;
+    m->dim = dim;
+    if (m->storage.codes != CODES_NONE && dim % TILE_ROWS_LEAST)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "quantized heads of %d rows are not served, multiples of %d are", dim,
+                       TILE_ROWS_LEAST);
+    return INFLIGHT_OK;
+}
+
+int32_t matrix_row(const struct matrix *m, int32_t i)
+{
+    if (!m->heads)
+        return m->first + i;
+    const int32_t groups = m->N / ((m->heads + 2) * m->dim), head = i / m->dim;
+    const int32_t key = head - m->heads * groups; /* negative: a query */
+    const int32_t group = key < 0 ? head / m->heads : key % groups;
+    const int32_t place = key < 0 ? head % m->heads : m->heads + key / groups;
+    return (group * (m->heads + 2) + place) * m->dim + i % m->dim;
 }
 
 struct matrix matrix_rows(const struct matrix *m, int32_t first, int32_t n)

@@ -40,6 +40,9 @@ struct matrix {
     struct storage storage;
     const struct tensor *part[PART_COUNT]; /* NULL: it has none */
     bool is_scattered; /* groups of columns that do not stand together: PART_GROUPS is needed */
+    bool is_across;    /* plain numbers that stand by columns: K rows of n */
+    int32_t heads,
+        dim; /* rows by groups: of each as many heads of queries, a key, a value; 0: no */
 };
 
 /* What checks of the matrices of a model share. */
@@ -58,6 +61,17 @@ int32_t matrix_find(struct matrix *m, struct matrix_finder *f, const char *name,
 
 /* Whether it is stored at all. */
 bool matrix_is_there(struct matrix_finder *f, const char *name);
+
+/* The same of plain numbers that are stored by columns, (K, N). */
+int32_t matrix_find_across(struct matrix *m, struct matrix_finder *f, const char *name, int32_t N,
+                           int32_t K, struct err *err);
+
+/* Makes rows of a found one come as queries, keys and values, where they stand by key/value heads:
+ * of each, as many heads of queries, one of keys, one of values, each of dim rows. */
+int32_t matrix_ungroup(struct matrix *m, int32_t heads, int32_t dim, struct err *err);
+
+/* The row of the tensors that row i of a matrix is. */
+int32_t matrix_row(const struct matrix *m, int32_t i);
 
 /* Rows first .. first + n - 1 as a matrix of their own. */
 struct matrix matrix_rows(const struct matrix *m, int32_t first, int32_t n);

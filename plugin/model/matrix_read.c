@@ -202,7 +202,7 @@ static const void *make_rows(void *maker, int worker, int32_t first, int32_t n)
     struct tile *t = &w->tile;
     uint8_t *out = r->memory + (size_t)worker * r->each;
     const size_t row_bytes = fmt_row_bytes(m->fmt, m->K);
-    t->row = m->first + first;
+    t->row = matrix_row(m, first);
     t->rows = n;
     t->unit = matrix_unit(m);
     for (t->column = 0; t->column < m->K; t->column += TILE_COLUMNS) {
@@ -211,6 +211,37 @@ static const void *make_rows(void *maker, int worker, int32_t first, int32_t n)
             !tile_write(t, &m->storage, m->fmt, out, row_bytes, &w->fault))
             return NULL;
     }
+    return out;
+}
+
+/* ---- Plain numbers whose rows do not stand one after the other */
+
+/* Row i of n numbers of a few bytes to column i of the rows that are made. */
+static void copy_columns(const uint8_t *from, size_t stride, const int32_t *row, int32_t n,
+                         int32_t K, size_t each, uint8_t *out)
+{
+    for (int32_t k = 0; k < K; k++, from += stride)
+        for (int32_t i = 0; i < n; i++)
+            memcpy(out + ((size_t)i * (size_t)K + (size_t)k) * each, from + (size_t)row[i] * each,
+                   each);
+}
+
+static const void *gather_rows(void *maker, int worker, int32_t first, int32_t n)
+{
+    const struct matrix_reader *r = maker;
+    const struct matrix *m = &r->m;
+    const size_t row_bytes = fmt_row_bytes(m->fmt, m->K);
+    const size_t each = row_bytes / (size_t)m->K;
+    uint8_t *out = r->memory + (size_t)worker * r->each;
+    int32_t row[TILE_ROWS_LEAST];
+    for (int32_t i = 0; i < n; i++) {
+        row[i] = matrix_row(m, first + i);
+        if (!m->is_across)
+            memcpy(out + (size_t)i * row_bytes, r->part[PART_CODES] + (size_t)row[i] * row_bytes,
+                   row_bytes);
+    }
+    if (m->is_across)
+        copy_columns(r->part[PART_CODES], (size_t)m->n * each, row, n, m->K, each, out);
     return out;
 }
 
@@ -261,8 +292,8 @@ static int32_t take_workers(struct matrix_reader *r, size_t each, struct err *er
 static int32_t step_of(const struct matrix *m)
 {
     const size_t most = ROWS_BYTES / fmt_row_bytes(m->fmt, m->K);
-    if (!is_transposed(m->storage.codes) || most < 16)
-        return 16;
+    if (!is_transposed(m->storage.codes) || m->heads || most < TILE_ROWS_LEAST)
+        return TILE_ROWS_LEAST;
     return most < TILE_ROWS ? (int32_t)most / 16 * 16 : TILE_ROWS;
 }
 
@@ -277,12 +308,12 @@ int32_t matrix_begin(struct matrix_reader *r, const struct tensors *tensors, con
             return err->code;
     }
     *rows = (struct weight_source){.fmt = m->fmt, .N = m->N, .K = m->K};
-    if (m->storage.codes == CODES_NONE) {
+    if (m->storage.codes == CODES_NONE && !m->is_across && !m->heads) {
         rows->data = r->part[PART_CODES] + (size_t)m->first * row_bytes;
         return INFLIGHT_OK;
     }
     rows->step = step_of(m);
-    rows->make = make_rows;
+    rows->make = m->storage.codes == CODES_NONE ? gather_rows : make_rows;
     rows->maker = r;
     return take_workers(r, (size_t)rows->step * row_bytes, err);
 }

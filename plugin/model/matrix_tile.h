@@ -5,8 +5,9 @@
 
 #include "matrix.h"
 
-#define TILE_ROWS    128
-#define TILE_COLUMNS 256 /* a tile begins at a multiple of it */
+#define TILE_ROWS       128
+#define TILE_ROWS_LEAST 16  /* rows are made at multiples of it */
+#define TILE_COLUMNS    256 /* a tile begins at a multiple of it */
 
 struct tile {
     int32_t row, rows;       /* of the tensors */

@@ -273,7 +273,7 @@ bool model_pass_over(const struct model *m, struct fallback *fallback, struct er
 
 static int32_t open_contents(struct model *m, const struct model_params *p, struct err *err)
 {
-    m->arch = arch_find(m->h.arch);
+    m->arch = weights_arch(&m->h, &m->checkpoint.tensors);
     if (open_tokenizer(m, err) || open_chat(m, p, err) ||
         weights_open(&m->weights, &m->checkpoint.tensors, &m->checkpoint.scheme, m->arch, &m->h,
                      &m->arena, err) ||

@@ -14,11 +14,32 @@
  *   linear   added = attn o^T
  *   add_norm x   += norm(added)
  *
- * qkv and attn are alive together, ffn is not alive while they are, so ffn shares
+ * and where both parts of a layer are of its input, both are computed before either is added:
+ *
+ *   linear   qkv  = norm(x) [q k v]^T
+ *   attend   attn = attention(qkv)
+ *   linear   ffn  = gelu(norm(x) up^T)
+ *   linear   x   += attn o^T
+ *   linear   x   += ffn down^T
+ *
+ * qkv and attn are alive together, ffn is not alive while they are but for that, so ffn shares
  * their memory. x and rotary live through the whole pass. */
 #include "plan.h"
 
 #include <math.h>
+
+static int rotary_kinds(const struct arch *arch)
+{
+    if (arch->positions != POSITIONS_ROTARY)
+        return 0;
+    return arch_turns_twice(arch) ? 2 : 1;
+}
+
+/* Whether there is a step between what is computed and x. */
+static bool has_added(const struct arch *arch)
+{
+    return arch->post_norm || arch->embed_norm;
+}
 
 void plan_measure(struct plan_buffers *b, const struct arch *arch, const struct hparams *h,
                   int32_t max_tokens, int32_t max_rows)
@@ -28,20 +49,20 @@ void plan_measure(struct plan_buffers *b, const struct arch *arch, const struct 
     *b = (struct plan_buffers){.max_tokens = max_tokens, .max_rows = max_rows};
     b->x = at;
     at += ROUND_UP(row * (uint64_t)h->D, CACHE_LINE);
-    for (int i = 0; i < (arch_turns_twice(arch) ? 2 : 1); i++) {
+    for (int i = 0; i < rotary_kinds(arch); i++) {
         b->rotary[i] = at;
         at += ROUND_UP(row * (uint64_t)h->dim, CACHE_LINE);
     }
     b->added = at;
-    at += arch->post_norm ? ROUND_UP(row * (uint64_t)h->D, CACHE_LINE) : 0;
+    at += has_added(arch) ? ROUND_UP(row * (uint64_t)h->D, CACHE_LINE) : 0;
 
     uint64_t shared = at;
     b->qkv = at;
     at += ROUND_UP(row * (uint64_t)(h->H + 2 * h->K) * (uint64_t)h->dim, CACHE_LINE);
     b->attn = at;
     at += ROUND_UP(row * (uint64_t)h->H * (uint64_t)h->dim, CACHE_LINE);
-    b->ffn = shared;
-    at = MAX(at, shared + ROUND_UP(row * (uint64_t)h->F, CACHE_LINE));
+    b->ffn = h->parallel ? at : shared;
+    at = MAX(at, b->ffn + ROUND_UP(row * (uint64_t)h->F, CACHE_LINE));
 
     uint64_t rows = (uint64_t)max_rows;
     b->logits = at;
@@ -71,19 +92,38 @@ static struct step *emit(struct compiler *c, enum op op)
     return step;
 }
 
+static int32_t norm_kind(const struct compiler *c)
+{
+    return c->arch->layer_norm ? NORM_LAYER : NORM_RMS;
+}
+
 static void emit_embed(struct compiler *c)
 {
+    const int kinds = rotary_kinds(c->arch);
     struct op_embed *op = &emit(c, OP_embed)->a.embed;
     *op = (struct op_embed){
-        .x = c->x,
+        .x = c->arch->embed_norm ? c->added : c->x,
         .table = &c->w->embed,
+        .position = c->w->position,
         .scale = c->arch->root_embed ? sqrtf((float)c->h->D) : 1,
-        .rotary = {{c->rotary[0], c->w->freq, c->h->rotary_scale}},
         .D = c->h->D,
-        .dim = c->h->rotary_dim,
+        .dim = kinds ? c->h->rotary_dim : 0,
     };
-    if (arch_turns_twice(c->arch))
+    if (kinds > 0)
+        op->rotary[0] = (struct rotary_table){c->rotary[0], c->w->freq, c->h->rotary_scale};
+    if (kinds > 1)
         op->rotary[1] = (struct rotary_table){c->rotary[1], c->w->near_freq, 1};
+    if (c->arch->embed_norm)
+        emit(c, OP_add_norm)->a.add_norm = (struct op_add_norm){
+            .x = c->x,
+            .y = c->added,
+            .norm = c->w->embed_norm,
+            .norm_bias = c->w->embed_norm_bias,
+            .norm_kind = norm_kind(c),
+            .eps = c->h->eps,
+            .D = c->h->D,
+            .is_first = true,
+        };
 }
 
 static void emit_qkv(struct compiler *c, const struct layer *layer)
@@ -94,6 +134,8 @@ static void emit_qkv(struct compiler *c, const struct layer *layer)
         .x = c->x,
         .y = c->qkv,
         .norm = layer->attn_norm,
+        .norm_bias = layer->attn_norm_bias,
+        .norm_kind = norm_kind(c),
         .eps = h->eps,
         .D = h->D,
         .ldy = q + 2 * k,
@@ -126,13 +168,14 @@ static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l
         .rotary_dim = h->rotary_dim < h->dim ? h->rotary_dim : 0,
         .window = h->slides[l] ? h->window : 0,
         .cap = h->score_cap,
+        .slopes = c->w->slopes,
     };
 }
 
 /* x += from weight^T, which is normalised first if there is a norm: the end of each half of a
  * layer. */
 static void emit_residual(struct compiler *c, const float *from, int32_t width,
-                          const struct weight *weight, const float *norm)
+                          const struct weight *weight, const float *bias, const float *norm)
 {
     emit(c, OP_linear)->a.linear = (struct op_linear){
         .x = from,
@@ -141,36 +184,52 @@ static void emit_residual(struct compiler *c, const float *from, int32_t width,
         .ldy = c->h->D,
         .n_part = 1,
         .epilogue = c->arch->post_norm ? EPILOGUE_STORE : EPILOGUE_ADD,
-        .part = {{weight, NULL, 0}},
+        .part = {{weight, bias, 0}},
     };
     if (c->arch->post_norm)
         emit(c, OP_add_norm)->a.add_norm = (struct op_add_norm){
             .x = c->x, .y = c->added, .norm = norm, .eps = c->h->eps, .D = c->h->D};
 }
 
-static void emit_gate_up(struct compiler *c, const struct layer *layer)
+/* The first half of the feed-forward part, with a gate or without. */
+static void emit_up(struct compiler *c, const struct layer *layer)
 {
-    emit(c, OP_linear)->a.linear = (struct op_linear){
+    static const int32_t plain[] = {
+        [ACTIVATION_GELU_TANH] = EPILOGUE_GELU_TANH, [ACTIVATION_GELU] = EPILOGUE_GELU};
+    const bool is_gelu = c->h->activation == ACTIVATION_GELU_TANH;
+    struct op_linear *op = &emit(c, OP_linear)->a.linear;
+    *op = (struct op_linear){
         .x = c->x,
         .y = c->ffn,
-        .norm = layer->ffn_norm,
+        .norm = layer->ffn_norm ? layer->ffn_norm : layer->attn_norm,
+        .norm_bias = layer->ffn_norm ? layer->ffn_norm_bias : layer->attn_norm_bias,
+        .norm_kind = norm_kind(c),
         .eps = c->h->eps,
         .D = c->h->D,
         .ldy = c->h->F,
         .n_part = 2,
-        .epilogue = c->arch->gelu ? EPILOGUE_GLU_GELU : EPILOGUE_GLU_SILU,
-        .part = {{&layer->gate, NULL, 0}, {&layer->up, NULL, 0}},
+        .epilogue = is_gelu ? EPILOGUE_GLU_GELU : EPILOGUE_GLU_SILU,
+        .part = {{&layer->gate, NULL, 0}, {&layer->up, layer->up_bias, 0}},
     };
+    if (!c->arch->plain)
+        return;
+    op->n_part = 1;
+    op->part[0] = op->part[1];
+    op->epilogue = plain[c->h->activation];
 }
 
 static void emit_layer(struct compiler *c, int32_t l)
 {
     const struct layer *layer = &c->w->layer[l];
+    const int32_t q = c->h->H * c->h->dim;
     emit_qkv(c, layer);
     emit_attend(c, layer, l);
-    emit_residual(c, c->attn, c->h->H * c->h->dim, &layer->o, layer->attn_post_norm);
-    emit_gate_up(c, layer);
-    emit_residual(c, c->ffn, c->h->F, &layer->down, layer->ffn_post_norm);
+    if (c->h->parallel)
+        emit_up(c, layer);
+    emit_residual(c, c->attn, q, &layer->o, layer->o_bias, layer->attn_post_norm);
+    if (!c->h->parallel)
+        emit_up(c, layer);
+    emit_residual(c, c->ffn, c->h->F, &layer->down, layer->down_bias, layer->ffn_post_norm);
 }
 
 static void emit_head(struct compiler *c)
@@ -178,6 +237,9 @@ static void emit_head(struct compiler *c)
     emit(c, OP_head)->a.head = (struct op_head){
         .x = c->x,
         .norm = c->w->norm,
+        .norm_bias = c->w->norm_bias,
+        .bias = c->w->head_bias,
+        .norm_kind = norm_kind(c),
         .logits = c->logits,
         .block = c->block,
         .weight = &c->w->head,
@@ -192,7 +254,7 @@ static void emit_head(struct compiler *c)
 
 int32_t plan_reserve(struct plan *plan, int32_t L, struct arena *arena, struct err *err)
 {
-    *plan = (struct plan){.cap = L * STEPS_PER_LAYER + 2};
+    *plan = (struct plan){.cap = L * STEPS_PER_LAYER + 3};
     plan->step = arena_take_array(arena, (size_t)plan->cap, sizeof *plan->step);
     if (!plan->step)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for a plan of %d steps", plan->cap);

@@ -72,13 +72,18 @@ static int32_t refuse_others(const json_t *scaling, struct err *err)
 static int32_t read_part(struct hparams *h, const struct arch *arch, const json_t *scaling,
                          const json_t *config, struct err *err)
 {
-    const double part = number(scaling, config, "partial_rotary_factor", 1);
-    if (part == 1)
+    const bool is_classic = arch->part_turns && arch->names;
+    double part = number(scaling, config, "partial_rotary_factor", is_classic ? (double)NAN : 1);
+    if (is_classic && get(config, "rotary_pct"))
+        part = number(NULL, config, "rotary_pct", 1);
+    double columns = floor(part * h->dim);
+    if (is_classic && json_object_get(config, "rotary_dim"))
+        columns = number(NULL, config, "rotary_dim", h->dim);
+    if (columns == h->dim)
         return INFLIGHT_OK;
     if (!arch->part_turns)
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "partial_rotary_factor is not 1: not served for %s", arch->id);
-    const double columns = floor(part * h->dim);
     if (!(columns >= 2 && columns <= h->dim) || (int32_t)columns % 2)
         return err_set(err, INFLIGHT_E_MODEL,
                        "partial_rotary_factor: of %d columns an even number must turn", h->dim);
@@ -167,7 +172,7 @@ int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_
     if (refuse_others(scaling, err) || read_kind(&r, scaling, err) ||
         read_part(h, arch, scaling, config, err))
         return err->code;
-    r.base = number(scaling, config, "rope_theta", theta);
+    r.base = number(scaling, config, "rope_theta", number(NULL, config, "rotary_emb_base", theta));
     r.original = number(scaling, config, "original_max_position_embeddings", h->context);
     if (r.scaling == SCALING_LONG && read_long(h, &r, scaling, err))
         return err->code;

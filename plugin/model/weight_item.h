@@ -7,11 +7,15 @@
 
 enum kind { MATRIX, VECTOR };
 
+#define ITEM_NAME 64 /* bytes of a tensor's name, at most, with its end */
+
 /* What the values of a vector are. */
 enum values {
     OF_TENSOR,
     MEAN_OF_TENSOR, /* rope_mean of it */
     ONE_MORE,       /* 1 + of it */
+    BY_GROUPS,      /* of it in another order, as matrix_ungroup's rows */
+    SLOPES,         /* of POSITIONS_ALIBI; there is no tensor */
     FREQUENCIES,    /* of hparams; there is no tensor */
     NEAR_FREQUENCIES,
 };
@@ -19,7 +23,7 @@ enum values {
 struct weight_item {
     struct matrix matrix;
     const struct tensor *tensor; /* of a vector, or NULL */
-    char name[64];
+    char name[ITEM_NAME];
     enum kind kind;
     enum values values;
     enum fmt fmt;  /* of a matrix on the device */

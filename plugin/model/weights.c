@@ -7,26 +7,33 @@
 #include <string.h>
 
 /* Sizes a shape is made of; the index into a table filled from hparams. */
-enum extent { ONE, D, F, V, QD, KD, QKV, DIM, HALF_ROTARY, EXTENT_COUNT };
+enum extent { ONE, D, F, V, QD, KD, QKV, DIM, HALF_ROTARY, CONTEXT, EXTENT_COUNT };
 
 /* When a tensor must be there. */
 enum need {
     ALWAYS,
     IF_BIAS,
+    IF_FUSED_BIAS,
+    IF_O_BIAS,
+    IF_FFN_BIAS,
+    IF_NORM_BIAS,
     IF_QK_NORM,
     IF_POST_NORM,
-    UNLESS_POST_NORM,
+    IF_OWN_NORM, /* the feed-forward part's, by the second of two names */
+    IF_OWN_NORM_BIAS,
     IF_FUSED,
     FIRST_OF_FUSED, /* the first half of the tensor's rows, N of them */
     SECOND_OF_FUSED,
-    UNLESS_FUSED
+    UNLESS_FUSED,
+    IF_GATED, /* and not fused */
+    UNLESS_GATED
 };
 
 struct tensor_row {
     const char *name[2]; /* by enum naming; of a layer's after its prefix */
     size_t offset;       /* in struct layer */
     enum kind kind;
-    enum extent N, K; /* matrix (N, K); vector (N) */
+    enum extent N, K; /* matrix or table (N, K); vector (N) */
     enum need need;
 };
 
@@ -34,6 +41,8 @@ struct tensor_row {
 static const struct tensor_row layer_rows[] = {
     {{"attn_norm.weight", "input_layernorm.weight"},
      offsetof(struct layer, attn_norm), VECTOR, D, ONE, ALWAYS},
+    {{"attn_norm.bias", "input_layernorm.bias"},
+     offsetof(struct layer, attn_norm_bias), VECTOR, D, ONE, IF_NORM_BIAS},
     {{"attn_q.weight", "self_attn.q_proj.weight"},
      offsetof(struct layer, q), MATRIX, QD, D, UNLESS_FUSED},
     {{"attn_k.weight", "self_attn.k_proj.weight"},
@@ -48,28 +57,40 @@ static const struct tensor_row layer_rows[] = {
      offsetof(struct layer, k_bias), VECTOR, KD, ONE, IF_BIAS},
     {{"attn_v.bias", "self_attn.v_proj.bias"},
      offsetof(struct layer, v_bias), VECTOR, KD, ONE, IF_BIAS},
+    {{"attn_qkv.bias", "self_attn.qkv_proj.bias"},
+     offsetof(struct layer, q_bias), VECTOR, QKV, ONE, IF_FUSED_BIAS},
     {{"attn_q_norm.weight", "self_attn.q_norm.weight"},
      offsetof(struct layer, q_norm), VECTOR, DIM, ONE, IF_QK_NORM},
     {{"attn_k_norm.weight", "self_attn.k_norm.weight"},
      offsetof(struct layer, k_norm), VECTOR, DIM, ONE, IF_QK_NORM},
     {{"attn_output.weight", "self_attn.o_proj.weight"},
      offsetof(struct layer, o), MATRIX, D, QD, ALWAYS},
+    {{"attn_output.bias", "self_attn.o_proj.bias"},
+     offsetof(struct layer, o_bias), VECTOR, D, ONE, IF_O_BIAS},
     {{"post_attention_norm.weight", "post_attention_layernorm.weight"},
      offsetof(struct layer, attn_post_norm), VECTOR, D, ONE, IF_POST_NORM},
     {{"ffn_norm.weight", "post_attention_layernorm.weight"},
-     offsetof(struct layer, ffn_norm), VECTOR, D, ONE, UNLESS_POST_NORM},
+     offsetof(struct layer, ffn_norm), VECTOR, D, ONE, IF_OWN_NORM},
+    {{"ffn_norm.bias", "post_attention_layernorm.bias"},
+     offsetof(struct layer, ffn_norm_bias), VECTOR, D, ONE, IF_OWN_NORM_BIAS},
     {{"ffn_norm.weight", "pre_feedforward_layernorm.weight"},
      offsetof(struct layer, ffn_norm), VECTOR, D, ONE, IF_POST_NORM},
     {{"ffn_gate.weight", "mlp.gate_proj.weight"},
-     offsetof(struct layer, gate), MATRIX, F, D, UNLESS_FUSED},
+     offsetof(struct layer, gate), MATRIX, F, D, IF_GATED},
     {{"ffn_up.weight", "mlp.up_proj.weight"},
-     offsetof(struct layer, up), MATRIX, F, D, UNLESS_FUSED},
+     offsetof(struct layer, up), MATRIX, F, D, IF_GATED},
     {{"ffn_up.weight", "mlp.gate_up_proj.weight"},
      offsetof(struct layer, gate), MATRIX, F, D, FIRST_OF_FUSED},
     {{"ffn_up.weight", "mlp.gate_up_proj.weight"},
      offsetof(struct layer, up), MATRIX, F, D, SECOND_OF_FUSED},
+    {{"ffn_up.weight", "mlp.up_proj.weight"},
+     offsetof(struct layer, up), MATRIX, F, D, UNLESS_GATED},
+    {{"ffn_up.bias", "mlp.up_proj.bias"},
+     offsetof(struct layer, up_bias), VECTOR, F, ONE, IF_FFN_BIAS},
     {{"ffn_down.weight", "mlp.down_proj.weight"},
      offsetof(struct layer, down), MATRIX, D, F, ALWAYS},
+    {{"ffn_down.bias", "mlp.down_proj.bias"},
+     offsetof(struct layer, down_bias), VECTOR, D, ONE, IF_FFN_BIAS},
     {{"post_ffw_norm.weight", "post_feedforward_layernorm.weight"},
      offsetof(struct layer, ffn_post_norm), VECTOR, D, ONE, IF_POST_NORM},
 };
@@ -79,9 +100,23 @@ static const struct tensor_row embed_row = {
     offsetof(struct weights, embed), MATRIX, V, D, ALWAYS};
 static const struct tensor_row head_row = {
     {"output.weight", "lm_head.weight"}, offsetof(struct weights, head), MATRIX, V, D, ALWAYS};
-static const struct tensor_row norm_row = {
-    {"output_norm.weight", "model.norm.weight"},
-    offsetof(struct weights, norm), VECTOR, D, ONE, ALWAYS};
+static const struct tensor_row head_bias_row = {
+    {"output.bias", "lm_head.bias"}, offsetof(struct weights, head_bias), VECTOR, V, ONE, ALWAYS};
+static const struct tensor_row norm_rows[] = {
+    {{"output_norm.weight", "model.norm.weight"},
+     offsetof(struct weights, norm), VECTOR, D, ONE, ALWAYS},
+    {{"output_norm.bias", "model.norm.bias"},
+     offsetof(struct weights, norm_bias), VECTOR, D, ONE, IF_NORM_BIAS},
+};
+static const struct tensor_row position_row = {
+    {"position_embd.weight", "wpe.weight"},
+    offsetof(struct weights, position), VECTOR, CONTEXT, D, ALWAYS};
+static const struct tensor_row embed_norm_rows[] = {
+    {{"token_embd_norm.weight", "word_embeddings_layernorm.weight"},
+     offsetof(struct weights, embed_norm), VECTOR, D, ONE, ALWAYS},
+    {{"token_embd_norm.bias", "word_embeddings_layernorm.bias"},
+     offsetof(struct weights, embed_norm_bias), VECTOR, D, ONE, ALWAYS},
+};
 /* What the frequencies are divided by, of GGUF files. */
 static const struct tensor_row freqs_rows[] = {
     {{"rope_freqs.weight"}, 0, VECTOR, HALF_ROTARY, ONE, ALWAYS},
@@ -96,17 +131,41 @@ struct opening {
     struct matrix_finder finder;
     const struct tensors *tensors;
     const struct arch *arch;
+    const char *root; /* of the family's names, or "" */
     int32_t extent[EXTENT_COUNT];
 };
+
+/* What the file calls a row's tensor. prefix: of a layer, or what stands before what is of none. */
+static void name_of(const struct opening *o, const struct tensor_row *row, const char *prefix,
+                    char name[ITEM_NAME])
+{
+    const struct arch_names *names = o->arch->names;
+    const char *own = row->name[o->tensors->naming], *end = strrchr(row->name[0], '.');
+    const size_t len = (size_t)(end - row->name[0]);
+    for (const struct arch_name *n = names ? names->names : NULL; n && n->row; n++) {
+        if (strlen(n->row) != len || memcmp(n->row, row->name[0], len) != 0)
+            continue;
+        const char *stem = o->tensors->naming == NAMING_HUGGING_FACE ? n->folder : n->gguf;
+        if (!stem)
+            break;
+        (void)snprintf(name, ITEM_NAME, "%s%s%s", prefix, stem, end);
+        bool is_last = !n[1].row || strcmp(n[1].row, n->row) != 0;
+        if (is_last || tensors_find(o->tensors, name))
+            return;
+    }
+    (void)snprintf(name, ITEM_NAME, "%s%s", prefix, own);
+}
 
 static int32_t check_vector(const struct opening *o, const struct tensor_row *row,
                             const struct tensor *t, const char *name, struct err *err)
 {
-    int64_t n = o->extent[row->N];
-    if (t->dim[0] != n || t->dim[1] != 1 || t->dim[2] != 1 || t->dim[3] != 1)
-        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is %lld x %lld x %lld, want %lld x 1",
+    const bool is_table = row->K != ONE;
+    const int64_t n = o->extent[is_table ? row->K : row->N];
+    const int64_t rows = is_table ? o->extent[row->N] : 1;
+    if (t->dim[0] != n || t->dim[1] != rows || t->dim[2] != 1 || t->dim[3] != 1)
+        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is %lld x %lld x %lld, want %lld x %lld",
                        name, (long long)t->dim[0], (long long)t->dim[1], (long long)t->dim[2],
-                       (long long)n);
+                       (long long)n, (long long)rows);
     if (t->fmt != FMT_f32 && t->fmt != FMT_f16 && t->fmt != FMT_bf16)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "tensor %s is a vector of type %s: not served",
                        name, t->fmt < FMT_COUNT ? fmt_info[t->fmt].name : "none of F32, F16, BF16");
@@ -124,10 +183,14 @@ static int32_t add_vector(const struct opening *o, const struct tensor_row *row,
     o->finder.used[t - o->tensors->tensor] = true;
     item->tensor = t;
     item->file_bytes = t->bytes;
-    item->bytes = (size_t)t->dim[0] * sizeof(float);
+    item->bytes = (size_t)(t->dim[0] * t->dim[1]) * sizeof(float);
+    if (o->tensors->naming == NAMING_GGUF)
+        return INFLIGHT_OK;
     /* Vectors of such a family are norms. */
-    if (o->arch->norm_less_one && o->tensors->naming == NAMING_HUGGING_FACE)
+    if (o->arch->norm_less_one)
         item->values = ONE_MORE;
+    if (o->arch->by_groups && row->N == QKV)
+        item->values = BY_GROUPS;
     return INFLIGHT_OK;
 }
 
@@ -136,10 +199,18 @@ static int32_t add_matrix(struct opening *o, const struct tensor_row *row, struc
 {
     const char *class = row == &embed_row ? "Embedding" : "Linear";
     const bool is_half = row->need == FIRST_OF_FUSED || row->need == SECOND_OF_FUSED;
-    const int32_t N = o->extent[row->N];
-    if (matrix_find(&item->matrix, &o->finder, item->name, class, is_half ? 2 * N : N,
-                    o->extent[row->K], err))
-        return err->code;
+    const bool is_folder = o->tensors->naming == NAMING_HUGGING_FACE;
+    const bool is_across = is_folder && o->arch->across && row != &embed_row && row != &head_row;
+    const int32_t N = o->extent[row->N], K = o->extent[row->K];
+    const int32_t rc = is_across
+                           ? matrix_find_across(&item->matrix, &o->finder, item->name, N, K, err)
+                           : matrix_find(&item->matrix, &o->finder, item->name, class,
+                                         is_half ? 2 * N : N, K, err);
+    if (rc)
+        return rc;
+    if (is_folder && o->arch->by_groups && row->N == QKV &&
+        matrix_ungroup(&item->matrix, o->extent[QD] / o->extent[KD], o->extent[DIM], err))
+        return err_prefix(err, "tensor %s", item->name);
     if (is_half)
         item->matrix = matrix_rows(&item->matrix, row->need == SECOND_OF_FUSED ? N : 0, N);
     item->fmt = item->matrix.fmt;
@@ -153,7 +224,7 @@ static int32_t add(struct opening *o, const struct tensor_row *row, void *base, 
                    struct err *err)
 {
     struct weight_item *item = &o->w->item[o->w->n_item];
-    (void)snprintf(item->name, sizeof item->name, "%s%s", prefix, row->name[o->tensors->naming]);
+    name_of(o, row, prefix, item->name);
     item->kind = row->kind;
     item->error = -1;
     item->target = (char *)base + row->offset;
@@ -181,19 +252,34 @@ static bool is_needed(const struct arch *arch, enum need need)
 {
     switch (need) {
     case IF_BIAS:
-        return arch->qkv_bias;
+        return arch->qkv_bias && !arch->fused;
+    case IF_FUSED_BIAS:
+        return arch->qkv_bias && arch->fused;
+    case IF_O_BIAS:
+        return arch->o_bias;
+    case IF_FFN_BIAS:
+        return arch->ffn_bias;
+    case IF_NORM_BIAS:
+        return arch->norm_bias;
     case IF_QK_NORM:
         return arch->qk_norm;
     case IF_POST_NORM:
         return arch->post_norm;
-    case UNLESS_POST_NORM:
-        return !arch->post_norm;
+    case IF_OWN_NORM:
+        return !arch->post_norm && !arch->one_norm;
+    case IF_OWN_NORM_BIAS:
+        return arch->norm_bias && !arch->one_norm;
     case IF_FUSED:
+        return arch->fused;
     case FIRST_OF_FUSED:
     case SECOND_OF_FUSED:
-        return arch->fused;
+        return arch->fused && !arch->plain;
     case UNLESS_FUSED:
         return !arch->fused;
+    case IF_GATED:
+        return !arch->fused && !arch->plain;
+    case UNLESS_GATED:
+        return arch->plain;
     default:
         return true;
     }
@@ -201,9 +287,13 @@ static bool is_needed(const struct arch *arch, enum need need)
 
 static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
 {
-    char prefix[24];
-    (void)snprintf(prefix, sizeof prefix,
-                   o->tensors->naming == NAMING_GGUF ? "blk.%d." : "model.layers.%d.", l);
+    char prefix[40];
+    if (o->tensors->naming == NAMING_GGUF)
+        (void)snprintf(prefix, sizeof prefix, "blk.%d.", l);
+    else if (!o->arch->names)
+        (void)snprintf(prefix, sizeof prefix, "model.layers.%d.", l);
+    else
+        (void)snprintf(prefix, sizeof prefix, "%s%s%d.", o->root, o->arch->names->layer, l);
     for (size_t i = 0; i < COUNT_OF(layer_rows); i++) {
         const struct tensor_row *row = &layer_rows[i];
         bool needed = is_needed(o->arch, row->need);
@@ -218,9 +308,9 @@ static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
 /* What code of old versions kept beside the weights and made anew from config.json. */
 static bool is_known_buffer(const struct tensors *tensors, struct str name)
 {
-    static const char *const ends[] = {".self_attn.rotary_emb.inv_freq",
-                                       ".self_attn.rotary_emb.cos_cached",
-                                       ".self_attn.rotary_emb.sin_cached"};
+    static const char *const ends[] = {
+        ".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached", ".attn.bias",
+        ".attn.masked_bias",    ".attention.bias",        ".attention.masked_bias"};
     for (size_t i = 0; tensors->naming == NAMING_HUGGING_FACE && i < COUNT_OF(ends); i++) {
         size_t len = strlen(ends[i]);
         if (name.len > len && memcmp(name.ptr + name.len - len, ends[i], len) == 0)
@@ -258,42 +348,84 @@ static int32_t use_factors(struct opening *o, struct err *err)
     return INFLIGHT_OK;
 }
 
-/* Rotary frequencies are a vector of the device like any other. */
-static void add_frequencies(struct weights *w, const struct hparams *h, enum values values)
+/* What is made of hparams is a vector of the device like any other. */
+static void add_computed(struct weights *w, const char *name, enum values values,
+                         const float **target, int32_t n)
 {
     struct weight_item *item = &w->item[w->n_item++];
-    (void)snprintf(item->name, sizeof item->name, "rotary frequencies%s",
-                   values == NEAR_FREQUENCIES ? " of near layers" : "");
+    (void)snprintf(item->name, sizeof item->name, "%s", name);
     item->kind = VECTOR;
     item->values = values;
-    item->target = values == NEAR_FREQUENCIES ? &w->near_freq : &w->freq;
-    item->bytes = (size_t)(h->rotary_dim / 2) * sizeof(float);
+    item->target = target;
+    item->bytes = (size_t)n * sizeof(float);
+}
+
+/* Those that are of no layer, before and behind these. */
+static int32_t add_front(struct opening *o, struct err *err)
+{
+    struct weights *w = o->w;
+    if (add(o, &embed_row, w, o->root, err))
+        return err->code;
+    if (o->arch->positions == POSITIONS_LEARNED && add(o, &position_row, w, o->root, err))
+        return err->code;
+    for (size_t i = 0; o->arch->embed_norm && i < COUNT_OF(embed_norm_rows); i++)
+        if (add(o, &embed_norm_rows[i], w, o->root, err))
+            return err->code;
+    return INFLIGHT_OK;
+}
+
+static int32_t add_back(struct opening *o, const struct hparams *h, struct err *err)
+{
+    struct weights *w = o->w;
+    char name[ITEM_NAME];
+    for (size_t i = 0; i < COUNT_OF(norm_rows); i++)
+        if (is_needed(o->arch, norm_rows[i].need) && add(o, &norm_rows[i], w, o->root, err))
+            return err->code;
+    name_of(o, &head_row, "", name);
+    w->tied = !matrix_is_there(&o->finder, name);
+    if (w->tied && h->untied)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "tensor %s is missing, and tie_word_embeddings is false", name);
+    if (!w->tied && add(o, &head_row, w, "", err))
+        return err->code;
+    return o->arch->head_bias ? add(o, &head_bias_row, w, "", err) : INFLIGHT_OK;
 }
 
 static int32_t open_items(struct opening *o, const struct hparams *h, struct err *err)
 {
     struct weights *w = o->w;
-    const struct tensors *tensors = o->tensors;
-    if (add(o, &embed_row, w, "", err))
+    if (add_front(o, err))
         return err->code;
     for (int32_t l = 0; l < h->L; l++)
         if (add_layer(o, l, err))
             return err->code;
-    if (add(o, &norm_row, w, "", err))
+    if (add_back(o, h, err) || use_factors(o, err) || refuse_unused(o, err))
         return err->code;
-    w->tied = !matrix_is_there(&o->finder, head_row.name[tensors->naming]);
-    if (w->tied && h->untied)
-        return err_set(err, INFLIGHT_E_MODEL,
-                       "tensor %s is missing, and tie_word_embeddings is false",
-                       head_row.name[tensors->naming]);
-    if (!w->tied && add(o, &head_row, w, "", err))
-        return err->code;
-    if (use_factors(o, err) || refuse_unused(o, err))
-        return err->code;
-    add_frequencies(w, h, FREQUENCIES);
+    if (o->arch->positions == POSITIONS_ROTARY)
+        add_computed(w, "rotary frequencies", FREQUENCIES, &w->freq, h->rotary_dim / 2);
     if (arch_turns_twice(o->arch))
-        add_frequencies(w, h, NEAR_FREQUENCIES);
+        add_computed(w, "rotary frequencies of near layers", NEAR_FREQUENCIES, &w->near_freq,
+                     h->rotary_dim / 2);
+    if (o->arch->positions == POSITIONS_ALIBI)
+        add_computed(w, "slopes", SLOPES, &w->slopes, h->H);
     return INFLIGHT_OK;
+}
+
+const struct arch *weights_arch(const struct hparams *h, const struct tensors *tensors)
+{
+    const struct arch *arch = arch_find(h->arch);
+    const char *name = arch->twin ? arch->twin_tensor[tensors->naming] : NULL;
+    return name && tensors_find(tensors, name) ? arch->twin : arch;
+}
+
+/* What names of the file begin with. */
+static const char *find_root(struct opening *o)
+{
+    char name[ITEM_NAME];
+    if (!o->arch->names || o->tensors->naming == NAMING_GGUF)
+        return "";
+    name_of(o, &embed_row, "", name);
+    return matrix_is_there(&o->finder, name) ? "" : o->arch->names->root;
 }
 
 int32_t weights_open(struct weights *w, const struct tensors *tensors, const struct scheme *scheme,
@@ -308,14 +440,15 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
         .tensors = tensors,
         .arch = arch,
         .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, (h->H + 2 * h->K) * h->dim,
-                   h->dim, h->rotary_dim / 2}};
+                   h->dim, h->rotary_dim / 2, h->context}};
     *w = (struct weights){.tensors = tensors};
-    size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1) + 5;
+    size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1) + 10;
     w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);
     w->item = arena_take_array(arena, n, sizeof *w->item);
     if (!w->layer || !w->item || !o.finder.used)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for the list of %zu tensors", n);
     buf_init(&o.finder.scratch, arena->mem);
+    o.root = find_root(&o);
     int32_t rc = open_items(&o, h, err);
     buf_release(&o.finder.scratch);
     return rc;

@@ -9,9 +9,12 @@
 #include "../../kernels/backend.h"
 
 struct layer {
-    const float *attn_norm, *ffn_norm;           /* (D) */
+    const float *attn_norm, *ffn_norm;           /* (D); ffn_norm NULL: attn_norm is for both */
+    const float *attn_norm_bias, *ffn_norm_bias; /* (D) or NULL */
     const float *attn_post_norm, *ffn_post_norm; /* (D) of what is added, or NULL */
-    const float *q_bias, *k_bias, *v_bias;       /* (H dim), (K dim), (K dim) or NULL */
+    const float *q_bias, *k_bias, *v_bias;       /* (H dim), (K dim), (K dim) or NULL; q_bias is all
+                                                    of them where q is all of the matrices */
+    const float *o_bias, *up_bias, *down_bias;   /* (D), (F), (D) or NULL */
     const float *k_mean;          /* (K dim) of the rotated k_bias, or NULL: rope_mean */
     const float *q_norm, *k_norm; /* (dim) or NULL */
     struct weight q, k, v, o, gate, up, down;
@@ -24,11 +27,16 @@ struct weights {
     struct weight embed;    /* (V, D) */
     struct weight head;     /* (V, D); the same data as embed when the file has no output */
     const float *norm;      /* (D) before the head */
-    const float *freq;      /* (dim / 2) */
-    const float *near_freq; /* (dim / 2) of layers that slide, or NULL */
-    struct layer *layer;    /* (L) */
-    bool tied;              /* head is embed */
-    enum fmt quantization;  /* what matrices become while they are loaded; FMT_f32: nothing */
+    const float *norm_bias; /* (D) or NULL */
+    const float *head_bias; /* (V) or NULL */
+    const float *position;  /* (context, D) or NULL */
+    const float *embed_norm, *embed_norm_bias; /* (D) of embeddings, or NULL */
+    const float *slopes;                       /* (H) or NULL */
+    const float *freq;                         /* (dim / 2) */
+    const float *near_freq;                    /* (dim / 2) of layers that slide, or NULL */
+    struct layer *layer;                       /* (L) */
+    bool tied;                                 /* head is embed */
+    enum fmt quantization; /* what matrices become while they are loaded; FMT_f32: nothing */
 
     const struct tensors *tensors; /* borrowed until they are loaded */
     struct weight_item *item;      /* (n_item) in file order of use */
@@ -43,6 +51,9 @@ struct weights {
     const struct backend *backend;
     struct device *device; /* borrowed: open until release */
 };
+
+/* The row of a model: that of h->arch, or its twin. */
+const struct arch *weights_arch(const struct hparams *h, const struct tensors *tensors);
 
 /* Finds every tensor, checks type and shape against h, measures; a tensor of the file that
  * nothing reads is refused. All bookkeeping in the arena. */

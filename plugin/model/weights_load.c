@@ -4,7 +4,36 @@
 
 #include "rope.h"
 
+#include <math.h>
 #include <string.h>
+
+/* Of n = 2^i heads 2^(-most / n), 2^(-2 most / n), ...; of more those that twice as many have at
+ * the odd places, until there are enough: Press et al. 2021. */
+static void alibi_slopes(int32_t H, float most, float *slope)
+{
+    int32_t n = 1;
+    while (2 * n <= H)
+        n *= 2;
+    for (int32_t i = 0; i < H; i++) {
+        const int32_t place = i < n ? 2 * (i + 1) : 2 * (i - n) + 1;
+        slope[i] = (float)exp2(-(double)most * place / (2.0 * n));
+    }
+}
+
+/* A bias whose values stand by groups, as rows of its matrix do. */
+static int32_t ungroup(struct weights_loader *l, float *x, int64_t n, struct err *err)
+{
+    const struct hparams *h = l->source->h;
+    const struct matrix rows = {.N = (int32_t)n, .heads = h->H / h->K, .dim = h->dim};
+    float *from = mem_take(l->source->mem, (size_t)n * sizeof *from, CACHE_LINE);
+    if (!from)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for a bias of %lld values", (long long)n);
+    memcpy(from, x, (size_t)n * sizeof *from);
+    for (int32_t i = 0; i < n; i++)
+        x[i] = from[matrix_row(&rows, i)];
+    mem_give(l->source->mem, from, (size_t)n * sizeof *from);
+    return INFLIGHT_OK;
+}
 
 int32_t loader_vector(struct weights_loader *l, const struct weight_item *item, float *to,
                       struct err *err)
@@ -14,13 +43,20 @@ int32_t loader_vector(struct weights_loader *l, const struct weight_item *item, 
         memcpy(to, item->values == FREQUENCIES ? h->freq : h->near_freq, item->bytes);
         return INFLIGHT_OK;
     }
+    if (item->values == SLOPES) {
+        alibi_slopes(h->H, h->alibi_max, to);
+        return INFLIGHT_OK;
+    }
     const void *data = tensors_view(l->w->tensors, item->tensor, &l->file, err);
     if (!data)
         return err->code;
-    fmt_decode_row(item->tensor->fmt, data, item->tensor->dim[0], to);
+    const int64_t n = item->tensor->dim[0] * item->tensor->dim[1];
+    fmt_decode_row(item->tensor->fmt, data, n, to);
     if (item->values == MEAN_OF_TENSOR)
         rope_mean(h, to);
-    for (int64_t i = 0; item->values == ONE_MORE && i < item->tensor->dim[0]; i++)
+    if (item->values == BY_GROUPS)
+        return ungroup(l, to, n, err);
+    for (int64_t i = 0; item->values == ONE_MORE && i < n; i++)
         to[i] += 1;
     return INFLIGHT_OK;
 }

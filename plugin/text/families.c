@@ -13,6 +13,8 @@
 
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" WS "\\p{L}\\p{N}]+|" SPACES
 
+#define BLOOM " ?[^(" WS "|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+"
+
 #define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 
 /* Of the GPT-4 kind; families differ in how many digits stand together. */
@@ -36,6 +38,9 @@ const char spec_gpt2_words[] = GPT2;
 
 static const struct family rows[] = {
     {.names = "default gpt-2 phi-2", .expression = {GPT2}},
+    {.names = "mpt olmo", .nfc = true, .expression = {GPT2}},
+    {.names = "bloom gpt3-finnish", .expression = {BLOOM}},
+    {.names = "falcon", .digits = true, .expression = {"[\\p{P}$+<=>^`|~]+", GPT2}},
     {.names = "smollm starcoder refact", .expression = {"\\p{N}", GPT2}},
     {.names = "llama-bpe llama3 llama-v3",
      .whole_words = true,
@@ -86,6 +91,13 @@ int32_t family_set(const struct family *f, struct spec *s, struct err *err)
         if (!step)
             return err->code;
         step->pattern = str_of(f->expression[i]);
+    }
+    for (int digits = 1; f->digits && digits <= 3; digits += 2) {
+        struct pretok_step *step = spec_pretok(s, PRETOK_SPLIT, err);
+        if (!step)
+            return err->code;
+        step->digits = digits;
+        step->behavior = digits == 1 ? PRETOK_CONTIGUOUS : PRETOK_ISOLATED;
     }
     return INFLIGHT_OK;
 }

@@ -11,6 +11,7 @@ struct family {
     bool nfc;          /* text is brought to Unicode's normal form C first */
     bool whole_words;  /* a word of the vocabulary is taken even if no rule builds it */
     bool start;        /* the start token is added unless the file says otherwise */
+    bool digits;       /* of the bytes, runs of digits and then three of them stand alone */
     /* Each stage cuts the pieces of the one before into matches and what lies between. */
     const char *expression[FAMILY_STAGES];
 };

@@ -12,7 +12,7 @@ int32_t pretok_open(struct pretok *p, const struct spec *spec, struct err *err)
     for (int i = 0; i < spec->n_pretok; i++) {
         struct pretok_step *step = &p->step[i];
         *step = spec->pretok[i];
-        if (step->kind == PRETOK_SPLIT) {
+        if (step->kind == PRETOK_SPLIT && !step->digits) {
             int32_t code = regex_open(&p->regex[i], step->pattern, step->is_literal, err);
             if (code) {
                 pretok_close(p);
@@ -107,10 +107,33 @@ int32_t pretok_begin(struct pretok_cut *cut, struct str text, bool begins)
     return INFLIGHT_OK;
 }
 
+/* Whether what GPT-2's alphabet has for a byte counts as numeric: it shows those from 0xae on as
+ * the characters of Latin-1 with that number, among them superscripts and fractions. */
+static bool is_digit(uint8_t byte, bool is_ascii)
+{
+    static const char others[] = "\xb2\xb3\xb9\xbc\xbd\xbe";
+    return (byte >= '0' && byte <= '9') || (!is_ascii && byte && strchr(others, byte));
+}
+
+/* A piece may end in the middle of a character here. */
+static void find_digits(int digits, struct pretok_stage *stage)
+{
+    const size_t n = (size_t)digits;
+    size_t run = 0, at = stage->to;
+    for (; run < n && at < stage->piece.len; at++)
+        run = is_digit((uint8_t)stage->piece.ptr[at], n > 1) ? run + 1 : 0;
+    stage->from = run == n ? at - n : stage->piece.len;
+    stage->to = at;
+}
+
 /* Finds the match after the last one; nothing, right behind it, is none. */
 static int32_t find_match(struct pretok_cut *cut, int i)
 {
     struct pretok_stage *stage = &cut->stage[i];
+    if (cut->pretok->step[i].digits) {
+        find_digits(cut->pretok->step[i].digits, stage);
+        return INFLIGHT_OK;
+    }
     const struct regex *regex = &cut->pretok->regex[i];
     size_t last = stage->to, at = last;
     int32_t code = regex_find(regex, &cut->search, stage->piece, at, &stage->from, &stage->to);

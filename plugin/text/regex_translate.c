@@ -7,7 +7,7 @@
 struct translation {
     struct str in;
     size_t at;
-    bool in_class;
+    int in_class; /* brackets that are open */
     struct buf *out;
 };
 
@@ -48,18 +48,34 @@ static bool is_next(const struct translation *t, const char *what)
     return t->in.len - t->at >= n && memcmp(t->in.ptr + t->at, what, n) == 0;
 }
 
+/* A bracket of a class in a class, which adds what is in it: it is left out. Those that are negated
+ * or named, or stand where a range may be meant, are not served. */
+static bool put_inner(struct translation *t)
+{
+    const bool opens = t->in.ptr[t->at] == '[';
+    const char before = t->in.ptr[t->at - 1],
+               after = t->at + 1 < t->in.len ? t->in.ptr[t->at + 1] : 0;
+    if (opens ? before == '-' || !after || strchr("^:]-", after) : after == '-' || before == '-')
+        return false;
+    t->in_class += opens ? 1 : -1;
+    t->at++;
+    return true;
+}
+
 static bool put_next(struct translation *t)
 {
     char c = t->in.ptr[t->at];
     if (c == '\\')
         return put_escape(t);
     if (t->in_class) {
-        /* Classes in classes, and intersections of them. */
-        if (c == '[' || is_next(t, "&&"))
+        /* Intersections of classes. */
+        if (is_next(t, "&&"))
             return false;
-        t->in_class = c != ']';
+        if (c == '[' || (c == ']' && t->in_class > 1))
+            return put_inner(t);
+        t->in_class -= c == ']';
     } else if (c == '[') {
-        t->in_class = true;
+        t->in_class = 1;
         buf_put_char(t->out, c);
         t->at++;
         if (is_next(t, "^")) {

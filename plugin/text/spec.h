@@ -86,6 +86,9 @@ struct pretok_step {
     enum pretok_kind kind;
     struct str pattern; /* in PCRE2's syntax */
     bool is_literal;
+    int digits; /* not 0: a match is so many digits in a row, in place of the pattern's. Of bytes in
+                   GPT-2's alphabet, where one alone may also be a byte of another character: see
+                   pretok.c */
     enum pretok_behavior behavior;
     bool invert;                 /* what does not match is the match */
     enum pretok_prepend prepend; /* a mark before every text, or the input's beginning */

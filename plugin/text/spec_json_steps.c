@@ -225,14 +225,38 @@ static int32_t read_delimiter(struct spec *s, const json_t *of, struct err *err)
                : err_set(err, INFLIGHT_E_MODEL, "pre_tokenizer: delimiter is missing");
 }
 
+/* Behind ByteLevel a step sees GPT-2's alphabet: digits alone are served, which Falcon has. */
+static int32_t read_behind_bytes(struct spec *s, const json_t *of, struct str type, struct err *err)
+{
+    bool individual = false, invert = false;
+    enum pretok_behavior behavior = PRETOK_ISOLATED;
+    struct str regex = {"", 0};
+    struct pretok_step *step = spec_pretok(s, PRETOK_SPLIT, err);
+    if (!step)
+        return err->code;
+    if (str_is(type, "Digits")) {
+        (void)member_flag(of, "individual_digits", &individual);
+        step->digits = 1;
+        step->behavior = individual ? PRETOK_ISOLATED : PRETOK_CONTIGUOUS;
+        return INFLIGHT_OK;
+    }
+    (void)member_flag(of, "invert", &invert);
+    (void)member_text(member_find(of, "pattern"), "Regex", &regex);
+    bool is_three = str_is(type, "Split") && str_is(regex, "[0-9][0-9][0-9]") && !invert;
+    if (!is_three || read_behavior(of, &behavior, err) || behavior != PRETOK_ISOLATED)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "pre_tokenizer: a step after ByteLevel is not supported");
+    step->digits = 3;
+    return INFLIGHT_OK;
+}
+
 static int32_t read_pre_tokenizer(struct spec *s, const json_t *of, struct str type,
                                   struct err *err)
 {
     enum pretok_behavior behavior = PRETOK_ISOLATED;
     bool individual = false;
     if (s->byte_level)
-        return err_set(err, INFLIGHT_E_MODEL,
-                       "pre_tokenizer: a step after ByteLevel is not supported");
+        return read_behind_bytes(s, of, type, err);
     if (str_is(type, "Split"))
         return read_split(s, of, err);
     if (str_is(type, "ByteLevel"))

@@ -108,7 +108,13 @@ int32_t layers_open(struct layers *l, const struct checkpoint *c, struct arena *
     buf_init(&l->heads, &mem_system);
     if (hparams_read(&l->h, c, err))
         return err_prefix(err, "%s", c->path);
-    l->arch = arch_find(l->h.arch);
+    l->arch = weights_arch(&l->h, &l->checkpoint->tensors);
+    if (l->arch->names)
+        return err_set(
+            err, INFLIGHT_E_UNSUPPORTED,
+            "%s: recipes that run the model do not serve architecture %s, those that round "
+            "alone do",
+            c->path, l->arch->id);
     if (weights_open(&l->weights, &c->tensors, &c->scheme, l->arch, &l->h, arena, err))
         return err_prefix(err, "%s", c->path);
     return plan_reserve(&l->plan, 1, arena, err);

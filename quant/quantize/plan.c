@@ -11,9 +11,28 @@
 /* The last word of a module that is a matrix of a layer, in the families whose matrices are
  * torch.nn.Linear. */
 static const char *const linear_names[] = {
-    "q_proj",    "k_proj",          "v_proj",   "o_proj", "qkv_proj", "gate_proj", "up_proj",
-    "down_proj", "gate_up_proj",    "w1",       "w2",     "w3",       "dense",     "fc1",
-    "fc2",       "query_key_value", "out_proj",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "qkv_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "gate_up_proj",
+    "w1",
+    "w2",
+    "w3",
+    "dense",
+    "fc1",
+    "fc2",
+    "query_key_value",
+    "out_proj",
+    "Wqkv",
+    "fc_in",
+    "fc_out",
+    "dense_h_to_4h",
+    "dense_4h_to_h",
 };
 
 static bool ends_with(struct str text, const char *end)

@@ -12,7 +12,8 @@ static void check_numbers(const struct hparams *h)
               h->dim / 2 <= FREQ_MAX && h->rotary_dim >= 2 && h->rotary_dim <= h->dim &&
               h->rotary_dim % 2 == 0 && h->V > 0 && h->eps > 0 && h->window >= 0 &&
               isfinite(h->rotary_scale) && h->rotary_scale > 0 && isfinite(h->scale) &&
-              h->scale > 0 && h->score_cap >= 0 && h->logit_cap >= 0;
+              h->scale > 0 && h->score_cap >= 0 && h->logit_cap >= 0 && h->F >= 32 &&
+              h->context >= 16 && h->alibi_max >= 1;
     for (int32_t i = 0; i < h->rotary_dim / 2; i++)
         ok = ok && isfinite(h->freq[i]) && h->freq[i] >= 0 && isfinite(h->near_freq[i]) &&
              h->near_freq[i] >= 0;
@@ -44,7 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
             abort();
         if (!rc)
             check_numbers(&h);
-        if (!rc && !weights_open(&w, &c.tensors, &c.scheme, arch_find(h.arch), &h, &arena, &err))
+        if (!rc && !weights_open(&w, &c.tensors, &c.scheme, weights_arch(&h, &c.tensors), &h,
+                                 &arena, &err))
             abort(); /* there is no tensor */
     }
     if (n)

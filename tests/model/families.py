@@ -18,6 +18,7 @@ largest difference over the root mean square of the logits. Per family and grain
 import argparse
 import json
 
+import families_classic as classic
 from families_gguf import CONTEXT, FAMILIES, GRAINS, random_numbers, tensors_of, vocabulary
 
 OUT = "tests/model/families.json"
@@ -33,8 +34,7 @@ def kept_ids(position):
     return [(53 * position + 44 * j) % V for j in range(N_KEPT)]
 
 
-def hf_model(family, grain):
-    import torch
+def llama_model(family):
     import transformers
     f = FAMILIES[family]
     name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
@@ -60,11 +60,20 @@ def hf_model(family, grain):
         num_attention_heads=f["H"], num_key_value_heads=f["K"], head_dim=f["dim"],
         max_position_embeddings=CONTEXT, rms_norm_eps=f["eps"], tie_word_embeddings=f["tied"],
         rope_parameters=rope, pad_token_id=None, attn_implementation="eager", **more)
-    model = getattr(transformers, name + "ForCausalLM")(config).double().eval()
-    weights = {}
+    return getattr(transformers, name + "ForCausalLM")(config)
+
+
+def hf_model(family, grain):
+    import torch
+    f = FAMILIES[family]
+    model = classic.hf_model(family, V, CONTEXT) if family in classic.FAMILIES else \
+        llama_model(family)
+    model, weights = model.double().eval(), {}
     for t in tensors_of(family, grain):
-        shape = (t.rows, t.length) if t.rows else (t.length,)
-        weights[t.hf] = torch.tensor(t.numbers, dtype=torch.float64).reshape(shape)
+        numbers = torch.tensor(t.numbers, dtype=torch.float64)
+        numbers = numbers.reshape((t.rows, t.length) if t.rows else (t.length,))
+        name = t.hf.replace("embed_out", "lm_head")  # since transformers 5
+        weights[name] = numbers.T.contiguous() if t.across else numbers
     missing, unexpected = model.load_state_dict(weights, strict=False)
     if unexpected or missing != (["lm_head.weight"] if f["tied"] else []):
         raise SystemExit(f"{family}: missing {missing}, unexpected {unexpected}")

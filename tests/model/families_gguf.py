@@ -15,7 +15,8 @@ import math
 import struct
 import sys
 
-from gguf_write import F32, STRING, U32, key, tokenizer_keys, vocabulary, write
+import families_classic as classic
+from gguf_write import BOOL, F32, STRING, U32, key, tokenizer_keys, vocabulary, write
 
 GRAINS = {"f32": "fine", "f16": "coarse", "bf16": "coarse", "q8_0": "coarse"}
 CONTEXT = 2048
@@ -76,6 +77,7 @@ FAMILIES = {
         arch="smollm3", pre="smaug-bpe", D=64, F=128, H=4, K=1, dim=16, L=5, tied=True, eps=1e-6,
         theta=5000000.0),
 }
+FAMILIES.update(classic.FAMILIES)
 
 
 def random_numbers(family, name, n, grain):
@@ -120,10 +122,13 @@ def shapes(f):
 
 
 class Tensor:
-    """name: in the file; hf: there; numbers in the order of Hugging Face's rows."""
+    """name: in the file; hf: there; numbers in the order of Hugging Face's rows. order: of those the
+    rows, or values, of a file; across: a folder has it by columns."""
 
-    def __init__(self, family, name, hf, rows, length, size, grain, offset=0.0):
+    def __init__(self, family, name, hf, rows, length, size, grain, offset=0.0, order=None,
+                 across=False):
         self.name, self.hf, self.rows, self.length, self.size = name, hf, rows, length, size
+        self.order, self.across = order, across
         count = (rows or 1) * length
         self.numbers = [offset + size * x for x in random_numbers(family, hf, count, grain)]
 
@@ -142,6 +147,10 @@ def put_far(bias, dim):
 
 def tensors_of(family, grain):
     f, n_tokens = FAMILIES[family], len(vocabulary()[0])
+    if family in classic.FAMILIES:
+        yield from classic.tensors_of(family, grain, n_tokens,
+                                      lambda *given, **more: Tensor(family, *given, **more))
+        return
     matrix = shapes(f)
     one = 0.0 if is_gemma(f) else 1.0
     yield Tensor(family, "token_embd.weight", "model.embed_tokens.weight", n_tokens, f["D"], 0.25,
@@ -210,11 +219,15 @@ def pack(tensor, numbers, form):
 
 def convert(tensor, f, form):
     """As the file has it: name, shape, format, bytes."""
+    numbers, n = tensor.numbers, tensor.length if tensor.rows else 1
+    if tensor.order:
+        numbers = [x for row in tensor.order for x in numbers[row * n:(row + 1) * n]]
     if not tensor.rows:
         more = 1.0 if is_gemma(f) else 0.0
         return (tensor.name, (tensor.length,), "f32",
-                pack(tensor, [x + more for x in tensor.numbers], "f32"))
-    numbers, n = tensor.numbers, tensor.length
+                pack(tensor, [x + more for x in numbers], "f32"))
+    if tensor.name.startswith("position"):
+        form = "f32"
     heads = {"attn_q": f["H"], "attn_k": f["K"]}.get(tensor.name.split(".")[-2])
     if heads and f["arch"] in ("llama", "smollm3"):
         rows = interleave([numbers[i:i + n] for i in range(0, len(numbers), n)], heads)
@@ -224,6 +237,12 @@ def convert(tensor, f, form):
 
 def keys_of(family):
     f = FAMILIES[family]
+    if family in classic.FAMILIES:
+        types = {int: U32, float: F32, bool: BOOL}
+        return [key("general.architecture", STRING, f["arch"]), key("general.name", STRING, family),
+                *[key(f"{f['arch']}.{name}", types[type(value)], value)
+                  for name, value in classic.gguf_keys(family, CONTEXT).items()],
+                *tokenizer_keys("gpt-2", *vocabulary())]
     arch, rope = f["arch"], f.get("rope", {})
     keys = [
         key("general.architecture", STRING, arch), key("general.name", STRING, family),

@@ -10,6 +10,7 @@ DIR/family-mistral-window is the f32 one of Mistral with a window of 16 position
 """
 import sys
 
+import families_classic as classic
 import hf_write
 from families_gguf import CONTEXT, FAMILIES, GRAINS, pack, tensors_of
 from gguf_write import vocabulary
@@ -40,6 +41,8 @@ def rope_keys(f, form):
 
 def config_of(family, form):
     f = FAMILIES[family]
+    if family in classic.FAMILIES:
+        return classic.config_of(family, form, len(vocabulary()[0]), CONTEXT)
     kind = {"mistral": "mistral", "gemma3": "gemma3_text"}.get(family, f["arch"])
     config = {
         "architectures": [CLASS[kind] + "ForCausalLM"], "model_type": kind,
@@ -80,10 +83,29 @@ def config_of(family, form):
     return config
 
 
+def stored(t, form):
+    """As a folder has it: name, shape, format, bytes."""
+    if not t.rows:
+        return t.hf, (t.length,), "f32", pack(t, t.numbers, "f32")
+    if not t.across:
+        return t.hf, (t.rows, t.length), form, pack(t, t.numbers, form)
+    columns = [x for k in range(t.length) for x in t.numbers[k::t.length]]
+    return t.hf, (t.length, t.rows), form, pack(t, columns, form)
+
+
+def aged(rows, f, form):
+    """The oldest files of GPT-2 and BLOOM have no root, and GPT-2's its mask in every layer."""
+    if form != "bf16" or f["arch"] not in ("gpt2", "bloom"):
+        return rows
+    rows = [(name.removeprefix(f["root"]), *more) for name, *more in rows]
+    masks = [f"h.{layer}.attn.bias" for layer in range(f["L"]) if f["arch"] == "gpt2"]
+    return rows + [(name, (1, 1, 8, 8), "f32", bytes(4 * 64)) for name in masks]
+
+
 def write_folder(path, tensors, form, config):
     hf_write.open_folder(path)
-    rows = [(t.hf, (t.rows, t.length), form, pack(t, t.numbers, form)) if t.rows else
-            (t.hf, (t.length,), "f32", pack(t, t.numbers, "f32")) for t in tensors]
+    family = path.split("family-")[-1].rsplit("-", 1)[0]
+    rows = aged([stored(t, form) for t in tensors], FAMILIES[family], form)
     hf_write.weights(path, rows, FORMS[form])
     hf_write.tokenizer(path, *vocabulary())
     hf_write.json_file(f"{path}/config.json", config)

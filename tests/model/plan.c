@@ -16,6 +16,7 @@ static const struct hparams small = {
     .K = 2,
     .dim = 16,
     .V = 256,
+    .context = 32,
     .eps = 1e-5f,
     .scale = 0.25f,
     .rotary_dim = 16,
@@ -61,28 +62,70 @@ static const struct {
     {{"output.", "lm_head."}, ALL},
 };
 
-static bool is_name(const struct arch *arch, size_t i, enum naming from, const char *text)
+#define PAIRS_MOST 32
+
+/* A name's part in files and in folders. */
+struct pair {
+    char part[2][64]; /* by enum naming */
+};
+
+static bool is_of(const struct arch *arch, enum which which)
 {
-    const enum which which = names[i].which;
-    const char *part = names[i].part[from];
-    if (which == (arch->post_norm ? WITHOUT_POST_NORMS : WITH_POST_NORMS) ||
-        which == (arch->fused ? SEPARATE : FUSED))
-        return false;
-    return strncmp(text, part, strlen(part)) == 0;
+    return which != (arch->post_norm ? WITHOUT_POST_NORMS : WITH_POST_NORMS) &&
+           which != (arch->fused ? SEPARATE : FUSED);
+}
+
+static void put_pair(struct pair *pair, const char *file, const char *root, const char *folder)
+{
+    snprintf(pair->part[NAMING_GGUF], sizeof pair->part[0], "%s", file);
+    snprintf(pair->part[NAMING_HUGGING_FACE], sizeof pair->part[0], "%s%s", root, folder);
+}
+
+/* Of a family with names of its own: what is of no layer has the root before it. */
+static int own_pairs(const struct arch *arch, struct pair pair[PAIRS_MOST])
+{
+    const struct arch_names *own = arch->names;
+    int n = 0;
+    put_pair(&pair[n++], "blk.", own->root, own->layer);
+    for (const struct arch_name *name = own->names; name->row; name++) {
+        char file[64], folder[64];
+        bool is_outside = strncmp(name->row, "token", 5) == 0 ||
+                          strcmp(name->row, "output_norm") == 0 ||
+                          strcmp(name->row, "position_embd") == 0;
+        snprintf(file, sizeof file, "%s.", name->gguf ? name->gguf : name->row);
+        snprintf(folder, sizeof folder, "%s.", name->folder);
+        put_pair(&pair[n++], file, is_outside ? own->root : "", folder);
+    }
+    put_pair(&pair[n++], "output.", "", "lm_head.");
+    return n;
+}
+
+static int pairs_of(const struct arch *arch, struct pair pair[PAIRS_MOST])
+{
+    int n = 0;
+    if (arch->names)
+        return own_pairs(arch, pair);
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (is_of(arch, names[i].which))
+            put_pair(&pair[n++], names[i].part[NAMING_GGUF], "",
+                     names[i].part[NAMING_HUGGING_FACE]);
+    return n;
 }
 
 /* text with every name in it replaced by the other naming's. */
 static void rename_all(const struct arch *arch, const char *text, enum naming from, enum naming to,
                        struct buf *out)
 {
+    struct pair pair[PAIRS_MOST];
+    const int n = pairs_of(arch, pair);
     while (*text) {
-        size_t i = 0;
-        while (i < COUNT_OF(names) && !is_name(arch, i, from, text))
+        int i = 0;
+        while (i < n && strncmp(text, pair[i].part[from], strlen(pair[i].part[from])) != 0)
             i++;
-        buf_put_text(out, i < COUNT_OF(names) ? names[i].part[to] : "");
-        if (i == COUNT_OF(names))
+        buf_put_text(out, i < n ? pair[i].part[to] : "");
+        if (i == n)
             buf_put_char(out, *text);
-        text += i < COUNT_OF(names) ? strlen(names[i].part[from]) : 1;
+        text += i < n ? strlen(pair[i].part[from]) : 1;
     }
 }
 
@@ -111,28 +154,36 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         bool there;
     } rows[] = {
         {"attn_norm.weight", h->D, 1, true},
+        {"attn_norm.bias", h->D, 1, arch->norm_bias},
         {"attn_q.weight", h->D, q, !arch->fused},
         {"attn_k.weight", h->D, kv, !arch->fused},
         {"attn_v.weight", h->D, kv, !arch->fused},
         {"attn_qkv.weight", h->D, q + 2 * kv, arch->fused},
-        {"attn_q.bias", q, 1, arch->qkv_bias},
-        {"attn_k.bias", kv, 1, arch->qkv_bias},
-        {"attn_v.bias", kv, 1, arch->qkv_bias},
+        {"attn_q.bias", q, 1, arch->qkv_bias && !arch->fused},
+        {"attn_k.bias", kv, 1, arch->qkv_bias && !arch->fused},
+        {"attn_v.bias", kv, 1, arch->qkv_bias && !arch->fused},
+        {"attn_qkv.bias", q + 2 * kv, 1, arch->qkv_bias && arch->fused},
         {"attn_q_norm.weight", h->dim, 1, arch->qk_norm},
         {"attn_k_norm.weight", h->dim, 1, arch->qk_norm},
         {"attn_output.weight", q, h->D, true},
+        {"attn_output.bias", h->D, 1, arch->o_bias},
         {"post_attention_norm.weight", h->D, 1, arch->post_norm},
-        {"ffn_norm.weight", h->D, 1, true},
-        {"ffn_gate.weight", h->D, h->F, !arch->fused},
-        {"ffn_up.weight", h->D, arch->fused ? 2 * h->F : h->F, true},
+        {"ffn_norm.weight", h->D, 1, !arch->one_norm},
+        {"ffn_norm.bias", h->D, 1, arch->norm_bias && !arch->one_norm},
+        {"ffn_gate.weight", h->D, h->F, !arch->fused && !arch->plain},
+        {"ffn_up.weight", h->D, arch->fused && !arch->plain ? 2 * h->F : h->F, true},
+        {"ffn_up.bias", h->F, 1, arch->ffn_bias},
         {"ffn_down.weight", h->F, h->D, true},
+        {"ffn_down.bias", h->D, 1, arch->ffn_bias},
         {"post_ffw_norm.weight", h->D, 1, arch->post_norm},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char name[64];
         snprintf(name, sizeof name, "blk.%d.%s", l, rows[i].name);
+        bool by_columns = arch->across && ts->naming == NAMING_HUGGING_FACE && rows[i].n > 1;
         if (rows[i].there)
-            add_tensor(ts, arena, arch, name, rows[i].k, rows[i].n);
+            add_tensor(ts, arena, arch, name, by_columns ? rows[i].n : rows[i].k,
+                       by_columns ? rows[i].k : rows[i].n);
     }
 }
 
@@ -142,10 +193,20 @@ static void make_directory(struct tensors *ts, struct arena *arena, const struct
 {
     static struct file file = {.path = "model"};
     *ts = (struct tensors){.naming = naming, .file = &file};
-    ts->tensor = arena_take_array(arena, 100, sizeof *ts->tensor);
-    hash_init(&ts->by_name, arena, 100);
+    ts->tensor = arena_take_array(arena, 120, sizeof *ts->tensor);
+    hash_init(&ts->by_name, arena, 120);
     add_tensor(ts, arena, arch, "token_embd.weight", small.D, small.V);
     add_tensor(ts, arena, arch, "output_norm.weight", small.D, 1);
+    if (arch->norm_bias)
+        add_tensor(ts, arena, arch, "output_norm.bias", small.D, 1);
+    if (arch->positions == POSITIONS_LEARNED)
+        add_tensor(ts, arena, arch, "position_embd.weight", small.D, small.context);
+    if (arch->embed_norm) {
+        add_tensor(ts, arena, arch, "token_embd_norm.weight", small.D, 1);
+        add_tensor(ts, arena, arch, "token_embd_norm.bias", small.D, 1);
+    }
+    if (arch->head_bias)
+        add_tensor(ts, arena, arch, "output.bias", small.V, 1);
     if (!tied)
         add_tensor(ts, arena, arch, "output.weight", small.D, small.V);
     for (int l = 0; l < small.L; l++)
@@ -203,6 +264,13 @@ static void compare(const char *path, const struct buf *got)
                got->ptr);
 }
 
+/* What hparams have of a row. */
+static void set_family(struct hparams *h, const struct arch *arch)
+{
+    h->activation = arch->activation;
+    h->parallel = arch->parallel;
+}
+
 TEST(plan, each_row_becomes_its_golden_program)
 {
     for (const struct arch *const *row = arch_list; *row; row++) {
@@ -212,6 +280,7 @@ TEST(plan, each_row_becomes_its_golden_program)
         snprintf(path, sizeof path, "tests/model/golden/%s.plan", (*row)->id);
         struct hparams h = small;
         h.rope = (*row)->rope;
+        set_family(&h, *row);
         h.window = (*row)->full_every ? 100 : 0;
         for (int l = 0; l < h.L && h.window; l++)
             h.slides[l] = l != 2;
@@ -228,6 +297,7 @@ TEST(plan, a_folder_gives_the_same_but_for_names)
             struct buf file, folder, renamed;
             struct hparams h = small;
             h.rope = ROPE_HALF;
+            set_family(&h, *row);
             buf_init(&file, &mem_system);
             buf_init(&folder, &mem_system);
             buf_init(&renamed, &mem_system);
@@ -235,7 +305,8 @@ TEST(plan, a_folder_gives_the_same_but_for_names)
             CHECK(dump(*row, &h, tied, NAMING_HUGGING_FACE, &folder));
             buf_put_char(&file, '\0');
             buf_put_char(&folder, '\0');
-            CHECK(strstr(folder.ptr, "model.layers.3.mlp.down_proj.weight"));
+            CHECK((*row)->names || strstr(folder.ptr, "model.layers.3.mlp.down_proj.weight"));
+            CHECK(!strstr(folder.ptr, "ffn_down"));
             rename_all(*row, folder.ptr, NAMING_HUGGING_FACE, NAMING_GGUF, &renamed);
             buf_put_char(&renamed, '\0');
             CHECK_TEXT(renamed.ptr, file.ptr);

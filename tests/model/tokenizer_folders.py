@@ -24,7 +24,8 @@ import sentencepiece
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
                         pre_tokenizers, processors, trainers)
 from tokenizer_families import standard_library
-from tokenizer_hf import FNV_START, GPT4O, LINES_PER_CUT, LLAMA3, QWEN2, fnv, make_lines
+from tokenizer_hf import (BLOOM, FALCON, FNV_START, GPT4O, LINES_PER_CUT, LLAMA3, QWEN2, fnv,
+                          make_lines)
 
 FOLDERS, OUT = "tests/model/folders", "tests/model/golden/tokenizer_folders.bin"
 CONTROLS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
@@ -96,6 +97,14 @@ def smollm(lines):
                   AddedToken("jumps", lstrip=True, rstrip=True, normalized=True),
                   AddedToken("ing", rstrip=True, normalized=True)])
     return with_controls(t)
+
+
+def bloom(lines):
+    return with_controls(byte_level(lines, cut(BLOOM)))
+
+
+def falcon(lines):
+    return with_controls(byte_level(lines, FALCON))
 
 
 def olmo(lines):
@@ -264,8 +273,9 @@ SENTENCEPIECE = {
 
 # ---- Writing
 
-HUGGING_FACE = {f.__name__: f for f in (llama3, qwen2, gpt4o, roberta, smollm, olmo, steps,
-                                        whitespace, llama2, mistral, gemma, unknown, t5, xlmr)}
+HUGGING_FACE = {f.__name__: f for f in (llama3, qwen2, gpt4o, roberta, smollm, bloom, falcon, olmo,
+                                        steps, whitespace, llama2, mistral, gemma, unknown, t5,
+                                        xlmr)}
 # Older files write a rule as one text.
 RULES_AS_TEXT = {"qwen2", "llama2"}
 

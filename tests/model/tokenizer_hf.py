@@ -59,6 +59,10 @@ def digits():
     return pre_tokenizers.Digits(individual_digits=True)
 
 
+BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
+FALCON = [pre_tokenizers.Punctuation("contiguous"), byte_level(True),
+          pre_tokenizers.Digits(individual_digits=False), *split("[0-9][0-9][0-9]")]
+
 # Name as in tokenizer.ggml.pre: normalizer or None, pre-tokenizers in order.
 FAMILIES = {
     "gpt-2": (None, [byte_level(True)]),
@@ -69,6 +73,9 @@ FAMILIES = {
     "gpt-4o": (None, split(GPT4O) + [byte_level(False)]),
     "deepseek-coder": (None, split(*DEEPSEEK_CODER) + [digits(), byte_level(False)]),
     "deepseek-v3": (None, split(*DEEPSEEK_V3) + [byte_level(False)]),
+    "mpt": (normalizers.NFC(), [byte_level(True)]),
+    "bloom": (None, split(BLOOM) + [byte_level(False)]),
+    "falcon": (None, FALCON),
 }
 
 # ---- Lines: handwritten ones, pieces of them put together anew, and random characters.

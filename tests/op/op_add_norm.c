@@ -49,24 +49,36 @@ static void compute(enum isa isa, struct op_add_norm op, int first, int n, float
     backend_cpu.close(device);
 }
 
-static void check_width(int32_t D)
+/* kind: enum norm, the second with a bias. */
+static void check_width(int32_t D, int32_t kind, bool is_first)
 {
-    static float before[T * D_MAX], y[T * D_MAX], norm[D_MAX], x[T * D_MAX], alone[D_MAX];
+    static float before[T * D_MAX], y[T * D_MAX], norm[D_MAX], bias[D_MAX];
+    static float x[T * D_MAX], alone[D_MAX];
     static double want[T * D_MAX], added[T * D_MAX];
     for (int i = 0; i < T * D; i++) {
         before[i] = random_float();
-        y[i] = 30 * random_float();
+        y[i] = 30 * random_float() + (kind == NORM_LAYER ? 20 : 0);
         want[i] = (double)before[i];
         added[i] = (double)y[i];
     }
-    for (int i = 0; i < D; i++)
+    for (int i = 0; i < D; i++) {
         norm[i] = 1 + random_float();
+        bias[i] = random_float();
+    }
+    const float *b = kind == NORM_LAYER ? bias : NULL;
     const struct batch batch = {.T = T};
-    ref_add_norm(&(struct ref_add_norm){want, added, norm, (double)eps, D}, &batch);
+    const struct ref_add_norm ref = {want, added, norm, (double)eps, D, b, kind, is_first};
+    ref_add_norm(&ref, &batch);
     for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) {
         if (!cpu_can(isa))
             continue;
-        const struct op_add_norm op = {.y = y, .norm = norm, .eps = eps, .D = D};
+        const struct op_add_norm op = {.y = y,
+                                       .norm = norm,
+                                       .norm_bias = b,
+                                       .norm_kind = kind,
+                                       .eps = eps,
+                                       .D = D,
+                                       .is_first = is_first};
         memcpy(x, before, sizeof x);
         compute(isa, op, 0, T, x);
         for (int i = 0; i < T * D; i++)
@@ -81,5 +93,8 @@ TEST(add_norm, gives_what_its_definition_says)
 {
     static const int32_t widths[] = {32, 40, 64, 576, D_MAX};
     for (size_t i = 0; i < COUNT_OF(widths); i++)
-        check_width(widths[i]);
+        for (int32_t kind = NORM_RMS; kind <= NORM_LAYER; kind++) {
+            check_width(widths[i], kind, false);
+            check_width(widths[i], kind, true);
+        }
 }

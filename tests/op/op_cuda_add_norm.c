@@ -39,19 +39,22 @@ static int call_twice(struct lane *lane, void *arg)
     return rc ? rc : call_body(lane, arg);
 }
 
-/* Arrays of the device of (T, D) and (D). */
+/* Arrays of the device of (T, D) and (D), and which norm it is: of NORM_LAYER with a bias. */
 struct arrays {
     struct device *device;
-    float *x, *y, *norm;
+    float *x, *y, *norm, *bias;
     size_t row; /* bytes */
+    int32_t kind;
+    bool is_first;
 };
 
-static void take(struct arrays *a, const float *y, const float *norm, int32_t D)
+static void take(struct arrays *a, const float *y, const float *norm, const float *bias, int32_t D)
 {
     a->row = (size_t)D * sizeof(float);
     a->x = cuda_array(a->device, NULL, T * a->row);
     a->y = cuda_array(a->device, y, T * a->row);
     a->norm = cuda_array(a->device, norm, a->row);
+    a->bias = cuda_array(a->device, bias, a->row);
 }
 
 static void drop(struct arrays *a)
@@ -59,6 +62,7 @@ static void drop(struct arrays *a)
     cuda_drop(a->device, a->x, T * a->row);
     cuda_drop(a->device, a->y, T * a->row);
     cuda_drop(a->device, a->norm, a->row);
+    cuda_drop(a->device, a->bias, a->row);
 }
 
 /* Tokens [first, first + n) of y into x, (n, D) in the host's memory. */
@@ -67,7 +71,14 @@ static void compute(const struct arrays *a, int (*body)(struct lane *lane, void 
 {
     const int32_t D = (int32_t)(a->row / sizeof(float));
     struct call call = {
-        .op = {.x = a->x, .y = a->y + first * D, .norm = a->norm, .eps = eps, .D = D},
+        .op = {.x = a->x,
+               .y = a->y + first * D,
+               .norm = a->norm,
+               .norm_bias = a->kind == NORM_LAYER ? a->bias : NULL,
+               .norm_kind = a->kind,
+               .eps = eps,
+               .D = D,
+               .is_first = a->is_first},
         .batch = {.T = n},
     };
     CHECK_EQ(backend_cuda.write(a->device, a->x, x, (size_t)n * a->row), 0);
@@ -87,19 +98,24 @@ static void check_values(const float *x, const double *want, int32_t D)
 
 static void check_width(struct arrays *a, int32_t D)
 {
-    static float before[T * D_MAX], y[T * D_MAX], norm[D_MAX], x[T * D_MAX], alone[D_MAX];
+    static float before[T * D_MAX], y[T * D_MAX], norm[D_MAX], bias[D_MAX];
+    static float x[T * D_MAX], alone[D_MAX];
     static double want[T * D_MAX], added[T * D_MAX];
     for (int i = 0; i < T * D; i++) {
         before[i] = random_float();
-        y[i] = (float)(i / D) * random_float(); /* the first are zeros */
+        y[i] = (float)(i / D) * (random_float() + (float)a->kind); /* the first are zeros */
         want[i] = (double)before[i];
         added[i] = (double)y[i];
     }
-    for (int i = 0; i < D; i++)
+    for (int i = 0; i < D; i++) {
         norm[i] = 1 + random_float();
+        bias[i] = random_float();
+    }
     const struct batch batch = {.T = T};
-    const struct ref_add_norm ref = {want, added, norm, (double)eps, D};
-    take(a, y, norm, D);
+    const struct ref_add_norm ref = {want,        added,      norm,
+                                     (double)eps, D,          a->kind == NORM_LAYER ? bias : NULL,
+                                     a->kind,     a->is_first};
+    take(a, y, norm, bias, D);
     ref_add_norm(&ref, &batch);
     memcpy(x, before, T * a->row);
     compute(a, call_body, 0, T, x);
@@ -123,7 +139,11 @@ TEST(cuda_add_norm, gives_what_its_definition_says)
     static const int32_t widths[] = {4, 32, 40, 576, 640, 1028, 4096, 4100, D_MAX};
     struct arrays a = {.device = cuda_device(&config)};
     for (size_t i = 0; i < COUNT_OF(widths) && a.device; i++)
-        check_width(&a, widths[i]);
+        for (int how = 0; how < 4; how++) {
+            a.kind = how / 2 ? NORM_LAYER : NORM_RMS;
+            a.is_first = how % 2;
+            check_width(&a, widths[i]);
+        }
     if (a.device)
         backend_cuda.close(a.device);
 }

@@ -59,12 +59,17 @@ struct results {
 
 static float freq[ROTARY_KINDS][DIM / 2], norm[D], cap;
 
+/* As of GPT-2 and GPT-J: positions are learned, norm and head have a bias. */
+static bool is_classic;
+static float places[T][D], norm_bias[D], bias[V];
+static const int32_t place[T] = {0, 1, 2, 3, 0, 1, 12, 8, 9, 10, 11, 12, 4};
+
 static struct batch all_rows(void)
 {
     return (struct batch){.T = T,
                           .R = COUNT_OF(row),
                           .token = token,
-                          .position = position,
+                          .position = is_classic ? place : position,
                           .seq = seq,
                           .row = row,
                           .scale = scale};
@@ -80,17 +85,26 @@ static bool compute(const struct matrix *table, struct batch batch, struct resul
     struct results *on = cuda_array(device, out, sizeof *out);
     float(*f)[DIM / 2] = cuda_array(device, freq, sizeof freq);
     float *n = cuda_array(device, norm, sizeof norm);
+    float *p = cuda_array(device, places, sizeof places);
+    float *b = cuda_array(device, bias, sizeof bias);
+    float *nb = cuda_array(device, norm_bias, sizeof norm_bias);
     struct call call = {.batch = batch};
     call.embed = (struct op_embed){
         .x = on->x,
         .table = &weight,
+        .position = is_classic ? p : NULL,
         .scale = EMBED_SCALE,
         .rotary = {{on->rotary[0], f[0], 1.25f}, {on->rotary[1], f[1], 1}},
         .D = D,
         .dim = DIM,
     };
+    for (int i = 0; is_classic && i < ROTARY_KINDS; i++)
+        call.embed.rotary[i].out = NULL;
     call.head = (struct op_head){.x = on->x,
                                  .norm = n,
+                                 .norm_bias = is_classic ? nb : NULL,
+                                 .bias = is_classic ? b : NULL,
+                                 .norm_kind = is_classic ? NORM_LAYER : NORM_RMS,
                                  .logits = on->logits,
                                  .block = on->block,
                                  .weight = &weight,
@@ -105,6 +119,9 @@ static bool compute(const struct matrix *table, struct batch batch, struct resul
     cuda_drop(device, on, sizeof *out);
     cuda_drop(device, f, sizeof freq);
     cuda_drop(device, n, sizeof norm);
+    cuda_drop(device, p, sizeof places);
+    cuda_drop(device, b, sizeof bias);
+    cuda_drop(device, nb, sizeof norm_bias);
     backend_cuda.close(device);
     return true;
 }
@@ -116,6 +133,7 @@ static void define(const struct matrix *table, double *x, double *rotary[ROTARY_
     struct ref_embed embed = {
         .x = x,
         .table = table->value,
+        .position = is_classic ? places[0] : NULL,
         .scale = (double)EMBED_SCALE,
         .rotary = {{rotary[0], freq[0], 1.25}, {rotary[1], freq[1], 1}},
         .D = D,
@@ -123,6 +141,9 @@ static void define(const struct matrix *table, double *x, double *rotary[ROTARY_
     };
     struct ref_head head = {.x = x,
                             .norm = norm,
+                            .norm_bias = is_classic ? norm_bias : NULL,
+                            .bias = is_classic ? bias : NULL,
+                            .norm_kind = is_classic ? NORM_LAYER : NORM_RMS,
                             .logits = logits,
                             .weight = table->value,
                             .eps = 1e-5,
@@ -165,12 +186,14 @@ static void check_table(struct matrix *table)
     round_matrix(table);
     define(table, x, (double *[]){rotary[0], rotary[1]}, logits);
     for (int i = 0; i < T * D; i++)
-        if (got.x[i] != (float)x[i]) { /* a product of two floats is exact in double */
+        /* A product of two floats is exact in double; a sum is rounded again. */
+        if (!(fabs((double)(got.x[i] - (float)x[i])) <=
+              (is_classic ? 3e-7 * fabs(x[i]) + 1e-7 : 0))) {
             t_fail(__FILE__, __LINE__, "%s: embedding %d is %.9g, want %.9g",
                    fmt_info[table->source.fmt].name, i, (double)got.x[i], x[i]);
             break;
         }
-    for (int i = 0; i < ROTARY_KINDS; i++)
+    for (int i = 0; i < ROTARY_KINDS && !is_classic; i++)
         CHECK_NEAR(error(got.rotary[i], rotary[i], T * DIM), 0, 1e-7);
     double off = error(got.logits, logits, COUNT_OF(row) * V);
     const enum fmt fmt = table->source.fmt;
@@ -187,8 +210,14 @@ static void set_parameters(void)
         freq[0][i] = powf(10000.0f, -2.0f * (float)i / DIM);
         freq[1][i] = powf(500.0f, -2.0f * (float)i / DIM);
     }
-    for (int i = 0; i < D; i++)
+    for (int i = 0; i < D; i++) {
         norm[i] = 1.0f + 0.5f * random_float();
+        norm_bias[i] = 0.5f * random_float();
+        for (int t = 0; t < T; t++)
+            places[t][i] = random_float();
+    }
+    for (int i = 0; i < V; i++)
+        bias[i] = random_float();
 }
 
 TEST(cuda_head, and_embed_give_what_their_definitions_say)
@@ -201,6 +230,9 @@ TEST(cuda_head, and_embed_give_what_their_definitions_say)
         matrix_init(&table, (enum fmt)fmt, V, D);
         cap = fmt % 2 ? 3.0f : 0;
         check_table(&table);
+        is_classic = true;
+        check_table(&table);
+        is_classic = false;
         matrix_release(&table);
     }
 }

@@ -61,12 +61,17 @@ struct results {
 
 static float freq[ROTARY_KINDS][DIM / 2], norm[D], cap;
 
+/* As of GPT-2 and GPT-J: positions are learned, norm and head have a bias. */
+static bool is_classic;
+static float places[T][D], norm_bias[D], bias[V];
+static const int32_t place[T] = {0, 1, 2, 3, 0, 1, 12, 8, 9, 10, 11, 12, 4};
+
 static struct batch all_rows(void)
 {
     return (struct batch){.T = T,
                           .R = COUNT_OF(row),
                           .token = token,
-                          .position = position,
+                          .position = is_classic ? place : position,
                           .row = row,
                           .scale = scale};
 }
@@ -81,13 +86,19 @@ static void compute(struct matrix *table, enum isa isa, int activations, struct 
     call.embed = (struct op_embed){
         .x = out->x,
         .table = &table->weight,
+        .position = is_classic ? places[0] : NULL,
         .scale = 2,
         .rotary = {{out->rotary[0], freq[0], 1.25f}, {out->rotary[1], freq[1], 1}},
         .D = D,
         .dim = DIM,
     };
+    for (int i = 0; is_classic && i < ROTARY_KINDS; i++)
+        call.embed.rotary[i].out = NULL;
     call.head = (struct op_head){.x = out->x,
                                  .norm = norm,
+                                 .norm_bias = is_classic ? norm_bias : NULL,
+                                 .bias = is_classic ? bias : NULL,
+                                 .norm_kind = is_classic ? NORM_LAYER : NORM_RMS,
                                  .logits = out->logits,
                                  .block = out->block,
                                  .weight = &table->weight,
@@ -106,6 +117,7 @@ static void define(const struct matrix *table, double *x, double *rotary[ROTARY_
     struct ref_embed embed = {
         .x = x,
         .table = table->value,
+        .position = is_classic ? places[0] : NULL,
         .scale = 2,
         .rotary = {{rotary[0], freq[0], 1.25}, {rotary[1], freq[1], 1}},
         .D = D,
@@ -113,6 +125,9 @@ static void define(const struct matrix *table, double *x, double *rotary[ROTARY_
     };
     struct ref_head head = {.x = x,
                             .norm = norm,
+                            .norm_bias = is_classic ? norm_bias : NULL,
+                            .bias = is_classic ? bias : NULL,
+                            .norm_kind = is_classic ? NORM_LAYER : NORM_RMS,
                             .logits = logits,
                             .weight = table->value,
                             .eps = 1e-5,
@@ -156,12 +171,12 @@ static void check_table(struct matrix *table)
     for (int activations = ACT_INT8; activations <= ACT_FLOAT; activations++) {
         compute(table, isa, activations, all_rows(), &got);
         for (int i = 0; i < T * D; i++)
-            if ((double)got.x[i] != x[i]) {
+            if (got.x[i] != (float)x[i]) {
                 t_fail(__FILE__, __LINE__, "isa %d %s: embedding %d is %.9g, want %.9g", (int)isa,
                        fmt_info[table->source.fmt].name, i, (double)got.x[i], x[i]);
                 break;
             }
-        for (int i = 0; i < ROTARY_KINDS; i++)
+        for (int i = 0; i < ROTARY_KINDS && !is_classic; i++)
             CHECK(error(got.rotary[i], rotary[i], T * DIM) < 1e-7);
         double off = error(got.logits, logits, COUNT_OF(row) * V);
         if (!(off < (activations == ACT_FLOAT ? 2e-6 : 2e-2)))
@@ -178,13 +193,22 @@ TEST(head, and_embed_give_what_their_definitions_say)
         freq[0][i] = powf(10000.0f, -2.0f * (float)i / DIM);
         freq[1][i] = powf(500.0f, -2.0f * (float)i / DIM);
     }
-    for (int i = 0; i < D; i++)
+    for (int i = 0; i < D; i++) {
         norm[i] = 1.0f + 0.5f * random_float();
+        norm_bias[i] = 0.5f * random_float();
+        for (int t = 0; t < T; t++)
+            places[t][i] = random_float();
+    }
+    for (int i = 0; i < V; i++)
+        bias[i] = random_float();
     for (int fmt = 0; fmt < FMT_COUNT; fmt++) {
         struct matrix table;
         matrix_init(&table, (enum fmt)fmt, V, D);
         cap = fmt % 2 ? 3.0f : 0;
         check_table(&table);
+        is_classic = true;
+        check_table(&table);
+        is_classic = false;
         matrix_release(&table);
     }
 }

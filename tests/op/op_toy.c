@@ -182,7 +182,12 @@ static void ref_toy(const struct toy *toy, double *logits)
     static double x[LENGTH * D], rotary[LENGTH * DIM];
     struct step step;
     step_init(&step, toy, 0, LENGTH, NULL);
-    ref_embed(&(struct ref_embed){x, toy->rows[0][W_TABLE], 1, {{rotary, toy->freq, 1}}, D, DIM},
+    ref_embed(&(struct ref_embed){.x = x,
+                                  .table = toy->rows[0][W_TABLE],
+                                  .scale = 1,
+                                  .rotary = {{rotary, toy->freq, 1}},
+                                  .D = D,
+                                  .dim = DIM},
               &step.batch);
     for (int layer = 0; layer < L; layer++)
         ref_layer(toy, layer, x, rotary, &step.batch);
@@ -281,11 +286,14 @@ static int run_layer(struct run *run, struct lane *lane, int layer)
 static int run_body(struct lane *lane, void *arg)
 {
     struct run *run = arg;
-    int rc = run->backend->embed(
-        lane,
-        &(struct op_embed){
-            run->x, &run->weight[0][W_TABLE], 1, {{run->rotary, run->toy->freq, 1}}, D, DIM},
-        run->batch);
+    int rc = run->backend->embed(lane,
+                                 &(struct op_embed){.x = run->x,
+                                                    .table = &run->weight[0][W_TABLE],
+                                                    .scale = 1,
+                                                    .rotary = {{run->rotary, run->toy->freq, 1}},
+                                                    .D = D,
+                                                    .dim = DIM},
+                                 run->batch);
     for (int layer = 0; layer < L && rc == 0; layer++)
         rc = run_layer(run, lane, layer);
     return rc ? rc

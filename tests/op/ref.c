@@ -64,9 +64,10 @@ static void ref_rotary(const struct ref_rotary *rotary, int dim, int t, int posi
 void ref_embed(const struct ref_embed *op, const struct batch *batch)
 {
     for (int t = 0; t < batch->T; t++) {
+        const float *row = op->table + (size_t)batch->token[t] * (size_t)op->D;
+        const float *place = op->position ? op->position + batch->position[t] * op->D : NULL;
         for (int i = 0; i < op->D; i++)
-            op->x[t * op->D + i] =
-                (double)op->table[(size_t)batch->token[t] * (size_t)op->D + (size_t)i] * op->scale;
+            op->x[t * op->D + i] = (double)row[i] * op->scale + (place ? (double)place[i] : 0);
         for (int i = 0; i < ROTARY_KINDS; i++)
             ref_rotary(&op->rotary[i], op->dim, t, batch->position[t]);
     }
@@ -74,14 +75,17 @@ void ref_embed(const struct ref_embed *op, const struct batch *batch)
 
 void ref_add_norm(const struct ref_add_norm *op, const struct batch *batch)
 {
+    double *added = malloc((size_t)op->D * sizeof *added);
     for (int t = 0; t < batch->T; t++) {
-        const double *y = op->y + t * op->D;
-        double squares = 0;
+        double *x = op->x + t * op->D;
+        if (op->norm_kind == NORM_LAYER)
+            layer_norm(added, op->y + t * op->D, op->norm, op->norm_bias, op->eps, op->D);
+        else
+            norm(added, op->y + t * op->D, op->norm, op->eps, op->D);
         for (int i = 0; i < op->D; i++)
-            squares += y[i] * y[i];
-        for (int i = 0; i < op->D; i++)
-            op->x[t * op->D + i] += y[i] / sqrt(squares / op->D + op->eps) * (double)op->norm[i];
+            x[i] = (op->is_first ? 0 : x[i]) + added[i];
     }
+    free(added);
 }
 
 /* Output i of token t, whose normalized row is x. */
@@ -138,7 +142,8 @@ void ref_head(const struct ref_head *op, const struct batch *batch)
         else
             norm(x, row, op->norm, op->eps, op->D);
         for (int i = 0; i < op->V; i++) {
-            const double logit = dot(x, op->weight + (size_t)i * (size_t)op->D, op->D);
+            const double logit = dot(x, op->weight + (size_t)i * (size_t)op->D, op->D) +
+                                 (op->bias ? (double)op->bias[i] : 0);
             op->logits[(size_t)r * (size_t)op->V + (size_t)i] =
                 op->cap > 0 ? op->cap * tanh(logit / op->cap) : logit;
         }

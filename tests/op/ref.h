@@ -13,8 +13,9 @@ struct ref_rotary {
 };
 
 struct ref_embed {
-    double *x;          /* (T, D) */
-    const float *table; /* (V, D) */
+    double *x;             /* (T, D) */
+    const float *table;    /* (V, D) */
+    const float *position; /* (positions, D) or NULL */
     double scale;
     struct ref_rotary rotary[ROTARY_KINDS];
     int D, dim;
@@ -26,6 +27,9 @@ struct ref_add_norm {
     const float *norm; /* (D) */
     double eps;
     int D;
+    const float *norm_bias; /* (D) or NULL */
+    enum norm norm_kind;
+    bool is_first;
 };
 
 struct ref_part {
@@ -64,6 +68,7 @@ struct ref_head {
     const double *x;        /* (T, D) */
     const float *norm;      /* (D) */
     const float *norm_bias; /* (D) or NULL */
+    const float *bias;      /* (V) or NULL */
     enum norm norm_kind;
     double *logits;      /* (R, V) */
     const float *weight; /* (V, D) */

@@ -4,6 +4,7 @@
 #include "t.h"
 
 #include "kernels/ops.h"
+#include "plugin/model/arch.h"
 #include "plugin/model/rope.h"
 
 #include <math.h>
@@ -24,7 +25,22 @@ static struct hparams h;
 #define PHI3    "\"model_type\": \"phi3\", " COMMON
 #define GEMMA   "\"model_type\": \"gemma\", " COMMON
 #define GEMMA2  "\"model_type\": \"gemma2\", \"sliding_window\": 300, " COMMON
-#define GEMMA3  "\"model_type\": \"gemma3_text\", \"sliding_window\": 300, " COMMON
+#define GPT2                                                                    \
+    "\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_layer\": 5, \"n_head\": 4, " \
+    "\"n_positions\": 1024, \"vocab_size\": 100, \"layer_norm_epsilon\": 1e-5"
+#define GPTJ "\"rotary_dim\": 8, " GPT2 ", \"model_type\": \"gptj\""
+#define NEOX "\"model_type\": \"gpt_neox\", \"layer_norm_eps\": 1e-5, \"rotary_pct\": 0.25, " COMMON
+#define FALCON                                                                          \
+    "\"model_type\": \"falcon\", \"layer_norm_epsilon\": 1e-5, \"multi_query\": true, " \
+    "\"parallel_attn\": true, " COMMON
+#define MPT                                                                          \
+    "\"model_type\": \"mpt\", \"d_model\": 64, \"n_layers\": 5, \"n_heads\": 4, "    \
+    "\"max_seq_len\": 512, \"vocab_size\": 100, \"attn_config\": {\"alibi\": true, " \
+    "\"alibi_bias_max\": 16}"
+#define BLOOM                                                                               \
+    "\"model_type\": \"bloom\", \"n_embed\": 64, \"n_layer\": 5, \"num_attention_heads\": " \
+    "4, \"vocab_size\": 100, \"layer_norm_epsilon\": 1e-5"
+#define GEMMA3 "\"model_type\": \"gemma3_text\", \"sliding_window\": 300, " COMMON
 
 /* base and then more, whose keys count instead of those of base. */
 static int32_t read_config(const char *base, const char *more)
@@ -125,8 +141,8 @@ TEST(hparams, families_that_are_not_served_are_named_first)
 {
     refuse(COMMON, "", INFLIGHT_E_MODEL, "config.json: model_type is missing");
     refuse(COMMON, "\"model_type\": 7", INFLIGHT_E_MODEL, "config.json: model_type is missing");
-    refuse("\"n_layer\": 12", "\"model_type\": \"gpt2\"", INFLIGHT_E_UNSUPPORTED,
-           "config.json: model_type \"gpt2\" is not served");
+    refuse("\"n_layer\": 12", "\"model_type\": \"t5\"", INFLIGHT_E_UNSUPPORTED,
+           "config.json: model_type \"t5\" is not served");
     refuse(LLAMA, "\"architectures\": [\"LlamaForSequenceClassification\"]", INFLIGHT_E_UNSUPPORTED,
            "config.json: architectures: LlamaForSequenceClassification does not predict the next "
            "token: not served");
@@ -426,4 +442,72 @@ TEST(hparams, phi_turns_a_part_of_each_head_by_factors_for_two_lengths)
            "config.json: partial_rotary_factor: of 16 columns an even number must turn");
     refuse(PHI3, "\"partial_rotary_factor\": -1", INFLIGHT_E_MODEL,
            "config.json: partial_rotary_factor: of 16 columns an even number must turn");
+}
+
+TEST(hparams, families_before_llama_have_words_of_their_own)
+{
+    accept(GPT2, "\"activation_function\": \"gelu_new\", \"n_inner\": null");
+    CHECK(h.L == 5 && h.D == 64 && h.F == 256 && h.H == 4 && h.K == 4 && h.dim == 16);
+    CHECK(h.context == 1024 && h.activation == ACTIVATION_GELU_TANH && !h.parallel);
+    accept(GPT2, "\"n_inner\": 96, \"architectures\": [\"GPT2LMHeadModel\"]");
+    CHECK_EQ(h.F, 96);
+    accept(GPTJ, "");
+    CHECK(h.rope == ROPE_INTERLEAVED && h.rotary_dim == 8 && h.parallel);
+    accept(GPTJ, "\"rotary_dim\": null");
+    CHECK_EQ(h.rotary_dim, 16);
+    accept(NEOX, "\"hidden_act\": \"gelu\", \"rotary_emb_base\": 500");
+    CHECK(h.rope == ROPE_HALF && h.rotary_dim == 4 && h.parallel);
+    CHECK_EQ(h.activation, ACTIVATION_GELU);
+    CHECK_NEAR(h.freq[1], 1 / sqrt(500), 1e-7);
+    accept(NEOX, "\"use_parallel_residual\": false, \"hidden_act\": \"gelu_fast\"");
+    CHECK(!h.parallel && h.activation == ACTIVATION_GELU_TANH);
+    accept(BLOOM, "");
+    CHECK(h.context == 2048 && h.F == 256);
+    CHECK_NEAR(h.alibi_max, 8, 0);
+    accept(MPT, "\"expansion_ratio\": 2");
+    CHECK(h.context == 512 && h.F == 128);
+    CHECK_NEAR(h.alibi_max, 16, 0);
+    CHECK_NEAR(h.eps, 1e-5, 1e-12);
+}
+
+TEST(hparams, falcon_has_one_key_unless_it_is_of_the_new_kind)
+{
+    accept(FALCON, "\"num_kv_heads\": 4");
+    CHECK(h.K == 1 && h.F == 128);
+    accept(FALCON, "\"multi_query\": false");
+    CHECK_EQ(h.K, 4);
+    accept(FALCON, "\"new_decoder_architecture\": true, \"num_kv_heads\": 2");
+    CHECK_EQ(h.K, 2);
+    refuse(FALCON, "\"new_decoder_architecture\": true, \"num_kv_heads\": 3", INFLIGHT_E_MODEL,
+           "config.json: 4 query heads do not share 3 key/value heads");
+}
+
+TEST(hparams, switches_of_old_families_that_are_not_served_are_named)
+{
+    refuse(GPT2, "\"scale_attn_by_inverse_layer_idx\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: scale_attn_by_inverse_layer_idx is set: not served");
+    refuse(GPT2, "\"activation_function\": \"relu\"", INFLIGHT_E_UNSUPPORTED,
+           "config.json: activation_function \"relu\" is not served");
+    refuse(GPT2, "\"layer_norm_epsilon\": null", INFLIGHT_E_MODEL,
+           "config.json: layer_norm_epsilon is missing or not in 0 .. 1");
+    refuse(NEOX, "\"rotary_pct\": null", INFLIGHT_E_MODEL,
+           "config.json: partial_rotary_factor: of 16 columns an even number must turn");
+    refuse(NEOX, "\"attention_bias\": false", INFLIGHT_E_UNSUPPORTED,
+           "config.json: attention_bias is false: not served");
+    refuse(FALCON, "\"alibi\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: alibi is set: not served");
+    refuse(FALCON, "\"parallel_attn\": false", INFLIGHT_E_UNSUPPORTED,
+           "config.json: parallel_attn is false: not served");
+    refuse(MPT, "\"attn_config\": {\"alibi\": false}", INFLIGHT_E_UNSUPPORTED,
+           "config.json: attn_config: alibi is not on: not served");
+    refuse(MPT, "\"attn_config\": {\"alibi\": true, \"clip_qkv\": 6}", INFLIGHT_E_UNSUPPORTED,
+           "config.json: attn_config: clip_qkv is set: not served");
+    refuse(MPT, "\"expansion_ratio\": 0.1", INFLIGHT_E_MODEL,
+           "config.json: expansion_ratio times d_model must be an integer in 32 .. 1048576");
+    refuse(MPT, "\"expansion_ratio\": \"four\"", INFLIGHT_E_MODEL,
+           "config.json: expansion_ratio times d_model must be an integer in 32 .. 1048576");
+    refuse(MPT, "\"attn_config\": {\"alibi\": true, \"alibi_bias_max\": 0}", INFLIGHT_E_MODEL,
+           "config.json: attn_config: alibi_bias_max must be a number in 1 .. 64");
+    refuse(BLOOM, "\"apply_residual_connection_post_layernorm\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: apply_residual_connection_post_layernorm is set: not served");
 }

@@ -283,7 +283,11 @@ TEST(tokenizer_folder, steps_that_are_not_served)
                                   "\"prepend_scheme\":\"last\"}"),
             "'last'");
     REFUSED(STEP("pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":"
-                                  "\"ByteLevel\"},{\"type\":\"Digits\"}]}"),
+                                  "\"ByteLevel\"},{\"type\":\"Punctuation\"}]}"),
+            "after ByteLevel");
+    REFUSED(STEP("pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":"
+                                  "\"ByteLevel\"},{\"type\":\"Split\",\"pattern\":{\"Regex\":"
+                                  "\"[0-9]\"},\"behavior\":\"Isolated\"}]}"),
             "after ByteLevel");
     REFUSED(STEP("pre_tokenizer", "{\"type\":\"Digits\"}"), "decoder: ByteLevel");
     REFUSED("{" MODEL "}", "decoder is missing");
@@ -329,7 +333,9 @@ TEST(tokenizer_folder, endless_sequences)
 TEST(tokenizer_folder, expressions_that_mean_something_else_here)
 {
     REFUSED(SPLIT("[a&&b]"), "not supported");
-    REFUSED(SPLIT("[a[bc]]"), "not supported");
+    REFUSED(SPLIT("[a[^bc]]"), "not supported");
+    REFUSED(SPLIT("[a-[bc]]"), "not supported");
+    REFUSED(SPLIT("[a[bc]-e]"), "not supported");
     REFUSED(SPLIT("[[:alpha:]]"), "not supported");
     REFUSED(SPLIT("[^\\\\S]"), "not supported");
     REFUSED(SPLIT("(?m:a)"), "not supported");

@@ -1,5 +1,5 @@
-/* The operation embed: rows of the table, which may also be the head and so lies packed,
- * and the rotary tables of the step. */
+/* The operation embed: rows of the table, which may also be the head and so lies packed, those of
+ * positions, and the rotary tables of the step. */
 #include "isa.h"
 #include "layout.h"
 
@@ -25,6 +25,14 @@ static void scale_row(float *x, int32_t D, float scale)
     }
 }
 
+static void add_row(float *x, int32_t D, const float *row)
+{
+    for (int32_t i = 0; i < D; i += LANES) {
+        const int n = MIN(D - i, LANES);
+        vf_store_first(x + i, vf_add(vf_load_first(x + i, n), vf_load_first(row + i, n)), n);
+    }
+}
+
 int ISA_FN(embed)(struct lane *lane, const struct op_embed *op, const struct batch *batch)
 {
     int first, last;
@@ -34,6 +42,8 @@ int ISA_FN(embed)(struct lane *lane, const struct op_embed *op, const struct bat
         ISA_FN(unpack_row)(op->table, batch->token[t], x);
         if (op->scale != 1)
             scale_row(x, op->D, op->scale);
+        if (op->position)
+            add_row(x, op->D, op->position + (size_t)batch->position[t] * (size_t)op->D);
         for (int i = 0; i < ROTARY_KINDS; i++)
             if (op->rotary[i].out)
                 write_rotary(&op->rotary[i], op->dim, t, batch->position[t]);

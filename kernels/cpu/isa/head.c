@@ -60,7 +60,7 @@ static void note_blocks(const struct op_head *op, const struct batch *batch, int
 
 int ISA_FN(head)(struct lane *lane, const struct op_head *op, const struct batch *batch)
 {
-    const struct linear_part part = {.weight = op->weight};
+    const struct linear_part part = {.weight = op->weight, .bias = op->bias};
     struct product product = {
         .in = {.x = op->x,
                .row = batch->row,
