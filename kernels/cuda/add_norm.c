@@ -9,14 +9,13 @@ int cuda_add_norm(struct lane *lane, const struct op_add_norm *op, const struct 
     struct add_norm_args args = {.x = op->x,
                                  .y = op->y,
                                  .norm = op->norm,
-                                 .bias = op->norm_bias,
+                                 .norm_bias = op->norm_bias,
                                  .eps = op->eps,
-                                 .is_layer = op->norm_kind == NORM_LAYER,
-                                 .is_first = op->is_first,
-                                 .D = op->D};
-    CLEAR_PADDING(&args, add_norm_args, D, sizeof args);
+                                 .norm_kind = op->norm_kind,
+                                 .D = op->D,
+                                 .is_first = op->is_first};
+    CLEAR_PADDING(&args, add_norm_args, is_first, sizeof args);
     struct grid grid = {
         .x = (uint32_t)step_tokens(device, batch), .y = 1, .z = 1, .threads = PREPARE_THREADS};
-    const bool is_any = args.is_layer || args.is_first || args.bias;
-    return cuda_launch(device, is_any ? KERNEL_add_norm_any : KERNEL_add_norm, grid, &args);
+    return cuda_launch(device, KERNEL_add_norm, grid, &args);
 }

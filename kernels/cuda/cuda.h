@@ -17,7 +17,7 @@
  *   layout.h,pack.c weights as they stand in device memory
  *   embed           embed.cu, embed.c
  *   prepare         float rows -> (normalized) bf16 rows and sums of their groups, E4M3 rows
- *   add_norm...     normalizes rows and adds them to others
+ *   add_norm        normalizes rows and adds them to others
  *   skinny, tile    products for few and for many tokens; linear.c chooses
  *   dense           products for many tokens by cuBLASLt, which cublaslt.c finds
  *   rotate          rotary embedding, norms of heads, k and v to their pages

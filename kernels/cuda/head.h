@@ -1,5 +1,5 @@
-/* The operation head: prepare.h gathers rows, product.h gives logits, head_notes caps them, if
- * there is a cap, and gives their notes.
+/* The operation head: prepare.h gathers rows, product.h gives logits, with a bias if there is one,
+ * head_notes caps them, if there is a cap, and gives their notes.
  *
  *   logits[r][v] = cap tanh(that / cap) = cap - 2 cap / (1 + e^(that 2 / cap))
  *   block[r][b].max = largest of logits[r][128 b ..], NaN left out, -inf if there is none

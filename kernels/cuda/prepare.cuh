@@ -109,6 +109,7 @@ static __device__ __forceinline__ float mean_of(const quads &head, const float *
 #pragma unroll
     for (int j = 0; j < PREPARE_BATCH; j++)
         sum += (head.v[j].x + head.v[j].y) + (head.v[j].z + head.v[j].w);
+#pragma unroll 2
     for (int i = PREPARE_QUADS + thread_of_group(); i < K / 4; i += PREPARE_THREADS) {
         const float4 v = ((const float4 *)x)[i];
         sum += (v.x + v.y) + (v.z + v.w);
@@ -116,12 +117,22 @@ static __device__ __forceinline__ float mean_of(const quads &head, const float *
     return __fdividef(sum_of_group(sum, partial), (float)K);
 }
 
-/* 1 / sqrt(variance + eps), of differences: squares of a large mean would hide it. */
-static __device__ __forceinline__ float layer_factor(const float *x, int K, float mean, float eps,
-                                                     float *partial)
+/* 1 / sqrt(variance + eps), of differences: squares of a large mean would hide it. head: the first
+ * quads of x. */
+static __device__ __forceinline__ float layer_factor(const quads &head, const float *x, int K,
+                                                     float mean, float eps, float *partial)
 {
+    const int thread = thread_of_group();
     float sum = 0;
-    for (int i = thread_of_group(); i < K / 4; i += PREPARE_THREADS) {
+#pragma unroll
+    for (int j = 0; j < PREPARE_BATCH; j++) {
+        float4 v = head.v[j];
+        subtract(v, mean);
+        if (thread + j * PREPARE_THREADS < K / 4)
+            sum = add_squares(sum, v);
+    }
+#pragma unroll 2
+    for (int i = PREPARE_QUADS + thread; i < K / 4; i += PREPARE_THREADS) {
         float4 v = ((const float4 *)x)[i];
         subtract(v, mean);
         sum = add_squares(sum, v);
@@ -141,6 +152,27 @@ static __device__ __forceinline__ float norm_factor(const quads &head, const flo
     for (int i = PREPARE_QUADS + thread_of_group(); i < K / 4; i += PREPARE_THREADS)
         sum = add_squares(sum, ((const float4 *)x)[i]);
     return rsqrtf(__fdividef(sum_of_group(sum, partial), (float)K) + eps);
+}
+
+/* What becomes of each value of a row but its weight and bias: (x - mean) * factor. */
+struct row_standard {
+    float mean, factor;
+};
+
+/* head: the first quads of x. LAYER: it may be NORM_LAYER, which takes registers. partial: (2 *
+ * PREPARE_WARPS), of which NORM_RMS takes the first half. */
+template <bool LAYER>
+static __device__ __forceinline__ row_standard standard_of(const quads &head, const float *x, int K,
+                                                           bool is_layer, float eps, float *partial)
+{
+    row_standard s = {};
+    if (LAYER && is_layer) {
+        s.mean = mean_of(head, x, K, partial);
+        s.factor = layer_factor(head, x, K, s.mean, eps, partial + PREPARE_WARPS);
+    } else {
+        s.factor = norm_factor(head, x, K, eps, partial);
+    }
+    return s;
 }
 
 /* The sum of the two bfloat16 of a word. */
@@ -274,17 +306,15 @@ static __device__ __forceinline__ float put_row(const row_place &to, const float
                                                 const row_norm &norm, quads &other, int first,
                                                 int step)
 {
-    float mean = 0, factor = 1, scale = 1;
+    row_standard standard = {0, 1};
+    float scale = 1;
     quads value;
     load_quads(value, x, first, to.thread, K / 4);
-    if (LAYER && norm.weight && norm.is_layer) {
-        mean = mean_of(value, x, K, to.partial);
-        factor = layer_factor(x, K, mean, norm.eps, to.partial + PREPARE_WARPS);
-    } else if (norm.weight) {
-        factor = norm_factor(value, x, K, norm.eps, to.partial);
-    } else {
+    if (norm.weight)
+        standard = standard_of<LAYER>(value, x, K, norm.is_layer, norm.eps, to.partial);
+    else
         load_quads(other, x, first + step, to.thread, K / 4); /* what comes after value */
-    }
+    const float mean = standard.mean, factor = standard.factor;
     finish<LAYER>(value, other, norm, mean, factor, first, to.thread, K / 4);
     if (MAKES_FP8 && to.fp8)
         scale = fp8_scale<LAYER>(value, x, K, norm, mean, factor, to.partial + 2 * PREPARE_WARPS);

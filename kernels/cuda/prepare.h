@@ -21,8 +21,8 @@
  *
  * Work: a block of 256 threads for each row, or for each 4096 values of one if there is no norm and
  * no scale; four loads of 16 bytes a thread at once. Bytes of a row: 4 K read (8 K with a norm; of
- * what is beyond 4096 values x twice with a norm, and all of it once more for a scale, then from L1
- * or L2), 2 K written, of E4M3 K. Target: latency at few tokens, 80
+ * what is beyond 4096 values x twice with a norm, three times with NORM_LAYER, and all of it once
+ * more for a scale, then from L1 or L2), 2 K written, of E4M3 K. Target: latency at few tokens, 80
  * of 100 of the memory's bandwidth at many. */
 #pragma once
 

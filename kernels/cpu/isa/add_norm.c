@@ -2,44 +2,18 @@
 #include "isa.h"
 
 #include "../../../plugin/base/base.h"
+#include "norm.h"
 
-#include <math.h>
-
-static float mean_of(const float *y, int32_t D)
-{
-    vf sum = vf_zero();
-    for (int32_t i = 0; i < D; i += LANES)
-        sum = vf_add(sum, vf_load_first(y + i, MIN(D - i, LANES)));
-    return vf_sum(sum) / (float)D;
-}
-
-/* y - mean, of at most LANES values; 0 behind them. */
-SIMD vf centered(const float *y, float mean, int n)
-{
-    const float zeros[LANES] = {0};
-    float out[LANES];
-    if (n == LANES)
-        return vf_sub(vf_load(y), vf_set1(mean));
-    vf_store(out, vf_load(zeros));
-    vf_store_first(out, vf_sub(vf_load_first(y, n), vf_set1(mean)), n);
-    return vf_load(out);
-}
-
-/* x += (y - mean) / sqrt(mean((y - mean)^2) + eps) * norm + bias, where the mean is 0 but of
- * NORM_LAYER. */
+/* x += (y - mean) * factor * norm + norm_bias; is_first: to -0, which with a number is that
+ * number. */
 static void add_row(const struct op_add_norm *op, const float *y, float *x)
 {
-    const float mean = op->norm_kind == NORM_LAYER ? mean_of(y, op->D) : 0;
-    vf squares = vf_zero();
-    for (int32_t i = 0; i < op->D; i += LANES) {
-        const vf a = centered(y + i, mean, MIN(op->D - i, LANES));
-        squares = vf_fma(a, a, squares);
-    }
-    const vf factor = vf_set1(1.0f / sqrtf(vf_sum(squares) / (float)op->D + op->eps));
+    const struct standard standard = standard_of((enum norm)op->norm_kind, y, op->D, op->eps);
+    const vf mean = vf_set1(standard.mean), factor = vf_set1(standard.factor);
     for (int32_t i = 0; i < op->D; i += LANES) {
         const int n = MIN(op->D - i, LANES);
-        const vf a = vf_mul(centered(y + i, mean, n), factor);
-        vf sum = op->is_first ? vf_zero() : vf_load_first(x + i, n);
+        const vf a = vf_mul(vf_sub(vf_load_first(y + i, n), mean), factor);
+        vf sum = op->is_first ? vf_set1(-0.0f) : vf_load_first(x + i, n);
         if (op->norm_bias)
             sum = vf_add(sum, vf_load_first(op->norm_bias + i, n));
         vf_store_first(x + i, vf_fma(a, vf_load_first(op->norm + i, n), sum), n);

@@ -2,8 +2,7 @@
 #include "quantize.h"
 
 #include "../../../plugin/base/base.h"
-
-#include <math.h>
+#include "norm.h"
 
 static const int widths[WIDTHS] = {1, 2, 3, 4, 6, 8};
 
@@ -29,51 +28,6 @@ int ISA_FN(columns_of)(int n)
 {
     int rest = n % BLOCK_COLUMNS;
     return n - rest + (rest ? width_of(rest) : 0);
-}
-
-/* 1 / sqrt(mean of squares + eps); the sum in 16 partial sums. */
-static float rms_factor(const float *x, int32_t K, float eps)
-{
-    vf sum = vf_zero();
-    for (int32_t k = 0; k < K; k += LANES) {
-        vf v = vf_load(x + k);
-        sum = vf_fma(v, v, sum);
-    }
-    return 1.0f / sqrtf(vf_sum(sum) / (float)K + eps);
-}
-
-static float mean_of(const float *x, int32_t K)
-{
-    vf sum = vf_zero();
-    for (int32_t k = 0; k < K; k += LANES)
-        sum = vf_add(sum, vf_load(x + k));
-    return vf_sum(sum) / (float)K;
-}
-
-/* 1 / sqrt(variance + eps), of differences: squares of a large mean would hide it. */
-static float layer_factor(const float *x, int32_t K, float mean, float eps)
-{
-    vf sum = vf_zero();
-    for (int32_t k = 0; k < K; k += LANES) {
-        vf v = vf_sub(vf_load(x + k), vf_set1(mean));
-        sum = vf_fma(v, v, sum);
-    }
-    return 1.0f / sqrtf(vf_sum(sum) / (float)K + eps);
-}
-
-/* What becomes of each value of a token but its weight and bias: (x - mean) * factor. */
-struct standard {
-    float mean, factor;
-};
-
-static struct standard standard_of(const struct inputs *in, const float *x)
-{
-    if (!in->norm)
-        return (struct standard){0, 1};
-    if (in->norm_kind == NORM_RMS)
-        return (struct standard){0, rms_factor(x, in->K, in->eps)};
-    float mean = mean_of(x, in->K);
-    return (struct standard){mean, layer_factor(x, in->K, mean, in->eps)};
 }
 
 /* Groups worked on together: what one waits for passes while the others are computed. */
@@ -204,7 +158,9 @@ static void write_column(const struct inputs *in, struct column *column, const f
 {
     static const float zeros[RUN_GROUPS * GROUP];
     float normalized[RUN_GROUPS * GROUP];
-    struct standard standard = x ? standard_of(in, x) : (struct standard){0, 1};
+    struct standard standard = {0, 1};
+    if (x && in->norm)
+        standard = standard_of(in->norm_kind, x, in->K, in->eps);
     size_t filled = x ? (size_t)in->K / GROUP : 0, groups = groups_of(in->K);
     for (size_t g = 0, n; g < groups; g += n) {
         const float *run = zeros;
