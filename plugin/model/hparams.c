@@ -31,7 +31,7 @@ static const struct row rows[] = {
      offsetof(struct hparams, context), 16, 1 << 24, IF_GATED},
     {"attention.head_count", {"num_attention_heads", "n_head", "n_heads"},
      offsetof(struct hparams, H), 1, 1024, ALWAYS},
-    {"attention.head_count_kv", {"num_key_value_heads", "num_kv_heads"},
+    {"attention.head_count_kv", {"num_key_value_heads", "num_kv_heads", "n_head_kv"},
      offsetof(struct hparams, K), 1, 1024, NEVER},
     {"attention.key_length", {"head_dim"},
      offsetof(struct hparams, dim), 2, 2 * FREQ_MAX, NEVER},

@@ -78,10 +78,13 @@ static int32_t check_musts(const struct must *must, size_t n, const char *type,
     return INFLIGHT_OK;
 }
 
-/* Of the first Falcons one, whatever num_kv_heads says. */
-static int32_t read_falcon(struct hparams *h, const json_t *config, struct err *err)
+/* Of the first Falcons one, whatever num_kv_heads says. RefinedWeb is what the first 40B was
+ * called, before there was a key for its kind; RefinedWebModel were those of 7B. */
+static int32_t read_falcon(struct hparams *h, const char *type, const json_t *config,
+                           struct err *err)
 {
-    if (!config_is_on(config, "new_decoder_architecture"))
+    const bool is_new = config_is_on(config, "new_decoder_architecture");
+    if (!is_new && strcmp(type, "RefinedWeb") != 0)
         h->K = config_is_on(config, "multi_query") ? 1 : h->H;
     if (h->H % h->K == 0)
         return INFLIGHT_OK;
@@ -127,6 +130,6 @@ int32_t hparams_read_classic(struct hparams *h, const struct arch *arch, const j
     if (config_has(config, "use_parallel_residual"))
         h->parallel = config_is_on(config, "use_parallel_residual");
     if (strcmp(arch->id, "falcon") == 0)
-        return read_falcon(h, config, err);
+        return read_falcon(h, type, config, err);
     return strcmp(arch->id, "mpt") == 0 ? read_mpt(h, config, err) : INFLIGHT_OK;
 }

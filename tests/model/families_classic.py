@@ -56,8 +56,8 @@ FAMILIES = {
         front=[("token_embd", "word_embeddings", "embed")], back=[("output_norm", "ln_f", "norm")]),
     "falcon-wide": dict(
         arch="falcon", kind="falcon", cls="Falcon", modules="falcon-wide", D=64, F=256, H=4, K=2,
-        dim=16, L=2, tied=False, eps=1e-5, root="transformer.", layer="h", groups=True,
-        front=[("token_embd", "word_embeddings", "embed")],
+        dim=16, L=2, tied=False, eps=1e-5, theta=1000.0, root="transformer.", layer="h",
+        groups=True, front=[("token_embd", "word_embeddings", "embed")],
         back=[("output_norm", "ln_f", "norm"), ("output", "lm_head", "head")]),
     "gpt2": dict(
         arch="gpt2", kind="gpt2", cls="GPT2", modules="gpt2", D=64, F=256, H=4, K=4, dim=16, L=3,
@@ -76,8 +76,8 @@ FAMILIES = {
         back=[("output_norm", "final_layer_norm", "norm"), ("output", "embed_out", "head")]),
     "gptneox-serial": dict(
         arch="gptneox", kind="gpt_neox", cls="GPTNeoX", modules="gptneox", D=64, F=192, H=4, K=4,
-        dim=16, L=2, tied=False, eps=1e-3, rotary_dim=16, parallel=False, root="gpt_neox.",
-        layer="layers", groups=True, front=[("token_embd", "embed_in", "embed")],
+        dim=16, L=2, tied=False, eps=1e-3, theta=500.0, rotary_dim=16, parallel=False,
+        root="gpt_neox.", layer="layers", groups=True, front=[("token_embd", "embed_in", "embed")],
         back=[("output_norm", "final_layer_norm", "norm"), ("output", "embed_out", "head")]),
     "mpt": dict(
         arch="mpt", kind="mpt", cls="Mpt", modules="mpt", D=96, F=384, H=6, K=6, dim=16, L=2,
@@ -151,6 +151,8 @@ def gguf_keys(family, context):
         keys["attention.head_count_kv"] = f["K"]
     if "rotary_dim" in f:
         keys["rope.dimension_count"] = f["rotary_dim"]
+    if "theta" in f:
+        keys["rope.freq_base"] = f["theta"]
     if "parallel" in f:
         keys["use_parallel_residual"] = f["parallel"]
     if "alibi" in f:
@@ -159,7 +161,7 @@ def gguf_keys(family, context):
 
 
 def config_of(family, form, n_tokens, context):
-    """Of a folder: as transformers 5 writes it (f32), as 4 did (f16), or as old files are (bf16)."""
+    """Of a folder: as transformers 5 writes it (f32), as 4 did (f16), or as old ones are (bf16)."""
     f = FAMILIES[family]
     kind = f["kind"]
     config = {"model_type": kind, "vocab_size": n_tokens, "tie_word_embeddings": f["tied"],
@@ -176,7 +178,7 @@ def config_of(family, form, n_tokens, context):
     if kind == "gpt_neox":
         config.update(rotary_pct=f["rotary_dim"] / f["dim"], use_parallel_residual=f["parallel"],
                       attention_bias=True, layer_norm_eps=f["eps"], hidden_act="gelu",
-                      rotary_emb_base=10000)
+                      rotary_emb_base=f.get("theta", 10000.0))
     if kind == "phi":
         config.update(partial_rotary_factor=f["rotary_dim"] / f["dim"], qk_layernorm=False,
                       layer_norm_eps=f["eps"], hidden_act="gelu_new",
@@ -190,6 +192,8 @@ def config_of(family, form, n_tokens, context):
                       alibi=False, bias=False, parallel_attn=True, multi_query=not wide,
                       new_decoder_architecture=wide, layer_norm_epsilon=f["eps"],
                       num_kv_heads=f["K"] if wide else f["H"], max_position_embeddings=context)
+        if "theta" in f:
+            config["rope_theta"] = f["theta"]
     if kind == "bloom":
         config.update(n_layer=f["L"], n_embed=f["D"], num_attention_heads=f["H"],
                       layer_norm_epsilon=f["eps"], seq_length=context,
@@ -204,8 +208,9 @@ def config_of(family, form, n_tokens, context):
                                    "prefix_lm": False, "softmax_scale": None})
     if form == "f32" and kind in ("gpt_neox", "phi", "falcon"):
         part = {"partial_rotary_factor": f["rotary_dim"] / f["dim"]} if "rotary_dim" in f else {}
-        config["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0, **part}
-        for key in ("rotary_pct", "rotary_emb_base", "partial_rotary_factor"):
+        config["rope_parameters"] = {"rope_type": "default",
+                                     "rope_theta": f.get("theta", 10000.0), **part}
+        for key in ("rotary_pct", "rotary_emb_base", "rope_theta", "partial_rotary_factor"):
             config.pop(key, None)
     return config
 

@@ -122,8 +122,8 @@ def shapes(f):
 
 
 class Tensor:
-    """name: in the file; hf: there; numbers in the order of Hugging Face's rows. order: of those the
-    rows, or values, of a file; across: a folder has it by columns."""
+    """name: in the file; hf: there; numbers in the order of Hugging Face's rows. order: of those
+    the rows, or values, of a file; across: a folder has it by columns."""
 
     def __init__(self, family, name, hf, rows, length, size, grain, offset=0.0, order=None,
                  across=False):

@@ -478,6 +478,8 @@ TEST(hparams, falcon_has_one_key_unless_it_is_of_the_new_kind)
     CHECK_EQ(h.K, 4);
     accept(FALCON, "\"new_decoder_architecture\": true, \"num_kv_heads\": 2");
     CHECK_EQ(h.K, 2);
+    accept(FALCON, "\"model_type\": \"RefinedWeb\", \"n_head_kv\": 2, \"multi_query\": null");
+    CHECK_EQ(h.K, 2);
     refuse(FALCON, "\"new_decoder_architecture\": true, \"num_kv_heads\": 3", INFLIGHT_E_MODEL,
            "config.json: 4 query heads do not share 3 key/value heads");
 }
