@@ -369,11 +369,12 @@ typedef struct inflight_frame_api {
     /* The engine's threads compute until until_ns (CLOCK_MONOTONIC), then stop where they are, in
      * the middle of a step too, and take no time until the next call; about 0.1 ms after that they
      * go on. A loop calls this when its frame is done, with the time at which the next one begins
-     * less what a thread takes for what it has in hand: 0.1 to 0.3 ms. UINT64_MAX: without an end,
-     * as at first; 0: stop now. While they are stopped, requests are accepted and events polled,
-     * but none is made, of cancels, deadlines and controls neither; free does not wait for a call.
-     * On a card no step begins, and what is under way ends. Of calls on several threads the last
-     * counts. [any thread, bounded] */
+     * less what a thread takes for what it has in hand: 0.1 to 0.3 ms, but milliseconds where a
+     * long text is read, or of a model's file what is not weights. UINT64_MAX: without an end, as
+     * at first; 0: stop now. While they are stopped, requests are accepted and events polled, but
+     * none is made, of cancels, deadlines and controls neither; free does not wait for a call. On a
+     * card no step begins, and what is under way ends. Of calls on several threads the last counts.
+     * [any thread, bounded] */
     int32_t (*run_until)(inflight_engine *engine, uint64_t until_ns);
 } inflight_frame_api;
 

@@ -41,6 +41,7 @@ struct arch {
     int32_t nope_every; /* every n-th layer has no rotation; 0: all rotate */
     int32_t full_every; /* layers see a window, but for every n-th; 0: as the file says */
     double theta;       /* rotary base where config.json has none; 0: 10000 */
+    double eps;         /* of the norms, where config.json has no key for it; 0: it must */
     double near_theta;  /* of layers that see a window, where the file has none; 0: they turn like
                            the others */
     bool fused;         /* q, k and v are rows of one matrix, and so are gate and up */

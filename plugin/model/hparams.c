@@ -243,18 +243,15 @@ static void name_folder(struct hparams *h, const char *path)
         memcpy(h->name, path + begin, MIN(end - begin, sizeof h->name - 1));
 }
 
-/* MPT's config.json does not have it: its code does. */
 static int32_t read_eps(struct hparams *h, const struct arch *arch, const json_t *config,
                         struct err *err)
 {
-    const char *key =
-        config_has(config, "layer_norm_eps") ? "layer_norm_eps" : "layer_norm_epsilon";
-    const json_t *eps;
-    if (!arch->layer_norm)
-        key = "rms_norm_eps";
-    eps = json_object_get(config, key);
-    if (!eps && strcmp(arch->id, "mpt") == 0)
-        return set_eps(h, true, 1e-5, key, err);
+    const char *key = !arch->layer_norm                      ? "rms_norm_eps"
+                      : config_has(config, "layer_norm_eps") ? "layer_norm_eps"
+                                                             : "layer_norm_epsilon";
+    const json_t *eps = json_object_get(config, key);
+    if (!eps && arch->eps > 0)
+        return set_eps(h, true, arch->eps, key, err);
     return set_eps(h, json_is_number(eps), json_number_value(eps), key, err);
 }
 

@@ -41,6 +41,12 @@ static bool ends_with(struct str text, const char *end)
     return text.len >= n && memcmp(text.ptr + text.len - n, end, n) == 0;
 }
 
+/* GPT-NeoX calls it otherwise, in files and up to transformers 4. */
+static bool is_head(struct str module)
+{
+    return ends_with(module, "lm_head") || ends_with(module, "embed_out");
+}
+
 /* The module of a matrix's name, or NULL in *out: it is none of a layer, nor the head. */
 static int32_t find_module(const struct tensor *t, struct arena *arena, const char **out,
                            struct err *err)
@@ -50,7 +56,7 @@ static int32_t find_module(const struct tensor *t, struct arena *arena, const ch
     if (t->n_dims != 2 || !ends_with(name, ".weight"))
         return INFLIGHT_OK;
     name.len -= strlen(".weight");
-    bool is_linear = ends_with(name, "lm_head");
+    bool is_linear = is_head(name);
     for (size_t i = 0; i < COUNT_OF(linear_names) && !is_linear; i++) {
         size_t n = strlen(linear_names[i]);
         is_linear =
@@ -95,7 +101,7 @@ static int compare_layers(const void *a, const void *b)
 
 static bool stays(const char *module, const struct quantize_params *params)
 {
-    if (ends_with((struct str){module, strlen(module)}, "lm_head") && !params->head)
+    if (is_head((struct str){module, strlen(module)}) && !params->head)
         return true;
     for (int32_t i = 0; i < params->n_keep; i++)
         if (fnmatch(params->keep[i], module, 0) == 0)

@@ -31,9 +31,14 @@ FAMILIES = {
     "gemma3": {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64,
                "sliding_window": 16, "query_pre_attn_scalar": 64, "tie_word_embeddings": True,
                "layer_types": ["sliding_attention", "full_attention"]},
+    "bloom": {"num_attention_heads": 8, "tie_word_embeddings": True, "intermediate_size": 1024},
+    "falcon": {"num_attention_heads": 8, "tie_word_embeddings": True, "intermediate_size": 1024},
+    "gptneox": {"num_attention_heads": 8},
+    "phi2": {"num_attention_heads": 4},
 }
 CLASS = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "phi3": "Phi3",
-         "gemma2": "Gemma2", "gemma3": "Gemma3"}
+         "gemma2": "Gemma2", "gemma3": "Gemma3", "bloom": "Bloom", "falcon": "Falcon",
+         "gptneox": "GPTNeoX", "phi2": "Phi"}
 
 
 def make_model(family, folder, **more):
@@ -71,7 +76,7 @@ def matrices(model):
 
 def layers_of(model):
     shapes = matrices(model)
-    shapes.pop("lm_head")
+    shapes.pop("lm_head", None)
     return shapes
 
 
@@ -110,6 +115,7 @@ def opened(folder, dtype=torch.float32):
     says until as_weights_alone."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype,
                                                               attn_implementation="eager").eval()
+    model.get_output_embeddings().to(dtype)  # that of GPT-NeoX is read under another name
     logits_of(model)  # the first pass is what dequantizes
     return model
 

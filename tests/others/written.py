@@ -104,6 +104,15 @@ def test_phi3_of_which_matrices_are_rows_of_one(work):
     check_recipes(work, "phi3", ["fp8", "int8", "int4"])
 
 
+def test_families_before_llama(work):
+    """Of GPT-NeoX, Falcon and BLOOM matrices whose rows stand by key/value heads. Falcon's code there
+    reads .weight itself, which packed integers do not have."""
+    check_recipes(work, "gptneox", ["fp8", "int4"])
+    check_recipes(work, "falcon", ["fp8", "int8"])
+    check_recipes(work, "bloom", ["fp8-block", "int4-symmetric"])
+    check_recipes(work, "phi2", ["fp8", "int8-group"])
+
+
 def test_heads(work):
     check_recipes(work, "llama", ["fp8", "int8", "int4", "int4-symmetric-32"], "--head", head=True)
 

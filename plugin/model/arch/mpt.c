@@ -18,6 +18,7 @@ extern const struct arch arch_mpt;
 const struct arch arch_mpt = {
     .id = "mpt",
     .model_type = {"mpt"},
+    .eps = 1e-5,
     .fused = true,
     .activation = ACTIVATION_GELU,
     .positions = POSITIONS_ALIBI,
