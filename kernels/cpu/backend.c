@@ -164,7 +164,7 @@ static int32_t cpu_open(const struct device_config *config, const struct mem *me
     device->config = *config;
     device->mem = mem;
     (void)find_table(config, &device->isa, NULL); /* measured above */
-    device->fetch_ahead = cpu_fetch_ahead();
+    device->habits = cpu_habits();
     (void)snprintf(device->description, sizeof device->description, "cpu %s, %d thread%s",
                    device->isa->name, config->threads, config->threads > 1 ? "s" : "");
     rc = fill_device(device, &bytes, err);

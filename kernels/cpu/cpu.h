@@ -32,13 +32,21 @@ struct isa_table {
 
 extern const struct isa_table isa_plain, isa_avx2, isa_avx512, isa_avx512bf16;
 
+/* What kernels do as a processor likes it, whatever the instruction set. */
+struct cpu_habits {
+    size_t fetch_ahead; /* bytes before their use that weights in integers are best fetched; 0: as
+                           many as each instruction set has found for itself */
+    bool loads_bound;   /* as many products of int8 a cycle as loads: tiles share their inputs, and
+                           6 bits become bytes once for several blocks of columns */
+};
+
 struct pool; /* threads and the barrier: pool.c */
 
 struct device {
     struct device_config config;
     const struct mem *mem; /* borrowed */
     const struct isa_table *isa;
-    size_t fetch_ahead; /* of cpu_fetch_ahead */
+    struct cpu_habits habits;
     struct pool *pool;
     char description[128];
 

@@ -91,8 +91,12 @@ bool cpu_can(enum isa isa)
 
 /* Zen 5 by itself reads one stream of weights at 55 to 96 % of what its memory gives, by the
  * format, and two at 30 to 68; asked for 8 KiB before, in all streams together, at 91 to 104 and
- * at 88 to 95. Zen 4 read one stream more slowly so. */
-size_t cpu_fetch_ahead(void)
+ * at 88 to 95. Zen 4 read one stream more slowly so.
+ *
+ * Both load two lines a cycle, but Zen 5 multiplies two, Zen 4 one. */
+struct cpu_habits cpu_habits(void)
 {
-    return amd_family() >= 0x1a ? 8192 : 0;
+    if (amd_family() < 0x1a)
+        return (struct cpu_habits){0};
+    return (struct cpu_habits){.fetch_ahead = 8192, .loads_bound = true};
 }

@@ -119,10 +119,11 @@ SIMD bool is_float(enum data data)
     return data == DATA_F32 || data == DATA_F16 || data == DATA_BF16 || data == DATA_E4M3;
 }
 
-/* Whether there are zero points. */
+/* Whether there are zero points; of constants a constant. */
+#define HAS_ZEROS(scales) ((scales) >= SCALES_Z32 && (scales) <= SCALES_Z128)
 SIMD bool has_zeros(enum scales scales)
 {
-    return scales == SCALES_Z32 || scales == SCALES_Z64 || scales == SCALES_Z128;
+    return HAS_ZEROS(scales);
 }
 
 /* Bits beside the low four that two groups share lines for; bytes are whole. */

@@ -32,7 +32,7 @@ struct pass {
     struct inputs in; /* of the panel */
     int first;        /* token of the product where the panel begins */
     bool float_inputs;
-    size_t fetch_ahead;       /* of the device */
+    struct cpu_habits habits; /* of the device */
     struct time_slice *slice; /* likewise */
 };
 
@@ -96,8 +96,8 @@ struct side {
     unsigned kind; /* of its inputs */
     struct tile_kernel kernel;
     struct tile_job job;
-    size_t fetch_ahead;    /* of the pass */
-    const uint8_t *inputs; /* the records of block 0, if it had that width */
+    struct cpu_habits habits; /* of the pass */
+    const uint8_t *inputs;    /* the records of block 0, if it had that width */
     _Alignas(LINE_BYTES) float out[TILE_FLOATS];
 };
 
@@ -116,7 +116,7 @@ static void open_side(struct side *side, const struct pass *pass, const struct l
     side->part = part;
     side->kind = part_inputs(part, pass->float_inputs);
     side->kernel = find_kernel(pass, part, width_index);
-    side->fetch_ahead = pass->fetch_ahead;
+    side->habits = pass->habits;
     side->inputs = block_of(&pass->in, side->kind, 0, width);
     side->job = (struct tile_job){
         .bytes = part_tile_bytes(part),
@@ -132,10 +132,17 @@ static void open_side(struct side *side, const struct pass *pass, const struct l
  * better where inputs stay in the first cache anyway, or registers hold the sums of one only. */
 static bool is_one_stream(const struct side *side, int width)
 {
-    if (side->kind != INPUTS_INT8)
+    if (side->kind != INPUTS_INT8 || (side->habits.loads_bound && width == BLOCK_COLUMNS))
         return false;
     return side->job.K <= STREAM_INPUTS / width ||
            (width == BLOCK_COLUMNS && STREAMS_ALWAYS(layout_info[side->job.layout].data));
+}
+
+/* Blocks given to a kernel: several, where it does best to unpack weights once for them. */
+static int blocks_at_once(const struct side *side)
+{
+    const bool unpacks = INT8_UNPACKS(layout_info[side->job.layout].data, side->habits.loads_bound);
+    return side->kind == INPUTS_INT8 && !unpacks ? 1 : side->kernel.blocks;
 }
 
 /* For blocks as wide as block b. */
@@ -146,13 +153,12 @@ static void open_sides(struct sides *sides, const struct pass *pass, int p, int 
     int width = ISA_FN(width_at)(index);
     open_side(&sides->own, pass, part, index);
     sides->step = sides->own.kernel.tiles;
-    sides->blocks =
-        MIN(sides->own.kernel.blocks, sides->own.kind == INPUTS_INT8 ? INT8_BLOCKS : BLOCKS_MAX);
+    sides->blocks = blocks_at_once(&sides->own);
     sides->tile_floats = (size_t)width * PACKED_ROWS;
     sides->gated = epilogue_is_gated(pass->product->epilogue);
     if (sides->gated) {
         open_side(&sides->gate, pass, part + 1, index);
-        sides->blocks = MIN(sides->blocks, sides->gate.kernel.blocks);
+        sides->blocks = MIN(sides->blocks, blocks_at_once(&sides->gate));
     }
     if (is_one_stream(&sides->own, width) ||
         (sides->gated && sides->step != sides->gate.kernel.tiles))
@@ -165,8 +171,8 @@ static size_t int8_distance(const struct side *side, int n)
 {
     const enum data data = layout_info[side->job.layout].data;
     const int width = ISA_FN(width_at)(side->job.width_index);
-    if (side->fetch_ahead)
-        return width == 1 && data == DATA_S8 ? 0 : side->fetch_ahead / (size_t)n;
+    if (side->habits.fetch_ahead)
+        return width == 1 && data == DATA_S8 ? 0 : side->habits.fetch_ahead / (size_t)n;
     return INT8_AHEAD(width, data);
 }
 
@@ -508,7 +514,7 @@ void ISA_FN(multiply)(struct lane *lane, const struct product *product)
 {
     struct pass pass = {.product = product, .in = product->in};
     pass.float_inputs = lane->device->config.activations == ACT_FLOAT;
-    pass.fetch_ahead = lane->device->fetch_ahead;
+    pass.habits = lane->device->habits;
     pass.slice = lane->device->config.slice;
     for (int p = 0; p < product->n_part; p++)
         pass.in.kinds |= part_inputs(&product->part[p], pass.float_inputs);

@@ -11,11 +11,12 @@ typedef struct {
 
 #define SIMD_NAME "avx2"
 
-/* Columns of a product in integers done together, tiles that share their broadcasts. Of one column
- * four tiles stream at once, but for nibbles, which are faster one by one and fetched ahead. */
+/* Tiles of integers done together: of one column four stream at once, but for nibbles, which are
+ * faster one by one and fetched ahead. */
+#define DOT_TILES(width, data, scales) ((width) == 1 && (data) == DATA_S8 ? 4 : 1)
+/* Columns done together, and what else differs. */
 #define DOT_COLUMNS               4
 #define DOT_COLUMNS_K16           4
-#define DOT_TILES(width, data)    ((width) == 1 && (data) == DATA_S8 ? 4 : 1)
 #define DOT_TILES_MAX             4
 #define PAIR_AT_ONCE(width, data) ((width) == 1) /* groups that share lines */
 #define UNPACK_COLUMNS            6 /* values of 5 and 6 bits become bytes for as many columns */
@@ -30,7 +31,8 @@ typedef struct {
 #define FLOAT_AHEAD             0
 #define STREAM_INPUTS           0
 #define STREAMS_ALWAYS(data)    0
-#define INT8_BLOCKS             BLOCKS_MAX /* given to a kernel at once */
+/* Whether a kernel unpacks weights, once for the blocks that it is given. */
+#define INT8_UNPACKS(data, loads_bound) true
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2) X(3) X(4) X(6)

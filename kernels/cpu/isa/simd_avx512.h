@@ -23,11 +23,13 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #define PIECE_INPUTS     128
 #define PIECE_TILES      2
 #define HAS_PIECES(data) ((data) == DATA_E4M3 || (data) == DATA_BF16 || (data) == DATA_F16)
-/* Columns of a product in integers done together, tiles that share their broadcasts. */
-#define DOT_COLUMNS            8
-#define DOT_COLUMNS_K16        4
-#define DOT_TILES(width, data) ((width) > 4 && (data) == DATA_U4 ? 1 : 2)
-#define DOT_TILES_MAX          2
+/* Tiles of integers done together, which share broadcasts of inputs; but where sums get offsets
+ * one is enough: two groups of it are done together. */
+#define DOT_TILES(width, data, scales) \
+    ((width) > 4 && (data) == DATA_U4 && !((width) == 8 && HAS_ZEROS(scales)) ? 1 : 2)
+#define DOT_TILES_MAX   2
+#define DOT_COLUMNS     8
+#define DOT_COLUMNS_K16 4
 /* Where the groups of a pair that share lines are done together. */
 #define PAIR_AT_ONCE(width, data) ((width) <= 4 || (data) == DATA_U4)
 #define UNPACK_COLUMNS            8 /* values of 5 and 6 bits become bytes for as many columns */
@@ -42,15 +44,15 @@ typedef uint32_t u32x16 __attribute__((vector_size(64)));
 #if defined(ISA_AVX512BF16)
 /* Zen 4 fetches by itself what few columns wait for, and bytes. Unpacking takes units that its
  * multiplications leave idle. */
-#define INT8_AHEAD(width, data) ((data) == DATA_S8 || (width) < 5 ? 0 : 2048)
-#define STREAM_INPUTS           10240
-#define STREAMS_ALWAYS(data)    ((data) == DATA_S4) /* sums that start at something */
-#define INT8_BLOCKS             1 /* given to a kernel at once: fewer than UNPACK_BLOCKS */
+#define INT8_AHEAD(width, data)         ((data) == DATA_S8 || (width) < 5 ? 0 : 2048)
+#define STREAM_INPUTS                   10240
+#define STREAMS_ALWAYS(data)            ((data) == DATA_S4 || (data) == DATA_U4)
+#define INT8_UNPACKS(data, loads_bound) ((loads_bound) && (data) == DATA_S6)
 #else
-#define INT8_AHEAD(width, data) 1024
-#define STREAM_INPUTS           0
-#define STREAMS_ALWAYS(data)    0
-#define INT8_BLOCKS             BLOCKS_MAX /* given to a kernel at once */
+#define INT8_AHEAD(width, data)         1024
+#define STREAM_INPUTS                   0
+#define STREAMS_ALWAYS(data)            ((data) == DATA_U4)
+#define INT8_UNPACKS(data, loads_bound) true
 #endif
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */

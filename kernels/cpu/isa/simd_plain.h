@@ -21,10 +21,11 @@ typedef struct {
 
 #define SIMD_NAME "plain"
 
-/* Columns of a product in integers done together, tiles that share their broadcasts. */
+/* Tiles of integers done together. */
+#define DOT_TILES(width, data, scales) 1
+/* Columns done together, and what else differs. */
 #define DOT_COLUMNS               2
 #define DOT_COLUMNS_K16           2
-#define DOT_TILES(width, data)    1
 #define DOT_TILES_MAX             1
 #define PAIR_AT_ONCE(width, data) 0 /* groups that share lines are done in turn */
 #define UNPACK_COLUMNS            6 /* values of 5 and 6 bits become bytes for as many columns */
@@ -39,7 +40,8 @@ typedef struct {
 #define FLOAT_AHEAD             0
 #define STREAM_INPUTS           0
 #define STREAMS_ALWAYS(data)    0
-#define INT8_BLOCKS             BLOCKS_MAX /* given to a kernel at once */
+/* Whether a kernel unpacks weights, once for the blocks that it is given. */
+#define INT8_UNPACKS(data, loads_bound) true
 
 /* Attention: rows of a tile, and how many vectors of sums fit the registers. */
 #define TILES(X)     X(1) X(2)

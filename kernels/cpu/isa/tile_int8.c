@@ -252,21 +252,21 @@ COPIED void dot_tiles(struct kind k, const struct tile_job *job)
         DATA_##data, SCALES_##scales, width, tiles, columns_of_kind(SCALES_##scales, width), \
             UNPACKS(width, data)                                                             \
     }
-#define TILES_OF(width, data) DOT_TILES(width, DATA_##data)
-#define KERNEL(width, name, data, scales)                                     \
-    static void name##_##width(const struct tile_job *job)                    \
-    {                                                                         \
-        dot_tiles(KIND(width, data, scales, 1), job);                         \
-    }                                                                         \
-    static void name##_##width##_many(const struct tile_job *job)             \
-    {                                                                         \
-        if (TILES_OF(width, data) == 1)                                       \
-            name##_##width(job);                                              \
-        else                                                                  \
-            dot_tiles(KIND(width, data, scales, TILES_OF(width, data)), job); \
+#define TILES_OF(width, data, scales) DOT_TILES(width, DATA_##data, SCALES_##scales)
+#define KERNEL(width, name, data, scales)                                             \
+    static void name##_##width(const struct tile_job *job)                            \
+    {                                                                                 \
+        dot_tiles(KIND(width, data, scales, 1), job);                                 \
+    }                                                                                 \
+    static void name##_##width##_many(const struct tile_job *job)                     \
+    {                                                                                 \
+        if (TILES_OF(width, data, scales) == 1)                                       \
+            name##_##width(job);                                                      \
+        else                                                                          \
+            dot_tiles(KIND(width, data, scales, TILES_OF(width, data, scales)), job); \
     }
-#define ENTRY(width, name, data)                                              \
-    TILE_KERNEL(name##_##width, name##_##width##_many, TILES_OF(width, data), \
+#define ENTRY(width, name, data, scales)                                              \
+    TILE_KERNEL(name##_##width, name##_##width##_many, TILES_OF(width, data, scales), \
                 BLOCKS_OF(width, data)),
 
 #define LAYOUT(name, data, scales) EACH_WIDTH(KERNEL, name, data, scales)
@@ -276,7 +276,7 @@ COPIED void dot_tiles(struct kind k, const struct tile_job *job)
 #undef FLOAT_LAYOUT
 
 const struct tile_kernel TILE_FN(int8_kernels)[][WIDTHS] = {
-#define LAYOUT(name, data, scales) {EACH_WIDTH(ENTRY, name, data)},
+#define LAYOUT(name, data, scales) {EACH_WIDTH(ENTRY, name, data, scales)},
 #define FLOAT_LAYOUT(name, data, scales)
 #include "layouts.def"
 #undef LAYOUT
