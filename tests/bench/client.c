@@ -36,10 +36,12 @@ void client_load(struct client *client, const char *library)
 
 void client_open(struct client *client, const struct client_setup *s)
 {
-    char yaml[4096], step[64] = "", packed[1200] = "";
+    char yaml[4096], step[64] = "", pace[64] = "", packed[1200] = "";
     int tokens = s->kv_tokens ? s->kv_tokens : s->context * s->sequences;
     if (s->step_tokens)
         snprintf(step, sizeof step, ", max_tokens: %d", s->step_tokens);
+    if (s->step_ms >= 0)
+        snprintf(pace, sizeof pace, ", step_ms: %d", s->step_ms);
     if (s->packed_cache)
         snprintf(packed, sizeof packed, ", packed_cache: \"%s\"", s->packed_cache);
     snprintf(yaml, sizeof yaml,
@@ -48,10 +50,9 @@ void client_open(struct client *client, const struct client_setup *s)
              "device: {kind: %s, threads: %d, instruction_set: %s, priority: %s}\n"
              "kv_cache: {type: %s, prefix_cache: false, tokens: %d}\n"
              "memory: {prefault: %s}\n"
-             "batch: {max_sequences: %d, step_ms: %d%s}\n",
+             "batch: {max_sequences: %d%s%s}\n",
              s->model, s->context, s->quantization, s->quantize_head, packed, s->device, s->threads,
-             s->instruction_set, s->priority, s->kv, tokens, s->prefault, s->sequences, s->step_ms,
-             step);
+             s->instruction_set, s->priority, s->kv, tokens, s->prefault, s->sequences, pace, step);
     inflight_init_params params = {.h = {sizeof params, INFLIGHT_ABI},
                                    .config = {yaml, INFLIGHT_NTS}};
     if (client->api->init(&params, &client->engine))

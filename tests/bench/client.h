@@ -20,7 +20,7 @@ struct client_setup {
     int threads;                 /* 0: the engine's own choice */
     int sequences;               /* at once */
     int context;                 /* tokens of each */
-    int step_ms;                 /* as in the configuration */
+    int step_ms;                 /* as in the configuration; -1: what the library takes */
     const char *priority;        /* too */
     const char *kv;              /* too: type of the KV cache */
     const char *device;          /* too: kind of the device */

@@ -2,9 +2,12 @@
 
 #include "stats.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ANSWERS      (JOINING_SEQUENCES - 1)
 #define MOST_SAMPLES 65536
@@ -22,6 +25,8 @@ struct joining {
     bool counts;          /* the prompt is being computed */
     bool done;
     struct spread step, gap;
+    double waited_ms;                  /* of the process so far, when last looked */
+    double longest_ms, longest_waited; /* step, and what its threads waited for processors */
 };
 
 static void add(struct spread *spread, double ms)
@@ -47,6 +52,27 @@ static void print_spread(const char *name, struct spread *spread)
     printf("}\n");
 }
 
+/* What the threads of this process have waited for a processor that others had. */
+static double waited_ms(void)
+{
+    double sum = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *e; tasks && (e = readdir(tasks));) {
+        char path[300], text[100] = "";
+        unsigned long long ran = 0, waited = 0;
+        snprintf(path, sizeof path, "%s/schedstat", e->d_name);
+        int fd = openat(dirfd(tasks), path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        if (read(fd, text, sizeof text - 1) > 0 && sscanf(text, "%llu %llu", &ran, &waited) == 2)
+            sum += 1e-6 * (double)waited;
+        close(fd);
+    }
+    if (tasks)
+        closedir(tasks);
+    return sum;
+}
+
 /* Steps since the last look, which are one as a rule: each gives every answer a token. */
 static void look_at_steps(struct joining *j)
 {
@@ -54,9 +80,17 @@ static void look_at_steps(struct joining *j)
     j->client->api->query(j->client->engine, INFLIGHT_Q_STATS, &now, sizeof now);
     uint64_t steps = now.steps - j->stats.steps;
     double ms = 1e-6 * (double)(now.step_ns - j->stats.step_ns) / (double)(steps ? steps : 1);
+    j->stats = now;
+    if (!steps)
+        return;
+    const double waited = waited_ms();
     for (uint64_t i = 0; i < steps && j->counts; i++)
         add(&j->step, ms);
-    j->stats = now;
+    if (j->counts && ms > j->longest_ms) {
+        j->longest_ms = ms;
+        j->longest_waited = waited - j->waited_ms;
+    }
+    j->waited_ms = waited;
 }
 
 static void take_events(struct joining *j)
@@ -115,6 +149,8 @@ void joining_bench(struct client *client, int prompt_tokens, int rounds)
     for (int i = 0; i < rounds; i++)
         seconds[i] = join_once(&j, prompt_tokens);
     print_spread("steps", &j.step);
+    printf("{\"longest_step_ms\": %.1f, \"its_threads_waited_for_processors_ms\": %.1f}\n",
+           j.longest_ms, j.longest_waited);
     print_spread("waits_for_a_token", &j.gap);
     stats_print("seconds_until_joined", seconds, rounds);
 }

@@ -119,7 +119,7 @@ static struct options parse(int argc, char **argv)
                                   .instruction_set = "auto",
                                   .sequences = found->sequences,
                                   .context = found->context,
-                                  .step_ms = 20,
+                                  .step_ms = -1,
                                   .priority = "normal",
                                   .kv = "bf16",
                                   .quantization = "none",
