@@ -134,6 +134,39 @@ static inline int32_t attend_rotary_dim(const struct op_attend *op)
     return op->rotary_dim ? op->rotary_dim : op->dim;
 }
 
+/* What a token has of one of its experts. */
+struct expert_choice {
+    int32_t expert;
+    float share;
+    int32_t slot; /* where what the expert makes of it stands */
+};
+
+/* A feed-forward part that is E of them, of which each token meets the U that its router scores
+ * highest: Shazeer et al. 2017, Jiang et al. 2024 (Mixtral).
+ *
+ *   n = norm(x[t]),  s = n router^T,  e[0] .. e[U - 1]: of the largest s, of equals the first
+ *   x[t] += sum over i of share[i] (silu(n gate[e[i]]^T) * (n up[e[i]]^T)) down[e[i]]^T
+ *   share[i] = e^s[e[i]] / sum of e^s, over the U chosen or, of whole_shares, over all E
+ *
+ * The sum is taken in the order of i. A score that is no number is never chosen before one; if
+ * there are fewer than U numbers, the first experts that are left. Beside x and the weights all is
+ * memory that is the operation's while it runs. */
+struct op_experts {
+    float *x;                              /* (T, D) */
+    const float *norm;                     /* (D) */
+    const struct weight *router;           /* (E, D) */
+    const struct weight *gate, *up, *down; /* (E) of (F, D), (F, D) and (D, F) */
+    float *scores;                         /* (T, E) */
+    struct expert_choice *choice;          /* (T, U) */
+    int32_t *first;                        /* (E + 1) slots of each expert, the last one's end */
+    int32_t *token;                        /* (T U) of each slot */
+    float *hidden;                         /* (T U, F) */
+    float *answer;                         /* (T U, D) */
+    float eps;
+    int32_t D, F, E, U;
+    bool whole_shares;
+};
+
 /* logits[r] = norm(x[row[r]]) W^T + b for the rows of the batch that are sampled, then cap
  * tanh(that / cap), and what their blocks are like. */
 struct op_head {

@@ -17,9 +17,10 @@ enum positions {
 /* Of the feed-forward part. */
 enum activation { ACTIVATION_SILU, ACTIVATION_GELU_TANH, ACTIVATION_GELU };
 
-/* A tensor's name without ".weight" or ".bias": in the table of weights.c, in a GGUF file if that
- * is another, and in a folder; of a layer's what follows its prefix. Of two in a row with the same
- * first name the second is taken where the tensor of the first is not there. */
+/* A tensor's name without ".weight" or ".bias": in the table of weights_open.c, in a GGUF file if
+ * that is another, and in a folder; of a layer's what follows its prefix, of an expert's with %d
+ * for its number. Of two in a row with the same first name the second is taken where the tensor of
+ * the first is not there. */
 struct arch_name {
     const char *row, *gguf, *folder;
 };
@@ -60,6 +61,8 @@ struct arch {
     bool parallel;      /* both parts of a layer are of its input, and added to it together */
     bool one_norm;      /* of the same norm of it */
     bool plain;         /* the feed-forward part has no gate */
+    bool experts;       /* it is experts, of which each token meets a few */
+    bool asks_shares;   /* their shares sum to 1 in a folder only if norm_topk_prob says so */
     bool o_bias, ffn_bias, head_bias;
     const struct arch_names *names; /* NULL: Llama's */
     const struct arch *twin;        /* the row of models that have a tensor */

@@ -3,6 +3,8 @@
 
 #include "../base/buf.h"
 
+#include <string.h>
+
 /* Names of the activation buffers by offset; qkv and ffn share one, told apart by use. */
 static const char *buffer_name(const struct plan_source *s, const float *p, bool ffn)
 {
@@ -91,6 +93,17 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
         buf_format(out, ", %s, %s", weights_name(s->w, op->q_norm), weights_name(s->w, op->k_norm));
 }
 
+static void dump_experts(const struct op_experts *op, const struct plan_source *s, struct buf *out)
+{
+    buf_format(out, "x (T %d) += %s of %d of %d experts of norm(x, %s) | %s (%d %d)", op->D,
+               op->whole_shares ? "shares of all" : "shares", op->U, op->E,
+               weights_name(s->w, op->norm), weights_name(s->w, op->router), op->router->N,
+               op->router->K);
+    const struct weight *const part[] = {op->gate, op->up, op->down};
+    for (size_t i = 0; i < COUNT_OF(part); i++)
+        buf_format(out, " | %s (%d %d)", weights_name(s->w, part[i]), part[i]->N, part[i]->K);
+}
+
 static void dump_head(const struct op_head *op, const struct plan_source *s, struct buf *out)
 {
     buf_format(out, "logits (R %d) = %s(x, %s) | %s (%d %d)", op->V,
@@ -111,7 +124,7 @@ void plan_dump(const struct plan *plan, const struct plan_source *source, struct
     };
     for (int32_t i = 0; i < plan->len; i++) {
         const struct step *step = &plan->step[i];
-        buf_format(out, "%-7s%s", name[step->op], step->op == OP_add_norm ? " " : "");
+        buf_format(out, strlen(name[step->op]) < 7 ? "%-7s" : "%s ", name[step->op]);
         switch (step->op) {
 #define OP(name, doc)                            \
     case OP_##name:                              \

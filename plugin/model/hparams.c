@@ -27,6 +27,12 @@ static const struct row rows[] = {
      offsetof(struct hparams, D), 32, 1 << 17, ALWAYS},
     {"feed_forward_length", {"intermediate_size", "n_inner", "ffn_hidden_size"},
      offsetof(struct hparams, F), 32, 1 << 20, IF_GATED},
+    {"expert_feed_forward_length", {"moe_intermediate_size"},
+     offsetof(struct hparams, F), 32, 1 << 20, NEVER},
+    {"expert_count", {"num_local_experts", "num_experts"},
+     offsetof(struct hparams, E), 0, EXPERTS_MAX, NEVER},
+    {"expert_used_count", {"num_experts_per_tok"},
+     offsetof(struct hparams, U), 0, EXPERTS_MAX, NEVER},
     {"context_length", {"max_position_embeddings", "n_positions", "seq_length", "max_seq_len"},
      offsetof(struct hparams, context), 16, 1 << 24, IF_GATED},
     {"attention.head_count", {"num_attention_heads", "n_head", "n_heads"},
@@ -92,6 +98,8 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
         h->K = h->H;
     if (!h->dim)
         h->dim = h->D / h->H;
+    if (h->U > h->E)
+        return err_set(err, INFLIGHT_E_MODEL, "a token meets %d of %d experts", h->U, h->E);
     if (h->H % h->K)
         return err_set(err, INFLIGHT_E_MODEL, "%d query heads do not share %d key/value heads",
                        h->H, h->K);
@@ -271,7 +279,7 @@ static int32_t read_folder(struct hparams *h, const struct checkpoint *c, struct
         return err_set(err, INFLIGHT_E_MODEL, "vocab_size must be an integer in 1 .. %d", 1 << 24);
     h->V = (int32_t)n;
     if (hparams_read_config(h, arch, c->config, err) ||
-        (arch->names && hparams_read_classic(h, arch, c->config, err)))
+        (arch->plain && hparams_read_classic(h, arch, c->config, err)))
         return err->code;
     return arch->positions == POSITIONS_ROTARY ? rope_read_config(h, arch, c->config, err)
                                                : INFLIGHT_OK;

@@ -3,14 +3,18 @@
 
 #include "checkpoint.h"
 
-#define FREQ_MAX   128 /* dim / 2 of the widest head served */
-#define LAYERS_MAX 1024
+#define FREQ_MAX    128 /* dim / 2 of the widest head served */
+#define LAYERS_MAX  1024
+#define EXPERTS_MAX 1024
 
 struct hparams {
     char arch[32];      /* general.architecture, of a folder that of its row */
     char name[64];      /* general.name, of a folder its own; cut to fit */
     int32_t L, D, F;    /* layers, model width, feed-forward width */
     int32_t H, K, dim;  /* query heads, key/value heads, head width */
+    int32_t E, U;       /* experts of a layer, and those that a token meets; 0: there are none, and
+                           F is one's width */
+    bool whole_shares;  /* of struct op_experts */
     int32_t V;          /* vocabulary */
     int32_t context;    /* trained positions */
     float eps;          /* of the norms */

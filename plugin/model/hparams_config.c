@@ -86,6 +86,21 @@ static int32_t refuse_switches(const struct arch *arch, const json_t *config, st
     return INFLIGHT_OK;
 }
 
+/* Layers that are no experts among others that are, are not served. */
+static int32_t read_experts(struct hparams *h, const struct arch *arch, const json_t *config,
+                            struct err *err)
+{
+    const json_t *step = json_object_get(config, "decoder_sparse_step");
+    if (!arch->experts)
+        return INFLIGHT_OK;
+    if (config_has(config, "decoder_sparse_step") && json_integer_value(step) != 1)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "decoder_sparse_step is not 1: not served");
+    if (json_array_size(json_object_get(config, "mlp_only_layers")) > 0)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "mlp_only_layers is not empty: not served");
+    h->whole_shares = arch->asks_shares && !config_is_on(config, "norm_topk_prob");
+    return INFLIGHT_OK;
+}
+
 /* The layers without rotation, 0 in no_rope_layers, must be those of the row. */
 static int32_t check_unrotated(const struct hparams *h, const struct arch *arch,
                                const json_t *config, struct err *err)
@@ -178,16 +193,17 @@ static int32_t read_scale(struct hparams *h, const json_t *config, struct err *e
     return INFLIGHT_OK;
 }
 
-/* Llama's code knows no window. Mistral's and Phi's layers all have it if there is one; those of
- * the others if it is asked for: those named in layer_types or else, of SmolLM3 those without
- * rotation, of Qwen those from max_window_layers on. */
+/* Llama's code knows no window. Mistral's, Mixtral's and Phi's layers all have it if there is one;
+ * those of the others if it is asked for: those named in layer_types or else, of SmolLM3 those
+ * without rotation, of Qwen those from max_window_layers on. */
 static int32_t read_window(struct hparams *h, const struct arch *arch, const json_t *config,
                            struct err *err)
 {
     const char *type = text_of(config, "model_type");
     const json_t *width = json_object_get(config, "sliding_window");
     const json_t *from = json_object_get(config, "max_window_layers");
-    bool is_everywhere = strcmp(type, "mistral") == 0 || strcmp(type, "phi3") == 0;
+    bool is_everywhere =
+        strcmp(type, "mistral") == 0 || strcmp(type, "mixtral") == 0 || strcmp(type, "phi3") == 0;
     bool is_asked = is_everywhere || config_is_on(config, "use_sliding_window");
     if (!is_asked || !config_has(config, "sliding_window") || strcmp(type, "llama") == 0)
         return INFLIGHT_OK;
@@ -212,7 +228,7 @@ int32_t hparams_read_config(struct hparams *h, const struct arch *arch, const js
 {
     h->untied = json_is_false(json_object_get(config, "tie_word_embeddings"));
     if (check_class(config, err) || (!arch->plain && refuse_switches(arch, config, err)) ||
-        check_unrotated(h, arch, config, err) ||
+        check_unrotated(h, arch, config, err) || read_experts(h, arch, config, err) ||
         read_cap(arch, config, "attn_logit_softcapping", &h->score_cap, err) ||
         read_cap(arch, config, "final_logit_softcapping", &h->logit_cap, err))
         return err->code;

@@ -408,6 +408,31 @@ int32_t matrix_find_across(struct matrix *m, struct matrix_finder *f, const char
     return add_plain(&o, plain);
 }
 
+int32_t matrix_find_stack(struct matrix *m, struct matrix_finder *f, const char *name, int32_t n,
+                          int32_t N, int32_t K, struct err *err)
+{
+    const struct finding o = finding_of(m, f, name, err);
+    const struct tensor *plain = find_plain(&o);
+    char shown[SHOWN_TEXT];
+    if (!plain)
+        return err_set(err, INFLIGHT_E_MODEL, "tensor %.160s.weight is missing", o.module);
+    *m = (struct matrix){.N = n * N,
+                         .n = n * N,
+                         .K = K,
+                         .storage = {.codes = CODES_NONE},
+                         .part = {[PART_CODES] = plain},
+                         .fmt = plain->fmt,
+                         .bytes = plain->bytes};
+    use(&o, plain);
+    if (plain->dim[0] != K || plain->dim[1] != N || plain->dim[2] != n || plain->dim[3] != 1)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "%s: tensor %s is %" PRId64 " x %" PRId64 " x %" PRId64
+                       ", want %d x %d x %d",
+                       path_of(&o, plain), shown_text(plain->name, shown), plain->dim[2],
+                       plain->dim[1], plain->dim[0], n, N, K);
+    return INFLIGHT_OK;
+}
+
 bool matrix_is_there(struct matrix_finder *f, const char *name)
 {
     const struct finding o = finding_of(NULL, f, name, NULL);

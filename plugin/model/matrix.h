@@ -66,6 +66,10 @@ bool matrix_is_there(struct matrix_finder *f, const char *name);
 int32_t matrix_find_across(struct matrix *m, struct matrix_finder *f, const char *name, int32_t N,
                            int32_t K, struct err *err);
 
+/* Plain numbers of n matrices of (N, K) in one tensor, as one of (n N, K), for matrix_rows. */
+int32_t matrix_find_stack(struct matrix *m, struct matrix_finder *f, const char *name, int32_t n,
+                          int32_t N, int32_t K, struct err *err);
+
 /* Makes rows of a found one come as queries, keys and values, where they stand by key/value heads:
  * of each, as many heads of queries, one of keys, one of values, each of dim rows. */
 int32_t matrix_ungroup(struct matrix *m, int32_t heads, int32_t dim, struct err *err);

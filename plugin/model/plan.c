@@ -22,6 +22,10 @@
  *   linear   x   += attn o^T
  *   linear   x   += ffn down^T
  *
+ * Of experts, which are computed for the tokens that chose them, the last two steps are one:
+ *
+ *   experts  x   += shares of silu(norm(x) gate[e]^T) * norm(x) up[e]^T down[e]^T
+ *
  * qkv and attn are alive together, ffn is not alive while they are but for that, so ffn shares
  * their memory. x and rotary live through the whole pass. */
 #include "plan.h"
@@ -39,6 +43,31 @@ static int rotary_kinds(const struct arch *arch)
 static bool has_added(const struct arch *arch)
 {
     return arch->post_norm || arch->embed_norm;
+}
+
+/* What stands at *at, which moves behind it. */
+static uint64_t place(uint64_t *at, uint64_t bytes)
+{
+    const uint64_t offset = *at;
+    *at += ROUND_UP(bytes, (uint64_t)CACHE_LINE);
+    return offset;
+}
+
+/* Where the feed-forward part has what it computes, from at on; returns where that ends. */
+static uint64_t place_ffn(struct plan_buffers *b, const struct arch *arch, const struct hparams *h,
+                          uint64_t at)
+{
+    const uint64_t T = (uint64_t)b->max_tokens, U = (uint64_t)h->U, E = (uint64_t)h->E;
+    if (!arch->experts) {
+        b->ffn = place(&at, T * (uint64_t)h->F * sizeof(float));
+        return at;
+    }
+    b->ffn = place(&at, T * U * (uint64_t)h->F * sizeof(float));
+    b->answer = place(&at, T * U * (uint64_t)h->D * sizeof(float));
+    b->scores = place(&at, T * E * sizeof(float));
+    b->choice = place(&at, T * U * sizeof(struct expert_choice));
+    b->slots = place(&at, (E + 1 + T * U) * sizeof(int32_t));
+    return at;
 }
 
 void plan_measure(struct plan_buffers *b, const struct arch *arch, const struct hparams *h,
@@ -61,8 +90,7 @@ void plan_measure(struct plan_buffers *b, const struct arch *arch, const struct 
     at += ROUND_UP(row * (uint64_t)(h->H + 2 * h->K) * (uint64_t)h->dim, CACHE_LINE);
     b->attn = at;
     at += ROUND_UP(row * (uint64_t)h->H * (uint64_t)h->dim, CACHE_LINE);
-    b->ffn = h->parallel ? at : shared;
-    at = MAX(at, b->ffn + ROUND_UP(row * (uint64_t)h->F, CACHE_LINE));
+    at = MAX(at, place_ffn(b, arch, h, h->parallel ? at : shared));
 
     uint64_t rows = (uint64_t)max_rows;
     b->logits = at;
@@ -82,6 +110,9 @@ struct compiler {
     const struct weights *w;
     float *x, *rotary[ROTARY_KINDS], *qkv, *attn, *ffn, *added, *logits;
     struct logit_block *block;
+    float *scores, *answer;
+    struct expert_choice *choice;
+    int32_t *slots;
 };
 
 /* The next step; there is always room, compile counted before. */
@@ -218,6 +249,31 @@ static void emit_up(struct compiler *c, const struct layer *layer)
     op->epilogue = plain[c->h->activation];
 }
 
+static void emit_experts(struct compiler *c, const struct layer *layer)
+{
+    const struct hparams *h = c->h;
+    emit(c, OP_experts)->a.experts = (struct op_experts){
+        .x = c->x,
+        .norm = layer->ffn_norm,
+        .router = &layer->router,
+        .gate = layer->expert_gate,
+        .up = layer->expert_up,
+        .down = layer->expert_down,
+        .scores = c->scores,
+        .choice = c->choice,
+        .first = c->slots,
+        .token = c->slots + h->E + 1,
+        .hidden = c->ffn,
+        .answer = c->answer,
+        .eps = h->eps,
+        .D = h->D,
+        .F = h->F,
+        .E = h->E,
+        .U = h->U,
+        .whole_shares = h->whole_shares,
+    };
+}
+
 static void emit_layer(struct compiler *c, int32_t l)
 {
     const struct layer *layer = &c->w->layer[l];
@@ -227,6 +283,10 @@ static void emit_layer(struct compiler *c, int32_t l)
     if (c->h->parallel)
         emit_up(c, layer);
     emit_residual(c, c->attn, q, &layer->o, layer->o_bias, layer->attn_post_norm);
+    if (c->arch->experts) {
+        emit_experts(c, layer);
+        return;
+    }
     if (!c->h->parallel)
         emit_up(c, layer);
     emit_residual(c, c->ffn, c->h->F, &layer->down, layer->down_bias, layer->ffn_post_norm);
@@ -282,6 +342,10 @@ static struct compiler begin(struct plan *plan, const struct plan_source *source
         .added = (float *)(void *)(memory + b->added),
         .logits = plan->logits,
         .block = plan->block,
+        .scores = (float *)(void *)(memory + b->scores),
+        .answer = (float *)(void *)(memory + b->answer),
+        .choice = (struct expert_choice *)(void *)(memory + b->choice),
+        .slots = (int32_t *)(void *)(memory + b->slots),
     };
 }
 

@@ -1,5 +1,5 @@
-/* A vector or a matrix of a model: where it is in the files and where it goes. Of weights.c, which
- * finds them, and weights_load.c. */
+/* A vector or a matrix of a model: where it is in the files and where it goes. Of weights_open.c,
+ * which finds them, weights.c, which places them, and weights_load.c. */
 #pragma once
 
 #include "matrix.h"
@@ -27,6 +27,7 @@ struct weight_item {
     enum kind kind;
     enum values values;
     enum fmt fmt;  /* of a matrix on the device */
+    bool stays;    /* never converted: a router */
     void *target;  /* struct weight or const float * */
     size_t offset; /* in the memory */
     size_t bytes;  /* there */

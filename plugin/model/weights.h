@@ -1,5 +1,5 @@
 /* Tensors of the model's files -> packed matrices and float vectors of the device. Which tensors
- * a layer has, and of what shape, is one table in weights.c. */
+ * a layer has, and of what shape, is one table in weights_open.c. */
 #pragma once
 
 #include "arch.h"
@@ -18,6 +18,10 @@ struct layer {
     const float *k_mean;          /* (K dim) of the rotated k_bias, or NULL: rope_mean */
     const float *q_norm, *k_norm; /* (dim) or NULL */
     struct weight q, k, v, o, gate, up, down;
+    struct weight router;       /* (E, D), in place of the last three */
+    struct weight *expert_gate; /* (E) of (F, D) */
+    struct weight *expert_up;   /* the same */
+    struct weight *expert_down; /* (E) of (D, F) */
 };
 
 struct scheme;      /* how matrices are stored, see scheme.h */
@@ -62,8 +66,8 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
                      struct err *err);
 
 /* Matrices of the layers, and with head the output head, become fmt (encode_serves) or where rows
- * do not consist of its groups convert_fmt of it; embedding and vectors stay. A head that is the
- * embedding's data becomes a matrix of its own. */
+ * do not consist of its groups convert_fmt of it; embedding, vectors and routers stay. A head that
+ * is the embedding's data becomes a matrix of its own. */
 void weights_quantize(struct weights *w, enum fmt fmt, bool head);
 
 int32_t weights_measure(struct weights *w, const struct backend *backend,

@@ -109,7 +109,7 @@ int32_t layers_open(struct layers *l, const struct checkpoint *c, struct arena *
     if (hparams_read(&l->h, c, err))
         return err_prefix(err, "%s", c->path);
     l->arch = weights_arch(&l->h, &l->checkpoint->tensors);
-    if (l->arch->names)
+    if (l->arch->names || l->arch->experts)
         return err_set(
             err, INFLIGHT_E_UNSUPPORTED,
             "%s: recipes that run the model do not serve architecture %s, those that round "

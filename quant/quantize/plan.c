@@ -33,6 +33,7 @@ static const char *const linear_names[] = {
     "fc_out",
     "dense_h_to_4h",
     "dense_4h_to_h",
+    "gate",
 };
 
 static bool ends_with(struct str text, const char *end)
@@ -45,6 +46,12 @@ static bool ends_with(struct str text, const char *end)
 static bool is_head(struct str module)
 {
     return ends_with(module, "lm_head") || ends_with(module, "embed_out");
+}
+
+/* Which experts a token meets: it is small, and an error of it is another expert. */
+static bool is_router(struct str module)
+{
+    return ends_with(module, ".gate");
 }
 
 /* The module of a matrix's name, or NULL in *out: it is none of a layer, nor the head. */
@@ -101,7 +108,8 @@ static int compare_layers(const void *a, const void *b)
 
 static bool stays(const char *module, const struct quantize_params *params)
 {
-    if (is_head((struct str){module, strlen(module)}) && !params->head)
+    const struct str name = {module, strlen(module)};
+    if ((is_head(name) && !params->head) || is_router(name))
         return true;
     for (int32_t i = 0; i < params->n_keep; i++)
         if (fnmatch(params->keep[i], module, 0) == 0)

@@ -39,9 +39,16 @@ def llama_model(family):
     f = FAMILIES[family]
     name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
             "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
-            "gemma3": "Gemma3", "phi3": "Phi3"}["mistral" if family == "mistral"
-                                                      else f["arch"]]
-    more = {"sliding_window": None} if name == "Mistral" else {}
+            "gemma3": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral",
+            "qwen3_moe": "Qwen3Moe"}["mistral" if family == "mistral"
+                                     else f.get("kind", f["arch"])]
+    more = {"sliding_window": None} if name in ("Mistral", "Mixtral") else {}
+    if "experts" in f:
+        more["num_local_experts" if name == "Mixtral" else "num_experts"] = f["experts"][0]
+        more["num_experts_per_tok"] = f["experts"][1]
+        more["experts_implementation"] = "eager"  # others know no double precision
+    if name == "Qwen3Moe":
+        more.update(moe_intermediate_size=f["F"], norm_topk_prob=True)
     rope = {"rope_type": "default", "rope_theta": f["theta"], **f.get("rope", {})}
     if "near" in f:
         rope = {"full_attention": rope,
@@ -63,6 +70,25 @@ def llama_model(family):
     return getattr(transformers, name + "ForCausalLM")(config)
 
 
+def fuse_experts(weights):
+    """As transformers 5 has them in memory: one tensor of all, the gate's rows before those of up."""
+    import torch
+    parts = {}
+    for name in [name for name in weights if ".experts." in name]:
+        before, after = name.split(".experts.")
+        word = after.split(".")[1]
+        word = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}.get(word, word)
+        layer = before.replace("block_sparse_moe", "mlp")
+        parts.setdefault((layer, word), []).append(weights.pop(name))
+    for layer, word in parts:
+        if word == "down_proj":
+            weights[f"{layer}.experts.down_proj"] = torch.stack(parts[layer, word])
+        if word == "gate_proj":
+            weights[f"{layer}.experts.gate_up_proj"] = torch.cat(
+                [torch.stack(parts[layer, w]) for w in ("gate_proj", "up_proj")], dim=1)
+    return {name.replace("block_sparse_moe", "mlp"): x for name, x in weights.items()}
+
+
 def hf_model(family, grain):
     import torch
     f = FAMILIES[family]
@@ -74,7 +100,7 @@ def hf_model(family, grain):
         numbers = numbers.reshape((t.rows, t.length) if t.rows else (t.length,))
         name = t.hf.replace("embed_out", "lm_head")  # since transformers 5
         weights[name] = numbers.T.contiguous() if t.across else numbers
-    missing, unexpected = model.load_state_dict(weights, strict=False)
+    missing, unexpected = model.load_state_dict(fuse_experts(weights), strict=False)
     if unexpected or missing != (["lm_head.weight"] if f["tied"] else []):
         raise SystemExit(f"{family}: missing {missing}, unexpected {unexpected}")
     model.tie_weights()

@@ -24,7 +24,7 @@ CONTEXT = 2048
 # D, F: widths; H, K: query and key heads; dim: width of a head; L: layers. K = H is left out
 # of the file, and so is dim = D / H, which is what a reader must assume. near: rotary base of
 # layers that see `window` positions, which of Gemma 3 all are but every sixth, and of Gemma 2 every
-# other. caps: of scores and logits.
+# other. caps: of scores and logits. experts: how many there are, and a token meets.
 FAMILIES = {
     "gemma": dict(
         arch="gemma", pre="gpt-2", D=64, F=128, H=4, K=1, dim=32, L=2, tied=False, eps=1e-6,
@@ -46,6 +46,9 @@ FAMILIES = {
     "mistral": dict(
         arch="llama", pre="tekken", D=96, F=224, H=4, K=2, dim=40, L=3, tied=False, eps=1e-5,
         theta=1000000.0),
+    "mixtral": dict(
+        arch="llama", kind="mixtral", pre="gpt-2", D=128, F=96, H=4, K=2, dim=32, L=2, tied=False,
+        eps=1e-5, theta=1000000.0, experts=(6, 2)),
     "phi3": dict(
         arch="phi3", pre="gpt-2", D=64, F=128, H=4, K=2, dim=16, L=3, tied=False, eps=1e-5,
         theta=10000.0, window=12),
@@ -73,6 +76,9 @@ FAMILIES = {
         theta=1000000.0, norms=True,
         rope=dict(rope_type="yarn", factor=2.0, original_max_position_embeddings=256,
                   beta_fast=16.0, beta_slow=2.0)),
+    "qwen3moe": dict(
+        arch="qwen3moe", kind="qwen3_moe", pre="qwen2", D=64, F=32, H=4, K=2, dim=32, L=3,
+        tied=False, eps=1e-6, theta=1000000.0, norms=True, experts=(10, 3)),
     "smollm3": dict(
         arch="smollm3", pre="smaug-bpe", D=64, F=128, H=4, K=1, dim=16, L=5, tied=True, eps=1e-6,
         theta=5000000.0),
@@ -98,6 +104,11 @@ MATRICES = [
     ("ffn_down", "mlp.down_proj", 0.125)]
 FUSED = [("attn_qkv", "self_attn.qkv_proj", 0.25), ("attn_output", "self_attn.o_proj", 0.25),
          ("ffn_up", "mlp.gate_up_proj", 0.25), ("ffn_down", "mlp.down_proj", 0.125)]
+# Of a model of experts in place of the last three; those of all experts of a layer are one tensor
+# of a file. What they add is small: rounding may choose another expert where two are as good.
+EXPERTS = [("ffn_gate_exps", "gate_proj", 0.25), ("ffn_up_exps", "up_proj", 0.25),
+           ("ffn_down_exps", "down_proj", 0.03125)]
+MIXTRAL = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
 NORMS = [("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm")]
 POST_NORMS = [("attn_norm", "input_layernorm"),
               ("post_attention_norm", "post_attention_layernorm"),
@@ -118,7 +129,8 @@ def shapes(f):
                 "ffn_up": (2 * f["F"], f["D"]), "ffn_down": (f["D"], f["F"])}
     return {"attn_q": (q, f["D"]), "attn_k": (kv, f["D"]), "attn_v": (kv, f["D"]),
             "attn_output": (f["D"], q), "ffn_gate": (f["F"], f["D"]), "ffn_up": (f["F"], f["D"]),
-            "ffn_down": (f["D"], f["F"])}
+            "ffn_down": (f["D"], f["F"]), "ffn_gate_exps": (f["F"], f["D"]),
+            "ffn_up_exps": (f["F"], f["D"]), "ffn_down_exps": (f["D"], f["F"])}
 
 
 class Tensor:
@@ -145,6 +157,20 @@ def put_far(bias, dim):
     return bias
 
 
+def experts_of(family, layer, grain):
+    """The router, and the matrices of each expert."""
+    f = FAMILIES[family]
+    here, is_mixtral = f"blk.{layer}.", f["kind"] == "mixtral"
+    there = f"model.layers.{layer}." + ("block_sparse_moe." if is_mixtral else "mlp.")
+    yield Tensor(family, f"{here}ffn_gate_inp.weight", f"{there}gate.weight", f["experts"][0],
+                 f["D"], 1.0, grain)
+    for name, hf, size in EXPERTS:
+        word = MIXTRAL[hf] if is_mixtral else hf
+        for i in range(f["experts"][0]):
+            yield Tensor(family, f"{here}{name}.weight", f"{there}experts.{i}.{word}.weight",
+                         *shapes(f)[name], size, grain)
+
+
 def tensors_of(family, grain):
     f, n_tokens = FAMILIES[family], len(vocabulary()[0])
     if family in classic.FAMILIES:
@@ -166,7 +192,10 @@ def tensors_of(family, grain):
         for name, hf in HEAD_NORMS if f.get("norms") else []:
             yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", None, f["dim"],
                          0.5, "fine", one)
-        for name, hf, size in FUSED if is_fused(f) else MATRICES:
+        if "experts" in f:
+            yield from experts_of(family, layer, grain)
+        own = MATRICES[:4] if "experts" in f else MATRICES
+        for name, hf, size in FUSED if is_fused(f) else own:
             yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", *matrix[name], size,
                          grain)
         for name, hf, _ in MATRICES[:3] if f.get("bias") else []:
@@ -226,13 +255,23 @@ def convert(tensor, f, form):
         more = 1.0 if is_gemma(f) else 0.0
         return (tensor.name, (tensor.length,), "f32",
                 pack(tensor, [x + more for x in numbers], "f32"))
-    if tensor.name.startswith("position"):
+    if tensor.name.startswith("position") or "ffn_gate_inp" in tensor.name:
         form = "f32"
     heads = {"attn_q": f["H"], "attn_k": f["K"]}.get(tensor.name.split(".")[-2])
     if heads and f["arch"] in ("llama", "smollm3"):
         rows = interleave([numbers[i:i + n] for i in range(0, len(numbers), n)], heads)
         numbers = [x for row in rows for x in row]
     return tensor.name, (n, tensor.rows), form, pack(tensor, numbers, form)
+
+
+def stacked(rows):
+    """Tensors of one name become one, with a dimension more."""
+    names = list(dict.fromkeys(row[0] for row in rows))
+    parts = {name: [row for row in rows if row[0] == name] for name in names}
+    for name, part in parts.items():
+        _, shape, form, _ = part[0]
+        more = (len(part),) if len(part) > 1 else ()
+        yield name, (*shape, *more), form, b"".join(row[3] for row in part)
 
 
 def keys_of(family):
@@ -248,7 +287,7 @@ def keys_of(family):
         key("general.architecture", STRING, arch), key("general.name", STRING, family),
         key(f"{arch}.block_count", U32, f["L"]), key(f"{arch}.context_length", U32, CONTEXT),
         key(f"{arch}.embedding_length", U32, f["D"]),
-        key(f"{arch}.feed_forward_length", U32, f["F"]),
+        key(f"{arch}.feed_forward_length", U32, 192 if arch == "qwen3moe" else f["F"]),
         key(f"{arch}.attention.head_count", U32, f["H"]),
         key(f"{arch}.attention.layer_norm_rms_epsilon", F32, f["eps"]),
         key(f"{arch}.rope.freq_base", F32, f["theta"])]
@@ -261,6 +300,11 @@ def keys_of(family):
         keys.append(key(f"{arch}.rope.dimension_count", U32, f.get("rotary_dim", f["dim"])))
     if "window" in f:
         keys.append(key(f"{arch}.attention.sliding_window", U32, f["window"]))
+    if "experts" in f:
+        keys += [key(f"{arch}.expert_count", U32, f["experts"][0]),
+                 key(f"{arch}.expert_used_count", U32, f["experts"][1])]
+    if arch == "qwen3moe":
+        keys.append(key(f"{arch}.expert_feed_forward_length", U32, f["F"]))
     for name, cap in zip(("attn", "final"), f.get("caps", ())):
         keys.append(key(f"{arch}.{name}_logit_softcapping", F32, cap))
     if rope.get("rope_type") in ("linear", "yarn"):
@@ -284,7 +328,7 @@ def write_family(family, folder):
     for form, grain in GRAINS.items():
         if grain not in tensors:
             tensors[grain] = list(tensors_of(family, grain))
-        rows = [convert(t, f, form) for t in tensors[grain]]
+        rows = list(stacked([convert(t, f, form) for t in tensors[grain]]))
         if f.get("rope", {}).get("rope_type") == "llama3":
             factors = llama3_factors(f)
             rows.append(("rope_freqs.weight", (len(factors),), "f32",

@@ -18,7 +18,7 @@ from gguf_write import vocabulary
 FORMS = {"f32": 1, "f16": 1, "bf16": 3}  # and shards
 CLASS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
          "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
-         "gemma3_text": "Gemma3", "phi3": "Phi3"}
+         "gemma3_text": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral", "qwen3_moe": "Qwen3Moe"}
 
 
 def rope_keys(f, form):
@@ -43,7 +43,7 @@ def config_of(family, form):
     f = FAMILIES[family]
     if family in classic.FAMILIES:
         return classic.config_of(family, form, len(vocabulary()[0]), CONTEXT)
-    kind = {"mistral": "mistral", "gemma3": "gemma3_text"}.get(family, f["arch"])
+    kind = {"mistral": "mistral", "gemma3": "gemma3_text"}.get(family, f.get("kind", f["arch"]))
     config = {
         "architectures": [CLASS[kind] + "ForCausalLM"], "model_type": kind,
         "vocab_size": len(vocabulary()[0]), "hidden_size": f["D"], "intermediate_size": f["F"],
@@ -56,9 +56,15 @@ def config_of(family, form):
         config["num_key_value_heads"] = f["K"]
     if not old or f["dim"] != f["D"] // f["H"]:
         config["head_dim"] = f["dim"]
-    if kind == "mistral":
+    if kind in ("mistral", "mixtral"):
         config["sliding_window"] = None
-    if kind in ("qwen2", "qwen3"):
+    if "experts" in f:
+        config["num_local_experts" if kind == "mixtral" else "num_experts"] = f["experts"][0]
+        config["num_experts_per_tok"] = f["experts"][1]
+    if kind == "qwen3_moe":
+        config.update(intermediate_size=192, moe_intermediate_size=f["F"], norm_topk_prob=True,
+                      decoder_sparse_step=1, mlp_only_layers=[])
+    if kind in ("qwen2", "qwen3", "qwen3_moe"):
         config.update(use_sliding_window=False, sliding_window=4096, max_window_layers=1)
     if kind.startswith("gemma"):
         attn, final = f.get("caps", (None, None))

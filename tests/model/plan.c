@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#define EXPERTS 3 /* of rows that have them */
+
 static const struct hparams small = {
     .L = 4,
     .D = 64,
@@ -15,6 +17,8 @@ static const struct hparams small = {
     .H = 4,
     .K = 2,
     .dim = 16,
+    .E = EXPERTS,
+    .U = 2,
     .V = 256,
     .context = 32,
     .eps = 1e-5f,
@@ -57,12 +61,16 @@ static const struct {
     {{"ffn_up.", "mlp.up_proj."}, SEPARATE},
     {{"ffn_up.", "mlp.gate_up_proj."}, FUSED},
     {{"ffn_down.", "mlp.down_proj."}, ALL},
+    {{"ffn_gate_inp.", "mlp.gate."}, ALL},
+    {{"ffn_gate_exps.weight[0]", "mlp.experts.0.gate_proj.weight"}, ALL},
+    {{"ffn_up_exps.weight[0]", "mlp.experts.0.up_proj.weight"}, ALL},
+    {{"ffn_down_exps.weight[0]", "mlp.experts.0.down_proj.weight"}, ALL},
     {{"token_embd.", "model.embed_tokens."}, ALL},
     {{"output_norm.", "model.norm."}, ALL},
     {{"output.", "lm_head."}, ALL},
 };
 
-#define PAIRS_MOST 32
+#define PAIRS_MOST 40
 
 /* A name's part in files and in folders. */
 struct pair {
@@ -92,11 +100,20 @@ static int own_pairs(const struct arch *arch, struct pair pair[PAIRS_MOST])
         bool is_outside = strncmp(name->row, "token", 5) == 0 ||
                           strcmp(name->row, "output_norm") == 0 ||
                           strcmp(name->row, "position_embd") == 0;
-        snprintf(file, sizeof file, "%s.", name->gguf ? name->gguf : name->row);
+        const char *number = strstr(name->folder, "%d");
+        snprintf(file, sizeof file, number ? "%s.weight[0]" : "%s.",
+                 name->gguf ? name->gguf : name->row);
         snprintf(folder, sizeof folder, "%s.", name->folder);
+        if (number)
+            snprintf(folder, sizeof folder, "%.*s0%s.weight", (int)(number - name->folder),
+                     name->folder, number + 2);
         put_pair(&pair[n++], file, is_outside ? own->root : "", folder);
     }
     put_pair(&pair[n++], "output.", "", "lm_head.");
+    /* Mixtral's are Llama's, but for the experts. */
+    for (size_t i = 0; arch->experts && i < COUNT_OF(names); i++)
+        if (is_of(arch, names[i].which) && strncmp(names[i].part[1], "mlp.", 4) != 0)
+            put_pair(&pair[n++], names[i].part[NAMING_GGUF], "", names[i].part[1]);
     return n;
 }
 
@@ -144,6 +161,33 @@ static void add_tensor(struct tensors *ts, struct arena *arena, const struct arc
     buf_release(&own);
 }
 
+/* One tensor of a file, or one of each expert. */
+static void add_experts(struct tensors *ts, struct arena *arena, const struct arch *arch, int l)
+{
+    static const char *const stack[] = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"};
+    for (size_t i = 0; i < COUNT_OF(stack); i++) {
+        const int64_t k = i == 2 ? small.F : small.D, n = i == 2 ? small.D : small.F;
+        char name[64];
+        snprintf(name, sizeof name, "blk.%d.%s.weight%s", l, stack[i],
+                 ts->naming == NAMING_GGUF ? "" : "[0]");
+        add_tensor(ts, arena, arch, name, k, n);
+        struct tensor *first = &ts->tensor[ts->n - 1];
+        if (ts->naming == NAMING_GGUF) {
+            first->n_dims = 3;
+            first->dim[2] = EXPERTS;
+            continue;
+        }
+        for (int e = 1; e < EXPERTS; e++) {
+            struct tensor *t = &ts->tensor[ts->n];
+            char *own = arena_copy_text(arena, first->name.ptr, first->name.len);
+            strstr(own, "experts.")[strlen("experts.")] = (char)('0' + e);
+            *t = *first;
+            t->name.ptr = own;
+            hash_put(&ts->by_name, t->name.ptr, t->name.len, (int32_t)ts->n++);
+        }
+    }
+}
+
 static void add_layer(struct tensors *ts, struct arena *arena, const struct arch *arch, int l)
 {
     const struct hparams *h = &small;
@@ -170,10 +214,11 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         {"post_attention_norm.weight", h->D, 1, arch->post_norm},
         {"ffn_norm.weight", h->D, 1, !arch->one_norm},
         {"ffn_norm.bias", h->D, 1, arch->norm_bias && !arch->one_norm},
-        {"ffn_gate.weight", h->D, h->F, !arch->fused && !arch->plain},
-        {"ffn_up.weight", h->D, arch->fused && !arch->plain ? 2 * h->F : h->F, true},
+        {"ffn_gate.weight", h->D, h->F, !arch->fused && !arch->plain && !arch->experts},
+        {"ffn_up.weight", h->D, arch->fused && !arch->plain ? 2 * h->F : h->F, !arch->experts},
         {"ffn_up.bias", h->F, 1, arch->ffn_bias},
-        {"ffn_down.weight", h->F, h->D, true},
+        {"ffn_down.weight", h->F, h->D, !arch->experts},
+        {"ffn_gate_inp.weight", h->D, EXPERTS, arch->experts},
         {"ffn_down.bias", h->D, 1, arch->ffn_bias},
         {"post_ffw_norm.weight", h->D, 1, arch->post_norm},
     };
@@ -185,6 +230,8 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
             add_tensor(ts, arena, arch, name, by_columns ? rows[i].n : rows[i].k,
                        by_columns ? rows[i].k : rows[i].n);
     }
+    if (arch->experts)
+        add_experts(ts, arena, arch, l);
 }
 
 /* A tensor directory as files of this family would have it. */
@@ -193,8 +240,8 @@ static void make_directory(struct tensors *ts, struct arena *arena, const struct
 {
     static struct file file = {.path = "model"};
     *ts = (struct tensors){.naming = naming, .file = &file};
-    ts->tensor = arena_take_array(arena, 120, sizeof *ts->tensor);
-    hash_init(&ts->by_name, arena, 120);
+    ts->tensor = arena_take_array(arena, 160, sizeof *ts->tensor);
+    hash_init(&ts->by_name, arena, 160);
     add_tensor(ts, arena, arch, "token_embd.weight", small.D, small.V);
     add_tensor(ts, arena, arch, "output_norm.weight", small.D, 1);
     if (arch->norm_bias)
@@ -305,7 +352,7 @@ TEST(plan, a_folder_gives_the_same_but_for_names)
             CHECK(dump(*row, &h, tied, NAMING_HUGGING_FACE, &folder));
             buf_put_char(&file, '\0');
             buf_put_char(&folder, '\0');
-            CHECK((*row)->names || strstr(folder.ptr, "model.layers.3.mlp.down_proj.weight"));
+            CHECK((*row)->names || strstr(folder.ptr, "model.layers.3.mlp.") != NULL);
             CHECK(!strstr(folder.ptr, "ffn_down"));
             rename_all(*row, folder.ptr, NAMING_HUGGING_FACE, NAMING_GGUF, &renamed);
             buf_put_char(&renamed, '\0');
@@ -431,6 +478,27 @@ TEST(plan, a_tensor_that_nothing_reads_is_refused)
              INFLIGHT_E_UNSUPPORTED);
     CHECK_TEXT(err.text, "tensor blk.3.attn_output.bias is not one of architecture llama as it is "
                          "served here");
+    arena_release(&arena);
+}
+
+TEST(plan, experts_of_another_number_or_none_are_refused)
+{
+    static const char name[] = "blk.2.ffn_up_exps.weight";
+    struct arena arena;
+    struct tensors tensors;
+    struct weights w;
+    struct err err = {0};
+    struct hparams h = small;
+    const struct arch *arch = arch_find("qwen3moe");
+    arena_init(&arena, &mem_system);
+    make_directory(&tensors, &arena, arch, true, NAMING_GGUF);
+    tensors.tensor[hash_find(&tensors.by_name, name, sizeof name - 1, 0)].dim[2] = 4;
+    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch, &h, &arena, &err), INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text,
+               "model: tensor blk.2.ffn_up_exps.weight is 4 x 128 x 64, want 3 x 128 x 64");
+    h.U = 0;
+    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch, &h, &arena, &err), INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, "the number of experts, or of those that a token meets, is missing");
     arena_release(&arena);
 }
 

@@ -132,6 +132,47 @@ void ref_linear(const struct ref_linear *op, const struct batch *batch)
     free(x);
 }
 
+/* What expert e makes of a normalized token, times share, added to y. */
+static void add_expert(const struct ref_experts *op, int e, const double *n, double share,
+                       double *y)
+{
+    const struct ref_expert *expert = &op->expert[e];
+    double *hidden = malloc((size_t)op->F * sizeof *hidden);
+    for (int i = 0; i < op->F; i++)
+        hidden[i] =
+            silu(dot(n, expert->gate + i * op->D, op->D)) * dot(n, expert->up + i * op->D, op->D);
+    for (int i = 0; i < op->D; i++)
+        y[i] += share * dot(hidden, expert->down + i * op->F, op->F);
+    free(hidden);
+}
+
+/* An expert is chosen if fewer than U have a larger score, or the same and stand before it. */
+static bool is_chosen(const struct ref_experts *op, const double *score, int e)
+{
+    int before = 0;
+    for (int i = 0; i < op->E; i++)
+        before += score[i] > score[e] || (score[i] >= score[e] && i < e);
+    return before < op->U;
+}
+
+void ref_experts(const struct ref_experts *op, const struct batch *batch)
+{
+    double *n = malloc((size_t)op->D * sizeof *n), *score = malloc((size_t)op->E * sizeof *score);
+    for (int t = 0; t < batch->T; t++) {
+        double sum = 0;
+        norm(n, op->x + t * op->D, op->norm, op->eps, op->D);
+        for (int e = 0; e < op->E; e++)
+            score[e] = dot(n, op->router + e * op->D, op->D);
+        for (int e = 0; e < op->E; e++)
+            sum += op->whole_shares || is_chosen(op, score, e) ? exp(score[e]) : 0;
+        for (int e = 0; e < op->E; e++)
+            if (is_chosen(op, score, e))
+                add_expert(op, e, n, exp(score[e]) / sum, op->x + t * op->D);
+    }
+    free(n);
+    free(score);
+}
+
 void ref_head(const struct ref_head *op, const struct batch *batch)
 {
     double *x = malloc((size_t)op->D * sizeof *x);

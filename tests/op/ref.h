@@ -64,6 +64,20 @@ struct ref_attend {
     double **k, **v; /* of each sequence of the batch: (positions, K, dim), appended to */
 };
 
+struct ref_expert {
+    const float *gate, *up, *down; /* (F, D), (F, D), (D, F) */
+};
+
+struct ref_experts {
+    double *x;                       /* (T, D) */
+    const float *norm;               /* (D) */
+    const float *router;             /* (E, D) */
+    const struct ref_expert *expert; /* (E) */
+    double eps;
+    int D, F, E, U;
+    bool whole_shares;
+};
+
 struct ref_head {
     const double *x;        /* (T, D) */
     const float *norm;      /* (D) */
@@ -79,5 +93,6 @@ struct ref_head {
 void ref_embed(const struct ref_embed *op, const struct batch *batch);
 void ref_linear(const struct ref_linear *op, const struct batch *batch);
 void ref_add_norm(const struct ref_add_norm *op, const struct batch *batch);
+void ref_experts(const struct ref_experts *op, const struct batch *batch);
 void ref_attend(const struct ref_attend *op, const struct batch *batch);
 void ref_head(const struct ref_head *op, const struct batch *batch);

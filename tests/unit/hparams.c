@@ -40,6 +40,11 @@ static struct hparams h;
 #define BLOOM                                                                               \
     "\"model_type\": \"bloom\", \"n_embed\": 64, \"n_layer\": 5, \"num_attention_heads\": " \
     "4, \"vocab_size\": 100, \"layer_norm_epsilon\": 1e-5"
+#define MIXTRAL \
+    "\"model_type\": \"mixtral\", \"num_local_experts\": 8, \"num_experts_per_tok\": 2, " COMMON
+#define QWEN3MOE                                                                        \
+    "\"model_type\": \"qwen3_moe\", \"num_experts\": 128, \"num_experts_per_tok\": 8, " \
+    "\"moe_intermediate_size\": 32, " COMMON
 #define GEMMA3 "\"model_type\": \"gemma3_text\", \"sliding_window\": 300, " COMMON
 
 /* base and then more, whose keys count instead of those of base. */
@@ -512,4 +517,24 @@ TEST(hparams, switches_of_old_families_that_are_not_served_are_named)
            "config.json: attn_config: alibi_bias_max must be a number in 1 .. 64");
     refuse(BLOOM, "\"apply_residual_connection_post_layernorm\": true", INFLIGHT_E_UNSUPPORTED,
            "config.json: apply_residual_connection_post_layernorm is set: not served");
+}
+
+TEST(hparams, experts_are_counted)
+{
+    accept(MIXTRAL, "\"sliding_window\": 64");
+    CHECK(h.E == 8 && h.U == 2 && h.F == 128 && !h.whole_shares);
+    CHECK(h.window == 64 && h.slides[0] && h.rope == ROPE_HALF);
+    CHECK_TEXT(h.arch, "mixtral");
+    accept(QWEN3MOE, "\"norm_topk_prob\": true, \"mlp_only_layers\": []");
+    CHECK(h.E == 128 && h.U == 8 && h.F == 32 && !h.whole_shares);
+    accept(QWEN3MOE, "\"decoder_sparse_step\": 1, \"mlp_only_layers\": null");
+    CHECK(h.whole_shares);
+    refuse(MIXTRAL, "\"num_experts_per_tok\": 9", INFLIGHT_E_MODEL,
+           "config.json: a token meets 9 of 8 experts");
+    refuse(MIXTRAL, "\"num_local_experts\": 1025", INFLIGHT_E_MODEL,
+           "config.json: num_local_experts must be an integer in 0 .. 1024");
+    refuse(QWEN3MOE, "\"decoder_sparse_step\": 2", INFLIGHT_E_UNSUPPORTED,
+           "config.json: decoder_sparse_step is not 1: not served");
+    refuse(QWEN3MOE, "\"mlp_only_layers\": [0]", INFLIGHT_E_UNSUPPORTED,
+           "config.json: mlp_only_layers is not empty: not served");
 }

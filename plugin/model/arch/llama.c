@@ -1,9 +1,32 @@
 /* Llama 1 to 3.x and what is built like it under the same id in GGUF files: Mistral,
- * Yi, SmolLM, SmolLM2. */
+ * Yi, SmolLM, SmolLM2, and Mixtral, whose feed-forward parts are experts. */
 #include "../arch.h"
 
-extern const struct arch arch_llama;
+static const struct arch_name mixtral_names[] = {
+    {"token_embd", NULL, "embed_tokens"},
+    {"ffn_gate_inp", NULL, "block_sparse_moe.gate"},
+    {"ffn_gate_exps", NULL, "block_sparse_moe.experts.%d.w1"},
+    {"ffn_up_exps", NULL, "block_sparse_moe.experts.%d.w3"},
+    {"ffn_down_exps", NULL, "block_sparse_moe.experts.%d.w2"},
+    {"output_norm", NULL, "norm"},
+    {0},
+};
+static const struct arch_names mixtral = {"model.", "layers.", mixtral_names};
+
+extern const struct arch arch_llama, arch_mixtral;
+
+/* Of folders; a GGUF file has the rotation of Llama's. */
+const struct arch arch_mixtral = {
+    .id = "mixtral",
+    .model_type = {"mixtral"},
+    .rope = ROPE_HALF,
+    .experts = true,
+    .names = &mixtral,
+};
+
 const struct arch arch_llama = {
     .id = "llama",
     .model_type = {"llama", "mistral"},
+    .twin = &arch_mixtral,
+    .twin_tensor = {"blk.0.ffn_gate_inp.weight", "model.layers.0.block_sparse_moe.gate.weight"},
 };

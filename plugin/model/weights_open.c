@@ -1,0 +1,550 @@
+/* Which tensors a model consists of, by its row: their names, shapes, and where they go. */
+#include "weights.h"
+
+#include "weight_item.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Sizes a shape is made of; the index into a table filled from hparams. */
+enum extent { ONE, D, F, V, QD, KD, QKV, DIM, HALF_ROTARY, CONTEXT, EXPERTS, EXTENT_COUNT };
+
+/* When a tensor must be there. */
+enum need {
+    ALWAYS,
+    IF_BIAS,
+    IF_FUSED_BIAS,
+    IF_O_BIAS,
+    IF_FFN_BIAS,
+    IF_NORM_BIAS,
+    IF_QK_NORM,
+    IF_POST_NORM,
+    IF_OWN_NORM, /* the feed-forward part's, by the second of two names */
+    IF_OWN_NORM_BIAS,
+    IF_FUSED,
+    FIRST_OF_FUSED, /* the first half of the tensor's rows, N of them */
+    SECOND_OF_FUSED,
+    UNLESS_FUSED,
+    IF_GATED, /* and not fused */
+    UNLESS_GATED,
+    IF_EXPERTS,
+    UNLESS_EXPERTS
+};
+
+struct tensor_row {
+    const char *name[2]; /* by enum naming; of a layer's after its prefix */
+    size_t offset;       /* in struct layer */
+    enum kind kind;
+    enum extent N, K; /* matrix or table (N, K); vector (N) */
+    enum need need;
+};
+
+/* clang-format off */
+static const struct tensor_row layer_rows[] = {
+    {{"attn_norm.weight", "input_layernorm.weight"},
+     offsetof(struct layer, attn_norm), VECTOR, D, ONE, ALWAYS},
+    {{"attn_norm.bias", "input_layernorm.bias"},
+     offsetof(struct layer, attn_norm_bias), VECTOR, D, ONE, IF_NORM_BIAS},
+    {{"attn_q.weight", "self_attn.q_proj.weight"},
+     offsetof(struct layer, q), MATRIX, QD, D, UNLESS_FUSED},
+    {{"attn_k.weight", "self_attn.k_proj.weight"},
+     offsetof(struct layer, k), MATRIX, KD, D, UNLESS_FUSED},
+    {{"attn_v.weight", "self_attn.v_proj.weight"},
+     offsetof(struct layer, v), MATRIX, KD, D, UNLESS_FUSED},
+    {{"attn_qkv.weight", "self_attn.qkv_proj.weight"},
+     offsetof(struct layer, q), MATRIX, QKV, D, IF_FUSED},
+    {{"attn_q.bias", "self_attn.q_proj.bias"},
+     offsetof(struct layer, q_bias), VECTOR, QD, ONE, IF_BIAS},
+    {{"attn_k.bias", "self_attn.k_proj.bias"},
+     offsetof(struct layer, k_bias), VECTOR, KD, ONE, IF_BIAS},
+    {{"attn_v.bias", "self_attn.v_proj.bias"},
+     offsetof(struct layer, v_bias), VECTOR, KD, ONE, IF_BIAS},
+    {{"attn_qkv.bias", "self_attn.qkv_proj.bias"},
+     offsetof(struct layer, q_bias), VECTOR, QKV, ONE, IF_FUSED_BIAS},
+    {{"attn_q_norm.weight", "self_attn.q_norm.weight"},
+     offsetof(struct layer, q_norm), VECTOR, DIM, ONE, IF_QK_NORM},
+    {{"attn_k_norm.weight", "self_attn.k_norm.weight"},
+     offsetof(struct layer, k_norm), VECTOR, DIM, ONE, IF_QK_NORM},
+    {{"attn_output.weight", "self_attn.o_proj.weight"},
+     offsetof(struct layer, o), MATRIX, D, QD, ALWAYS},
+    {{"attn_output.bias", "self_attn.o_proj.bias"},
+     offsetof(struct layer, o_bias), VECTOR, D, ONE, IF_O_BIAS},
+    {{"post_attention_norm.weight", "post_attention_layernorm.weight"},
+     offsetof(struct layer, attn_post_norm), VECTOR, D, ONE, IF_POST_NORM},
+    {{"ffn_norm.weight", "post_attention_layernorm.weight"},
+     offsetof(struct layer, ffn_norm), VECTOR, D, ONE, IF_OWN_NORM},
+    {{"ffn_norm.bias", "post_attention_layernorm.bias"},
+     offsetof(struct layer, ffn_norm_bias), VECTOR, D, ONE, IF_OWN_NORM_BIAS},
+    {{"ffn_norm.weight", "pre_feedforward_layernorm.weight"},
+     offsetof(struct layer, ffn_norm), VECTOR, D, ONE, IF_POST_NORM},
+    {{"ffn_gate.weight", "mlp.gate_proj.weight"},
+     offsetof(struct layer, gate), MATRIX, F, D, IF_GATED},
+    {{"ffn_up.weight", "mlp.up_proj.weight"},
+     offsetof(struct layer, up), MATRIX, F, D, IF_GATED},
+    {{"ffn_up.weight", "mlp.gate_up_proj.weight"},
+     offsetof(struct layer, gate), MATRIX, F, D, FIRST_OF_FUSED},
+    {{"ffn_up.weight", "mlp.gate_up_proj.weight"},
+     offsetof(struct layer, up), MATRIX, F, D, SECOND_OF_FUSED},
+    {{"ffn_up.weight", "mlp.up_proj.weight"},
+     offsetof(struct layer, up), MATRIX, F, D, UNLESS_GATED},
+    {{"ffn_up.bias", "mlp.up_proj.bias"},
+     offsetof(struct layer, up_bias), VECTOR, F, ONE, IF_FFN_BIAS},
+    {{"ffn_down.weight", "mlp.down_proj.weight"},
+     offsetof(struct layer, down), MATRIX, D, F, UNLESS_EXPERTS},
+    {{"ffn_gate_inp.weight", "mlp.gate.weight"},
+     offsetof(struct layer, router), MATRIX, EXPERTS, D, IF_EXPERTS},
+    {{"ffn_down.bias", "mlp.down_proj.bias"},
+     offsetof(struct layer, down_bias), VECTOR, D, ONE, IF_FFN_BIAS},
+    {{"post_ffw_norm.weight", "post_feedforward_layernorm.weight"},
+     offsetof(struct layer, ffn_post_norm), VECTOR, D, ONE, IF_POST_NORM},
+};
+
+/* Of each expert, whose number stands for %d: in struct layer where an array of them is. */
+static const struct tensor_row expert_rows[] = {
+    {{"ffn_gate_exps.weight", "mlp.experts.%d.gate_proj.weight"},
+     offsetof(struct layer, expert_gate), MATRIX, F, D, IF_EXPERTS},
+    {{"ffn_up_exps.weight", "mlp.experts.%d.up_proj.weight"},
+     offsetof(struct layer, expert_up), MATRIX, F, D, IF_EXPERTS},
+    {{"ffn_down_exps.weight", "mlp.experts.%d.down_proj.weight"},
+     offsetof(struct layer, expert_down), MATRIX, D, F, IF_EXPERTS},
+};
+
+static const struct tensor_row embed_row = {
+    {"token_embd.weight", "model.embed_tokens.weight"},
+    offsetof(struct weights, embed), MATRIX, V, D, ALWAYS};
+static const struct tensor_row head_row = {
+    {"output.weight", "lm_head.weight"}, offsetof(struct weights, head), MATRIX, V, D, ALWAYS};
+static const struct tensor_row head_bias_row = {
+    {"output.bias", "lm_head.bias"}, offsetof(struct weights, head_bias), VECTOR, V, ONE, ALWAYS};
+static const struct tensor_row norm_rows[] = {
+    {{"output_norm.weight", "model.norm.weight"},
+     offsetof(struct weights, norm), VECTOR, D, ONE, ALWAYS},
+    {{"output_norm.bias", "model.norm.bias"},
+     offsetof(struct weights, norm_bias), VECTOR, D, ONE, IF_NORM_BIAS},
+};
+static const struct tensor_row position_row = {
+    {"position_embd.weight", "wpe.weight"},
+    offsetof(struct weights, position), VECTOR, CONTEXT, D, ALWAYS};
+static const struct tensor_row embed_norm_rows[] = {
+    {{"token_embd_norm.weight", "word_embeddings_layernorm.weight"},
+     offsetof(struct weights, embed_norm), VECTOR, D, ONE, ALWAYS},
+    {{"token_embd_norm.bias", "word_embeddings_layernorm.bias"},
+     offsetof(struct weights, embed_norm_bias), VECTOR, D, ONE, ALWAYS},
+};
+/* What the frequencies are divided by, of GGUF files. */
+static const struct tensor_row freqs_rows[] = {
+    {{"rope_freqs.weight"}, 0, VECTOR, HALF_ROTARY, ONE, ALWAYS},
+    {{"rope_factors_short.weight"}, 0, VECTOR, HALF_ROTARY, ONE, IF_FUSED},
+    {{"rope_factors_long.weight"}, 0, VECTOR, HALF_ROTARY, ONE, IF_FUSED},
+};
+/* clang-format on */
+
+/* What open passes down. */
+struct opening {
+    struct weights *w;
+    struct matrix_finder finder;
+    const struct tensors *tensors;
+    const struct arch *arch;
+    struct arena *arena;
+    const char *root; /* of the family's names, or "" */
+    int32_t extent[EXTENT_COUNT];
+};
+
+/* What the file calls a row's tensor. prefix: of a layer, or what stands before what is of none. */
+static void name_of(const struct opening *o, const struct tensor_row *row, const char *prefix,
+                    char name[ITEM_NAME])
+{
+    const struct arch_names *names = o->arch->names;
+    const char *own = row->name[o->tensors->naming], *end = strrchr(row->name[0], '.');
+    const size_t len = (size_t)(end - row->name[0]);
+    for (const struct arch_name *n = names ? names->names : NULL; n && n->row; n++) {
+        if (strlen(n->row) != len || memcmp(n->row, row->name[0], len) != 0)
+            continue;
+        const char *stem = o->tensors->naming == NAMING_HUGGING_FACE ? n->folder : n->gguf;
+        if (!stem)
+            break;
+        (void)snprintf(name, ITEM_NAME, "%s%s%s", prefix, stem, end);
+        bool is_last = !n[1].row || strcmp(n[1].row, n->row) != 0;
+        if (is_last || tensors_find(o->tensors, name))
+            return;
+    }
+    (void)snprintf(name, ITEM_NAME, "%s%s", prefix, own);
+}
+
+static int32_t check_vector(const struct opening *o, const struct tensor_row *row,
+                            const struct tensor *t, const char *name, struct err *err)
+{
+    const bool is_table = row->K != ONE;
+    const int64_t n = o->extent[is_table ? row->K : row->N];
+    const int64_t rows = is_table ? o->extent[row->N] : 1;
+    if (t->dim[0] != n || t->dim[1] != rows || t->dim[2] != 1 || t->dim[3] != 1)
+        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is %lld x %lld x %lld, want %lld x %lld",
+                       name, (long long)t->dim[0], (long long)t->dim[1], (long long)t->dim[2],
+                       (long long)n, (long long)rows);
+    if (t->fmt != FMT_f32 && t->fmt != FMT_f16 && t->fmt != FMT_bf16)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "tensor %s is a vector of type %s: not served",
+                       name, t->fmt < FMT_COUNT ? fmt_info[t->fmt].name : "none of F32, F16, BF16");
+    return INFLIGHT_OK;
+}
+
+static int32_t add_vector(const struct opening *o, const struct tensor_row *row,
+                          struct weight_item *item, struct err *err)
+{
+    const struct tensor *t = tensors_find(o->tensors, item->name);
+    if (!t)
+        return err_set(err, INFLIGHT_E_MODEL, "tensor %s is missing", item->name);
+    if (check_vector(o, row, t, item->name, err))
+        return err->code;
+    o->finder.used[t - o->tensors->tensor] = true;
+    item->tensor = t;
+    item->file_bytes = t->bytes;
+    item->bytes = (size_t)(t->dim[0] * t->dim[1]) * sizeof(float);
+    if (o->tensors->naming == NAMING_GGUF)
+        return INFLIGHT_OK;
+    /* Vectors of such a family are norms. */
+    if (o->arch->norm_less_one)
+        item->values = ONE_MORE;
+    if (o->arch->by_groups && row->N == QKV)
+        item->values = BY_GROUPS;
+    return INFLIGHT_OK;
+}
+
+static int32_t add_matrix(struct opening *o, const struct tensor_row *row, struct weight_item *item,
+                          struct err *err)
+{
+    const char *class = row == &embed_row ? "Embedding" : "Linear";
+    const bool is_half = row->need == FIRST_OF_FUSED || row->need == SECOND_OF_FUSED;
+    const bool is_folder = o->tensors->naming == NAMING_HUGGING_FACE;
+    const bool is_across = is_folder && o->arch->across && row != &embed_row && row != &head_row;
+    const int32_t N = o->extent[row->N], K = o->extent[row->K];
+    const int32_t rc = is_across
+                           ? matrix_find_across(&item->matrix, &o->finder, item->name, N, K, err)
+                           : matrix_find(&item->matrix, &o->finder, item->name, class,
+                                         is_half ? 2 * N : N, K, err);
+    if (rc)
+        return rc;
+    if (is_folder && o->arch->by_groups && row->N == QKV &&
+        matrix_ungroup(&item->matrix, o->extent[QD] / o->extent[KD], o->extent[DIM], err))
+        return err_prefix(err, "tensor %s", item->name);
+    if (is_half)
+        item->matrix = matrix_rows(&item->matrix, row->need == SECOND_OF_FUSED ? N : 0, N);
+    item->fmt = item->matrix.fmt;
+    item->file_bytes = item->matrix.bytes;
+    item->stays = row->need == IF_EXPERTS && row->N == EXPERTS;
+    o->w->max_width = MAX(o->w->max_width, o->extent[row->K]);
+    return INFLIGHT_OK;
+}
+
+/* Adds one tensor that must be there; base is the struct the row's offset counts in. */
+static int32_t add(struct opening *o, const struct tensor_row *row, void *base, const char *prefix,
+                   struct err *err)
+{
+    struct weight_item *item = &o->w->item[o->w->n_item];
+    name_of(o, row, prefix, item->name);
+    item->kind = row->kind;
+    item->error = -1;
+    item->target = (char *)base + row->offset;
+    if (row->kind == MATRIX ? add_matrix(o, row, item, err) : add_vector(o, row, item, err))
+        return err->code;
+    o->w->file_bytes += item->file_bytes;
+    o->w->n_item++;
+    return INFLIGHT_OK;
+}
+
+/* What the bias that was added last makes of the layer's keys in the mean: where they do not turn,
+ * itself. */
+static void add_key_mean(struct opening *o, int32_t l)
+{
+    struct weight_item *item = &o->w->item[o->w->n_item++];
+    const struct weight_item *bias = item - 1;
+    *item = *bias;
+    (void)snprintf(item->name, sizeof item->name, "mean of %.55s", bias->name);
+    item->target = &o->w->layer[l].k_mean;
+    item->values = arch_rotates(o->arch, l) ? MEAN_OF_TENSOR : OF_TENSOR;
+    item->file_bytes = 0;
+}
+
+static bool is_needed(const struct arch *arch, enum need need)
+{
+    switch (need) {
+    case IF_BIAS:
+        return arch->qkv_bias && !arch->fused;
+    case IF_FUSED_BIAS:
+        return arch->qkv_bias && arch->fused;
+    case IF_O_BIAS:
+        return arch->o_bias;
+    case IF_FFN_BIAS:
+        return arch->ffn_bias;
+    case IF_NORM_BIAS:
+        return arch->norm_bias;
+    case IF_QK_NORM:
+        return arch->qk_norm;
+    case IF_POST_NORM:
+        return arch->post_norm;
+    case IF_OWN_NORM:
+        return !arch->post_norm && !arch->one_norm;
+    case IF_OWN_NORM_BIAS:
+        return arch->norm_bias && !arch->one_norm;
+    case IF_FUSED:
+        return arch->fused;
+    case FIRST_OF_FUSED:
+    case SECOND_OF_FUSED:
+        return arch->fused && !arch->plain;
+    case UNLESS_FUSED:
+        return !arch->fused;
+    case IF_GATED:
+        return !arch->fused && !arch->plain && !arch->experts;
+    case UNLESS_GATED:
+        return arch->plain;
+    case IF_EXPERTS:
+        return arch->experts;
+    case UNLESS_EXPERTS:
+        return !arch->experts;
+    default:
+        return true;
+    }
+}
+
+/* The matrix of one expert of those of a GGUF file, which are one tensor. */
+static void add_of_stack(struct opening *o, const struct tensor_row *row, const char *name,
+                         const struct matrix *stack, int32_t e, struct weight *target)
+{
+    struct weight_item *item = &o->w->item[o->w->n_item++];
+    const int32_t N = o->extent[row->N];
+    *item = (struct weight_item){.kind = MATRIX, .error = -1, .target = target, .fmt = stack->fmt};
+    (void)snprintf(item->name, sizeof item->name, "%.*s[%d]", ITEM_NAME - 16, name, e);
+    item->matrix = matrix_rows(stack, e * N, N);
+    item->file_bytes = item->matrix.bytes;
+    o->w->file_bytes += item->file_bytes;
+    o->w->max_width = MAX(o->w->max_width, stack->K);
+}
+
+static int32_t add_stack(struct opening *o, const struct tensor_row *row, const char *prefix,
+                         struct weight *target, struct err *err)
+{
+    const int32_t E = o->extent[EXPERTS];
+    char name[ITEM_NAME];
+    struct matrix stack;
+    name_of(o, row, prefix, name);
+    if (matrix_find_stack(&stack, &o->finder, name, E, o->extent[row->N], o->extent[row->K], err))
+        return err->code;
+    for (int32_t e = 0; e < E; e++)
+        add_of_stack(o, row, name, &stack, e, &target[e]);
+    return INFLIGHT_OK;
+}
+
+/* Of a folder, where each expert's is a tensor; name: with "%d" for its number. */
+static int32_t add_expert(struct opening *o, const struct tensor_row *row, const char *name,
+                          int32_t e, struct weight *target, struct err *err)
+{
+    struct weight_item *item = &o->w->item[o->w->n_item];
+    const char *number = strstr(name, "%d");
+    (void)snprintf(item->name, sizeof item->name, "%.*s%d%s", (int)(number - name), name, e,
+                   number + 2);
+    item->kind = MATRIX;
+    item->error = -1;
+    item->target = target;
+    if (add_matrix(o, row, item, err))
+        return err->code;
+    o->w->file_bytes += item->file_bytes;
+    o->w->n_item++;
+    return INFLIGHT_OK;
+}
+
+static int32_t add_experts(struct opening *o, struct layer *layer, const char *prefix,
+                           struct err *err)
+{
+    const int32_t E = o->extent[EXPERTS];
+    for (size_t i = 0; i < COUNT_OF(expert_rows); i++) {
+        const struct tensor_row *row = &expert_rows[i];
+        struct weight *target = arena_take_array(o->arena, (size_t)E, sizeof *target);
+        char name[ITEM_NAME];
+        if (!target)
+            return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d experts", E);
+        *(struct weight **)(void *)((char *)layer + row->offset) = target;
+        if (o->tensors->naming == NAMING_GGUF) {
+            if (add_stack(o, row, prefix, target, err))
+                return err->code;
+            continue;
+        }
+        name_of(o, row, prefix, name);
+        for (int32_t e = 0; e < E; e++)
+            if (add_expert(o, row, name, e, &target[e], err))
+                return err->code;
+    }
+    return INFLIGHT_OK;
+}
+
+static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
+{
+    char prefix[40];
+    if (o->tensors->naming == NAMING_GGUF)
+        (void)snprintf(prefix, sizeof prefix, "blk.%d.", l);
+    else if (!o->arch->names)
+        (void)snprintf(prefix, sizeof prefix, "model.layers.%d.", l);
+    else
+        (void)snprintf(prefix, sizeof prefix, "%s%s%d.", o->root, o->arch->names->layer, l);
+    for (size_t i = 0; i < COUNT_OF(layer_rows); i++) {
+        const struct tensor_row *row = &layer_rows[i];
+        bool needed = is_needed(o->arch, row->need);
+        if (needed && add(o, row, &o->w->layer[l], prefix, err))
+            return err->code;
+        if (needed && row->offset == offsetof(struct layer, k_bias) && !o->arch->qk_norm)
+            add_key_mean(o, l);
+    }
+    return o->arch->experts ? add_experts(o, &o->w->layer[l], prefix, err) : INFLIGHT_OK;
+}
+
+/* What code of old versions kept beside the weights and made anew from config.json. */
+static bool is_known_buffer(const struct tensors *tensors, struct str name)
+{
+    static const char *const ends[] = {
+        ".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached", ".attn.bias",
+        ".attn.masked_bias",    ".attention.bias",        ".attention.masked_bias"};
+    for (size_t i = 0; tensors->naming == NAMING_HUGGING_FACE && i < COUNT_OF(ends); i++) {
+        size_t len = strlen(ends[i]);
+        if (name.len > len && memcmp(name.ptr + name.len - len, ends[i], len) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A bias or a norm that the row does not know would be missed in every result. */
+static int32_t refuse_unused(const struct opening *o, struct err *err)
+{
+    for (uint64_t i = 0; i < o->tensors->n; i++) {
+        struct str name = o->tensors->tensor[i].name;
+        if (!o->finder.used[i] && !is_known_buffer(o->tensors, name) &&
+            !scheme_ignores(o->finder.scheme, name))
+            return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                           "tensor %.*s is not one of architecture %s as it is served here",
+                           (int)MIN(name.len, (size_t)64), name.ptr, o->arch->id);
+    }
+    return INFLIGHT_OK;
+}
+
+/* model.c reads them. */
+static int32_t use_factors(struct opening *o, struct err *err)
+{
+    for (size_t i = 0; i < COUNT_OF(freqs_rows); i++) {
+        const char *name = freqs_rows[i].name[o->tensors->naming];
+        const struct tensor *t = name ? tensors_find(o->tensors, name) : NULL;
+        if (!t || !is_needed(o->arch, freqs_rows[i].need))
+            continue;
+        if (check_vector(o, &freqs_rows[i], t, name, err))
+            return err->code;
+        o->finder.used[t - o->tensors->tensor] = true;
+    }
+    return INFLIGHT_OK;
+}
+
+/* What is made of hparams is a vector of the device like any other. */
+static void add_computed(struct weights *w, const char *name, enum values values,
+                         const float **target, int32_t n)
+{
+    struct weight_item *item = &w->item[w->n_item++];
+    (void)snprintf(item->name, sizeof item->name, "%s", name);
+    item->kind = VECTOR;
+    item->values = values;
+    item->target = target;
+    item->bytes = (size_t)n * sizeof(float);
+}
+
+/* Those that are of no layer, before and behind these. */
+static int32_t add_front(struct opening *o, struct err *err)
+{
+    struct weights *w = o->w;
+    if (add(o, &embed_row, w, o->root, err))
+        return err->code;
+    if (o->arch->positions == POSITIONS_LEARNED && add(o, &position_row, w, o->root, err))
+        return err->code;
+    for (size_t i = 0; o->arch->embed_norm && i < COUNT_OF(embed_norm_rows); i++)
+        if (add(o, &embed_norm_rows[i], w, o->root, err))
+            return err->code;
+    return INFLIGHT_OK;
+}
+
+static int32_t add_back(struct opening *o, const struct hparams *h, struct err *err)
+{
+    struct weights *w = o->w;
+    char name[ITEM_NAME];
+    for (size_t i = 0; i < COUNT_OF(norm_rows); i++)
+        if (is_needed(o->arch, norm_rows[i].need) && add(o, &norm_rows[i], w, o->root, err))
+            return err->code;
+    name_of(o, &head_row, "", name);
+    w->tied = !matrix_is_there(&o->finder, name);
+    if (w->tied && h->untied)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "tensor %s is missing, and tie_word_embeddings is false", name);
+    if (!w->tied && add(o, &head_row, w, "", err))
+        return err->code;
+    return o->arch->head_bias ? add(o, &head_bias_row, w, "", err) : INFLIGHT_OK;
+}
+
+static int32_t open_items(struct opening *o, const struct hparams *h, struct err *err)
+{
+    struct weights *w = o->w;
+    if (add_front(o, err))
+        return err->code;
+    for (int32_t l = 0; l < h->L; l++)
+        if (add_layer(o, l, err))
+            return err->code;
+    if (add_back(o, h, err) || use_factors(o, err) || refuse_unused(o, err))
+        return err->code;
+    if (o->arch->positions == POSITIONS_ROTARY)
+        add_computed(w, "rotary frequencies", FREQUENCIES, &w->freq, h->rotary_dim / 2);
+    if (arch_turns_twice(o->arch))
+        add_computed(w, "rotary frequencies of near layers", NEAR_FREQUENCIES, &w->near_freq,
+                     h->rotary_dim / 2);
+    if (o->arch->positions == POSITIONS_ALIBI)
+        add_computed(w, "slopes", SLOPES, &w->slopes, h->H);
+    return INFLIGHT_OK;
+}
+
+const struct arch *weights_arch(const struct hparams *h, const struct tensors *tensors)
+{
+    const struct arch *arch = arch_find(h->arch);
+    const char *name = arch->twin ? arch->twin_tensor[tensors->naming] : NULL;
+    return name && tensors_find(tensors, name) ? arch->twin : arch;
+}
+
+/* What names of the file begin with. */
+static const char *find_root(struct opening *o)
+{
+    char name[ITEM_NAME];
+    if (!o->arch->names || o->tensors->naming == NAMING_GGUF)
+        return "";
+    name_of(o, &embed_row, "", name);
+    return matrix_is_there(&o->finder, name) ? "" : o->arch->names->root;
+}
+
+int32_t weights_open(struct weights *w, const struct tensors *tensors, const struct scheme *scheme,
+                     const struct arch *arch, const struct hparams *h, struct arena *arena,
+                     struct err *err)
+{
+    struct opening o = {
+        .w = w,
+        .finder = {.tensors = tensors,
+                   .scheme = scheme,
+                   .used = arena_take_array(arena, (size_t)tensors->n, sizeof(bool))},
+        .tensors = tensors,
+        .arch = arch,
+        .arena = arena,
+        .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, (h->H + 2 * h->K) * h->dim,
+                   h->dim, h->rotary_dim / 2, h->context, h->E}};
+    *w = (struct weights){.tensors = tensors};
+    const size_t experts = arch->experts ? COUNT_OF(expert_rows) * (size_t)h->E : 0;
+    size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1 + experts) + 10;
+    if (arch->experts && h->U < 1)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "the number of experts, or of those that a token meets, is missing");
+    w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);
+    w->item = arena_take_array(arena, n, sizeof *w->item);
+    if (!w->layer || !w->item || !o.finder.used)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for the list of %zu tensors", n);
+    buf_init(&o.finder.scratch, arena->mem);
+    o.root = find_root(&o);
+    int32_t rc = open_items(&o, h, err);
+    buf_release(&o.finder.scratch);
+    return rc;
+}
