@@ -63,10 +63,15 @@ class Header:
         return Tensor(name, form, shape, n // values * size)
 
     def matrices(self):
-        """Those that a step multiplies with: the embedding only where it is the head as well."""
+        """Those that a step of one token multiplies with, those of experts as one of as many rows
+        as a token meets: the embedding only where it is the head as well."""
         tied = not any(t.name == "output.weight" for t in self.tensors)
-        return [t for t in self.tensors
-                if len(t.shape) == 2 and (tied or t.name != "token_embd.weight")]
+        used = self.keys.get(f"{self.keys.get('general.architecture')}.expert_used_count", 0)
+        return [t if len(t.shape) == 2 else
+                t._replace(shape=[t.shape[0], t.shape[1] * used],
+                           bytes=t.bytes // t.shape[2] * used)
+                for t in self.tensors
+                if len(t.shape) > 1 and (tied or t.name != "token_embd.weight")]
 
     def cost(self):
         """Bytes that decoding one token reads, and products: in the layers, in the head."""

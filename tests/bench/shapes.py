@@ -4,13 +4,14 @@
     tests/bench/shapes.py TOKENIZER.gguf llama-1b|llama-8b|smollm2-135m[-Nlayers].FORMAT.gguf ...
     tests/bench/shapes.py TOKENIZER.gguf OUT.gguf --shape llama-8b --layers 4 --format Q8_0
 
-Shapes are those of Llama 3.2 1B, Llama 3 8B and SmolLM2 135M, the formats as llama.cpp's quantizer
-mixes them: Q4_1 with a head in Q6_K, Q4_K_M, or all Q8_0 or BF16. The tokenizer is that of another
+Shapes are those of Llama 3.2 1B, Llama 3 8B and SmolLM2 135M, and that of Qwen 3 30B A3B as a Mixtral,
+the formats as llama.cpp's quantizer mixes them: Q4_1 with a head in Q6_K, Q4_K_M, or all Q8_0 or BF16. The tokenizer is that of another
 file, of which the beginning up to its tensors' data is enough, filled up with unused tokens to the
 number that the head really has.
 """
 import argparse
 import collections
+import math
 import os
 import pathlib
 import random
@@ -25,10 +26,13 @@ from gguf_write import ALIGNMENT, F32, I32, STRING, U32, array, key, text  # noq
 
 UNUSED = 5  # type of a token that is never there
 
-Shape = collections.namedtuple("Shape", "layers width ffn heads kv_heads head tied vocabulary base")
+Shape = collections.namedtuple(
+    "Shape", "layers width ffn heads kv_heads head tied vocabulary base experts used",
+    defaults=(0, 0))
 SHAPES = {
     "llama-1b": Shape(16, 2048, 8192, 32, 8, 64, True, 128256, 500000.0),
     "llama-8b": Shape(32, 4096, 14336, 32, 8, 128, False, 128256, 500000.0),
+    "qwen3-30b": Shape(48, 2048, 768, 32, 4, 128, False, 151936, 1000000.0, 128, 8),
     "smollm2-135m": Shape(30, 576, 1536, 9, 3, 64, True, 49152, 100000.0),
 }
 NUMBER = {name: (kind, values, size) for kind, (name, values, size) in FORMAT.items()}
@@ -60,6 +64,14 @@ def pool(rng, form, width):
     return b"".join(block(rng, form, width ** -0.5) for _ in range(POOL))
 
 
+def feed_forward(shape):
+    up, down = (shape.width, shape.ffn), (shape.ffn, shape.width)
+    if not shape.experts:
+        return [("ffn_gate", up), ("ffn_up", up), ("ffn_down", down)]
+    return [("ffn_gate_inp", (shape.width, shape.experts)), ("ffn_gate_exps", (*up, shape.experts)),
+            ("ffn_up_exps", (*up, shape.experts)), ("ffn_down_exps", (*down, shape.experts))]
+
+
 def tensors(shape, form):
     """(name, shape with the row's length first, format), in the order of the file."""
     width, kv = shape.width, shape.kv_heads * shape.head
@@ -81,11 +93,10 @@ def tensors(shape, form):
                 ("attn_norm", (width,)), ("attn_q", (width, shape.heads * shape.head)),
                 ("attn_k", (width, kv)), ("attn_v", (width, kv)),
                 ("attn_output", (shape.heads * shape.head, width)), ("ffn_norm", (width,)),
-                ("ffn_gate", (width, shape.ffn)), ("ffn_up", (width, shape.ffn)),
-                ("ffn_down", (shape.ffn, width))):
-            kind = more if name in ("attn_v", "ffn_down") else most
-            found.append((f"blk.{layer}.{name}.weight", extent,
-                          kind if len(extent) == 2 else "F32"))
+                *feed_forward(shape)):
+            kind = more if name.startswith(("attn_v", "ffn_down")) else most
+            is_float = len(extent) == 1 or name == "ffn_gate_inp"
+            found.append((f"blk.{layer}.{name}.weight", extent, "F32" if is_float else kind))
     return found
 
 
@@ -108,14 +119,18 @@ def keys(name, shape, tokenizer):
         array("tokenizer.ggml.tokens", STRING, tokens + [f"<unused{i}>" for i in range(more)]),
         array("tokenizer.ggml.token_type", I32, kinds + [UNUSED] * more),
     ]
+    if shape.head * shape.heads != shape.width:
+        found += [key(f"llama.attention.{name}_length", U32, shape.head) for name in ("key", "value")]
+    if shape.experts:
+        found += [key("llama.expert_count", U32, shape.experts),
+                  key("llama.expert_used_count", U32, shape.used)]
     given = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type")
     return found + [raw for key_name, raw in tokenizer.raw.items()
                     if key_name.startswith("tokenizer.") and key_name not in given]
 
 
 def size_of(extent, form):
-    values = extent[0] * (extent[1] if len(extent) > 1 else 1)
-    return values // NUMBER[form][1] * NUMBER[form][2]
+    return math.prod(extent) // NUMBER[form][1] * NUMBER[form][2]
 
 
 def padding(size):
@@ -124,8 +139,11 @@ def padding(size):
 
 def write_data(f, rng, extent, form, pools):
     size = size_of(extent, form)
-    if form == "F32":
+    if form == "F32" and len(extent) == 1:
         f.write(struct.pack("<f", 1.0) * extent[0])
+    elif form == "F32":  # a router, whose scores are about as far apart as 1
+        numbers = [rng.gauss(0, extent[0] ** -0.5) for _ in range(math.prod(extent))]
+        f.write(struct.pack(f"<{len(numbers)}f", *numbers))
     else:
         if (form, extent[0]) not in pools:
             pools[form, extent[0]] = pool(rng, form, extent[0])

@@ -23,8 +23,9 @@
 #define OWN_TOKENS     64           /* from here on for each lane it has tokens of its own */
 #define CHUNK_BLOCKS   BLOCKS_MAX   /* blocks of columns and tiles of a chunk, at most */
 #define CHUNK_TILES    4
-#define TILES_ONCE     2 /* of a chunk: what stays in the first cache for all its columns */
-#define CHUNKS_OF_LANE 8 /* chunks per lane wanted, for balance */
+#define PAIR_TOKENS    32 /* from here on tiles go in pairs where loads are the bound */
+#define TILES_ONCE     2  /* of a chunk: what stays in the first cache for all its columns */
+#define CHUNKS_OF_LANE 8  /* chunks per lane wanted, for balance */
 
 /* One panel of tokens on one lane. */
 struct pass {
@@ -129,10 +130,11 @@ static void open_side(struct side *side, const struct pass *pass, const struct l
 }
 
 /* Tiles done at once share each reading of the inputs, but tile after tile is one stream of memory:
- * better where inputs stay in the first cache anyway, or registers hold the sums of one only. */
-static bool is_one_stream(const struct side *side, int width)
+ * better where inputs stay in the first cache anyway, or registers hold the sums of one only. Where
+ * loads are what products wait for, several blocks of inputs, n tokens, make up for two streams. */
+static bool is_one_stream(const struct side *side, int width, int n)
 {
-    if (side->kind != INPUTS_INT8 || (side->habits.loads_bound && width == BLOCK_COLUMNS))
+    if (side->kind != INPUTS_INT8 || (side->habits.loads_bound && n >= PAIR_TOKENS))
         return false;
     return side->job.K <= STREAM_INPUTS / width ||
            (width == BLOCK_COLUMNS && STREAMS_ALWAYS(layout_info[side->job.layout].data));
@@ -160,7 +162,7 @@ static void open_sides(struct sides *sides, const struct pass *pass, int p, int 
         open_side(&sides->gate, pass, part + 1, index);
         sides->blocks = MIN(sides->blocks, blocks_at_once(&sides->gate));
     }
-    if (is_one_stream(&sides->own, width) ||
+    if (is_one_stream(&sides->own, width, pass->in.n) ||
         (sides->gated && sides->step != sides->gate.kernel.tiles))
         sides->step = 1;
 }
