@@ -9,7 +9,9 @@
  * to 64 columns, all columns of the same tiles one after the other, so that weights are
  * read from memory once. Very many are shared out, so that what becomes of a token stays with
  * one lane from one product to the next: each takes the chunks of its tokens, and then those that
- * others have left. Then each lane reads the weights, once for all of its tokens. */
+ * others have left. Then each lane reads the weights, once for all of its tokens; or, where inputs
+ * are of 8 bits, once for each chunk's columns, whose inputs stay in its second cache meanwhile:
+ * weights, which are read in their order, are fetched ahead, and inputs are not. */
 #include "multiply.h"
 
 #include "../../../plugin/base/base.h"
@@ -397,31 +399,40 @@ static void run_chunk(const struct pass *pass, int p, int tile, int last, int b,
     run_blocks(pass, p, tile, last, MAX(b, whole), end);
 }
 
+#define NOBODY (-1)
+
 static int block_count(const struct pass *pass)
 {
     return (pass->in.n + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
 }
 
+/* Whether chunks follow one another down all tiles, or along all columns. */
+static bool goes_down(const struct lane *lane, const struct pass *pass, int owner)
+{
+    return pass->in.kinds == INPUTS_INT8 && (owner != NOBODY || lane->count == 1);
+}
+
 /* Chunks of blocks [first, end), each `rows` tiles high, taken one by one until none is left: from
  * the list of an owner, or NOBODY's. */
-#define NOBODY (-1)
 static void take_chunks(struct lane *lane, const struct pass *pass, int rows, int owner, int first,
                         int end)
 {
     const struct product *product = pass->product;
+    const bool down = goes_down(lane, pass, owner);
     int columns = (end - first + CHUNK_BLOCKS - 1) / CHUNK_BLOCKS; /* chunks side by side */
     int p = 0, begin = 0;                                          /* first chunk of part p */
     for (;;) {
-        int chunk = owner == NOBODY ? lane_take(lane) : lane_take_of(lane, owner);
-        for (int n; p < split_parts(product); p++, begin += n) {
-            n = (part_tiles(&product->part[p]) + rows - 1) / rows * columns;
-            if (chunk - begin < n)
+        int chunk = owner == NOBODY ? lane_take(lane) : lane_take_of(lane, owner), high = 0;
+        for (; p < split_parts(product); p++, begin += high * columns) {
+            high = (part_tiles(&product->part[p]) + rows - 1) / rows;
+            if (chunk - begin < high * columns)
                 break;
         }
         if (p == split_parts(product))
             return;
-        int tile = (chunk - begin) / columns * rows;
-        int b = first + (chunk - begin) % columns * CHUNK_BLOCKS;
+        chunk -= begin;
+        int tile = (down ? chunk % high : chunk / columns) * rows;
+        int b = first + (down ? chunk / high : chunk % columns) * CHUNK_BLOCKS;
         run_chunk(pass, p, tile, MIN(tile + rows, part_tiles(&product->part[p])), b,
                   MIN(b + CHUNK_BLOCKS, end));
     }
