@@ -56,11 +56,14 @@ enum epilogue {
     /* Two parts of one width, y = f(x part[0]^T) * (x part[1]^T): */
     EPILOGUE_GLU_SILU, /* f(x) = x / (1 + e^-x): Llama */
     EPILOGUE_GLU_GELU, /* f = gelu_tanh: Gemma */
+    /* y = f(min(x part[0]^T, limit)) * (1 + clamp(x part[1]^T, limit)), of experts alone: */
+    EPILOGUE_GLU_CLAMPED, /* f(x) = x / (1 + e^-1.702x): gpt-oss */
 };
 
 static inline bool epilogue_is_gated(int32_t epilogue)
 {
-    return epilogue == EPILOGUE_GLU_SILU || epilogue == EPILOGUE_GLU_GELU;
+    return epilogue == EPILOGUE_GLU_SILU || epilogue == EPILOGUE_GLU_GELU ||
+           epilogue == EPILOGUE_GLU_CLAMPED;
 }
 
 /* One matrix of a linear step: its outputs go to columns [column, column + N) of y. */
@@ -146,6 +149,10 @@ struct expert_choice {
  *
  *   n = norm(x[t]),  s = n router^T,  e[0] .. e[U - 1]: of the largest s, of equals the first
  *   x[t] += sum over i of share[i] (silu(n gate[e[i]]^T) * (n up[e[i]]^T)) down[e[i]]^T
+ *
+ * or with a limit as in EPILOGUE_GLU_CLAMPED in the place of silu, and with a bias behind each
+ * product where there is one;
+ *
  *   share[i] = e^s[e[i]] / sum of e^s, over the U chosen or, of whole_shares, over all E
  *
  * The sum is taken in the order of i. A score that is no number is never chosen before one; if
@@ -156,6 +163,9 @@ struct op_experts {
     const float *norm;                     /* (D) */
     const struct weight *router;           /* (E, D) */
     const struct weight *gate, *up, *down; /* (E) of (F, D), (F, D) and (D, F) */
+    const float *router_bias;              /* (E) or NULL */
+    const float *gate_bias, *up_bias;      /* (E, F) or NULL */
+    const float *down_bias;                /* (E, D) or NULL */
     float *scores;                         /* (T, E) */
     struct expert_choice *choice;          /* (T, U) */
     int32_t *first;                        /* (E + 1) slots of each expert, the last one's end */
@@ -163,6 +173,7 @@ struct op_experts {
     float *hidden;                         /* (T U, F) */
     float *answer;                         /* (T U, D) */
     float eps;
+    float limit; /* of EPILOGUE_GLU_CLAMPED; 0: EPILOGUE_GLU_SILU */
     int32_t D, F, E, U;
     bool whole_shares;
 };

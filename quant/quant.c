@@ -9,6 +9,7 @@
 #include "fp8_128.h"
 #include "int4.h"
 #include "int8.h"
+#include "mxfp4.h"
 #include "q4_0.h"
 #include "q4_1.h"
 #include "q4_k.h"

@@ -69,6 +69,8 @@ static inline void tame_block(enum fmt fmt, uint8_t *block)
     } else if (fmt == FMT_int4_32 || fmt == FMT_int4_64 || fmt == FMT_int4_128) {
         put_half(block, random_bits() % 2 ? d : -d);
         block[2] = random_bits() % 2 ? 8 : (uint8_t)(random_bits() >> 9 & 15);
+    } else if (fmt == FMT_mxfp4) {
+        block[0] = (uint8_t)(118 + random_bits() % 6);
     } else if (fmt == FMT_int8) {
         return; /* its scale is that of the row */
     } else if (fmt == FMT_f16) {

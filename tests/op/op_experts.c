@@ -22,6 +22,8 @@ struct problem {
     bool whole_shares;
     struct matrix router, gate[E_MAX], up[E_MAX], down[E_MAX];
     float norm[D], x[T * D];
+    float limit; /* as gpt-oss has one; then there are biases, too */
+    float router_bias[E_MAX], gate_bias[E_MAX * F], up_bias[E_MAX * F], down_bias[E_MAX * D];
 };
 
 static void problem_init(struct problem *p)
@@ -35,6 +37,16 @@ static void problem_init(struct problem *p)
     for (int d = 0; d < D; d++)
         p->norm[d] = 1 + 0.5f * random_float();
     random_inputs(p->x, T * D);
+    random_inputs(p->router_bias, E_MAX);
+    random_inputs(p->gate_bias, E_MAX * F);
+    random_inputs(p->up_bias, E_MAX * F);
+    random_inputs(p->down_bias, E_MAX * D);
+}
+
+/* A bias of the problem, if it has any. */
+static const float *if_biased(const struct problem *p, const float *bias)
+{
+    return p->limit > 0 ? bias : NULL;
 }
 
 static void problem_release(struct problem *p)
@@ -118,7 +130,12 @@ static void compute(enum isa isa, int32_t activations, int threads, struct probl
                                .F = F,
                                .E = p->E,
                                .U = p->U,
-                               .whole_shares = p->whole_shares},
+                               .whole_shares = p->whole_shares,
+                               .router_bias = if_biased(p, p->router_bias),
+                               .gate_bias = if_biased(p, p->gate_bias),
+                               .up_bias = if_biased(p, p->up_bias),
+                               .down_bias = if_biased(p, p->down_bias),
+                               .limit = p->limit},
                         .batch = {.T = n}};
     memcpy(x + first * D, p->x + first * D, (size_t)(n * D) * sizeof *x);
     CHECK_EQ(backend_cpu.open(&config, &mem_system, &device, NULL), 0);
@@ -132,11 +149,26 @@ static void define(const struct problem *p, double *want)
     struct ref_expert expert[E_MAX];
     const struct batch batch = {.T = T};
     for (int e = 0; e < p->E; e++)
-        expert[e] = (struct ref_expert){p->gate[e].value, p->up[e].value, p->down[e].value};
+        expert[e] = (struct ref_expert){p->gate[e].value,
+                                        p->up[e].value,
+                                        p->down[e].value,
+                                        if_biased(p, p->gate_bias + e * F),
+                                        if_biased(p, p->up_bias + e * F),
+                                        if_biased(p, p->down_bias + e * D)};
     for (int i = 0; i < T * D; i++)
         want[i] = (double)p->x[i];
-    const struct ref_experts ref = {want, p->norm, p->router.value, expert, (double)eps, D, F,
-                                    p->E, p->U,    p->whole_shares};
+    const struct ref_experts ref = {want,
+                                    p->norm,
+                                    p->router.value,
+                                    expert,
+                                    (double)eps,
+                                    D,
+                                    F,
+                                    p->E,
+                                    p->U,
+                                    p->whole_shares,
+                                    if_biased(p, p->router_bias),
+                                    (double)p->limit};
     ref_experts(&ref, &batch);
 }
 
@@ -179,14 +211,17 @@ TEST(experts, give_what_their_definition_says)
         enum fmt fmt;
         int E, U;
         bool whole_shares;
-    } cases[] = {{FMT_f32, 8, 2, false},   {FMT_q8_0, 8, 2, false}, {FMT_q4_1, 12, 4, false},
-                 {FMT_bf16, 5, 3, true},   {FMT_f32, 3, 1, true},   {FMT_f16, 4, 4, false},
-                 {FMT_int4_32, 6, 2, true}};
+        float limit;
+    } cases[] = {
+        {FMT_f32, 8, 2, false, 0},    {FMT_q8_0, 8, 2, false, 0},   {FMT_q4_1, 12, 4, false, 0},
+        {FMT_bf16, 5, 3, true, 0},    {FMT_f32, 3, 1, true, 0},     {FMT_f16, 4, 4, false, 0},
+        {FMT_int4_32, 6, 2, true, 0}, {FMT_f32, 6, 4, false, 0.7f}, {FMT_mxfp4, 5, 2, false, 7}};
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct problem p = {.fmt = cases[i].fmt,
                             .E = cases[i].E,
                             .U = cases[i].U,
-                            .whole_shares = cases[i].whole_shares};
+                            .whole_shares = cases[i].whole_shares,
+                            .limit = cases[i].limit};
         problem_init(&p);
         for_each_isa(&p, check_isa);
         problem_release(&p);

@@ -241,6 +241,7 @@ TEST(head, notes_leave_out_what_is_no_number)
 {
     static struct results got;
     struct matrix table;
+    cap = 0;
     matrix_init(&table, FMT_f32, V, D);
     float *w = (float *)(void *)(uintptr_t)table.source.data;
     for (int i = 128; i < 256; i++)

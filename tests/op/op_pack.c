@@ -12,6 +12,7 @@
 #include "../../quant/fp8_128.h"
 #include "../../quant/int4.h"
 #include "../../quant/int8.h"
+#include "../../quant/mxfp4.h"
 #include "../../quant/q4_0.h"
 #include "../../quant/q4_1.h"
 #include "../../quant/q4_k.h"
@@ -41,12 +42,13 @@ static const enum layout layout_of[FMT_COUNT] = {
     [FMT_q6_k] = LAYOUT_q6_k,         [FMT_fp8] = LAYOUT_fp8,
     [FMT_fp8_128] = LAYOUT_fp8_128,   [FMT_int8] = LAYOUT_int8,
     [FMT_int4_32] = LAYOUT_int4_32,   [FMT_int4_64] = LAYOUT_int4_64,
-    [FMT_int4_128] = LAYOUT_int4_128,
+    [FMT_int4_128] = LAYOUT_int4_128, [FMT_mxfp4] = LAYOUT_mxfp4,
 };
 
-/* The integer of value k of a row. */
+/* The integer of value k of a row, of mxfp4 its code less stored_bias. */
 static int value_of(enum fmt fmt, const uint8_t *row, int k)
 {
+    const struct mxfp4 *block;
     switch (fmt) {
 #define VALUE(name, n) \
     case FMT_##name:   \
@@ -63,6 +65,9 @@ static int value_of(enum fmt fmt, const uint8_t *row, int k)
         VALUE(int4_64, 64)
         VALUE(int4_128, 128)
 #undef VALUE
+    case FMT_mxfp4:
+        block = (const struct mxfp4 *)row + k / 32;
+        return (block->q[k % 16] >> k % 32 / 16 * 4 & 15) - 16;
     case FMT_int8:
         return int8_q((const struct int8 *)(row + 4), k);
     default:
@@ -111,6 +116,9 @@ static void define_scales(enum fmt fmt, const uint8_t *row, int g, uint8_t *unit
         unit[2 * in_block * 16 + r] = (uint8_t)b6->scale[2 * in_block];
         unit[(2 * in_block + 1) * 16 + r] = (uint8_t)b6->scale[2 * in_block + 1];
         copy_half(unit + 256, 0, r, &b6->d);
+        break;
+    case SCALES_E8:
+        unit[g % 2 * 16 + r] = block[0];
         break;
     case SCALES_Z32:
         copy_half(unit, g % 2, r, block);

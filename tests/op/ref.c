@@ -132,17 +132,31 @@ void ref_linear(const struct ref_linear *op, const struct batch *batch)
     free(x);
 }
 
+static double bias_at(const float *bias, int i)
+{
+    return bias ? (double)bias[i] : 0;
+}
+
+static double clamped_glu(double gate, double up, double limit)
+{
+    const double x = fmin(gate, limit);
+    return x / (1 + exp(-1.702 * x)) * (1 + fmax(-limit, fmin(up, limit)));
+}
+
 /* What expert e makes of a normalized token, times share, added to y. */
 static void add_expert(const struct ref_experts *op, int e, const double *n, double share,
                        double *y)
 {
     const struct ref_expert *expert = &op->expert[e];
     double *hidden = malloc((size_t)op->F * sizeof *hidden);
-    for (int i = 0; i < op->F; i++)
-        hidden[i] =
-            silu(dot(n, expert->gate + i * op->D, op->D)) * dot(n, expert->up + i * op->D, op->D);
+    for (int i = 0; i < op->F; i++) {
+        const double gate = dot(n, expert->gate + i * op->D, op->D) + bias_at(expert->gate_bias, i);
+        const double up = dot(n, expert->up + i * op->D, op->D) + bias_at(expert->up_bias, i);
+        hidden[i] = op->limit > 0 ? clamped_glu(gate, up, op->limit) : silu(gate) * up;
+    }
     for (int i = 0; i < op->D; i++)
-        y[i] += share * dot(hidden, expert->down + i * op->F, op->F);
+        y[i] +=
+            share * (dot(hidden, expert->down + i * op->F, op->F) + bias_at(expert->down_bias, i));
     free(hidden);
 }
 
@@ -162,7 +176,7 @@ void ref_experts(const struct ref_experts *op, const struct batch *batch)
         double sum = 0;
         norm(n, op->x + t * op->D, op->norm, op->eps, op->D);
         for (int e = 0; e < op->E; e++)
-            score[e] = dot(n, op->router + e * op->D, op->D);
+            score[e] = dot(n, op->router + e * op->D, op->D) + bias_at(op->router_bias, e);
         for (int e = 0; e < op->E; e++)
             sum += op->whole_shares || is_chosen(op, score, e) ? exp(score[e]) : 0;
         for (int e = 0; e < op->E; e++)

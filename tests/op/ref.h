@@ -65,7 +65,8 @@ struct ref_attend {
 };
 
 struct ref_expert {
-    const float *gate, *up, *down; /* (F, D), (F, D), (D, F) */
+    const float *gate, *up, *down;                /* (F, D), (F, D), (D, F) */
+    const float *gate_bias, *up_bias, *down_bias; /* (F), (F), (D), or NULL */
 };
 
 struct ref_experts {
@@ -76,6 +77,8 @@ struct ref_experts {
     double eps;
     int D, F, E, U;
     bool whole_shares;
+    const float *router_bias; /* (E) or NULL */
+    double limit;             /* 0: none, and silu */
 };
 
 struct ref_head {

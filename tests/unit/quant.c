@@ -11,6 +11,7 @@
 #include "quant/fp8_128.h"
 #include "quant/int4.h"
 #include "quant/int8.h"
+#include "quant/mxfp4.h"
 #include "quant/q4_0.h"
 #include "quant/q4_1.h"
 #include "quant/q4_k.h"
@@ -237,6 +238,22 @@ TEST(q8_0, a_block_by_hand)
     CHECK(q8_0_at(&b, 31) == -0.5f);
 }
 
+TEST(mxfp4, a_block_by_hand)
+{
+    const float numbers[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    struct mxfp4 b = {.e = 128};
+    for (int i = 0; i < 16; i++)
+        b.q[i] = (uint8_t)(i | (15 - i) << 4);
+    for (int i = 0; i < 16; i++) {
+        CHECK(mxfp4_at(&b, i) == 2 * numbers[i]);
+        CHECK(mxfp4_at(&b, 16 + i) == 2 * numbers[15 - i]);
+    }
+    b.e = 0;
+    CHECK(mxfp4_at(&b, 7) == 0x1.8p-125f); /* 6 * 2^-127 */
+    b.e = 255;
+    CHECK(isinf(mxfp4_at(&b, 7)));
+}
+
 /* Group 0: scale 63, min 1. Group 5: scale 0b10'0110, min 0b01'1001. */
 static const uint8_t hand_packed[12] = {[0] = 63, [1] = 0x80, [4] = 1, [5] = 0x40, [9] = 0x96};
 
@@ -404,6 +421,7 @@ VECTORS(int8)
 VECTORS(int4_32)
 VECTORS(int4_64)
 VECTORS(int4_128)
+VECTORS(mxfp4)
 
 TEST(quant, f32_rows_are_copied_bit_by_bit)
 {

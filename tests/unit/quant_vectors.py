@@ -82,6 +82,16 @@ def two_int4(rng, n):
     return data, np.concatenate(values)
 
 
+def two_mxfp4(rng):
+    """The second has the least power of two, and the first one of each code."""
+    q = rng.permutation(np.arange(32, dtype=np.uint8) % 16)
+    blocks = np.empty((2, 17), np.uint8)
+    blocks[0, 0], blocks[1, 0] = rng.integers(110, 130), 0
+    blocks[0, 1:] = q[:16] | q[16:] << 4
+    blocks[1, 1:] = rng.integers(0, 256, 16, dtype=np.uint8)
+    return blocks.tobytes(), dequantize(blocks, T.MXFP4).astype(np.float32).ravel()
+
+
 def print_array(kind, name, items, per_line):
     print(f"static const {kind} {name}[] = {{")
     for i in range(0, len(items), per_line):
@@ -108,6 +118,7 @@ def main():
     others = {name: row_of(rng, name) for name in ("fp8", "int8")}
     others["fp8_128"] = two_fp8_128(rng)
     others.update({f"int4_{n}": two_int4(rng, n) for n in (32, 64, 128)})
+    others["mxfp4"] = two_mxfp4(rng)
     for name, (data, values) in others.items():
         print_array("uint8_t", f"{name}_bytes", [f"0x{b:02x}" for b in data], 16)
         print_array("uint32_t", f"{name}_bits", [f"0x{b:08x}" for b in values.view(np.uint32)], 8)

@@ -73,7 +73,7 @@ static void give_slots(const struct op_experts *op, int32_t T)
 
 static void score(struct lane *lane, const struct op_experts *op, int32_t T)
 {
-    const struct linear_part part = {.weight = op->router};
+    const struct linear_part part = {.weight = op->router, .bias = op->router_bias};
     const struct product product = {
         .in = {.x = op->x, .norm = op->norm, .eps = op->eps, .n = T, .K = op->D},
         .y = op->scores,
@@ -85,12 +85,21 @@ static void score(struct lane *lane, const struct op_experts *op, int32_t T)
     ISA_FN(multiply)(lane, &product);
 }
 
+/* That of expert e, of n values each; NULL: there is none. */
+static const float *bias_of(const float *bias, int32_t e, size_t n)
+{
+    return bias ? bias + (size_t)e * n : NULL;
+}
+
 static void run_expert(struct lane *lane, const struct op_experts *op, int32_t e)
 {
     const size_t slot = (size_t)op->first[e], D = (size_t)op->D, F = (size_t)op->F;
     const int32_t n = op->first[e + 1] - op->first[e];
-    const struct linear_part gated[2] = {{.weight = &op->gate[e]}, {.weight = &op->up[e]}};
-    const struct linear_part down = {.weight = &op->down[e]};
+    const struct linear_part gated[2] = {
+        {.weight = &op->gate[e], .bias = bias_of(op->gate_bias, e, F)},
+        {.weight = &op->up[e], .bias = bias_of(op->up_bias, e, F)},
+    };
+    const struct linear_part down = {.weight = &op->down[e], .bias = bias_of(op->down_bias, e, D)};
     const struct product inner = {
         .in = {.x = op->x,
                .row = op->token + slot,
@@ -100,7 +109,8 @@ static void run_expert(struct lane *lane, const struct op_experts *op, int32_t e
                .K = op->D},
         .y = op->hidden + slot * F,
         .ldy = F,
-        .epilogue = EPILOGUE_GLU_SILU,
+        .epilogue = op->limit > 0 ? EPILOGUE_GLU_CLAMPED : EPILOGUE_GLU_SILU,
+        .limit = op->limit,
         .n_part = 2,
         .part = gated,
     };

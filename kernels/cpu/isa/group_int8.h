@@ -50,7 +50,7 @@ SIMD const uint8_t *unit_of(const struct group *g, int i)
 /* Whether values are nibbles and nothing else: those of odd groups come times HIGH_SCALE. */
 SIMD bool is_nibbles(enum data data)
 {
-    return has_nibbles(data) && upper_bits(data) == 0;
+    return has_nibbles(data) && upper_bits(data) == 0 && data != DATA_E2M1;
 }
 
 /* Whether zero points are taken off the lines, which become as they are of DATA_S8, rather than
@@ -135,8 +135,8 @@ SIMD struct group_scales scales_of_group(struct kind k, const struct group *g, i
 /* Whether a sum of stored integers starts at something, to come out as that of the values. */
 SIMD bool has_start(struct kind k)
 {
-    return k.data == DATA_S4 || k.data == DATA_S5 || k.data == DATA_S6 || has_zeros_in_lines(k) ||
-           (k.data == DATA_S8 && DOT_BIAS != 0);
+    return k.data == DATA_S4 || k.data == DATA_E2M1 || k.data == DATA_S5 || k.data == DATA_S6 ||
+           has_zeros_in_lines(k) || (k.data == DATA_S8 && DOT_BIAS != 0);
 }
 
 /* What that is for column c, of lines from the first on. */
@@ -148,6 +148,7 @@ SIMD vi column_start(struct kind k, const struct group *g, int first, int c)
     switch (k.data) {
     case DATA_S4:
         return vi_set1(is_lifted(k, g) ? n->bias_s8 : n->bias_s4);
+    case DATA_E2M1:
     case DATA_S5:
         return vi_add(vi_set1(n->bias_s4), vi_set1(n->bias_s4));
     case DATA_S6:
@@ -166,6 +167,7 @@ SIMD int lines_of_run(enum data data)
     case DATA_U4:
     case DATA_S4:
         return DOT_LINES(15);
+    case DATA_E2M1:
     case DATA_U5:
     case DATA_S5:
         return DOT_LINES(31);
@@ -304,6 +306,8 @@ SIMD vi line_of_half(struct kind k, vi line, vi upper, int h, int j)
 {
     if (is_nibbles(k.data))
         return h ? vi_high(line) : vi_low(line);
+    if (k.data == DATA_E2M1)
+        return vi_e2m1(vi_low(h ? vi_shr(line, 4) : line));
     return joined_line(k.data, line, upper, h, j);
 }
 

@@ -14,6 +14,9 @@
  *   fifth bits    line3 line2 line1 line0 line7 line6 line5 line4
  *   two bits      [  line1  ] [  line0  ] [  line3  ] [  line2  ]    and lines 4 .. 7
  *
+ * E2M1 numbers are four bits like these, and become twice what they stand for plus stored_bias when
+ * they are read.
+ *
  * A unit is 64 inputs, or the block of the format where that is more.
  *
  * Scales of a unit, each an array over its 16 rows:
@@ -23,6 +26,7 @@
  *   K16  int8 scale[16]; half d; 32 bytes      value = d scale q, a scale for 16 inputs
  *   Z32  half d[2]; uint8 zero[2]              value = d (q - zero)
  *   Z64, Z128  half d; uint8 zero; 16 bytes    the same, one for all inputs of the unit
+ *   E8   uint8 e[2]                            value = 2^(e - 128) q
  *   F128 float scale                           value = scale number
  *   ROW  none, but the tile begins with one    value = scale q or scale number
  *        float for each row
@@ -45,12 +49,13 @@
 #define SUPER_HALVES (16 * PACKED_ROWS) /* where the halves of K and K16 begin */
 
 enum data {
-    DATA_U4, /* 0 .. 15 */
-    DATA_S4, /* -8 .. 7 */
-    DATA_U5, /* 0 .. 31 */
-    DATA_S5, /* -16 .. 15 */
-    DATA_S6, /* -32 .. 31 */
-    DATA_S8, /* -128 .. 127 */
+    DATA_U4,   /* 0 .. 15 */
+    DATA_S4,   /* -8 .. 7 */
+    DATA_E2M1, /* -12 .. 12 */
+    DATA_U5,   /* 0 .. 31 */
+    DATA_S5,   /* -16 .. 15 */
+    DATA_S6,   /* -32 .. 31 */
+    DATA_S8,   /* -128 .. 127 */
     DATA_F32,
     DATA_F16,
     DATA_BF16,
@@ -63,6 +68,7 @@ enum scales {
     SCALES_DM,
     SCALES_K,
     SCALES_K16,
+    SCALES_E8,
     SCALES_Z32,
     SCALES_Z64,
     SCALES_Z128,
@@ -106,6 +112,7 @@ SIMD int unit_inputs(enum scales scales)
         return 128;
     case SCALES_D:
     case SCALES_DM:
+    case SCALES_E8:
     case SCALES_Z32:
     case SCALES_Z64:
     case SCALES_ROW:
@@ -139,6 +146,7 @@ SIMD size_t data_bytes(enum data data, int n)
     switch (data) {
     case DATA_U4:
     case DATA_S4:
+    case DATA_E2M1:
     case DATA_U5:
     case DATA_S5:
     case DATA_S6:
@@ -158,6 +166,8 @@ SIMD size_t data_bytes(enum data data, int n)
 SIMD size_t scales_bytes(enum scales scales)
 {
     switch (scales) {
+    case SCALES_E8:
+        return 32;
     case SCALES_D:
     case SCALES_Z64:
     case SCALES_Z128:
@@ -210,18 +220,18 @@ SIMD size_t tile_bytes(enum layout layout, int32_t K)
 /* Whether two groups share the lines of their low four bits. */
 SIMD bool has_nibbles(enum data data)
 {
-    return data == DATA_U4 || data == DATA_S4 || data == DATA_U5 || data == DATA_S5 ||
-           data == DATA_S6;
+    return data == DATA_U4 || data == DATA_S4 || data == DATA_E2M1 || data == DATA_U5 ||
+           data == DATA_S5 || data == DATA_S6;
 }
 
 /* What is added to an integer where it is stored. */
 SIMD int stored_bias(enum data data)
 {
-    return data == DATA_S4   ? 8
-           : data == DATA_S5 ? 16
-           : data == DATA_S6 ? 32
-           : data == DATA_S8 ? DOT_BIAS
-                             : 0;
+    return data == DATA_S4                        ? 8
+           : data == DATA_S5 || data == DATA_E2M1 ? 16
+           : data == DATA_S6                      ? 32
+           : data == DATA_S8                      ? DOT_BIAS
+                                                  : 0;
 }
 
 /* Whether it is stored as a signed byte. */
@@ -298,7 +308,7 @@ SIMD size_t zero_offset(enum scales scales, int g, int r)
 struct row_group {
     uint32_t word[GROUP / 4]; /* 4 values each, the first in the lowest byte */
     uint16_t d, m;            /* halves; K: d and dmin */
-    uint8_t scale, min;       /* K */
+    uint8_t scale, min;       /* K; E8: e */
     uint8_t zero;             /* Z32, Z64, Z128 */
     int8_t half_scale[2];     /* K16 */
 };

@@ -228,6 +228,7 @@ struct finish {
     int rows, n;              /* of the tile; tokens */
     const float *out, *bias;  /* of the part; bias NULL: none */
     const float *gate, *lift; /* the same of part 1, with a gate */
+    float limit;              /* of the product */
 };
 
 SIMD vf with_bias(const float *out, const float *bias, vf by)
@@ -243,7 +244,26 @@ SIMD bool is_logistic(enum epilogue epilogue)
 
 SIMD vf logistic_power(enum epilogue epilogue, vf x)
 {
+    if (epilogue == EPILOGUE_GLU_CLAMPED)
+        return vf_mul(vf_set1(-1.702f), x);
     return epilogue == EPILOGUE_GLU_SILU ? vf_silu_power(x) : vf_gelu_tanh_power(x);
+}
+
+/* Row i of what the epilogue is of: bounded, if it is that; what is no number stays so. */
+SIMD vf epilogue_input(const struct finish *f, enum epilogue epilogue, int i, vf bias)
+{
+    const vf x = with_bias(f->out + i, f->bias, bias);
+    return epilogue == EPILOGUE_GLU_CLAMPED ? vf_min(vf_set1(f->limit), x) : x;
+}
+
+/* The same of what that is multiplied by. */
+SIMD vf gate_factor(const struct finish *f, enum epilogue epilogue, int i, vf lift)
+{
+    const vf x = with_bias(f->gate + i, f->lift, lift);
+    if (epilogue != EPILOGUE_GLU_CLAMPED)
+        return x;
+    const vf bounded = vf_max(vf_set1(-f->limit), vf_min(vf_set1(f->limit), x));
+    return vf_add(vf_set1(1.0f), bounded);
 }
 
 SIMD void finish_columns(const struct finish *f, enum epilogue epilogue)
@@ -254,14 +274,14 @@ SIMD void finish_columns(const struct finish *f, enum epilogue epilogue)
     float rest[BLOCK_COLUMNS * PACKED_ROWS];
     int32_t power[BLOCK_COLUMNS * PACKED_ROWS];
     for (int i = 0; is_logistic(epilogue) && i < f->n * PACKED_ROWS; i += PACKED_ROWS) {
-        vf x = with_bias(f->out + i, f->bias, bias);
+        vf x = epilogue_input(f, epilogue, i, bias);
         struct vf_exp_parts parts = vf_exp_begin(logistic_power(epilogue, x));
         vf_store(rest + i, parts.rest);
         vi_store(power + i, parts.power);
     }
     float *y = f->y;
     for (int i = 0; i < f->n * PACKED_ROWS; i += PACKED_ROWS, y += f->ldy) {
-        vf x = with_bias(f->out + i, f->bias, bias);
+        vf x = epilogue_input(f, epilogue, i, bias);
         if (epilogue == EPILOGUE_ADD)
             x = vf_add(load_rows(y, f->rows), x);
         if (epilogue == EPILOGUE_GELU)
@@ -271,7 +291,7 @@ SIMD void finish_columns(const struct finish *f, enum epilogue epilogue)
             x = vf_div(x, vf_add(vf_set1(1.0f), e));
         }
         if (gated)
-            x = vf_mul(x, with_bias(f->gate + i, f->lift, lift));
+            x = vf_mul(x, gate_factor(f, epilogue, i, lift));
         store_rows(y, x, f->rows);
     }
 }
@@ -289,6 +309,7 @@ SIMD struct finish finish_of(const struct sides *sides, const struct pass *pass,
         .n = MIN(BLOCK_COLUMNS, pass->in.n - token),
         .bias = part->bias ? part->bias + row : NULL,
         .lift = sides->gated && part[1].bias ? part[1].bias + row : NULL,
+        .limit = product->limit,
     };
 }
 
@@ -315,6 +336,9 @@ static void finish_tile(const struct sides *sides, struct finish f, int32_t epil
         break;
     case EPILOGUE_GLU_GELU:
         finish_columns(&f, EPILOGUE_GLU_GELU);
+        break;
+    case EPILOGUE_GLU_CLAMPED:
+        finish_columns(&f, EPILOGUE_GLU_CLAMPED);
         break;
     }
 }

@@ -9,6 +9,7 @@ struct product {
     float *y;         /* (in.n, ldy) */
     size_t ldy;
     int32_t epilogue; /* enum epilogue */
+    float limit;      /* of EPILOGUE_GLU_CLAMPED */
     int n_part;
     const struct linear_part *part;
 };

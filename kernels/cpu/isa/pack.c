@@ -9,6 +9,7 @@
 #include "../../../quant/fp8_128.h"
 #include "../../../quant/int4.h"
 #include "../../../quant/int8.h"
+#include "../../../quant/mxfp4.h"
 #include "../../../quant/q4_0.h"
 #include "../../../quant/q4_1.h"
 #include "../../../quant/q4_k.h"
@@ -126,6 +127,13 @@ SIMD void read_q5_1(const vi *block, int j, struct tile_group *out)
     add_fifths(block[1], out->word);
     out->d = block[0];
     out->m = vi_shr(block[0], 16);
+}
+
+SIMD void read_mxfp4(const vi *block, int j, struct tile_group *out)
+{
+    (void)j;
+    split_nibbles(block + BODY, out->word);
+    out->scale = block[0];
 }
 
 /* Signed bytes as they are stored. */
@@ -258,6 +266,8 @@ SIMD void put_scales(enum scales kind, uint8_t *scales, int g, const struct tile
         put_bytes(scales, 8 + g, group->min, present);
         put_halves(halves, 0, group->d, present);
         put_halves(halves, 1, group->m, present);
+    } else if (kind == SCALES_E8) {
+        put_bytes(scales, g, group->scale, present);
     } else if (has_zeros(kind)) {
         vi_store_u16((uint16_t *)(void *)(scales + zero_scale_offset(kind, g, 0)),
                      vi_and(group->d, present));
@@ -349,6 +359,7 @@ PACKER(q4_1, q, 1, q4_1)
 PACKER(q5_0, q, 1, q5_0)
 PACKER(q5_1, q, 1, q5_1)
 PACKER(q8_0, q, 1, q8_0)
+PACKER(mxfp4, q, 1, mxfp4)
 PACKER(q4_k, q, 8, q4_k)
 PACKER(q5_k, high, 8, q5_k)
 PACKER(q6_k, low, 8, q6_k)
@@ -498,6 +509,7 @@ static const struct {
     [FMT_q5_0] = {LAYOUT_q5_0, pack_q5_0},
     [FMT_q5_1] = {LAYOUT_q5_1, pack_q5_1},
     [FMT_q8_0] = {LAYOUT_q8_0, pack_q8_0},
+    [FMT_mxfp4] = {LAYOUT_mxfp4, pack_mxfp4},
     [FMT_q4_k] = {LAYOUT_q4_k, pack_q4_k},
     [FMT_q5_k] = {LAYOUT_q5_k, pack_q5_k},
     [FMT_q6_k] = {LAYOUT_q6_k, pack_q6_k},

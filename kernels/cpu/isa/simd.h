@@ -15,6 +15,8 @@
  * which is how signed bytes are stored if DOT_BIAS is 0; otherwise they are stored plus
  * DOT_BIAS, and a sum comes out too large by DOT_BIAS times that of the activations.
  *
+ * E2M1: vi_e2m1 makes of a code in each byte, 0 .. 15, twice its number plus 16.
+ *
  * E4M3: weights keep E4M3_RUN inputs of a row side by side, 2 or 4, in the order of e4m3_place.
  * vf_load_e4m3 gives inputs 2 half and 2 half + 1 of the E4M3_STEP inputs of 16 rows at p, divided
  * by E4M3_FACTOR; half 0 comes first and leaves in room, of E4M3_ROOM bytes, what the other needs.

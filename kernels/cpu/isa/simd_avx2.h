@@ -483,6 +483,14 @@ SIMD vi vi_high(vi line)
     return vi_low(vi_of(_mm256_srli_epi16(line.a, 4), _mm256_srli_epi16(line.b, 4)));
 }
 
+SIMD vi vi_e2m1(vi codes)
+{
+    const __m128i numbers =
+        _mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4);
+    const __m256i table = _mm256_broadcastsi128_si256(numbers);
+    return vi_of(_mm256_shuffle_epi8(table, codes.a), _mm256_shuffle_epi8(table, codes.b));
+}
+
 SIMD vi vi_broadcast4(const int8_t *a)
 {
     int32_t four;

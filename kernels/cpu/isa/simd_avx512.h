@@ -477,6 +477,13 @@ SIMD vi vi_high(vi line)
     return _mm512_and_si512(line, _mm512_set1_epi8((char)0xf0));
 }
 
+SIMD vi vi_e2m1(vi codes)
+{
+    const __m128i numbers =
+        _mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4);
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(numbers), codes);
+}
+
 SIMD vi vi_broadcast4(const int8_t *a)
 {
     int32_t four;

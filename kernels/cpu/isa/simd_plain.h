@@ -443,6 +443,18 @@ SIMD vi vi_high(vi line)
     return vi_low(vi_shr(line, 4));
 }
 
+/* Of codes from 4 on the step doubles with each power of two. No byte carries into the next. */
+SIMD vi vi_e2m1(vi codes)
+{
+    const vi ones = vi_set1(0x01010101);
+    const vi is_large = vi_and(vi_shr(codes, 2), ones), is_minus = vi_and(vi_shr(codes, 3), ones);
+    const vi large = vi_and(codes, vi_add(is_large, vi_shl(is_large, 1)));
+    const vi largest = vi_shl(vi_and(vi_and(large, vi_shr(large, 1)), ones), 1);
+    const vi size = vi_add(vi_and(codes, vi_set1(0x07070707)), vi_add(large, largest));
+    const vi minus = vi_sub(vi_shl(is_minus, 4), is_minus); /* 15 where it is */
+    return vi_add(vi_xor(size, minus), vi_sub(vi_set1(0x10101010), minus));
+}
+
 SIMD vi vi_broadcast4(const int8_t *a)
 {
     int32_t four;

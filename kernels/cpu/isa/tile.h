@@ -74,12 +74,14 @@ SIMD vi joined_line(enum data data, vi line, vi upper, bool is_odd, int j)
     return vi_or(vi_low(is_odd ? vi_shr(line, 4) : line), vi_and(upper, mask));
 }
 
-/* Line j of a group of the pair at p, its bytes as they are stored. */
+/* Line j of a group of the pair at p, its bytes as they are stored; of E2M1 numbers plus that. */
 SIMD vi stored_line(enum data data, const uint8_t *p, bool is_odd, int j)
 {
     vi line = vi_load(p + line_offset(data, is_odd, j));
     if (!has_nibbles(data))
         return line;
+    if (data == DATA_E2M1)
+        return vi_e2m1(vi_low(is_odd ? vi_shr(line, 4) : line));
     if (!upper_bits(data))
         return vi_low(is_odd ? vi_shr(line, 4) : line);
     return joined_line(data, line, vi_load(p + upper_offset(data, is_odd, j)), is_odd, j);
@@ -123,6 +125,11 @@ SIMD struct group_scales group_scales(enum scales scales, const uint8_t *p, size
         vf d = vf_load_f16(super);
         s.d = vf_mul(d, vf_of_vi(vi_load_s8(scale)));
         s.d2 = vf_mul(d, vf_of_vi(vi_load_s8(scale + PACKED_ROWS)));
+    } else if (scales == SCALES_E8) {
+        /* Halves of powers of two; that of e = 0 has no exponent of its own. */
+        const vi bits = vi_shl(vi_load_u8(p + g * PACKED_ROWS), 23);
+        const vf power = vf_max(vi_as_vf(bits), vi_as_vf(vi_set1(1 << 22)));
+        s.d = vf_mul(power, vf_set1(0.5f));
     } else if (has_zeros(scales)) {
         vi zero = vi_load_u8(p + zero_offset(scales, (int)g, 0));
         s.d = vf_load_f16((const uint16_t *)(p + zero_scale_offset(scales, (int)g, 0)));

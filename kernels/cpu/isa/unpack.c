@@ -1,6 +1,7 @@
 /* Rows of a packed matrix back to floats, for the embedding table. */
 #include "../../../quant/bf16.h"
 #include "../../../quant/e4m3.h"
+#include "../../../quant/mxfp4.h"
 #include "layout.h"
 
 static uint16_t get_half(const uint8_t *halves, int a, int r)
@@ -24,6 +25,8 @@ static void get_scales(enum scales kind, const uint8_t *scales, int r, int g,
         group->min = scales[(8 + g) * PACKED_ROWS + r];
         group->d = get_half(halves, 0, r);
         group->m = get_half(halves, 1, r);
+    } else if (kind == SCALES_E8) {
+        group->scale = scales[g * PACKED_ROWS + r];
     } else if (has_zeros(kind)) {
         memcpy(&group->d, scales + zero_scale_offset(kind, g, r), sizeof group->d);
         group->zero = scales[zero_offset(kind, g, r)];
@@ -66,6 +69,8 @@ static void get_group(const struct layout_info *info, const uint8_t *unit, int r
 /* The integer of a stored byte. */
 static int value_of(enum data data, int stored)
 {
+    if (data == DATA_E2M1)
+        return e2m1_twice(stored);
     return is_signed_byte(data) ? (int8_t)stored : stored - stored_bias(data);
 }
 
@@ -73,7 +78,9 @@ static int value_of(enum data data, int stored)
 static void unpack_group(const struct layout_info *info, const struct row_group *group,
                          float row_scale, float *out)
 {
-    float d = info->scales == SCALES_ROW ? row_scale : f16_to_float(group->d);
+    float d = info->scales == SCALES_ROW  ? row_scale
+              : info->scales == SCALES_E8 ? 0.5f * e8m0_to_float(group->scale)
+                                          : f16_to_float(group->d);
     float m = f16_to_float(group->m);
     float scale[2] = {d, d}, offset = 0.0f;
     if (info->scales == SCALES_DM) {
