@@ -17,10 +17,11 @@ enum positions {
 /* Of the feed-forward part. */
 enum activation { ACTIVATION_SILU, ACTIVATION_GELU_TANH, ACTIVATION_GELU };
 
-/* A tensor's name without ".weight" or ".bias": in the table of weights_open.c, in a GGUF file if
+/* A tensor's name without ".weight" or ".bias": in the tables of tensor_rows.h, in a GGUF file if
  * that is another, and in a folder; of a layer's what follows its prefix, of an expert's with %d
- * for its number. Of two in a row with the same first name the second is taken where the tensor of
- * the first is not there. */
+ * for its number, or without where all of a layer's are in one tensor, those of gate and up row by
+ * row in turn. Of two in a row with the same first name the second is taken where the tensor of the
+ * first is not there. */
 struct arch_name {
     const char *row, *gguf, *folder;
 };
@@ -36,16 +37,18 @@ struct arch {
     const char *id;                               /* general.architecture in GGUF files */
     const char *model_type[MODEL_TYPES_MOST + 1]; /* in config.json, NULL-terminated */
     bool qkv_bias;                                /* q, k, v projections have a bias */
-    bool qk_norm;       /* each query and key head is normalised before rotation */
-    int32_t rope;       /* enum rope_kind of the weights as GGUF files store them; those of folders
+    bool qk_norm;        /* each query and key head is normalised before rotation */
+    int32_t rope;        /* enum rope_kind of the weights as GGUF files store them; those of folders
                            with Llama's names are all for ROPE_HALF */
-    int32_t nope_every; /* every n-th layer has no rotation; 0: all rotate */
-    int32_t full_every; /* layers see a window, but for every n-th; 0: as the file says */
-    double theta;       /* rotary base where config.json has none; 0: 10000 */
-    double eps;         /* of the norms, where config.json has no key for it; 0: it must */
-    double near_theta;  /* of layers that see a window, where the file has none; 0: they turn like
+    int32_t nope_every;  /* every n-th layer has no rotation; 0: all rotate */
+    int32_t full_every;  /* layers see a window, but for every n-th; 0: as the file says */
+    double theta;        /* rotary base where config.json has none; 0: 10000 */
+    double eps;          /* of the norms, where config.json has no key for it; 0: it must */
+    double near_theta;   /* of layers that see a window, where the file has none; 0: they turn like
                            the others */
-    bool fused;         /* q, k and v are rows of one matrix, and so are gate and up */
+    bool ramp_fractions; /* of struct rotation, which GGUF files do not say */
+    bool sinks;          /* heads attend to a logit of their own, too */
+    bool fused;          /* q, k and v are rows of one matrix, and so are gate and up */
     bool by_groups;  /* those of a folder: of each key/value head its queries, its key, its value */
     bool across;     /* matrices of layers are stored by columns in a folder */
     bool part_turns; /* heads may turn in their first columns alone */
@@ -62,6 +65,8 @@ struct arch {
     bool one_norm;      /* of the same norm of it */
     bool plain;         /* the feed-forward part has no gate */
     bool experts;       /* it is experts, of which each token meets a few */
+    bool expert_bias;   /* they and their router have biases */
+    float glu_limit;    /* their gates are clamped, at this where config.json says no other */
     bool asks_shares;   /* their shares sum to 1 in a folder only if norm_topk_prob says so */
     bool o_bias, ffn_bias, head_bias;
     const struct arch_names *names; /* NULL: Llama's */

@@ -50,9 +50,13 @@ static void dump_add_norm(const struct op_add_norm *op, const struct plan_source
 static void dump_linear(const struct op_linear *op, const struct plan_source *s, struct buf *out)
 {
     static const char *const sign[] = {
-        [EPILOGUE_STORE] = "=",           [EPILOGUE_ADD] = "+=",
-        [EPILOGUE_GELU] = "= gelu",       [EPILOGUE_GELU_TANH] = "= gelu tanh",
-        [EPILOGUE_GLU_SILU] = "= silu *", [EPILOGUE_GLU_GELU] = "= gelu tanh *",
+        [EPILOGUE_STORE] = "=",
+        [EPILOGUE_ADD] = "+=",
+        [EPILOGUE_GELU] = "= gelu",
+        [EPILOGUE_GELU_TANH] = "= gelu tanh",
+        [EPILOGUE_GLU_CLAMPED] = "= clamped *",
+        [EPILOGUE_GLU_SILU] = "= silu *",
+        [EPILOGUE_GLU_GELU] = "= gelu tanh *",
     };
     bool is_ffn = op->epilogue > EPILOGUE_ADD;
     buf_format(out, "%s (T %d) %s ", buffer_name(s, op->y, is_ffn), op->ldy, sign[op->epilogue]);
@@ -87,6 +91,8 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
         buf_format(out, ", capped at %g", (double)op->cap);
     if (op->slopes)
         buf_format(out, ", %s", weights_name(s->w, op->slopes));
+    if (op->sinks)
+        buf_format(out, ", %s", weights_name(s->w, op->sinks));
     if (op->k_mean)
         buf_format(out, ", less %s", weights_name(s->w, op->k_mean));
     if (op->q_norm)
@@ -99,9 +105,17 @@ static void dump_experts(const struct op_experts *op, const struct plan_source *
                op->whole_shares ? "shares of all" : "shares", op->U, op->E,
                weights_name(s->w, op->norm), weights_name(s->w, op->router), op->router->N,
                op->router->K);
+    if (op->router_bias)
+        buf_format(out, " + %s", weights_name(s->w, op->router_bias));
     const struct weight *const part[] = {op->gate, op->up, op->down};
-    for (size_t i = 0; i < COUNT_OF(part); i++)
+    const float *const bias[] = {op->gate_bias, op->up_bias, op->down_bias};
+    for (size_t i = 0; i < COUNT_OF(part); i++) {
         buf_format(out, " | %s (%d %d)", weights_name(s->w, part[i]), part[i]->N, part[i]->K);
+        if (bias[i])
+            buf_format(out, " + %s", weights_name(s->w, bias[i]));
+    }
+    if (op->limit > 0)
+        buf_format(out, ", clamped at %g", (double)op->limit);
 }
 
 static void dump_head(const struct op_head *op, const struct plan_source *s, struct buf *out)

@@ -31,7 +31,7 @@ static const struct row rows[] = {
      offsetof(struct hparams, F), 32, 1 << 20, NEVER},
     {"expert_count", {"num_local_experts", "num_experts"},
      offsetof(struct hparams, E), 0, EXPERTS_MAX, NEVER},
-    {"expert_used_count", {"num_experts_per_tok"},
+    {"expert_used_count", {"num_experts_per_tok", "experts_per_token"},
      offsetof(struct hparams, U), 0, EXPERTS_MAX, NEVER},
     {"context_length", {"max_position_embeddings", "n_positions", "seq_length", "max_seq_len"},
      offsetof(struct hparams, context), 16, 1 << 24, IF_GATED},
@@ -112,6 +112,7 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
     h->activation = arch->activation;
     h->parallel = arch->parallel;
     h->alibi_max = 8;
+    h->glu_limit = arch->glu_limit;
     return INFLIGHT_OK;
 }
 

@@ -15,6 +15,7 @@ struct hparams {
     int32_t E, U;       /* experts of a layer, and those that a token meets; 0: there are none, and
                            F is one's width */
     bool whole_shares;  /* of struct op_experts */
+    float glu_limit;    /* the same; 0: none */
     int32_t V;          /* vocabulary */
     int32_t context;    /* trained positions */
     float eps;          /* of the norms */

@@ -86,6 +86,21 @@ static int32_t refuse_switches(const struct arch *arch, const json_t *config, st
     return INFLIGHT_OK;
 }
 
+/* Of gates that are clamped; their slope is EPILOGUE_GLU_CLAMPED's. */
+static int32_t read_limit(struct hparams *h, const json_t *config, struct err *err)
+{
+    const double slope = json_number_value(json_object_get(config, "swiglu_alpha"));
+    const double limit = json_number_value(json_object_get(config, "swiglu_limit"));
+    if (config_has(config, "swiglu_alpha") && !(fabs(slope - 1.702) < 1e-6))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "swiglu_alpha is not 1.702: not served");
+    if (!config_has(config, "swiglu_limit"))
+        return INFLIGHT_OK;
+    if (!(limit >= 1e-3 && limit <= 1e6))
+        return err_set(err, INFLIGHT_E_MODEL, "swiglu_limit must be a number in 0.001 .. 1e6");
+    h->glu_limit = (float)limit;
+    return INFLIGHT_OK;
+}
+
 /* Layers that are no experts among others that are, are not served. */
 static int32_t read_experts(struct hparams *h, const struct arch *arch, const json_t *config,
                             struct err *err)
@@ -98,7 +113,7 @@ static int32_t read_experts(struct hparams *h, const struct arch *arch, const js
     if (json_array_size(json_object_get(config, "mlp_only_layers")) > 0)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "mlp_only_layers is not empty: not served");
     h->whole_shares = arch->asks_shares && !config_is_on(config, "norm_topk_prob");
-    return INFLIGHT_OK;
+    return arch->glu_limit > 0 ? read_limit(h, config, err) : INFLIGHT_OK;
 }
 
 /* The layers without rotation, 0 in no_rope_layers, must be those of the row. */

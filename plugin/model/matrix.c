@@ -69,12 +69,20 @@ static const char *path_of(const struct finding *o, const struct tensor *t)
     return o->f->tensors->file[t->file].path;
 }
 
-/* NULL: there is none. */
-static const struct tensor *find(const struct finding *o, const char *suffix)
+/* "<module><end>". NULL: there is none. */
+static const struct tensor *find_named(const struct finding *o, const char *end)
 {
     char name[2 * NAME_MOST];
-    int n = suffix ? snprintf(name, sizeof name, "%s.%s", o->module, suffix) : -1;
+    int n = snprintf(name, sizeof name, "%s%s", o->module, end);
     return n >= 0 && (size_t)n < sizeof name ? tensors_find(o->f->tensors, name) : NULL;
+}
+
+/* "<module>.<suffix>"; suffix NULL: there is none. */
+static const struct tensor *find(const struct finding *o, const char *suffix)
+{
+    char end[NAME_MOST];
+    (void)snprintf(end, sizeof end, ".%s", suffix ? suffix : "");
+    return suffix ? find_named(o, end) : NULL;
 }
 
 static void use(const struct finding *o, const struct tensor *t)
@@ -433,6 +441,78 @@ int32_t matrix_find_stack(struct matrix *m, struct matrix_finder *f, const char 
     return INFLIGHT_OK;
 }
 
+/* ---- One expert of a folder that has all in one tensor */
+
+static int32_t check_dims(const struct finding *o, const struct tensor *t, const int64_t want[4])
+{
+    char shown[SHOWN_TEXT];
+    if (memcmp(t->dim, want, sizeof t->dim) == 0)
+        return INFLIGHT_OK;
+    return err_set(o->err, INFLIGHT_E_MODEL,
+                   "%s: tensor %s is %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64
+                   ", want %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64,
+                   path_of(o, t), shown_text(t->name, shown), t->dim[3], t->dim[2], t->dim[1],
+                   t->dim[0], want[3], want[2], want[1], want[0]);
+}
+
+static int32_t add_expert_table(const struct finding *o, const struct tensor *t,
+                                struct matrix_place place)
+{
+    struct matrix *m = o->m;
+    const int64_t want[4] = {(int64_t)place.step * m->N, m->K, place.E, 1};
+    if (t->fmt != FMT_f32 && t->fmt != FMT_f16 && t->fmt != FMT_bf16)
+        return refuse_dtype(o, t, "F32, F16 or BF16");
+    m->storage = (struct storage){.codes = CODES_NONE};
+    m->part[PART_CODES] = t;
+    m->fmt = t->fmt;
+    m->is_across = true;
+    m->table = place.e;
+    m->n = (int32_t)want[0];
+    m->first = place.first;
+    m->bytes = t->bytes / (uint64_t)place.E / (uint64_t)place.step;
+    use(o, t);
+    return check_dims(o, t, want);
+}
+
+static int32_t add_expert_blocks(const struct finding *o, const struct tensor *blocks,
+                                 struct matrix_place place)
+{
+    struct matrix *m = o->m;
+    const struct tensor *scales = find_named(o, "_scales");
+    const int64_t rows = (int64_t)place.step * m->N, groups = m->K / fmt_info[FMT_mxfp4].n;
+    if (!scales)
+        return err_set(o->err, INFLIGHT_E_MODEL, "tensor %.160s_scales is missing", o->module);
+    if (blocks->dtype != DTYPE_U8 || scales->dtype != DTYPE_U8)
+        return refuse_dtype(o, blocks->dtype == DTYPE_U8 ? scales : blocks, "U8");
+    if (m->K % fmt_info[FMT_mxfp4].n || rows * place.E > INT32_MAX)
+        return err_set(o->err, INFLIGHT_E_UNSUPPORTED,
+                       "%.160s: rows of %d columns are no whole blocks of MXFP4, or too many",
+                       o->module, m->K);
+    m->storage = (struct storage){.codes = CODES_MXFP4, .bits = 4};
+    m->part[PART_CODES] = blocks;
+    m->part[PART_SCALES] = scales;
+    m->fmt = FMT_mxfp4;
+    m->n = (int32_t)(rows * place.E);
+    m->first = (int32_t)(rows * place.e) + place.first;
+    m->bytes = (blocks->bytes + scales->bytes) / (uint64_t)place.E / (uint64_t)place.step;
+    use(o, blocks);
+    use(o, scales);
+    return check_dims(o, blocks, (const int64_t[4]){16, groups, rows, place.E})
+               ? o->err->code
+               : check_dims(o, scales, (const int64_t[4]){groups, rows, place.E, 1});
+}
+
+int32_t matrix_find_expert(struct matrix *m, struct matrix_finder *f, const char *name,
+                           struct matrix_place place, int32_t N, int32_t K, struct err *err)
+{
+    const struct finding o = finding_of(m, f, name, err);
+    const struct tensor *blocks = find_named(&o, "_blocks"), *table = find_named(&o, "");
+    *m = (struct matrix){.N = N, .K = K, .step = place.step};
+    if (!blocks && !table)
+        return err_set(err, INFLIGHT_E_MODEL, "tensor %.160s is missing", o.module);
+    return blocks ? add_expert_blocks(&o, blocks, place) : add_expert_table(&o, table, place);
+}
+
 bool matrix_is_there(struct matrix_finder *f, const char *name)
 {
     const struct finding o = finding_of(NULL, f, name, NULL);
@@ -456,7 +536,7 @@ int32_t matrix_ungroup(struct matrix *m, int32_t heads, int32_t dim, struct err 
 int32_t matrix_row(const struct matrix *m, int32_t i)
 {
     if (!m->heads)
-        return m->first + i;
+        return m->first + i * (m->step ? m->step : 1);
     const int32_t groups = m->N / ((m->heads + 2) * m->dim), head = i / m->dim;
     const int32_t key = head - m->heads * groups; /* negative: a query */
     const int32_t group = key < 0 ? head / m->heads : key % groups;

@@ -7,6 +7,7 @@
  *   E4M3   fp8 if a row has one scale, fp8_128 if each 128 columns of it have
  *   4 bits int4_128, int4_64 or int4_32, the largest that groups and rows consist of; int8 if
  *          rows do not consist of any and have one scale
+ *   E2M1   mxfp4
  *   8 bits int8 if a row has one scale, q8_0 if each 32 columns of it have; with the zero in the
  *          middle
  *
@@ -41,8 +42,16 @@ struct matrix {
     const struct tensor *part[PART_COUNT]; /* NULL: it has none */
     bool is_scattered; /* groups of columns that do not stand together: PART_GROUPS is needed */
     bool is_across;    /* plain numbers that stand by columns: K rows of n */
+    int32_t table;     /* of these, which of several such tables that stand one after the other */
+    int32_t step;      /* rows of the tensors from one row to the next; 0: 1 */
     int32_t heads,
         dim; /* rows by groups: of each as many heads of queries, a key, a value; 0: no */
+};
+
+/* Where the matrix of an expert is among those of others: its rows are every step-th from `first`
+ * on of expert e's, of whom there are E. */
+struct matrix_place {
+    int32_t e, E, first, step;
 };
 
 /* What checks of the matrices of a model share. */
@@ -69,6 +78,12 @@ int32_t matrix_find_across(struct matrix *m, struct matrix_finder *f, const char
 /* Plain numbers of n matrices of (N, K) in one tensor, as one of (n N, K), for matrix_rows. */
 int32_t matrix_find_stack(struct matrix *m, struct matrix_finder *f, const char *name, int32_t n,
                           int32_t N, int32_t K, struct err *err);
+
+/* The matrix (N, K) of one expert of a folder that has all of them in one tensor, of n = step N
+ * rows each: plain numbers by columns, "<module>" (E, K, n), or "<module>_blocks" and
+ * "<module>_scales" as CODES_MXFP4 has them. name: "<module>.weight". */
+int32_t matrix_find_expert(struct matrix *m, struct matrix_finder *f, const char *name,
+                           struct matrix_place place, int32_t N, int32_t K, struct err *err);
 
 /* Makes rows of a found one come as queries, keys and values, where they stand by key/value heads:
  * of each, as many heads of queries, one of keys, one of values, each of dim rows. */

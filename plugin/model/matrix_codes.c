@@ -148,6 +148,7 @@ void tile_read_codes(const struct storage *s, const uint8_t *codes, int32_t n, i
     case CODES_GPTQ:
         read_gptq(codes, s->bits, n, t);
         break;
+    case CODES_MXFP4:
     case CODES_NONE:
     case CODES_COUNT:
         break;

@@ -4,6 +4,7 @@
 
 #include "../../quant/bf16.h"
 #include "../../quant/f16.h"
+#include "../../quant/mxfp4.h"
 
 #include <math.h>
 #include <string.h>
@@ -241,7 +242,43 @@ static const void *gather_rows(void *maker, int worker, int32_t first, int32_t n
                    row_bytes);
     }
     if (m->is_across)
-        copy_columns(r->part[PART_CODES], (size_t)m->n * each, row, n, m->K, each, out);
+        copy_columns(r->part[PART_CODES] + (size_t)m->table * (size_t)m->n * row_bytes,
+                     (size_t)m->n * each, row, n, m->K, each, out);
+    return out;
+}
+
+/* ---- MXFP4 */
+
+/* Value j and value j + 16 share a byte here, neighbours do in the file. */
+static void write_block(const uint8_t *pairs, uint8_t e, struct mxfp4 *block)
+{
+    block->e = e;
+    for (int j = 0; j < 16; j += 2) {
+        const uint8_t low = pairs[j / 2], high = pairs[8 + j / 2];
+        block->q[j] = (uint8_t)((low & 15) | high << 4);
+        block->q[j + 1] = (uint8_t)(low >> 4 | (high & 0xf0));
+    }
+}
+
+static const void *make_mxfp4(void *maker, int worker, int32_t first, int32_t n)
+{
+    const struct matrix_reader *r = maker;
+    const struct matrix *m = &r->m;
+    const int32_t groups = m->K / fmt_info[FMT_mxfp4].n;
+    uint8_t *out = r->memory + (size_t)worker * r->each;
+    struct mxfp4 *block = (struct mxfp4 *)out;
+    for (int32_t i = 0; i < n; i++) {
+        const size_t row = (size_t)matrix_row(m, first + i), at = row * (size_t)groups;
+        const uint8_t *e = r->part[PART_SCALES] + at;
+        for (int32_t g = 0; g < groups; g++, block++) {
+            write_block(r->part[PART_CODES] + (at + (size_t)g) * 16, e[g], block);
+            if (e[g] == 255) {
+                r->worker[worker].fault = (struct matrix_fault){
+                    .kind = FAULT_SCALE, .row = (int32_t)row, .column = g * fmt_info[FMT_mxfp4].n};
+                return NULL;
+            }
+        }
+    }
     return out;
 }
 
@@ -313,7 +350,9 @@ int32_t matrix_begin(struct matrix_reader *r, const struct tensors *tensors, con
         return INFLIGHT_OK;
     }
     rows->step = step_of(m);
-    rows->make = m->storage.codes == CODES_NONE ? gather_rows : make_rows;
+    rows->make = m->storage.codes == CODES_NONE    ? gather_rows
+                 : m->storage.codes == CODES_MXFP4 ? make_mxfp4
+                                                   : make_rows;
     rows->maker = r;
     return take_workers(r, (size_t)rows->step * row_bytes, err);
 }

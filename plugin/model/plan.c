@@ -200,6 +200,7 @@ static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l
         .window = h->slides[l] ? h->window : 0,
         .cap = h->score_cap,
         .slopes = c->w->slopes,
+        .sinks = layer->sinks,
     };
 }
 
@@ -259,6 +260,10 @@ static void emit_experts(struct compiler *c, const struct layer *layer)
         .gate = layer->expert_gate,
         .up = layer->expert_up,
         .down = layer->expert_down,
+        .router_bias = layer->router_bias,
+        .gate_bias = layer->expert_gate_bias,
+        .up_bias = layer->expert_up_bias,
+        .down_bias = layer->expert_down_bias,
         .scores = c->scores,
         .choice = c->choice,
         .first = c->slots,
@@ -266,6 +271,7 @@ static void emit_experts(struct compiler *c, const struct layer *layer)
         .hidden = c->ffn,
         .answer = c->answer,
         .eps = h->eps,
+        .limit = h->glu_limit,
         .D = h->D,
         .F = h->F,
         .E = h->E,

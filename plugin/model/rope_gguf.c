@@ -48,6 +48,7 @@ int32_t rope_read_gguf(struct hparams *h, const struct arch *arch, const struct 
     r.factor = r.factor == 0 ? 1 : r.factor;
     r.fast = read_number(h, g, "rope.scaling.yarn_beta_fast", 32);
     r.slow = read_number(h, g, "rope.scaling.yarn_beta_slow", 1);
+    r.fractions = arch->ramp_fractions;
     r.original = read_number(h, g, "rope.scaling.original_context_length", h->context);
     h->original = (int32_t)fmin(fmax(r.original, 1), 1e9);
     const bool is_phis = arch->part_turns && r.factor == 1 && same(type, "linear");

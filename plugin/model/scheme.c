@@ -20,6 +20,7 @@ static const struct {
     {"fp8", scheme_parse_fp8},
     {"fbgemm_fp8", scheme_parse_fbgemm},
     {"modelopt", scheme_parse_modelopt},
+    {"mxfp4", scheme_parse_mxfp4},
 };
 
 /* ---- Values */
@@ -201,7 +202,7 @@ int32_t scheme_parse(struct scheme *s, const json_t *object, const char *where, 
         }
     return err_set(r.err, INFLIGHT_E_UNSUPPORTED,
                    "%s: quant_method %.60s is not served: compressed-tensors, awq, gptq, fp8, "
-                   "fbgemm_fp8 and modelopt are",
+                   "fbgemm_fp8, modelopt and mxfp4 are",
                    where, method);
 }
 

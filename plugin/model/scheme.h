@@ -1,8 +1,8 @@
 /* How the matrices of a checkpoint are stored: what its quantization_config says of each module.
  *
- * The methods are compressed-tensors, awq, gptq, fp8, fbgemm_fp8 and modelopt. All of them name
- * modules ("model.layers.3.mlp.up_proj"), not tensors, and all but compressed-tensors and the
- * exceptions of gptq store every linear layer in one way. */
+ * The methods are compressed-tensors, awq, gptq, fp8, fbgemm_fp8, modelopt and mxfp4. All of them
+ * name modules ("model.layers.3.mlp.up_proj"), not tensors, and all but compressed-tensors, the
+ * exceptions of gptq and mxfp4, which is of experts alone, store every linear layer in one way. */
 #pragma once
 
 #include "../file/folder.h"
@@ -17,6 +17,8 @@ enum codes {
     CODES_PACKED, /* weight_packed: I32 (N, K bits / 32), from the lowest bits on */
     CODES_AWQ,    /* qweight: I32 (K, N / 8), columns 0 2 4 6 1 3 5 7 from the lowest bits on */
     CODES_GPTQ,   /* qweight: I32 (K bits / 32, N), from the lowest bits on */
+    CODES_MXFP4,  /* <module>_blocks: U8 (E, N, K / 32, 16), E2M1, of two columns the even one low;
+                     <module>_scales: U8 (E, N, K / 32), E8M0. By matrix_find_expert alone */
     CODES_COUNT
 };
 

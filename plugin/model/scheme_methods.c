@@ -232,3 +232,13 @@ int32_t scheme_parse_modelopt(const struct scheme_reader *r, const json_t *objec
         return modelopt_layers(r, layers);
     return modelopt_storage(r, object, &storage) ? r->err->code : add_all(r, &storage);
 }
+
+/* Experts alone are quantized, and stored as no module is: matrix_find_expert. All others are left
+ * alone, whether the object names them or not. */
+int32_t scheme_parse_mxfp4(const struct scheme_reader *r, const json_t *object)
+{
+    const json_t *ignored;
+    if (scheme_texts(r, object, "modules_to_not_convert", &ignored) || scheme_room(r, 1))
+        return r->err->code;
+    return scheme_add(r, MATCH_CLASS, "Linear", &alone);
+}

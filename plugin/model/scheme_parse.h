@@ -59,3 +59,4 @@ int32_t scheme_parse_gptq(const struct scheme_reader *r, const json_t *object);
 int32_t scheme_parse_fp8(const struct scheme_reader *r, const json_t *object);
 int32_t scheme_parse_fbgemm(const struct scheme_reader *r, const json_t *object);
 int32_t scheme_parse_modelopt(const struct scheme_reader *r, const json_t *object);
+int32_t scheme_parse_mxfp4(const struct scheme_reader *r, const json_t *object);

@@ -15,8 +15,10 @@ enum values {
     MEAN_OF_TENSOR, /* rope_mean of it */
     ONE_MORE,       /* 1 + of it */
     BY_GROUPS,      /* of it in another order, as matrix_ungroup's rows */
-    SLOPES,         /* of POSITIONS_ALIBI; there is no tensor */
-    FREQUENCIES,    /* of hparams; there is no tensor */
+    EVEN_ONES,      /* every other one of it, from the first or the second on */
+    ODD_ONES,
+    SLOPES,      /* of POSITIONS_ALIBI; there is no tensor */
+    FREQUENCIES, /* of hparams; there is no tensor */
     NEAR_FREQUENCIES,
 };
 

@@ -1,5 +1,5 @@
 /* Tensors of the model's files -> packed matrices and float vectors of the device. Which tensors
- * a layer has, and of what shape, is one table in weights_open.c. */
+ * a layer has, and of what shape, is one table in tensor_rows.h. */
 #pragma once
 
 #include "arch.h"
@@ -18,10 +18,14 @@ struct layer {
     const float *k_mean;          /* (K dim) of the rotated k_bias, or NULL: rope_mean */
     const float *q_norm, *k_norm; /* (dim) or NULL */
     struct weight q, k, v, o, gate, up, down;
-    struct weight router;       /* (E, D), in place of the last three */
-    struct weight *expert_gate; /* (E) of (F, D) */
-    struct weight *expert_up;   /* the same */
-    struct weight *expert_down; /* (E) of (D, F) */
+    struct weight router;                           /* (E, D), in place of the last three */
+    struct weight *expert_gate;                     /* (E) of (F, D) */
+    struct weight *expert_up;                       /* the same */
+    struct weight *expert_down;                     /* (E) of (D, F) */
+    const float *router_bias;                       /* (E) or NULL */
+    const float *expert_gate_bias, *expert_up_bias; /* (E, F) or NULL */
+    const float *expert_down_bias;                  /* (E, D) or NULL */
+    const float *sinks;                             /* (H) or NULL */
 };
 
 struct scheme;      /* how matrices are stored, see scheme.h */

@@ -35,6 +35,15 @@ static int32_t ungroup(struct weights_loader *l, float *x, int64_t n, struct err
     return INFLIGHT_OK;
 }
 
+/* Of formats of one value a block. */
+static void every_other(const struct weight_item *item, const uint8_t *data, float *to)
+{
+    const struct fmt_info *info = &fmt_info[item->tensor->fmt];
+    const size_t n = item->bytes / sizeof *to;
+    for (size_t i = 0; i < n; i++)
+        info->decode(data + (2 * i + (item->values == ODD_ONES)) * (size_t)info->bytes, &to[i]);
+}
+
 int32_t loader_vector(struct weights_loader *l, const struct weight_item *item, float *to,
                       struct err *err)
 {
@@ -51,6 +60,8 @@ int32_t loader_vector(struct weights_loader *l, const struct weight_item *item, 
     if (!data)
         return err->code;
     const int64_t n = item->tensor->dim[0] * item->tensor->dim[1];
+    if (item->values == EVEN_ONES || item->values == ODD_ONES)
+        return every_other(item, data, to), INFLIGHT_OK;
     fmt_decode_row(item->tensor->fmt, data, n, to);
     if (item->values == MEAN_OF_TENSOR)
         rope_mean(h, to);

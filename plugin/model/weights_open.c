@@ -1,143 +1,11 @@
-/* Which tensors a model consists of, by its row: their names, shapes, and where they go. */
+/* Finds the tensors that a model consists of by its row: tensor_rows.h says which. */
 #include "weights.h"
 
+#include "tensor_rows.h"
 #include "weight_item.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* Sizes a shape is made of; the index into a table filled from hparams. */
-enum extent { ONE, D, F, V, QD, KD, QKV, DIM, HALF_ROTARY, CONTEXT, EXPERTS, EXTENT_COUNT };
-
-/* When a tensor must be there. */
-enum need {
-    ALWAYS,
-    IF_BIAS,
-    IF_FUSED_BIAS,
-    IF_O_BIAS,
-    IF_FFN_BIAS,
-    IF_NORM_BIAS,
-    IF_QK_NORM,
-    IF_POST_NORM,
-    IF_OWN_NORM, /* the feed-forward part's, by the second of two names */
-    IF_OWN_NORM_BIAS,
-    IF_FUSED,
-    FIRST_OF_FUSED, /* the first half of the tensor's rows, N of them */
-    SECOND_OF_FUSED,
-    UNLESS_FUSED,
-    IF_GATED, /* and not fused */
-    UNLESS_GATED,
-    IF_EXPERTS,
-    UNLESS_EXPERTS
-};
-
-struct tensor_row {
-    const char *name[2]; /* by enum naming; of a layer's after its prefix */
-    size_t offset;       /* in struct layer */
-    enum kind kind;
-    enum extent N, K; /* matrix or table (N, K); vector (N) */
-    enum need need;
-};
-
-/* clang-format off */
-static const struct tensor_row layer_rows[] = {
-    {{"attn_norm.weight", "input_layernorm.weight"},
-     offsetof(struct layer, attn_norm), VECTOR, D, ONE, ALWAYS},
-    {{"attn_norm.bias", "input_layernorm.bias"},
-     offsetof(struct layer, attn_norm_bias), VECTOR, D, ONE, IF_NORM_BIAS},
-    {{"attn_q.weight", "self_attn.q_proj.weight"},
-     offsetof(struct layer, q), MATRIX, QD, D, UNLESS_FUSED},
-    {{"attn_k.weight", "self_attn.k_proj.weight"},
-     offsetof(struct layer, k), MATRIX, KD, D, UNLESS_FUSED},
-    {{"attn_v.weight", "self_attn.v_proj.weight"},
-     offsetof(struct layer, v), MATRIX, KD, D, UNLESS_FUSED},
-    {{"attn_qkv.weight", "self_attn.qkv_proj.weight"},
-     offsetof(struct layer, q), MATRIX, QKV, D, IF_FUSED},
-    {{"attn_q.bias", "self_attn.q_proj.bias"},
-     offsetof(struct layer, q_bias), VECTOR, QD, ONE, IF_BIAS},
-    {{"attn_k.bias", "self_attn.k_proj.bias"},
-     offsetof(struct layer, k_bias), VECTOR, KD, ONE, IF_BIAS},
-    {{"attn_v.bias", "self_attn.v_proj.bias"},
-     offsetof(struct layer, v_bias), VECTOR, KD, ONE, IF_BIAS},
-    {{"attn_qkv.bias", "self_attn.qkv_proj.bias"},
-     offsetof(struct layer, q_bias), VECTOR, QKV, ONE, IF_FUSED_BIAS},
-    {{"attn_q_norm.weight", "self_attn.q_norm.weight"},
-     offsetof(struct layer, q_norm), VECTOR, DIM, ONE, IF_QK_NORM},
-    {{"attn_k_norm.weight", "self_attn.k_norm.weight"},
-     offsetof(struct layer, k_norm), VECTOR, DIM, ONE, IF_QK_NORM},
-    {{"attn_output.weight", "self_attn.o_proj.weight"},
-     offsetof(struct layer, o), MATRIX, D, QD, ALWAYS},
-    {{"attn_output.bias", "self_attn.o_proj.bias"},
-     offsetof(struct layer, o_bias), VECTOR, D, ONE, IF_O_BIAS},
-    {{"post_attention_norm.weight", "post_attention_layernorm.weight"},
-     offsetof(struct layer, attn_post_norm), VECTOR, D, ONE, IF_POST_NORM},
-    {{"ffn_norm.weight", "post_attention_layernorm.weight"},
-     offsetof(struct layer, ffn_norm), VECTOR, D, ONE, IF_OWN_NORM},
-    {{"ffn_norm.bias", "post_attention_layernorm.bias"},
-     offsetof(struct layer, ffn_norm_bias), VECTOR, D, ONE, IF_OWN_NORM_BIAS},
-    {{"ffn_norm.weight", "pre_feedforward_layernorm.weight"},
-     offsetof(struct layer, ffn_norm), VECTOR, D, ONE, IF_POST_NORM},
-    {{"ffn_gate.weight", "mlp.gate_proj.weight"},
-     offsetof(struct layer, gate), MATRIX, F, D, IF_GATED},
-    {{"ffn_up.weight", "mlp.up_proj.weight"},
-     offsetof(struct layer, up), MATRIX, F, D, IF_GATED},
-    {{"ffn_up.weight", "mlp.gate_up_proj.weight"},
-     offsetof(struct layer, gate), MATRIX, F, D, FIRST_OF_FUSED},
-    {{"ffn_up.weight", "mlp.gate_up_proj.weight"},
-     offsetof(struct layer, up), MATRIX, F, D, SECOND_OF_FUSED},
-    {{"ffn_up.weight", "mlp.up_proj.weight"},
-     offsetof(struct layer, up), MATRIX, F, D, UNLESS_GATED},
-    {{"ffn_up.bias", "mlp.up_proj.bias"},
-     offsetof(struct layer, up_bias), VECTOR, F, ONE, IF_FFN_BIAS},
-    {{"ffn_down.weight", "mlp.down_proj.weight"},
-     offsetof(struct layer, down), MATRIX, D, F, UNLESS_EXPERTS},
-    {{"ffn_gate_inp.weight", "mlp.gate.weight"},
-     offsetof(struct layer, router), MATRIX, EXPERTS, D, IF_EXPERTS},
-    {{"ffn_down.bias", "mlp.down_proj.bias"},
-     offsetof(struct layer, down_bias), VECTOR, D, ONE, IF_FFN_BIAS},
-    {{"post_ffw_norm.weight", "post_feedforward_layernorm.weight"},
-     offsetof(struct layer, ffn_post_norm), VECTOR, D, ONE, IF_POST_NORM},
-};
-
-/* Of each expert, whose number stands for %d: in struct layer where an array of them is. */
-static const struct tensor_row expert_rows[] = {
-    {{"ffn_gate_exps.weight", "mlp.experts.%d.gate_proj.weight"},
-     offsetof(struct layer, expert_gate), MATRIX, F, D, IF_EXPERTS},
-    {{"ffn_up_exps.weight", "mlp.experts.%d.up_proj.weight"},
-     offsetof(struct layer, expert_up), MATRIX, F, D, IF_EXPERTS},
-    {{"ffn_down_exps.weight", "mlp.experts.%d.down_proj.weight"},
-     offsetof(struct layer, expert_down), MATRIX, D, F, IF_EXPERTS},
-};
-
-static const struct tensor_row embed_row = {
-    {"token_embd.weight", "model.embed_tokens.weight"},
-    offsetof(struct weights, embed), MATRIX, V, D, ALWAYS};
-static const struct tensor_row head_row = {
-    {"output.weight", "lm_head.weight"}, offsetof(struct weights, head), MATRIX, V, D, ALWAYS};
-static const struct tensor_row head_bias_row = {
-    {"output.bias", "lm_head.bias"}, offsetof(struct weights, head_bias), VECTOR, V, ONE, ALWAYS};
-static const struct tensor_row norm_rows[] = {
-    {{"output_norm.weight", "model.norm.weight"},
-     offsetof(struct weights, norm), VECTOR, D, ONE, ALWAYS},
-    {{"output_norm.bias", "model.norm.bias"},
-     offsetof(struct weights, norm_bias), VECTOR, D, ONE, IF_NORM_BIAS},
-};
-static const struct tensor_row position_row = {
-    {"position_embd.weight", "wpe.weight"},
-    offsetof(struct weights, position), VECTOR, CONTEXT, D, ALWAYS};
-static const struct tensor_row embed_norm_rows[] = {
-    {{"token_embd_norm.weight", "word_embeddings_layernorm.weight"},
-     offsetof(struct weights, embed_norm), VECTOR, D, ONE, ALWAYS},
-    {{"token_embd_norm.bias", "word_embeddings_layernorm.bias"},
-     offsetof(struct weights, embed_norm_bias), VECTOR, D, ONE, ALWAYS},
-};
-/* What the frequencies are divided by, of GGUF files. */
-static const struct tensor_row freqs_rows[] = {
-    {{"rope_freqs.weight"}, 0, VECTOR, HALF_ROTARY, ONE, ALWAYS},
-    {{"rope_factors_short.weight"}, 0, VECTOR, HALF_ROTARY, ONE, IF_FUSED},
-    {{"rope_factors_long.weight"}, 0, VECTOR, HALF_ROTARY, ONE, IF_FUSED},
-};
-/* clang-format on */
 
 /* What open passes down. */
 struct opening {
@@ -150,6 +18,12 @@ struct opening {
     int32_t extent[EXTENT_COUNT];
 };
 
+/* Whether it is the biases of all experts, of whose matrices a folder may have one tensor. */
+static bool is_expert_bias(const struct tensor_row *row)
+{
+    return row->kind == VECTOR && row->N == EXPERTS && row->K != ONE;
+}
+
 /* What the file calls a row's tensor. prefix: of a layer, or what stands before what is of none. */
 static void name_of(const struct opening *o, const struct tensor_row *row, const char *prefix,
                     char name[ITEM_NAME])
@@ -160,9 +34,12 @@ static void name_of(const struct opening *o, const struct tensor_row *row, const
     for (const struct arch_name *n = names ? names->names : NULL; n && n->row; n++) {
         if (strlen(n->row) != len || memcmp(n->row, row->name[0], len) != 0)
             continue;
-        const char *stem = o->tensors->naming == NAMING_HUGGING_FACE ? n->folder : n->gguf;
+        const bool is_folder = o->tensors->naming == NAMING_HUGGING_FACE;
+        const char *stem = is_folder ? n->folder : n->gguf;
         if (!stem)
             break;
+        if (is_folder && is_expert_bias(row))
+            end = "_bias";
         (void)snprintf(name, ITEM_NAME, "%s%s%s", prefix, stem, end);
         bool is_last = !n[1].row || strcmp(n[1].row, n->row) != 0;
         if (is_last || tensors_find(o->tensors, name))
@@ -171,11 +48,18 @@ static void name_of(const struct opening *o, const struct tensor_row *row, const
     (void)snprintf(name, ITEM_NAME, "%s%s", prefix, own);
 }
 
+/* Whether a vector is every other value of its tensor. */
+static bool is_in_turn(const struct opening *o, const struct tensor_row *row)
+{
+    return o->tensors->naming == NAMING_HUGGING_FACE &&
+           (row->need == IF_GATE_BIAS || row->need == IF_UP_BIAS);
+}
+
 static int32_t check_vector(const struct opening *o, const struct tensor_row *row,
                             const struct tensor *t, const char *name, struct err *err)
 {
     const bool is_table = row->K != ONE;
-    const int64_t n = o->extent[is_table ? row->K : row->N];
+    const int64_t n = o->extent[is_table ? row->K : row->N] * (is_in_turn(o, row) ? 2 : 1);
     const int64_t rows = is_table ? o->extent[row->N] : 1;
     if (t->dim[0] != n || t->dim[1] != rows || t->dim[2] != 1 || t->dim[3] != 1)
         return err_set(err, INFLIGHT_E_MODEL, "tensor %s is %lld x %lld x %lld, want %lld x %lld",
@@ -206,6 +90,11 @@ static int32_t add_vector(const struct opening *o, const struct tensor_row *row,
         item->values = ONE_MORE;
     if (o->arch->by_groups && row->N == QKV)
         item->values = BY_GROUPS;
+    if (is_in_turn(o, row)) {
+        item->values = row->need == IF_UP_BIAS ? ODD_ONES : EVEN_ONES;
+        item->bytes /= 2;
+        item->file_bytes /= 2;
+    }
     return INFLIGHT_OK;
 }
 
@@ -300,6 +189,12 @@ static bool is_needed(const struct arch *arch, enum need need)
         return arch->experts;
     case UNLESS_EXPERTS:
         return !arch->experts;
+    case IF_EXPERT_BIAS:
+    case IF_GATE_BIAS:
+    case IF_UP_BIAS:
+        return arch->expert_bias;
+    case IF_SINKS:
+        return arch->sinks;
     default:
         return true;
     }
@@ -330,6 +225,29 @@ static int32_t add_stack(struct opening *o, const struct tensor_row *row, const 
         return err->code;
     for (int32_t e = 0; e < E; e++)
         add_of_stack(o, row, name, &stack, e, &target[e]);
+    return INFLIGHT_OK;
+}
+
+/* Of a folder that has all experts in one tensor. */
+static int32_t add_of_one(struct opening *o, const struct tensor_row *row, const char *name,
+                          int32_t e, struct weight *target, struct err *err)
+{
+    struct weight_item *item = &o->w->item[o->w->n_item];
+    const bool is_down = row->N == D;
+    const struct matrix_place place = {.e = e,
+                                       .E = o->extent[EXPERTS],
+                                       .first = row->offset == offsetof(struct layer, expert_up),
+                                       .step = is_down ? 1 : 2};
+    *item = (struct weight_item){.kind = MATRIX, .error = -1, .target = target};
+    (void)snprintf(item->name, sizeof item->name, "%.*s[%d]", ITEM_NAME - 16, name, e);
+    if (matrix_find_expert(&item->matrix, &o->finder, name, place, o->extent[row->N],
+                           o->extent[row->K], err))
+        return err->code;
+    item->fmt = item->matrix.fmt;
+    item->file_bytes = item->matrix.bytes;
+    o->w->max_width = MAX(o->w->max_width, o->extent[row->K]);
+    o->w->file_bytes += item->file_bytes;
+    o->w->n_item++;
     return INFLIGHT_OK;
 }
 
@@ -368,11 +286,18 @@ static int32_t add_experts(struct opening *o, struct layer *layer, const char *p
             continue;
         }
         name_of(o, row, prefix, name);
+        const bool is_one = !strstr(name, "%d");
         for (int32_t e = 0; e < E; e++)
-            if (add_expert(o, row, name, e, &target[e], err))
+            if ((is_one ? add_of_one : add_expert)(o, row, name, e, &target[e], err))
                 return err->code;
     }
     return INFLIGHT_OK;
+}
+
+/* Scores that are all lower by the same are so for nothing if a sink is not. */
+static bool has_key_mean(const struct arch *arch)
+{
+    return !arch->qk_norm && !arch->sinks;
 }
 
 static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
@@ -389,7 +314,7 @@ static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
         bool needed = is_needed(o->arch, row->need);
         if (needed && add(o, row, &o->w->layer[l], prefix, err))
             return err->code;
-        if (needed && row->offset == offsetof(struct layer, k_bias) && !o->arch->qk_norm)
+        if (needed && row->offset == offsetof(struct layer, k_bias) && has_key_mean(o->arch))
             add_key_mean(o, l);
     }
     return o->arch->experts ? add_experts(o, &o->w->layer[l], prefix, err) : INFLIGHT_OK;
@@ -531,7 +456,7 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
         .arch = arch,
         .arena = arena,
         .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, (h->H + 2 * h->K) * h->dim,
-                   h->dim, h->rotary_dim / 2, h->context, h->E}};
+                   h->dim, h->rotary_dim / 2, h->context, h->E, h->H}};
     *w = (struct weights){.tensors = tensors};
     const size_t experts = arch->experts ? COUNT_OF(expert_rows) * (size_t)h->E : 0;
     size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1 + experts) + 10;

@@ -239,6 +239,10 @@ int32_t quantize_plan(struct quantize_plan *plan, const struct checkpoint *c,
                       const struct quantize_params *params, struct arena *arena, struct err *err)
 {
     const size_t n = (size_t)c->tensors.n;
+    if (c->scheme.n)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "%s: the model is quantized already, by quant_method %s", c->scheme.where,
+                       c->scheme.method);
     *plan = (struct quantize_plan){.n = (int32_t)n, .convention = params->convention};
     plan->output = arena_take_array(arena, n, sizeof *plan->output);
     plan->shard = arena_take_array(arena, n + 1, sizeof *plan->shard);

@@ -1,7 +1,7 @@
 /* Any bytes as a quantization_config and the tensors of one matrix: the text up to the first zero
  * byte, then N, K, which tensors are there, which of them has another shape, and what they hold.
  * What is refused is refused with a message; of what is found all rows are made, from tensors of
- * which each is a block of memory of its own. */
+ * which each is a block of memory of its own. A config of mxfp4 goes to one expert of several. */
 #include "plugin/model/matrix.h"
 
 #include <stdlib.h>
@@ -181,6 +181,61 @@ static void read_matrix(const struct scheme *scheme, struct arena *arena, struct
         free(model.block[i]);
 }
 
+/* A tensor of those of experts, of which a dimension may be another. */
+static void add_of_experts(struct model *m, const char *name, enum dtype dtype,
+                           const int64_t dim[4], struct input *in)
+{
+    struct tensor *t = &m->tensor[m->tensors.n];
+    const uint8_t change = next_byte(in);
+    const int64_t shape[2] = {1, dim[0] * dim[1] * dim[2] * dim[3]};
+    size_t i = 0;
+    while (names[i].dtype != dtype)
+        i++;
+    if (change & 0x80) /* it is not there */
+        return;
+    add_tensor(m, i, shape, in);
+    t->name = (struct str){name, strlen(name)};
+    t->fmt = dtype == DTYPE_F32 ? FMT_f32 : FMT_COUNT;
+    memcpy(t->dim, dim, sizeof t->dim);
+    if (change & 0x40)
+        t->dim[change & 3] = change >> 2 & 15;
+}
+
+static void read_expert(const struct scheme *scheme, struct arena *arena, struct input *in)
+{
+    struct model model = {.N = 0};
+    struct err err = {0};
+    struct matrix m;
+    bool used[NAMES] = {0};
+    model.tensors = (struct tensors){.tensor = model.tensor, .file = model.file};
+    model.N = next_byte(in) % 20 + 1;
+    model.K = (next_byte(in) % 4 + 1) * 32;
+    const uint8_t kind = next_byte(in);
+    struct matrix_place place = {.E = kind % 4 + 1, .step = kind / 4 % 2 + 1};
+    place.e = kind / 8 % place.E;
+    place.first = kind / 32 % place.step;
+    const int64_t rows = (int64_t)place.step * model.N, groups = model.K / 32;
+    if (kind & 0x80) {
+        add_of_experts(&model, "a.b", DTYPE_F32, (const int64_t[4]){rows, model.K, place.E, 1}, in);
+    } else {
+        add_of_experts(&model, "a.b_blocks", DTYPE_U8,
+                       (const int64_t[4]){16, groups, rows, place.E}, in);
+        add_of_experts(&model, "a.b_scales", DTYPE_U8, (const int64_t[4]){groups, rows, place.E, 1},
+                       in);
+    }
+    struct matrix_finder f = {.tensors = &model.tensors, .scheme = scheme, .used = used};
+    buf_init(&f.scratch, &mem_system);
+    if (!tensors_index(&model.tensors, arena, NULL)) {
+        if (!matrix_find_expert(&m, &f, "a.b.weight", place, model.N, model.K, &err))
+            read_rows(&model, &m);
+        else if (!err.text[0])
+            abort();
+    }
+    buf_release(&f.scratch);
+    for (uint64_t i = 0; i < model.tensors.n; i++)
+        free(model.block[i]);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *zero = size ? memchr(data, 0, size) : NULL;
@@ -194,7 +249,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     arena_init(&arena, &mem_system);
     if (!scheme_parse(&scheme, object, "config.json", &arena, &err))
-        read_matrix(&scheme, &arena, &in);
+        (strcmp(scheme.method, "mxfp4") == 0 ? read_expert : read_matrix)(&scheme, &arena, &in);
     else if (!err.code || !err.text[0])
         abort();
     scheme_close(&scheme);

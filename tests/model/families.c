@@ -20,10 +20,11 @@
 
 static const struct {
     const char *name, *grain; /* of the file or folder; of its row in families.json */
-} formats[] = {{"f32.gguf", "fine"},    {"f16.gguf", "coarse"}, {"bf16.gguf", "coarse"},
-               {"q8_0.gguf", "coarse"}, {"bf16", "coarse"},     {"f16", "coarse"},
-               {"f32", "fine"}};
+} formats[] = {{"f32.gguf", "fine"},    {"f16.gguf", "coarse"},   {"bf16.gguf", "coarse"},
+               {"q8_0.gguf", "coarse"}, {"bf16", "coarse"},       {"f16", "coarse"},
+               {"f32", "fine"},         {"mxfp4.gguf", "coarse"}, {"mxfp4", "coarse"}};
 #define FOLDER 4 /* the first of them that is one */
+#define MXFP4  7 /* the first of those that gpt-oss alone has, all of them experts' */
 
 static const char *const isa_names[ISA_COUNT] = {"", "plain", "avx2", "avx512", "avx512bf16"};
 
@@ -112,7 +113,13 @@ static double largest_error(struct model *m, const struct known *known, int32_t 
 static bool is_left_out(const struct known *known)
 {
     return on_card() &&
-           (strcmp(known->family, "mixtral") == 0 || strcmp(known->family, "qwen3moe") == 0);
+           (strcmp(known->family, "mixtral") == 0 || strcmp(known->family, "qwen3moe") == 0 ||
+            strcmp(known->family, "gptoss") == 0);
+}
+
+static bool has_format(const struct known *known, size_t format)
+{
+    return format < MXFP4 || strcmp(known->family, "gptoss") == 0;
 }
 
 /* Calls what for each family, format and instruction set of this machine. */
@@ -134,7 +141,7 @@ static void for_each(void (*what)(const struct known *known, int32_t isa))
             }
             for (int32_t isa = ISA_ID_PLAIN; isa < (on_card() ? ISA_ID_PLAIN + 1 : ISA_COUNT);
                  isa++)
-                if (cpu_can((enum isa)isa) && !is_left_out(&known))
+                if (cpu_can((enum isa)isa) && !is_left_out(&known) && has_format(&known, format))
                     what(&known, isa);
         }
     json_decref(root);

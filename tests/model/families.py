@@ -19,6 +19,7 @@ import argparse
 import json
 
 import families_classic as classic
+import families_gptoss as gptoss
 from families_gguf import CONTEXT, FAMILIES, GRAINS, random_numbers, tensors_of, vocabulary
 
 OUT = "tests/model/families.json"
@@ -40,20 +41,23 @@ def llama_model(family):
     name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
             "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
             "gemma3": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral",
-            "qwen3_moe": "Qwen3Moe"}["mistral" if family == "mistral"
+            "qwen3_moe": "Qwen3Moe", "gpt_oss": "GptOss"}["mistral" if family == "mistral"
                                      else f.get("kind", f["arch"])]
     more = {"sliding_window": None} if name in ("Mistral", "Mixtral") else {}
     if "experts" in f:
         more["num_local_experts" if name == "Mixtral" else "num_experts"] = f["experts"][0]
         more["num_experts_per_tok"] = f["experts"][1]
         more["experts_implementation"] = "eager"  # others know no double precision
+    if name == "GptOss":
+        more.update(num_local_experts=more.pop("num_experts"), swiglu_limit=f["limit"],
+                    sliding_window=f["window"])
     if name == "Qwen3Moe":
         more.update(moe_intermediate_size=f["F"], norm_topk_prob=True)
     rope = {"rope_type": "default", "rope_theta": f["theta"], **f.get("rope", {})}
     if "near" in f:
         rope = {"full_attention": rope,
                 "sliding_attention": {"rope_type": "default", "rope_theta": f["near"]}}
-    if "window" in f:
+    if "window" in f and name != "GptOss":
         more = {"sliding_window": f["window"]}
     if name in ("Gemma2", "Gemma3"):
         more["query_pre_attn_scalar"] = f["dim"]
@@ -95,12 +99,18 @@ def hf_model(family, grain):
     model = classic.hf_model(family, V, CONTEXT) if family in classic.FAMILIES else \
         llama_model(family)
     model, weights = model.double().eval(), {}
-    for t in tensors_of(family, grain):
+    tensors = list(tensors_of(family, grain))
+    if family == "gptoss":
+        for name, shape, numbers in gptoss.hf_weights(tensors):
+            weights[name] = torch.tensor(numbers, dtype=torch.float64).reshape(shape)
+        tensors = [t for t in tensors if not gptoss.is_of_expert(t)]
+    for t in tensors:
         numbers = torch.tensor(t.numbers, dtype=torch.float64)
         numbers = numbers.reshape((t.rows, t.length) if t.rows else (t.length,))
         name = t.hf.replace("embed_out", "lm_head")  # since transformers 5
         weights[name] = numbers.T.contiguous() if t.across else numbers
-    missing, unexpected = model.load_state_dict(fuse_experts(weights), strict=False)
+    fused = weights if family == "gptoss" else fuse_experts(weights)
+    missing, unexpected = model.load_state_dict(fused, strict=False)
     if unexpected or missing != (["lm_head.weight"] if f["tied"] else []):
         raise SystemExit(f"{family}: missing {missing}, unexpected {unexpected}")
     model.tie_weights()

@@ -16,6 +16,7 @@ import struct
 import sys
 
 import families_classic as classic
+import families_gptoss as gptoss
 from gguf_write import BOOL, F32, STRING, U32, key, tokenizer_keys, vocabulary, write
 
 GRAINS = {"f32": "fine", "f16": "coarse", "bf16": "coarse", "q8_0": "coarse"}
@@ -83,7 +84,13 @@ FAMILIES = {
         arch="smollm3", pre="smaug-bpe", D=64, F=128, H=4, K=1, dim=16, L=5, tied=True, eps=1e-6,
         theta=5000000.0),
 }
+FAMILIES["gptoss"] = gptoss.FAMILY
 FAMILIES.update(classic.FAMILIES)
+
+
+def grains_of(family):
+    """Of each format; MXFP4 is of gpt-oss's experts, all else is bf16 there."""
+    return {**GRAINS, "mxfp4": "coarse"} if family == "gptoss" else GRAINS
 
 
 def random_numbers(family, name, n, grain):
@@ -162,13 +169,18 @@ def experts_of(family, layer, grain):
     f = FAMILIES[family]
     here, is_mixtral = f"blk.{layer}.", f["kind"] == "mixtral"
     there = f"model.layers.{layer}." + ("block_sparse_moe." if is_mixtral else "mlp.")
-    yield Tensor(family, f"{here}ffn_gate_inp.weight", f"{there}gate.weight", f["experts"][0],
+    is_gptoss = family == "gptoss"
+    router = "router" if is_gptoss else "gate"
+    yield Tensor(family, f"{here}ffn_gate_inp.weight", f"{there}{router}.weight", f["experts"][0],
                  f["D"], 1.0, grain)
-    for name, hf, size in EXPERTS:
+    for name, hf, size in gptoss.EXPERTS if is_gptoss else EXPERTS:
         word = MIXTRAL[hf] if is_mixtral else hf
         for i in range(f["experts"][0]):
-            yield Tensor(family, f"{here}{name}.weight", f"{there}experts.{i}.{word}.weight",
-                         *shapes(f)[name], size, grain)
+            t = Tensor(family, f"{here}{name}.weight", f"{there}experts.{i}.{word}.weight",
+                       *shapes(f)[name], size, grain)
+            yield gptoss.to_e2m1(t) if is_gptoss else t
+    if is_gptoss:
+        yield from gptoss.biases_of(family, layer, Tensor, shapes(f))
 
 
 def tensors_of(family, grain):
@@ -186,7 +198,8 @@ def tensors_of(family, grain):
     yield Tensor(family, "output_norm.weight", "model.norm.weight", None, f["D"], 0.5, "fine", one)
     for layer in range(f["L"]):
         here, there = f"blk.{layer}.", f"model.layers.{layer}."
-        for name, hf in POST_NORMS if f.get("post_norms") else NORMS:
+        norms = POST_NORMS if f.get("post_norms") else POST_NORMS[:2] if "sinks" in f else NORMS
+        for name, hf in norms:
             yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", None, f["D"], 0.5,
                          "fine", one)
         for name, hf in HEAD_NORMS if f.get("norms") else []:
@@ -243,6 +256,8 @@ def pack(tensor, numbers, form):
         return pack_q8_0(numbers, tensor.size)
     if form == "bf16":
         return pack_bf16(numbers)
+    if form == "mxfp4":
+        return gptoss.pack_gguf(tensor)
     return struct.pack(f"<{len(numbers)}{'e' if form == 'f16' else 'f'}", *numbers)
 
 
@@ -257,6 +272,8 @@ def convert(tensor, f, form):
                 pack(tensor, [x + more for x in numbers], "f32"))
     if tensor.name.startswith("position") or "ffn_gate_inp" in tensor.name:
         form = "f32"
+    if form == "mxfp4" and not gptoss.is_of_expert(tensor):
+        form = "bf16"
     heads = {"attn_q": f["H"], "attn_k": f["K"]}.get(tensor.name.split(".")[-2])
     if heads and f["arch"] in ("llama", "smollm3"):
         rows = interleave([numbers[i:i + n] for i in range(0, len(numbers), n)], heads)
@@ -303,7 +320,7 @@ def keys_of(family):
     if "experts" in f:
         keys += [key(f"{arch}.expert_count", U32, f["experts"][0]),
                  key(f"{arch}.expert_used_count", U32, f["experts"][1])]
-    if arch == "qwen3moe":
+    if arch in ("qwen3moe", "gpt-oss"):
         keys.append(key(f"{arch}.expert_feed_forward_length", U32, f["F"]))
     for name, cap in zip(("attn", "final"), f.get("caps", ())):
         keys.append(key(f"{arch}.{name}_logit_softcapping", F32, cap))
@@ -325,7 +342,7 @@ def keys_of(family):
 
 def write_family(family, folder):
     f, tensors = FAMILIES[family], {}
-    for form, grain in GRAINS.items():
+    for form, grain in grains_of(family).items():
         if grain not in tensors:
             tensors[grain] = list(tensors_of(family, grain))
         rows = list(stacked([convert(t, f, form) for t in tensors[grain]]))

@@ -11,14 +11,16 @@ DIR/family-mistral-window is the f32 one of Mistral with a window of 16 position
 import sys
 
 import families_classic as classic
+import families_gptoss as gptoss
 import hf_write
-from families_gguf import CONTEXT, FAMILIES, GRAINS, pack, tensors_of
+from families_gguf import CONTEXT, FAMILIES, grains_of, pack, tensors_of
 from gguf_write import vocabulary
 
-FORMS = {"f32": 1, "f16": 1, "bf16": 3}  # and shards
+FORMS = {"f32": 1, "f16": 1, "bf16": 3, "mxfp4": 2}  # and shards; the last of gpt-oss alone
 CLASS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
          "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
-         "gemma3_text": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral", "qwen3_moe": "Qwen3Moe"}
+         "gemma3_text": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral", "qwen3_moe": "Qwen3Moe",
+         "gpt_oss": "GptOss"}
 
 
 def rope_keys(f, form):
@@ -58,7 +60,9 @@ def config_of(family, form):
         config["head_dim"] = f["dim"]
     if kind in ("mistral", "mixtral"):
         config["sliding_window"] = None
-    if "experts" in f:
+    if kind == "gpt_oss":
+        config.update(gptoss.config_keys(form))
+    elif "experts" in f:
         config["num_local_experts" if kind == "mixtral" else "num_experts"] = f["experts"][0]
         config["num_experts_per_tok"] = f["experts"][1]
     if kind == "qwen3_moe":
@@ -111,7 +115,12 @@ def aged(rows, f, form):
 def write_folder(path, tensors, form, config):
     hf_write.open_folder(path)
     family = path.split("family-")[-1].rsplit("-", 1)[0]
-    rows = aged([stored(t, form) for t in tensors], FAMILIES[family], form)
+    one = "bf16" if form == "mxfp4" else form
+    is_gptoss = family == "gptoss"
+    rows = [stored(t, one) for t in tensors if not (is_gptoss and gptoss.is_of_expert(t))]
+    if is_gptoss:
+        rows += gptoss.folder_rows(tensors, form, lambda numbers: pack(None, numbers, one))
+    rows = aged(rows, FAMILIES[family], form)
     hf_write.weights(path, rows, FORMS[form])
     hf_write.tokenizer(path, *vocabulary())
     hf_write.json_file(f"{path}/config.json", config)
@@ -119,8 +128,8 @@ def write_folder(path, tensors, form, config):
 
 def write_family(family, folder):
     tensors = {}
-    for form in FORMS:
-        grain = GRAINS[form]
+    for form in [form for form in FORMS if form in grains_of(family)]:
+        grain = grains_of(family)[form]
         if grain not in tensors:
             tensors[grain] = list(tensors_of(family, grain))
         config = config_of(family, form)

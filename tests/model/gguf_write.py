@@ -5,7 +5,7 @@ import os
 import struct
 
 U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
-FORMAT = {"f32": 0, "f16": 1, "q8_0": 8, "bf16": 30}
+FORMAT = {"f32": 0, "f16": 1, "q8_0": 8, "bf16": 30, "mxfp4": 39}
 ALIGNMENT = 32
 
 

@@ -211,14 +211,19 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         {"attn_k_norm.weight", h->dim, 1, arch->qk_norm},
         {"attn_output.weight", q, h->D, true},
         {"attn_output.bias", h->D, 1, arch->o_bias},
-        {"post_attention_norm.weight", h->D, 1, arch->post_norm},
-        {"ffn_norm.weight", h->D, 1, !arch->one_norm},
+        {"post_attention_norm.weight", h->D, 1, arch->post_norm || arch->sinks},
+        {"ffn_norm.weight", h->D, 1, !arch->one_norm && !arch->sinks},
         {"ffn_norm.bias", h->D, 1, arch->norm_bias && !arch->one_norm},
         {"ffn_gate.weight", h->D, h->F, !arch->fused && !arch->plain && !arch->experts},
         {"ffn_up.weight", h->D, arch->fused && !arch->plain ? 2 * h->F : h->F, !arch->experts},
         {"ffn_up.bias", h->F, 1, arch->ffn_bias},
         {"ffn_down.weight", h->F, h->D, !arch->experts},
         {"ffn_gate_inp.weight", h->D, EXPERTS, arch->experts},
+        {"ffn_gate_inp.bias", EXPERTS, 1, arch->expert_bias},
+        {"ffn_gate_exps.bias", h->F, EXPERTS, arch->expert_bias},
+        {"ffn_up_exps.bias", h->F, EXPERTS, arch->expert_bias},
+        {"ffn_down_exps.bias", h->D, EXPERTS, arch->expert_bias},
+        {"attn_sinks.weight", h->H, 1, arch->sinks},
         {"ffn_down.bias", h->D, 1, arch->ffn_bias},
         {"post_ffw_norm.weight", h->D, 1, arch->post_norm},
     };
@@ -316,6 +321,7 @@ static void set_family(struct hparams *h, const struct arch *arch)
 {
     h->activation = arch->activation;
     h->parallel = arch->parallel;
+    h->glu_limit = arch->glu_limit;
 }
 
 TEST(plan, each_row_becomes_its_golden_program)
@@ -337,10 +343,11 @@ TEST(plan, each_row_becomes_its_golden_program)
     }
 }
 
+/* Folders of gpt-oss have other tensors, not only other names: families.c reads them. */
 TEST(plan, a_folder_gives_the_same_but_for_names)
 {
     for (const struct arch *const *row = arch_list; *row; row++)
-        for (int tied = 0; tied < 2; tied++) {
+        for (int tied = 0; tied < 2 && !(*row)->expert_bias; tied++) {
             struct buf file, folder, renamed;
             struct hparams h = small;
             h.rope = ROPE_HALF;

@@ -391,6 +391,8 @@ def test_input_that_cannot_be_used(work):
         ([f"{work}/model", "-o", f"{work}/mine"], "not of such a run"),
         ([f"{work}/model", "-o", f"{work}/none/out"], "cannot be made"),
         ([f"{work}/model", "-o", f"{work}/out", "-k", "*"], "no matrix is left"),
+        (["build/models/family-gptoss-mxfp4", "-o", f"{work}/out"],
+         "config.json: the model is quantized already, by quant_method mxfp4"),
     ]
     for arguments, text in cases:
         done = run(*arguments)

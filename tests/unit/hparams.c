@@ -45,6 +45,9 @@ static struct hparams h;
 #define QWEN3MOE                                                                        \
     "\"model_type\": \"qwen3_moe\", \"num_experts\": 128, \"num_experts_per_tok\": 8, " \
     "\"moe_intermediate_size\": 32, " COMMON
+#define GPTOSS                                                                           \
+    "\"model_type\": \"gpt_oss\", \"num_local_experts\": 32, \"experts_per_token\": 4, " \
+    "\"attention_bias\": true, \"sliding_window\": 128, " COMMON
 #define GEMMA3 "\"model_type\": \"gemma3_text\", \"sliding_window\": 300, " COMMON
 
 /* base and then more, whose keys count instead of those of base. */
@@ -529,6 +532,16 @@ TEST(hparams, experts_are_counted)
     CHECK(h.E == 128 && h.U == 8 && h.F == 32 && !h.whole_shares);
     accept(QWEN3MOE, "\"decoder_sparse_step\": 1, \"mlp_only_layers\": null");
     CHECK(h.whole_shares);
+    accept(GPTOSS, "\"swiglu_limit\": 5.5, \"swiglu_alpha\": 1.702");
+    CHECK(h.E == 32 && h.U == 4 && h.F == 128 && !h.whole_shares && h.glu_limit == 5.5f);
+    CHECK(h.window == 128 && h.slides[0] && !h.slides[1] && h.slides[2]);
+    accept(GPTOSS, "\"layer_types\": [\"full_attention\", \"sliding_attention\", "
+                   "\"full_attention\", \"full_attention\", \"full_attention\"]");
+    CHECK(h.glu_limit == 7 && !h.slides[0] && h.slides[1] && !h.slides[2]);
+    refuse(GPTOSS, "\"swiglu_alpha\": 1.5", INFLIGHT_E_UNSUPPORTED,
+           "config.json: swiglu_alpha is not 1.702: not served");
+    refuse(GPTOSS, "\"swiglu_limit\": 0", INFLIGHT_E_MODEL,
+           "config.json: swiglu_limit must be a number in 0.001 .. 1e6");
     refuse(MIXTRAL, "\"num_experts_per_tok\": 9", INFLIGHT_E_MODEL,
            "config.json: a token meets 9 of 8 experts");
     refuse(MIXTRAL, "\"num_local_experts\": 1025", INFLIGHT_E_MODEL,

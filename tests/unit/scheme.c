@@ -195,7 +195,7 @@ static const struct {
     {"{}", INFLIGHT_E_UNSUPPORTED, "config.json: quantization without quant_method is not served"},
     {"{\"quant_method\": \"bitsandbytes\"}", INFLIGHT_E_UNSUPPORTED,
      "config.json: quant_method bitsandbytes is not served: compressed-tensors, awq, gptq, fp8, "
-     "fbgemm_fp8 and modelopt are"},
+     "fbgemm_fp8, modelopt and mxfp4 are"},
     {"{\"quant_method\": 3}", INFLIGHT_E_MODEL,
      "config.json: quantization: quant_method is not a text"},
     {"{\"quant_method\": \"awq\", \"bits\": 8}", INFLIGHT_E_UNSUPPORTED,
