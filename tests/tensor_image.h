@@ -17,7 +17,8 @@ struct tensor_image {
     struct file file;
     inflight_io io;
     struct arena arena;
-    uint8_t *bytes; /* (IMAGE_BYTES) */
+    uint8_t *bytes;      /* (IMAGE_BYTES) */
+    uint64_t bytes_read; /* through the hook */
     size_t n;
 };
 
@@ -30,9 +31,10 @@ static inline void *image_file(void *user, const char *path, uint64_t *size)
 
 static inline int64_t image_read(void *user, void *file, void *to, uint64_t n, uint64_t offset)
 {
-    const struct tensor_image *im = user;
+    struct tensor_image *im = user;
     (void)file;
     memcpy(to, im->bytes + offset, n);
+    im->bytes_read += n;
     return (int64_t)n;
 }
 

@@ -108,7 +108,8 @@ struct matrix_reader {
     size_t each;                     /* bytes */
     struct buf scratch[PART_COUNT];  /* for tensors_view */
     struct matrix m;                 /* under way */
-    const uint8_t *part[PART_COUNT]; /* its tensors */
+    struct tensor piece[PART_COUNT]; /* what is viewed of its tensors */
+    const uint8_t *part[PART_COUNT]; /* that */
 };
 
 /* threads make rows at once. Nothing is taken before it is needed. */

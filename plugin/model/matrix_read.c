@@ -242,8 +242,7 @@ static const void *gather_rows(void *maker, int worker, int32_t first, int32_t n
                    row_bytes);
     }
     if (m->is_across)
-        copy_columns(r->part[PART_CODES] + (size_t)m->table * (size_t)m->n * row_bytes,
-                     (size_t)m->n * each, row, n, m->K, each, out);
+        copy_columns(r->part[PART_CODES], (size_t)m->n * each, row, n, m->K, each, out);
     return out;
 }
 
@@ -268,13 +267,14 @@ static const void *make_mxfp4(void *maker, int worker, int32_t first, int32_t n)
     uint8_t *out = r->memory + (size_t)worker * r->each;
     struct mxfp4 *block = (struct mxfp4 *)out;
     for (int32_t i = 0; i < n; i++) {
-        const size_t row = (size_t)matrix_row(m, first + i), at = row * (size_t)groups;
+        const int32_t row = matrix_row(m, first + i);
+        const size_t at = (size_t)(row - m->first) * (size_t)groups;
         const uint8_t *e = r->part[PART_SCALES] + at;
         for (int32_t g = 0; g < groups; g++, block++) {
             write_block(r->part[PART_CODES] + (at + (size_t)g) * 16, e[g], block);
             if (e[g] == 255) {
                 r->worker[worker].fault = (struct matrix_fault){
-                    .kind = FAULT_SCALE, .row = (int32_t)row, .column = g * fmt_info[FMT_mxfp4].n};
+                    .kind = FAULT_SCALE, .row = row, .column = g * fmt_info[FMT_mxfp4].n};
                 return NULL;
             }
         }
@@ -334,19 +334,52 @@ static int32_t step_of(const struct matrix *m)
     return most < TILE_ROWS ? (int32_t)most / 16 * 16 : TILE_ROWS;
 }
 
+/* Whether it is read row by row, and rows before and behind it are of no interest. */
+static bool is_direct(const struct matrix *m)
+{
+    return m->storage.codes == CODES_NONE && !m->is_across && !m->heads;
+}
+
+/* What is wanted of a tensor that others share, such as one of all experts: behind a read hook
+ * nothing else is read. */
+static struct tensor piece_of(const struct matrix *m, enum matrix_part part)
+{
+    struct tensor piece = *m->part[part];
+    const uint64_t row = fmt_row_bytes(m->fmt, m->K);
+    uint64_t at = 0, bytes = piece.bytes;
+    if (is_direct(m)) {
+        at = (uint64_t)m->first * row;
+        bytes = (uint64_t)m->N * row;
+    } else if (m->is_across) {
+        bytes = (uint64_t)m->n * row;
+        at = (uint64_t)m->table * bytes;
+    } else if (m->storage.codes == CODES_MXFP4) {
+        const uint64_t each = piece.bytes / (uint64_t)m->n;
+        at = (uint64_t)m->first * each;
+        bytes = ((uint64_t)(m->N - 1) * (uint64_t)m->step + 1) * each;
+    }
+    piece.offset += at;
+    piece.bytes = bytes;
+    return piece;
+}
+
 int32_t matrix_begin(struct matrix_reader *r, const struct tensors *tensors, const struct matrix *m,
                      struct weight_source *rows, struct err *err)
 {
     const size_t row_bytes = fmt_row_bytes(m->fmt, m->K);
     r->m = *m;
     for (int32_t i = 0; i < PART_COUNT; i++) {
-        r->part[i] = m->part[i] ? tensors_view(tensors, m->part[i], &r->scratch[i], err) : NULL;
-        if (m->part[i] && !r->part[i])
+        r->part[i] = NULL;
+        if (!m->part[i])
+            continue;
+        r->piece[i] = piece_of(m, (enum matrix_part)i);
+        r->part[i] = tensors_view(tensors, &r->piece[i], &r->scratch[i], err);
+        if (!r->part[i])
             return err->code;
     }
     *rows = (struct weight_source){.fmt = m->fmt, .N = m->N, .K = m->K};
-    if (m->storage.codes == CODES_NONE && !m->is_across && !m->heads) {
-        rows->data = r->part[PART_CODES] + (size_t)m->first * row_bytes;
+    if (is_direct(m)) {
+        rows->data = r->part[PART_CODES];
         return INFLIGHT_OK;
     }
     rows->step = step_of(m);
@@ -403,5 +436,5 @@ void matrix_end(struct matrix_reader *r, const struct tensors *tensors)
 {
     for (int32_t i = 0; i < PART_COUNT; i++)
         if (r->m.part[i])
-            tensors_done(tensors, r->m.part[i]);
+            tensors_done(tensors, &r->piece[i]);
 }

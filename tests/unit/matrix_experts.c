@@ -137,7 +137,10 @@ static void check_all(int step, bool is_hooked, bool has_blocks)
             CHECK(m.N == N && m.K == K && m.fmt == (has_blocks ? FMT_mxfp4 : FMT_f32));
             CHECK_EQ(m.bytes, (uint64_t)N * fmt_row_bytes(m.fmt, K));
             CHECK(used[0] && used[1] == has_blocks);
+            im.bytes_read = 0;
             check_rows(&m, place, has_blocks ? want_of_blocks : want_of_table, &b);
+            /* Of numbers by columns those of gate and up are read together. */
+            CHECK(im.bytes_read <= m.bytes * (uint64_t)step);
         }
     image_release(&im);
 }
@@ -149,6 +152,30 @@ TEST(matrix_experts, each_has_its_rows_of_the_tensor)
             check_all(step, is_hooked, false);
             check_all(step, is_hooked, true);
         }
+}
+
+/* As files of GGUF have them: one after the other. */
+TEST(matrix_experts, of_a_stack_each_is_read_alone)
+{
+    struct matrix stack;
+    struct err err = {0};
+    struct matrix_place place = {.E = E, .step = 1};
+    image_begin(&im, true);
+    float *to = image_add(&im, "m.weight", DTYPE_F32, E * N, K);
+    set_dims(K, N, E, 1);
+    for (int i = 0; i < E * N * K; i++)
+        to[i] = want_of_table(NULL, (struct matrix_place){.e = i / (N * K), .step = 1}, i / K % N,
+                              i % K);
+    image_end(&im);
+    struct matrix_finder f = {.tensors = &im.tensors, .scheme = &scheme, .used = used};
+    CHECK_EQ(matrix_find_stack(&stack, &f, "m.weight", E, N, K, &err), 0);
+    for (place.e = 0; place.e < E; place.e++) {
+        const struct matrix m = matrix_rows(&stack, place.e * N, N);
+        im.bytes_read = 0;
+        check_rows(&m, place, want_of_table, NULL);
+        CHECK_EQ(im.bytes_read, N * K * sizeof(float));
+    }
+    image_release(&im);
 }
 
 static void refuse(int32_t columns, int32_t code, const char *text)
