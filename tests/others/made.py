@@ -4,10 +4,12 @@
 Of llm-compressor's files every number is that of transformers with compressed-tensors, and so are
 the logits. ModelOpt has no reader of its own files: their numbers are compared with the definition
 of their layout, and with the matrices of the model that it quantized, of which its writer rounds a
-few anew.
+few anew. Of gpt-oss's experts, which have not been written by others here, the blocks that tests of
+the engine read are those of transformers.
 """
 import copy
 import os
+import pathlib
 import sys
 
 import datasets
@@ -21,9 +23,11 @@ from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from modelopt.torch.export import export_hf_checkpoint
 from safetensors.torch import load_file
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "..", "tools"))
 import runner
+import families_hf  # of tests/model, where models looks too
 
 LENGTH, SAMPLES = 64, 8
 
@@ -238,6 +242,20 @@ def test_modelopt_scales_of_inputs(work):
     models.make_model("llama", f"{work}/llama")
     for name, row in SCALED.items():
         check_scaled_inputs(work, name, *row)
+
+
+def test_mxfp4_is_what_transformers_makes_of_it(work):
+    """Of the folders of tests/model/families_hf.py, whose logits tests/model/families.c compares."""
+    families_hf.write_family("gptoss", work)
+    tensors = {}
+    for form in ("mxfp4", "bf16"):
+        shards = pathlib.Path(work, f"family-gptoss-{form}").glob("*.safetensors")
+        tensors[form] = {name: x for path in shards for name, x in load_file(path).items()}
+    names = [name for name in tensors["bf16"] if name.endswith(("gate_up_proj", "down_proj"))]
+    assert len(names) == 8
+    for name in names:
+        blocks, scales = (tensors["mxfp4"][f"{name}_{part}"] for part in ("blocks", "scales"))
+        assert torch.equal(convert_moe_packed_tensors(blocks, scales), tensors["bf16"][name]), name
 
 
 print(f"llmcompressor {llmcompressor.__version__}, modelopt {modelopt.__version__}, transformers "

@@ -35,10 +35,14 @@ FAMILIES = {
     "falcon": {"num_attention_heads": 8, "tie_word_embeddings": True, "intermediate_size": 1024},
     "gptneox": {"num_attention_heads": 8},
     "phi2": {"num_attention_heads": 4},
+    "mixtral": {"num_attention_heads": 8, "num_key_value_heads": 2, "num_local_experts": 4,
+                "num_experts_per_tok": 2},
+    "qwen3moe": {"num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 64,
+                 "num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 128},
 }
 CLASS = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "phi3": "Phi3",
          "gemma2": "Gemma2", "gemma3": "Gemma3", "bloom": "Bloom", "falcon": "Falcon",
-         "gptneox": "GPTNeoX", "phi2": "Phi"}
+         "gptneox": "GPTNeoX", "phi2": "Phi", "mixtral": "Mixtral", "qwen3moe": "Qwen3Moe"}
 
 
 def make_model(family, folder, **more):

@@ -113,6 +113,37 @@ def test_families_before_llama(work):
     check_recipes(work, "phi2", ["fp8", "int8-group"])
 
 
+# Modules of experts, and those of one: what gates, what that is multiplied by, what follows.
+EXPERTS = {"mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
+           "qwen3moe": ("mlp", "gate_proj", "up_proj", "down_proj")}
+
+
+def test_experts(work):
+    """transformers dequantizes them to bf16, all of a layer in one tensor. It has no way to read
+    fp8-block, int8 and int4 with zero points of experts."""
+    for family, (part, gate, up, down) in EXPERTS.items():
+        models.make_model(family, f"{work}/{family}")
+        for name in ("fp8", "int4-symmetric", "int8-group"):
+            options, formats, _ = RECIPES[name]
+            out = quantize(f"{work}/{family}", f"{work}/{family}-{name}", *options)
+            theirs = models.opened(out, torch.bfloat16).model.layers
+            experts = theirs[0].mlp.experts
+            size = experts.down_proj.shape
+            shapes = {f"model.layers.{i}.{part}.experts.{e}.{word}":
+                      (size[1], size[2]) if word == down else (size[2], size[1])
+                      for i in range(len(theirs)) for e in range(size[0])
+                      for word in (gate, up, down)}
+            _, rows, found = models.ours(out, shapes)
+            assert set(found.values()) == set(formats), found
+            for i, layer in enumerate(theirs):
+                for e in range(size[0]):
+                    ours = [rows[f"model.layers.{i}.{part}.experts.{e}.{word}"].bfloat16()
+                            for word in (gate, up, down)]
+                    assert torch.equal(layer.mlp.experts.gate_up_proj[e], torch.cat(ours[:2]))
+                    assert torch.equal(layer.mlp.experts.down_proj[e], ours[2])
+            print(f"  {family}-{name}: {len(shapes)} matrices of experts are the engine's")
+
+
 def test_heads(work):
     check_recipes(work, "llama", ["fp8", "int8", "int4", "int4-symmetric-32"], "--head", head=True)
 
