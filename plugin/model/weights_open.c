@@ -463,6 +463,10 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
     if (arch->experts && h->U < 1)
         return err_set(err, INFLIGHT_E_MODEL,
                        "the number of experts, or of those that a token meets, is missing");
+    /* Or a small file could ask for a list of gigabytes. */
+    if (arch->experts && tensors->n < (uint64_t)h->L * COUNT_OF(expert_rows))
+        return err_set(err, INFLIGHT_E_MODEL, "%llu tensors cannot be %d layers of %d experts",
+                       (unsigned long long)tensors->n, h->L, h->E);
     w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);
     w->item = arena_take_array(arena, n, sizeof *w->item);
     if (!w->layer || !w->item || !o.finder.used)

@@ -503,6 +503,10 @@ TEST(plan, experts_of_another_number_or_none_are_refused)
     CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch, &h, &arena, &err), INFLIGHT_E_MODEL);
     CHECK_TEXT(err.text,
                "model: tensor blk.2.ffn_up_exps.weight is 4 x 128 x 64, want 3 x 128 x 64");
+    h.L = LAYERS_MAX;
+    h.E = EXPERTS_MAX;
+    CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch, &h, &arena, &err), INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, "50 tensors cannot be 1024 layers of 1024 experts");
     h.U = 0;
     CHECK_EQ(weights_open(&w, &tensors, &unquantized, arch, &h, &arena, &err), INFLIGHT_E_MODEL);
     CHECK_TEXT(err.text, "the number of experts, or of those that a token meets, is missing");
