@@ -265,6 +265,7 @@ class SamplingParams:
     stop: Union[str, list, None] = None
     stop_token_ids: Optional[list] = None
     ignore_eos: Optional[bool] = None
+    skip_special_tokens: Optional[bool] = None
     n: Optional[int] = None
     logprobs: Optional[bool] = None
     top_logprobs: Optional[int] = None

@@ -219,7 +219,8 @@ typedef struct inflight_init_params {
 /* One request. options is JSON with OpenAI's field names: max_tokens, min_tokens,
  * temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty,
  * frequency_penalty, logit_bias, seed, stop, stop_token_ids, ignore_eos, n,
- * logprobs, top_logprobs. Empty: the configuration's defaults. */
+ * logprobs, top_logprobs, and skip_special_tokens, which false makes control tokens come as they
+ * are written. Empty: the configuration's defaults. */
 typedef struct inflight_request {
     inflight_hdr h;
     uint64_t user;     /* echoed on every event of this request */

@@ -106,9 +106,18 @@ static void append(struct buf *held, struct str piece)
     }
 }
 
+/* What a token is written as, if it is one that is no text. */
+static struct str written(const struct detok *d, int32_t token)
+{
+    const bool is_text = tokenizer_piece(d->tokenizer, token).len > 0;
+    return is_text ? (struct str){"", 0} : tokenizer_name(d->tokenizer, token);
+}
+
 enum detok_result detok_push(struct detok *d, int32_t token, struct buf *out)
 {
     struct str piece = tokenizer_strip(tokenizer_piece(d->tokenizer, token), &d->strip);
+    if (piece.len == 0 && d->is_written)
+        piece = written(d, token);
     if (piece.len == 0)
         return DETOK_GO;
     append(&d->held, piece);

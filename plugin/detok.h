@@ -9,6 +9,7 @@ struct detok {
     const struct str *stop;            /* (n_stop) borrowed, outlives the detok */
     int32_t n_stop;
     struct buf held; /* bytes not yet given out */
+    bool is_written; /* control tokens become their written form, else nothing */
     int32_t strip;   /* spaces that the tokenizer may have put before the text, not yet dropped */
 };
 

@@ -38,6 +38,7 @@ bool seq_init(struct seq *s, struct job *job, uint32_t choice, const struct seq_
     buf_init(&s->text, job->mem);
     buf_init(&s->logprobs, job->mem);
     detok_init(&s->detok, start->tokenizer, job->sampling.stop, job->sampling.n_stop, job->mem);
+    s->detok.is_written = !job->sampling.skip_special_tokens;
     if (job->request->kind == INFLIGHT_CHAT)
         detok_stand_alone(&s->detok);
     s->token = mem_take(job->mem, block_bytes(s->limit), CACHE_LINE);

@@ -92,6 +92,9 @@ const struct config_row config_rows[CONFIG_ROWS] = {
      "The same seed gives the same answer; without one each request draws its own", {NULL}},
     {"sampling", "ignore_eos", CONFIG_BOOL, AT(sampling.ignore_eos), 0, 0, "false",
      "Go on after the model's end token, for measuring", {NULL}},
+    {"sampling", "skip_special_tokens", CONFIG_BOOL, AT(sampling.skip_special_tokens), 0, 0, "true",
+     "Leave control tokens out of the text; false: as they are written, of gpt-oss its channels",
+     {NULL}},
 
     {"log", "level", CONFIG_NAME, AT(log_level), 0, 0, "warning",
      "The least important lines that are still logged",

@@ -32,7 +32,7 @@ struct config_row {
     const char *const names[CONFIG_NAMES + 1]; /* NULL-terminated */
 };
 
-#define CONFIG_ROWS 36
+#define CONFIG_ROWS 37
 
 /* In the order in which they are printed; the rows of a section stand together. */
 extern const struct config_row config_rows[CONFIG_ROWS];

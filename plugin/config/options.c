@@ -217,6 +217,7 @@ static const struct option options[] = {
     {"stop", parse_stop, 0, 0, 0},
     {"stop_token_ids", parse_stop_tokens, 0, 0, INT32_MAX},
     {"ignore_eos", parse_bool, FIELD(ignore_eos), 0, 0},
+    {"skip_special_tokens", parse_bool, FIELD(skip_special_tokens), 0, 0},
     {"n", parse_INT, FIELD(n), 1, 16},
     {"logprobs", parse_logprobs, FIELD(logprobs), 0, TOP_LOGPROBS},
     {"top_logprobs", parse_top, 0, 0, TOP_LOGPROBS},
@@ -267,8 +268,12 @@ static int32_t check_together(struct target *t, const json_t *root)
 
 struct sampling sampling_default(void)
 {
-    return (struct sampling){
-        .temperature = 1, .top_p = 1, .repetition_penalty = 1, .n = 1, .logprobs = -1};
+    return (struct sampling){.temperature = 1,
+                             .top_p = 1,
+                             .repetition_penalty = 1,
+                             .n = 1,
+                             .logprobs = -1,
+                             .skip_special_tokens = true};
 }
 
 int32_t options_parse(struct sampling *sampling, struct str json, struct arena *arena,

@@ -21,7 +21,8 @@ struct sampling {
     uint64_t seed;
     bool has_seed; /* otherwise the engine draws one per request */
     bool ignore_eos;
-    int32_t max_tokens; /* 0: until the context is full */
+    bool skip_special_tokens; /* in the text of answers */
+    int32_t max_tokens;       /* 0: until the context is full */
     int32_t min_tokens;
     int32_t n;
     int32_t logprobs; /* -1: none; 0 .. TOP_LOGPROBS alternatives per token */

@@ -73,7 +73,8 @@ TEST(config, sampling_has_the_defaults_of_OpenAI)
     const struct sampling *s = &config.sampling;
     CHECK(s->temperature == 1 && s->top_p == 1 && s->min_p == 0 && s->top_k == 0);
     CHECK(s->repetition_penalty == 1 && s->presence_penalty == 0 && s->frequency_penalty == 0);
-    CHECK(!s->has_seed && !s->ignore_eos && s->max_tokens == 0 && s->min_tokens == 0);
+    CHECK(s->skip_special_tokens && !s->has_seed && !s->ignore_eos && s->max_tokens == 0 &&
+          s->min_tokens == 0);
     CHECK(s->n == 1 && s->logprobs == -1 && s->n_bias == 0 && s->n_stop == 0);
     arena_release(&arena);
 }

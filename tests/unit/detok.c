@@ -73,6 +73,34 @@ static const char *bytes(const char *text, const char *const *stop, int32_t n_st
     return run_end(&run, flush);
 }
 
+TEST(detok, control_tokens_come_as_they_are_written_if_they_are_asked_for)
+{
+    static const char *const stop[] = {"d<|im"};
+    if (open_model()) {
+        struct run run;
+        run_begin(&run, NULL, 0);
+        run_push(&run, HELLO);
+        run_push(&run, IM_END);
+        run_push(&run, WORLD);
+        CHECK_TEXT(run_end(&run, true), "hello|| world|");
+        run_begin(&run, NULL, 0);
+        run.detok.is_written = true;
+        run_push(&run, HELLO);
+        run_push(&run, IM_END);
+        run_push(&run, WORLD);
+        run_push(&run, STOP_TOKEN);
+        run_push(&run, 100000);
+        CHECK_TEXT(run_end(&run, true), "hello|<|im_end|>| world|<stop>||");
+        run_begin(&run, stop, 1);
+        run.detok.is_written = true;
+        run_push(&run, WORLD);
+        run_push(&run, IM_END);
+        CHECK(run.stopped);
+        CHECK_TEXT(run_end(&run, false), " worl||");
+    }
+    text_model_close(&model);
+}
+
 TEST(detok, ascii_comes_out_at_once)
 {
     if (open_model()) {

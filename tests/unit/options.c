@@ -33,7 +33,7 @@ TEST(options, defaults_are_those_of_openai)
     struct sampling s = sampling_default();
     CHECK(s.temperature == 1 && s.top_p == 1 && s.min_p == 0 && s.top_k == 0);
     CHECK(s.repetition_penalty == 1 && s.presence_penalty == 0 && s.frequency_penalty == 0);
-    CHECK(s.n == 1 && s.logprobs == -1 && !s.has_seed && !s.ignore_eos);
+    CHECK(s.n == 1 && s.logprobs == -1 && !s.has_seed && !s.ignore_eos && s.skip_special_tokens);
     CHECK(s.max_tokens == 0 && s.min_tokens == 0 && s.n_bias == 0 && s.n_stop == 0);
 }
 
@@ -45,7 +45,8 @@ TEST(options, every_key_sets_its_field)
                    "\"top_k\": 40, \"min_p\": 0.05, \"repetition_penalty\": 1.1,"
                    "\"presence_penalty\": -2, \"frequency_penalty\": 2, \"seed\": -1,"
                    "\"logit_bias\": {\"5\": -100, \"0\": 1.5}, \"stop\": [\"a\", \"b\\u0000c\"],"
-                   "\"stop_token_ids\": [2, 3], \"ignore_eos\": true, \"n\": 16,"
+                   "\"stop_token_ids\": [2, 3], \"ignore_eos\": true, \"skip_special_tokens\": "
+                   "false, \"n\": 16,"
                    "\"logprobs\": true, \"top_logprobs\": 20}"),
              INFLIGHT_OK);
     CHECK_EQ(s.max_tokens, 7);
@@ -59,7 +60,7 @@ TEST(options, every_key_sets_its_field)
     CHECK(s.n_stop == 2 && s.stop[0].len == 1 && s.stop[0].ptr[0] == 'a');
     CHECK(s.stop[1].len == 3 && memcmp(s.stop[1].ptr, "b\0c", 3) == 0);
     CHECK(s.n_stop_token == 2 && s.stop_token[1] == 3);
-    CHECK(s.ignore_eos);
+    CHECK(s.ignore_eos && !s.skip_special_tokens);
     CHECK_EQ(s.n, 16);
     CHECK_EQ(s.logprobs, 20);
     arena_release(&arena);
