@@ -401,6 +401,50 @@ TEST(linear, a_weight_that_is_no_number_makes_none)
     }
 }
 
+/* All blocks of MXFP4 rows get this power, and inputs the one that makes up for it. */
+static void set_power(struct problem *p, int e, int before)
+{
+    const struct weight_source *source = &p->matrix[0].source;
+    uint8_t *block = (uint8_t *)(uintptr_t)source->data;
+    for (int i = 0; i < source->N * p->K / 32; i++)
+        block[i * fmt_info[FMT_mxfp4].bytes] = (uint8_t)e;
+    for (int i = 0; i < T_MAX * p->K; i++)
+        p->x[i] = ldexpf(p->x[i], before - e);
+}
+
+static void check_powers(struct problem *p, enum isa isa, int activations)
+{
+    static const int powers[] = {120, 2, 1, 0};
+    const size_t n = T_MAX * (size_t)p->ldy;
+    const struct device_config config = config_of(isa, 1, activations);
+    float *want = calloc(n, sizeof *want), *y = calloc(n, sizeof *y);
+    for (size_t i = 0; i < COUNT_OF(powers); i++) {
+        set_power(p, powers[i], powers[i ? i - 1 : 0]);
+        struct device *device = open_for(p, &config);
+        compute(p, device, 0, T_MAX, i ? y : want);
+        CHECK(i == 0 || memcmp(want, y, n * sizeof *y) == 0);
+        backend_cpu.close(device);
+    }
+    set_power(p, powers[0], 0);
+    free(want);
+    free(y);
+}
+
+/* The least powers of MXFP4 have no exponent of a float of their own: with inputs that are as much
+ * larger all is the same, bit by bit. */
+TEST(linear, powers_of_two_are_those_of_the_format_to_the_least)
+{
+    static const enum fmt fmt[] = {FMT_mxfp4};
+    struct problem p = {.epilogue = EPILOGUE_STORE, .n_part = 1};
+    problem_init(&p, fmt, (int[]){20}, 96);
+    FOR_EACH_ISA(isa)
+    {
+        check_powers(&p, isa, ACT_INT8);
+        check_powers(&p, isa, ACT_FLOAT);
+    }
+    problem_release(&p);
+}
+
 /* Norm then product is the product of the normalized tokens: same bits. */
 TEST(linear, the_norm_is_that_of_its_definition)
 {
