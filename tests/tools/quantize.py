@@ -183,6 +183,23 @@ def test_rows_without_whole_groups_get_smaller_ones(work):
             assert relative_error(rows, values) < 0.13
 
 
+def test_experts_are_converted_and_routers_are_not(work):
+    """Of folders of tests/model/families_hf.py, of which one has all experts of a layer in one tensor:
+    these stay."""
+    for family, part, n in (("mixtral", "block_sparse_moe", 2 * (4 + 3 * 6)),
+                            ("qwen3moe", "mlp", 3 * (4 + 3 * 10)), ("gptoss", "mlp", 4 * 4)):
+        done = run(f"build/models/family-{family}-f32", "-o", f"{work}/{family}", "-r", "int8")
+        assert done.returncode == 0, done.stderr
+        tensors, _, config = output_of(f"{work}/{family}")
+        scales = [name for name in tensors if name.endswith(".weight_scale")]
+        router = f"model.layers.0.{part}.{'router' if family == 'gptoss' else 'gate'}"
+        assert len(scales) == n, f"{family}: {len(scales)} matrices are converted"
+        assert tensors[f"{router}.weight"][0] == "F32"
+        ignored = config["quantization_config"]["ignore"]
+        assert family == "gptoss" or router in ignored, ignored
+        assert family != "gptoss" or f"model.layers.0.{part}.experts.down_proj" in tensors
+
+
 def bits_of(tensors, weights):
     """Of a weight of the layers' matrices, by the bytes of the file."""
     bytes_of = {"I32": 4, "I8": 1, "F8_E4M3": 1, "BF16": 2, "F32": 4, "I64": 8}
