@@ -47,6 +47,7 @@ static const char *kernels_name(int32_t isa)
 /* What is known of one family with the weights of one format. */
 struct known {
     const char *family, *format;
+    bool has_experts;
     int32_t token[N_PROMPT + N_GREEDY]; /* the prompt and what follows */
     double kept[N_PROMPT][N_KEPT];
     double margin; /* of the closest choice among what follows */
@@ -71,6 +72,7 @@ static bool read_known(struct known *known, const json_t *root, const json_t *ro
     const json_t *kept = json_object_get(grain, "kept");
     known->family = json_string_value(json_object_get(row, "name"));
     known->format = formats[format].name;
+    known->has_experts = json_is_true(json_object_get(row, "experts"));
     known->V = (int32_t)json_integer_value(json_object_get(root, "vocabulary"));
     known->margin = json_number_value(json_object_get(grain, "margin"));
     for (size_t p = 0; p < N_PROMPT; p++)
@@ -112,9 +114,7 @@ static double largest_error(struct model *m, const struct known *known, int32_t 
 /* Experts are the CPU's alone. */
 static bool is_left_out(const struct known *known)
 {
-    return on_card() &&
-           (strcmp(known->family, "mixtral") == 0 || strcmp(known->family, "qwen3moe") == 0 ||
-            strcmp(known->family, "gptoss") == 0);
+    return on_card() && known->has_experts;
 }
 
 static bool has_format(const struct known *known, size_t format)
