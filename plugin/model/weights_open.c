@@ -200,54 +200,52 @@ static bool is_needed(const struct arch *arch, enum need need)
     }
 }
 
-/* The matrix of one expert of those of a GGUF file, which are one tensor. */
-static void add_of_stack(struct opening *o, const struct tensor_row *row, const char *name,
-                         const struct matrix *stack, int32_t e, struct weight *target)
+/* The matrix of one expert, of a tensor that has all of them. */
+static void add_of_one(struct opening *o, const struct matrix *m, const char *name, int32_t e,
+                       struct weight *target)
 {
     struct weight_item *item = &o->w->item[o->w->n_item++];
-    const int32_t N = o->extent[row->N];
-    *item = (struct weight_item){.kind = MATRIX, .error = -1, .target = target, .fmt = stack->fmt};
+    *item = (struct weight_item){.kind = MATRIX,
+                                 .error = -1,
+                                 .target = target,
+                                 .matrix = *m,
+                                 .fmt = m->fmt,
+                                 .file_bytes = m->bytes};
     (void)snprintf(item->name, sizeof item->name, "%.*s[%d]", ITEM_NAME - 16, name, e);
-    item->matrix = matrix_rows(stack, e * N, N);
-    item->file_bytes = item->matrix.bytes;
     o->w->file_bytes += item->file_bytes;
-    o->w->max_width = MAX(o->w->max_width, stack->K);
+    o->w->max_width = MAX(o->w->max_width, m->K);
 }
 
-static int32_t add_stack(struct opening *o, const struct tensor_row *row, const char *prefix,
+/* Of a GGUF file. */
+static int32_t add_stack(struct opening *o, const struct tensor_row *row, const char *name,
                          struct weight *target, struct err *err)
 {
-    const int32_t E = o->extent[EXPERTS];
-    char name[ITEM_NAME];
+    const int32_t E = o->extent[EXPERTS], N = o->extent[row->N];
     struct matrix stack;
-    name_of(o, row, prefix, name);
-    if (matrix_find_stack(&stack, &o->finder, name, E, o->extent[row->N], o->extent[row->K], err))
+    if (matrix_find_stack(&stack, &o->finder, name, E, N, o->extent[row->K], err))
         return err->code;
-    for (int32_t e = 0; e < E; e++)
-        add_of_stack(o, row, name, &stack, e, &target[e]);
+    for (int32_t e = 0; e < E; e++) {
+        const struct matrix m = matrix_rows(&stack, e * N, N);
+        add_of_one(o, &m, name, e, &target[e]);
+    }
     return INFLIGHT_OK;
 }
 
-/* Of a folder that has all experts in one tensor. */
-static int32_t add_of_one(struct opening *o, const struct tensor_row *row, const char *name,
-                          int32_t e, struct weight *target, struct err *err)
+/* Of a folder that has them so: rows of gate and up in turn. */
+static int32_t add_in_turn(struct opening *o, const struct tensor_row *row, const char *name,
+                           struct weight *target, struct err *err)
 {
-    struct weight_item *item = &o->w->item[o->w->n_item];
-    const bool is_down = row->N == D;
-    const struct matrix_place place = {.e = e,
-                                       .E = o->extent[EXPERTS],
-                                       .first = row->offset == offsetof(struct layer, expert_up),
-                                       .step = is_down ? 1 : 2};
-    *item = (struct weight_item){.kind = MATRIX, .error = -1, .target = target};
-    (void)snprintf(item->name, sizeof item->name, "%.*s[%d]", ITEM_NAME - 16, name, e);
-    if (matrix_find_expert(&item->matrix, &o->finder, name, place, o->extent[row->N],
-                           o->extent[row->K], err))
-        return err->code;
-    item->fmt = item->matrix.fmt;
-    item->file_bytes = item->matrix.bytes;
-    o->w->max_width = MAX(o->w->max_width, o->extent[row->K]);
-    o->w->file_bytes += item->file_bytes;
-    o->w->n_item++;
+    struct matrix_place place = {.E = o->extent[EXPERTS],
+                                 .first = row->offset == offsetof(struct layer, expert_up),
+                                 .step =
+                                     row->offset == offsetof(struct layer, expert_down) ? 1 : 2};
+    for (place.e = 0; place.e < place.E; place.e++) {
+        struct matrix m;
+        if (matrix_find_expert(&m, &o->finder, name, place, o->extent[row->N], o->extent[row->K],
+                               err))
+            return err->code;
+        add_of_one(o, &m, name, place.e, &target[place.e]);
+    }
     return INFLIGHT_OK;
 }
 
@@ -269,6 +267,15 @@ static int32_t add_expert(struct opening *o, const struct tensor_row *row, const
     return INFLIGHT_OK;
 }
 
+static int32_t add_each(struct opening *o, const struct tensor_row *row, const char *name,
+                        struct weight *target, struct err *err)
+{
+    for (int32_t e = 0; e < o->extent[EXPERTS]; e++)
+        if (add_expert(o, row, name, e, &target[e], err))
+            return err->code;
+    return INFLIGHT_OK;
+}
+
 static int32_t add_experts(struct opening *o, struct layer *layer, const char *prefix,
                            struct err *err)
 {
@@ -280,16 +287,11 @@ static int32_t add_experts(struct opening *o, struct layer *layer, const char *p
         if (!target)
             return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d experts", E);
         *(struct weight **)(void *)((char *)layer + row->offset) = target;
-        if (o->tensors->naming == NAMING_GGUF) {
-            if (add_stack(o, row, prefix, target, err))
-                return err->code;
-            continue;
-        }
         name_of(o, row, prefix, name);
-        const bool is_one = !strstr(name, "%d");
-        for (int32_t e = 0; e < E; e++)
-            if ((is_one ? add_of_one : add_expert)(o, row, name, e, &target[e], err))
-                return err->code;
+        if ((o->tensors->naming == NAMING_GGUF ? add_stack
+             : strstr(name, "%d")              ? add_each
+                                               : add_in_turn)(o, row, name, target, err))
+            return err->code;
     }
     return INFLIGHT_OK;
 }

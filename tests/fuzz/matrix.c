@@ -153,13 +153,36 @@ static void read_rows(const struct model *model, const struct matrix *m)
     free(value);
 }
 
+/* The matrix, or with a place that of an expert, and then its tensors are given back. */
+static void read_found(struct model *model, const struct scheme *scheme,
+                       const struct matrix_place *place, struct arena *arena)
+{
+    static const char name[] = "a.b.weight";
+    struct err err = {0};
+    struct matrix m;
+    bool used[NAMES] = {0};
+    struct matrix_finder f = {.tensors = &model->tensors, .scheme = scheme, .used = used};
+    buf_init(&f.scratch, &mem_system);
+    /* Two of one name are refused where the tensors are read. */
+    if (!tensors_index(&model->tensors, arena, NULL)) {
+        if (place ? matrix_find_expert(&m, &f, name, *place, model->N, model->K, &err)
+                  : matrix_find(&m, &f, name, "Linear", model->N, model->K, &err)) {
+            if (!err.text[0])
+                abort();
+        } else {
+            read_rows(model, &m);
+        }
+    }
+    buf_release(&f.scratch);
+    for (uint64_t i = 0; i < model->tensors.n; i++)
+        free(model->block[i]);
+}
+
 static void read_matrix(const struct scheme *scheme, struct arena *arena, struct input *in)
 {
     struct model model = {.N = 0};
     struct err err = {0};
     struct storage storage;
-    struct matrix m;
-    bool used[NAMES] = {0};
     if (scheme_find(scheme, "a.b", "Linear", &storage, &err)) {
         if (!err.text[0])
             abort();
@@ -167,18 +190,7 @@ static void read_matrix(const struct scheme *scheme, struct arena *arena, struct
     }
     model.tensors = (struct tensors){.tensor = model.tensor, .file = model.file};
     make_tensors(&model, &storage, in);
-    struct matrix_finder f = {.tensors = &model.tensors, .scheme = scheme, .used = used};
-    buf_init(&f.scratch, &mem_system);
-    /* Two of one name are refused where the tensors are read. */
-    if (!tensors_index(&model.tensors, arena, NULL)) {
-        if (!matrix_find(&m, &f, "a.b.weight", "Linear", model.N, model.K, &err))
-            read_rows(&model, &m);
-        else if (!err.text[0])
-            abort();
-    }
-    buf_release(&f.scratch);
-    for (uint64_t i = 0; i < model.tensors.n; i++)
-        free(model.block[i]);
+    read_found(&model, scheme, NULL, arena);
 }
 
 /* A tensor of those of experts, of which a dimension may be another. */
@@ -204,9 +216,6 @@ static void add_of_experts(struct model *m, const char *name, enum dtype dtype,
 static void read_expert(const struct scheme *scheme, struct arena *arena, struct input *in)
 {
     struct model model = {.N = 0};
-    struct err err = {0};
-    struct matrix m;
-    bool used[NAMES] = {0};
     model.tensors = (struct tensors){.tensor = model.tensor, .file = model.file};
     model.N = next_byte(in) % 20 + 1;
     model.K = (next_byte(in) % 4 + 1) * 32;
@@ -223,17 +232,7 @@ static void read_expert(const struct scheme *scheme, struct arena *arena, struct
         add_of_experts(&model, "a.b_scales", DTYPE_U8, (const int64_t[4]){groups, rows, place.E, 1},
                        in);
     }
-    struct matrix_finder f = {.tensors = &model.tensors, .scheme = scheme, .used = used};
-    buf_init(&f.scratch, &mem_system);
-    if (!tensors_index(&model.tensors, arena, NULL)) {
-        if (!matrix_find_expert(&m, &f, "a.b.weight", place, model.N, model.K, &err))
-            read_rows(&model, &m);
-        else if (!err.text[0])
-            abort();
-    }
-    buf_release(&f.scratch);
-    for (uint64_t i = 0; i < model.tensors.n; i++)
-        free(model.block[i]);
+    read_found(&model, scheme, &place, arena);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -116,3 +116,21 @@ TEST(greedy, text_through_the_engine_equals_llama_cpps)
     }
     json_decref(root);
 }
+
+/* A token that is forced to come, of <|im_start|>: 1. */
+TEST(greedy, control_tokens_are_in_the_text_if_they_are_asked_for)
+{
+    static struct session s;
+    static struct answer answer[2];
+    static const struct ask ask[2] = {
+        {INFLIGHT_PROMPT, "Hi", "{\"max_tokens\": 2, \"logit_bias\": {\"1\": 100}}", 0},
+        {INFLIGHT_PROMPT, "Hi",
+         "{\"max_tokens\": 2, \"logit_bias\": {\"1\": 100}, \"skip_special_tokens\": false}", 0}};
+    if (!session_prepare(&s) || !session_open(&s))
+        return;
+    CHECK(session_run(&s, ask, answer, 2));
+    CHECK_EQ(answer[0].n_tokens, 2);
+    CHECK_TEXT(answer[0].text, "");
+    CHECK_TEXT(answer[1].text, "<|im_start|><|im_start|>");
+    session_close(&s);
+}

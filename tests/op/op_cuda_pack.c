@@ -174,6 +174,13 @@ static void check_shape(enum fmt fmt, int N, int K)
     free(got);
 }
 
+/* Tests of every format leave out what is not served. */
+TEST(cuda_pack, every_format_but_mxfp4_is_served)
+{
+    for (int fmt = 0; fmt < FMT_COUNT; fmt++)
+        CHECK_EQ(cuda_packed_bytes((enum fmt)fmt, 16, 256) == 0, fmt == FMT_mxfp4);
+}
+
 TEST(cuda_pack, bytes_are_what_the_layout_defines)
 {
     static const int rows[] = {1, 7, 16, 17, 31, 48};
