@@ -289,6 +289,7 @@ SAN_TESTS := $(filter-out $(addprefix $(BUILD)/tests/model/,logits greedy invari
 TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool time_slice board queue doorbell ring ring_threads stream engine \
                 engine_host engine_faults engine_pages) $(BUILD)/tests/op/op_backend
 SAN_GPU   := $(if $(CUDA),$(GPU_CUDA) $(GPU_LT) $(GPU_TESTS))
+SAN_TOOLS := $(foreach t,families quantize calibrate static smooth,"tests/tools/$(t).py $(BUILD)")
 SAN_VALIDATOR := "$(VALIDATOR) --cycles 100 $(LIB) --model $(TINY)"
 
 comma  := ,
@@ -309,8 +310,9 @@ asan: $(FATBINS) ## build and run the tests and fuzz corpora under ASan and UBSa
 tsan: $(FATBINS) ## build and run the tests with threads under TSan
 	+@$(call SANITIZE,tsan,thread,sanitized-threads)
 
-sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(LIB) $(VALIDATOR) $(TINY) $(FAMILIES) $(LOCALE) model $(SAN_GPU)
+sanitized: $(SAN_TESTS) $(FUZZ_BIN) $(LIB) $(TOOLS) $(VALIDATOR) $(TINY) $(FAMILIES) $(LOCALE) model $(SAN_GPU)
 	@BUILD=$(BUILD) tests/run.sh $(filter-out $(CUDA_TESTS),$(SAN_TESTS)) $(AHEAD) $(SAN_VALIDATOR) \
+	    $(SAN_TOOLS) \
 	    "$(VALIDATOR) --only submit-before-ready $(LIB) --model $(MODEL)" \
 	    $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)") \
 	    $(if $(CUDA),$(GPU_TESTS) $(call on_gpu,8.0,$(filter %_device %_head %_graph,$(CUDA_TESTS))))
@@ -332,6 +334,7 @@ CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/a
           tests/lint.sh "tests/clang.sh $(BUILD)" \
           "tests/tools/eval.py $(BUILD)" "tests/tools/quantize.py $(BUILD)" "tests/tools/calibrate.py $(BUILD)" \
           "tests/tools/gptq.py $(BUILD)" "tests/tools/static.py $(BUILD)" "tests/tools/smooth.py $(BUILD)" \
+          "tests/tools/families.py $(BUILD)" \
           "tests/tools/accuracy.py $(BUILD)" "tests/others/kept.py $(BUILD)" "tests/examples.sh $(BUILD)" \
           "$(VALIDATOR) $(LIB) --model $(TINY)" $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 

@@ -1,5 +1,5 @@
-/* What weights_load.c, which packs, and weights_packed.c, which maps what has been packed, share
- * while weights are loaded. */
+/* What weights_load.c, which packs, weights_packed.c, which maps what has been packed, and programs
+ * that load one layer after the other share while weights are loaded. */
 #pragma once
 
 #include "convert.h"

@@ -1,47 +1,16 @@
 #include "calibrate.h"
 
+#include "half.h"
 #include "head.h"
-
-#include "../encode.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define HALVES 2
-
-/* Half i of a layer. */
-static struct half half_of(const struct layers *l, int i)
-{
-    const bool fused = l->arch->fused;
-    if (i == 0)
-        return (struct half){.first = {SLOT_Q, SLOT_K, SLOT_V},
-                             .n_first = fused ? 1 : 3,
-                             .second = SLOT_O,
-                             .before = INPUT_QKV,
-                             .between = INPUT_O,
-                             .from = STAGE_QKV,
-                             .to = STAGE_ATTEND,
-                             .last = STAGE_O};
-    return (struct half){.first = {SLOT_GATE, SLOT_UP},
-                         .n_first = fused ? 1 : 2,
-                         .second = SLOT_DOWN,
-                         .before = INPUT_GATE_UP,
-                         .between = INPUT_DOWN,
-                         .from = STAGE_GATE_UP,
-                         .to = STAGE_GATE_UP,
-                         .last = STAGE_DOWN};
-}
-
 static int32_t no_memory(struct err *err, const char *what)
 {
     return err_set(err, INFLIGHT_E_NOMEM, "no memory for %s", what);
-}
-
-static float *sample_of(const struct calibration *c, int32_t i)
-{
-    return c->x + (int64_t)i * c->samples.length * c->layers.h.D;
 }
 
 /* ---- Opening and closing */
@@ -50,19 +19,45 @@ static float *sample_of(const struct calibration *c, int32_t i)
  * than the model itself. */
 #define MEASURED_TOKENS 2048
 
-static int32_t take(struct calibration *c, struct err *err)
+/* Experts, the moments of whose inputs take no more than a layer of them. */
+static int32_t experts_at_once(const struct hparams *h)
+{
+    const double layer = 3.0 * h->E * h->D * h->F * sizeof(uint16_t);
+    const double each = (double)h->F * h->F * sizeof(float);
+    return (int32_t)fmax(1, fmin(layer / each, h->E));
+}
+
+static int32_t take_moments(struct calibration *c, int32_t *widest, struct err *err)
 {
     const struct quantize_params *p = c->source->params;
-    const size_t tokens = (size_t)c->samples.n * (size_t)c->samples.length;
-    int32_t widest = 0;
-    for (int i = 0; i < INPUTS; i++) {
-        int32_t K = layers_width(&c->layers, (enum input)i);
-        widest = MAX(widest, K);
-        if (moments_init(&c->moments[i], K, c->source->threads, err))
+    const bool has_limit = p->recipe->is_static || p->method == METHOD_SMOOTH;
+    c->n_down = c->layers.arch->experts ? experts_at_once(&c->layers.h) : 1;
+    c->moments = arena_take_array(&c->arena, INPUT_DOWN + (size_t)c->n_down, sizeof *c->moments);
+    if (!c->moments)
+        return no_memory(err, "the moments of inputs");
+    for (int32_t i = 0; i < INPUT_DOWN + c->n_down; i++) {
+        const int32_t K = layers_width(&c->layers, (enum input)MIN(i, INPUT_DOWN));
+        *widest = MAX(*widest, K);
+        if (i > INPUT_DOWN ? moments_init_beside(&c->moments[i], &c->moments[INPUT_DOWN], err)
+                           : moments_init(&c->moments[i], K, c->source->threads, err))
             return err->code;
-        if ((p->recipe->is_static || p->method == METHOD_SMOOTH) && !c->source->is_measured)
+        if (has_limit && !c->source->is_measured)
             c->moments[i].limit = MEASURED_TOKENS;
     }
+    return INFLIGHT_OK;
+}
+
+static int32_t take(struct calibration *c, struct err *err)
+{
+    const size_t tokens = (size_t)c->samples.n * (size_t)c->samples.length;
+    const size_t n = (size_t)c->layers.n_matrices;
+    int32_t widest = 0;
+    if (take_moments(c, &widest, err))
+        return err->code;
+    c->made = arena_take_array(&c->arena, n, sizeof *c->made);
+    c->slot = arena_take_array(&c->arena, 2 * n, sizeof *c->slot);
+    if (!c->made || !c->slot)
+        return no_memory(err, "the matrices of a layer");
     c->x = malloc(tokens * (size_t)c->layers.h.D * sizeof *c->x);
     c->X = malloc((size_t)c->samples.length * (size_t)widest * sizeof *c->X);
     return c->x && c->X ? INFLIGHT_OK : no_memory(err, "the hidden states of the samples");
@@ -84,7 +79,7 @@ static int32_t begin(struct calibration *c, struct err *err)
         return err->code;
     for (int32_t i = 0; i < c->samples.n; i++)
         if (layers_embed(&c->layers, c->samples.token + (int64_t)i * c->samples.length,
-                         sample_of(c, i), err))
+                         calibration_sample(c, i), err))
             return err->code;
     return drift_open(&c->drift, &c->layers, &c->samples, p->device,
                       c->source->is_measured ? 0 : p->correction, &c->arena, err);
@@ -102,27 +97,17 @@ int32_t calibration_open(struct calibration **out, const struct calibration_sour
     return begin(c, err);
 }
 
-void matrix_give(struct matrix *m)
-{
-    free(m->W);
-    free(m->back);
-    free(m->wanted);
-    free(m->rows);
-    m->W = m->back = m->wanted = NULL;
-    m->rows = NULL;
-}
-
 void calibration_close(struct calibration *c)
 {
     if (!c)
         return;
-    for (int i = 0; i < SLOTS; i++) {
-        matrix_give(&c->matrix[i]);
-        free(c->matrix[i].packed);
+    for (int32_t i = 0; c->made && i < c->layers.n_matrices; i++) {
+        made_give(&c->made[i]);
+        free(c->made[i].packed);
     }
-    for (int i = 0; i < VECTORS; i++)
+    for (int i = 0; i < LAYER_VECTORS; i++)
         free(c->changed[i]);
-    for (int i = 0; i < INPUTS; i++)
+    for (int32_t i = 0; c->moments && i < INPUT_DOWN + c->n_down; i++)
         moments_release(&c->moments[i]);
     free(c->head);
     free(c->x);
@@ -148,186 +133,6 @@ const char *calibration_passed(const struct calibration *c)
     return c ? c->layers.passed : "";
 }
 
-/* ---- Samples through steps */
-
-static void show(struct calibration *c)
-{
-    double share = (double)++c->runs_done / (double)c->runs_all;
-    progress_show(c->source->progress,
-                  c->before + (uint64_t)(MIN(share, 1.0) * (double)c->layer_bytes));
-}
-
-static int32_t observe(struct calibration *c, enum input input, int32_t i, struct err *err)
-{
-    if (layers_input(&c->layers, input, sample_of(c, i), c->X, err))
-        return err->code;
-    moments_add(&c->moments[input], c->X, c->samples.length);
-    return drift_add(&c->drift, i, input, sample_of(c, i), c->X, err);
-}
-
-static int32_t end_moments(struct calibration *c, enum input input, struct err *err)
-{
-    static const char *const readers[INPUTS] = {
-        [INPUT_QKV] = "self_attn.q_proj",
-        [INPUT_O] = "self_attn.o_proj",
-        [INPUT_GATE_UP] = "mlp.gate_proj",
-        [INPUT_DOWN] = "mlp.down_proj",
-    };
-    return moments_end(&c->moments[input], err) ? err_prefix(err, "%s", readers[input])
-                                                : INFLIGHT_OK;
-}
-
-int32_t observe_before(struct calibration *c, const struct half *half, struct err *err)
-{
-    moments_clear(&c->moments[half->before]);
-    drift_clear(&c->drift, c->moments[half->before].K, false);
-    for (int32_t i = 0; i < c->samples.n; i++) {
-        if (observe(c, half->before, i, err))
-            return err->code;
-        show(c);
-    }
-    return end_moments(c, half->before, err);
-}
-
-/* Up to what the second matrix reads. Attention overwrites q, k and v: they are seen before. */
-static int32_t run_to_between(struct calibration *c, const struct half *half, int32_t i,
-                              struct err *err)
-{
-    float *x = sample_of(c, i);
-    if (half->second != SLOT_O || !c->source->params->recipe->is_static)
-        return layers_run(&c->layers, half->from, half->to, x, err);
-    if (layers_run(&c->layers, half->from, half->from, x, err) ||
-        layers_kv_peaks(&c->layers, &c->peaks, err))
-        return err->code;
-    return layers_run(&c->layers, half->to, half->to, x, err);
-}
-
-int32_t observe_between(struct calibration *c, const struct half *half, struct err *err)
-{
-    moments_clear(&c->moments[half->between]);
-    drift_clear(&c->drift, c->moments[half->between].K, !c->layers.arch->post_norm);
-    for (int32_t i = 0; i < c->samples.n; i++) {
-        if (drift_run(&c->drift, i, half->from, half->to, err) || run_to_between(c, half, i, err) ||
-            observe(c, half->between, i, err) ||
-            drift_run(&c->drift, i, half->last, half->last, err))
-            return err->code;
-        show(c);
-    }
-    return end_moments(c, half->between, err);
-}
-
-/* Of tokens whose hidden state was `before` and is x, (n, D) both: what was added, squared, in
- * parts of x squared. */
-static double change_of(const float *before, const float *x, int64_t n, int32_t D)
-{
-    double sum = 0;
-    for (int64_t t = 0; t < n; t++, before += D, x += D) {
-        double added = 0, square = 0;
-        for (int32_t i = 0; i < D; i++) {
-            double off = (double)x[i] - (double)before[i];
-            added += off * off;
-            square += (double)x[i] * (double)x[i];
-        }
-        sum += square > 0 ? added / square : 0;
-    }
-    return sum;
-}
-
-int32_t half_pass(struct calibration *c, const struct half *half, double *change, struct err *err)
-{
-    const int64_t tokens = c->samples.length;
-    double sum = 0;
-    for (int32_t i = 0; i < c->samples.n; i++) {
-        float *x = sample_of(c, i);
-        if (change)
-            memcpy(c->X, x, (size_t)(tokens * c->layers.h.D) * sizeof *x);
-        if (layers_run(&c->layers, half->from, half->last, x, err))
-            return err->code;
-        if (change)
-            sum += change_of(c->X, x, tokens, c->layers.h.D);
-        show(c);
-    }
-    if (change)
-        *change = sum / (double)(tokens * c->samples.n);
-    return INFLIGHT_OK;
-}
-
-/* ---- Matrices */
-
-bool matrix_is_made(const struct calibration *c, enum slot slot)
-{
-    return c->matrix[slot].output != NULL;
-}
-
-int32_t matrix_read(struct calibration *c, enum slot slot, struct err *err)
-{
-    struct matrix *m = &c->matrix[slot];
-    const struct packing *p = &m->output->packing;
-    const struct tensor *t = m->output->from;
-    const size_t row = fmt_row_bytes(t->fmt, p->K), n = (size_t)(p->N * p->K);
-    const char *data = tensors_view(&c->layers.checkpoint->tensors, t, &c->layers.scratch, err);
-    if (!data)
-        return err->code;
-    m->W = malloc(n * sizeof *m->W);
-    m->back = malloc(n * sizeof *m->back);
-    m->rows = malloc((size_t)p->N * fmt_row_bytes(p->fmt, p->K));
-    if (!m->W || !m->back || !m->rows)
-        return no_memory(err, m->output->module);
-    for (int64_t r = 0; r < p->N; r++) {
-        float *value = m->W + r * p->K;
-        fmt_decode_row(t->fmt, data + (size_t)r * row, p->K, value);
-        if (!(encode_largest(value, p->K) <= encode_most(p->fmt)))
-            return err_set(err, INFLIGHT_E_MODEL,
-                           "%s.weight has what is not a number, or is too large, in row %lld",
-                           m->output->module, (long long)r);
-    }
-    tensors_done(&c->layers.checkpoint->tensors, t);
-    return INFLIGHT_OK;
-}
-
-static double energy(const float *A, const float *B, int64_t n)
-{
-    double sum[4] = {0};
-    for (int64_t i = 0; i < n; i++) {
-        double off = (double)A[i] - (B ? (double)B[i] : 0);
-        sum[i % 4] += off * off;
-    }
-    return sum[0] + sum[1] + sum[2] + sum[3];
-}
-
-static double relative(double error, double of)
-{
-    return of > 0 ? sqrt(error / of) : 0;
-}
-
-int32_t matrix_finish(struct calibration *c, enum slot slot, const struct moments *moments,
-                      const float *s, const float *t, struct err *err)
-{
-    struct matrix *m = &c->matrix[slot];
-    struct output *o = m->output;
-    const struct packing *p = &o->packing;
-    const size_t row = fmt_row_bytes(p->fmt, p->K);
-    for (int64_t r = 0; r < p->N; r++) {
-        float *back = m->back + r * p->K;
-        fmt_decode_row(p->fmt, m->rows + (size_t)r * row, p->K, back);
-        for (int64_t k = 0; k < p->K; k++)
-            back[k] *= (t ? t[r] : 1) / (s ? s[k] : 1);
-    }
-    o->error = relative(energy(m->W, m->back, p->N * p->K), energy(m->W, NULL, p->N * p->K));
-    o->output_error = relative(moments_energy(moments, matrix_wanted(m), m->back, p->N),
-                               moments_energy(moments, m->W, NULL, p->N));
-    m->packed = calloc(1, p->bytes);
-    if (!m->packed)
-        return no_memory(err, o->module);
-    pack_rows(p, 0, p->N, m->rows, m->packed);
-    o->made = m->packed;
-    struct weight_source source = {
-        .fmt = p->fmt, .N = (int32_t)p->N, .K = (int32_t)p->K, .data = m->rows};
-    int32_t rc = layers_put(&c->layers, slot, &source, err);
-    matrix_give(m);
-    return rc;
-}
-
 /* ---- Layers */
 
 /* Which outputs of the plan are matrices of the layer. */
@@ -335,12 +140,12 @@ static void find_outputs(struct calibration *c)
 {
     const struct quantize_plan *plan = c->source->plan;
     c->before = c->layer_bytes = 0;
-    for (int i = 0; i < SLOTS; i++) {
-        matrix_give(&c->matrix[i]);
-        free(c->matrix[i].packed);
-        c->matrix[i] = (struct matrix){0};
+    for (int32_t i = 0; i < c->layers.n_matrices; i++) {
+        made_give(&c->made[i]);
+        free(c->made[i].packed);
+        c->made[i] = (struct made){0};
     }
-    for (int i = 0; i < VECTORS; i++) {
+    for (int i = 0; i < LAYER_VECTORS; i++) {
         free(c->changed[i]);
         c->changed[i] = NULL;
         c->vector[i] = NULL;
@@ -352,24 +157,47 @@ static void find_outputs(struct calibration *c)
         if (o->layer != c->layer)
             continue;
         c->layer_bytes += o->from->bytes;
-        for (int s = 0; s < SLOTS; s++)
-            if (o->is_encoded && c->layers.matrix[s].tensor == o->from)
-                c->matrix[s].output = o;
-        for (int v = 0; v < VECTORS; v++)
-            if (c->layers.vector[v].tensor == o->from)
+        for (int32_t s = 0; o->is_encoded && s < c->layers.n_matrices; s++)
+            if (c->layers.matrix[s].tensor == o->from)
+                c->made[s].output = o;
+        for (int v = 0; v < LAYER_VECTORS; v++)
+            if (c->layers.vector[v].item && c->layers.vector[v].tensor == o->from)
                 c->vector[v] = o;
     }
+}
+
+static bool has_any(const struct calibration *c, const int32_t *slot, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++)
+        if (slot_is_made(c, slot[i]))
+            return true;
+    return false;
+}
+
+/* As it is: nothing of it is made. */
+static int32_t leave_half(struct calibration *c, const struct half *half, struct err *err)
+{
+    if (half_put_own(c, half, err))
+        return err->code;
+    for (int32_t i = 0; i < c->samples.n && half->carries; i++)
+        if (drift_run(&c->drift, i, half->begin, half->end, err))
+            return err->code;
+    return INFLIGHT_OK;
 }
 
 static int32_t make_half(struct calibration *c, const struct half *half, struct err *err)
 {
     const struct quantize_params *p = c->source->params;
     const bool is_scaled = p->method == METHOD_AWQ || p->method == METHOD_SMOOTH;
+    const bool is_made =
+        has_any(c, half->first, half->n_first) || has_any(c, half->second, half->n_second);
     int32_t rc;
     if (c->source->is_measured)
         return measure_half(c, half, err);
     if (p->recipe->is_static)
         rc = static_half(c, half, err);
+    else if (!is_made)
+        rc = leave_half(c, half, err);
     else
         rc = (is_scaled ? scaled_half : gptq_half)(c, half, err);
     return rc ? rc : half_pass(c, half, NULL, err);
@@ -377,14 +205,15 @@ static int32_t make_half(struct calibration *c, const struct half *half, struct 
 
 static int32_t make_layer(struct calibration *c, int32_t number, struct err *err)
 {
+    const int32_t batches = (c->layers.h.E + c->n_down - 1) / c->n_down;
     c->layer = number;
     if (layers_enter(&c->layers, number, err) || drift_enter(&c->drift, number, err))
         return err->code;
     find_outputs(c);
     c->runs_done = 0;
-    c->runs_all = (int64_t)HALVES * 3 * c->samples.n;
+    c->runs_all = (int64_t)(HALVES * 3 + MAX(batches - 1, 0)) * c->samples.n;
     for (int i = 0; i < HALVES; i++) {
-        const struct half half = half_of(&c->layers, i);
+        const struct half half = half_of(c, i);
         if (make_half(c, &half, err))
             return err_prefix(err, "layer %d", number);
     }

@@ -13,6 +13,10 @@
  *                                   |
  *                                   v  of the next layer; of the last, normalised, of the head
  *
+ * Where both halves are of the layer's input they are made one after the other of the same x, which
+ * goes on behind the second. Of experts the second half has a matrix for each, which reads what its
+ * own tokens give; as many of these are seen at once as their H take no more than the layer.
+ *
  * One layer is on the back end at a time, and the samples run through it one by one. gptq and
  * static recipes: what a matrix reads has gone through all that was rounded before it, also in its
  * own layer; gptq makes up for some of that, with samples that go through the model as it was, see

@@ -67,8 +67,8 @@ int32_t drift_enter(struct drift *d, int32_t number, struct err *err)
         return INFLIGHT_OK;
     if (layers_enter(&d->layers, number, err))
         return err->code;
-    for (int slot = 0; slot < SLOTS; slot++)
-        if (layers_put_own(&d->layers, (enum slot)slot, err))
+    for (int32_t slot = 0; slot < d->layers.n_matrices; slot++)
+        if (layers_put_own(&d->layers, slot, err))
             return err->code;
     return INFLIGHT_OK;
 }

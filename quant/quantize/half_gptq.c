@@ -36,12 +36,10 @@ int32_t half_factor(struct calibration *c, struct factor *f, const struct moment
 }
 
 /* What is rounded in place of the matrix. */
-static int32_t correct(struct calibration *c, struct matrix *m, struct err *err)
+static int32_t correct(struct calibration *c, struct made *m, struct err *err)
 {
     const struct packing *p = &m->output->packing;
     const int64_t n = p->N * p->K;
-    if (c->drift.share <= 0)
-        return INFLIGHT_OK;
     m->wanted = malloc((size_t)n * sizeof *m->wanted);
     if (!m->wanted)
         return no_memory(err, m->output->module);
@@ -56,60 +54,90 @@ static int32_t correct(struct calibration *c, struct matrix *m, struct err *err)
     return INFLIGHT_OK;
 }
 
-static int32_t round_matrix(struct calibration *c, const struct factor *f, enum slot slot,
-                            const struct moments *moments, struct err *err)
+/* Matrices that read the same inputs. */
+struct group {
+    const int32_t *slot; /* (n) */
+    int32_t n;
+    const struct moments *moments;
+    bool is_corrected;
+};
+
+/* factor: NULL, or of the group's moments. */
+static int32_t round_matrix(struct calibration *c, const struct group *group,
+                            const struct factor *factor, int32_t slot, struct err *err)
 {
-    struct matrix *m = &c->matrix[slot];
-    if (matrix_read(c, slot, err) || correct(c, m, err))
+    struct made *m = &c->made[slot];
+    if (made_read(c, slot, err) || (group->is_corrected && correct(c, m, err)))
         return err->code;
     const struct packing *p = &m->output->packing;
-    const struct gptq gptq = {.factor = f,
+    const struct gptq gptq = {.factor = factor,
                               .fmt = p->fmt,
                               .style = {p->is_symmetric, p->is_bf16},
                               .threads = c->source->threads};
-    nearest_matrix(p, matrix_wanted(m), gptq.threads, m->rows);
-    if (c->source->params->method == METHOD_GPTQ &&
-        gptq_improve(&gptq, moments, matrix_wanted(m), m->back, p->N, m->rows, err))
+    nearest_matrix(p, made_wanted(m), gptq.threads, m->rows);
+    if (factor && gptq_improve(&gptq, group->moments, made_wanted(m), m->back, p->N, m->rows, err))
         return err_prefix(err, "%s", m->output->module);
-    return matrix_finish(c, slot, moments, NULL, NULL, err);
+    return made_finish(c, slot, group->moments, NULL, NULL, err);
 }
 
-/* What the matrices of a group share. */
-static int32_t make_factor(struct calibration *c, struct factor *f, const struct moments *moments,
+static int32_t make_factor(struct calibration *c, struct factor *f, const struct group *group,
                            const char *module, struct err *err)
 {
-    if (half_factor(c, f, moments, module, err))
+    if (half_factor(c, f, group->moments, module, err))
         return err->code;
-    drift_solve(&c->drift, f);
+    if (group->is_corrected)
+        drift_solve(&c->drift, f);
     return INFLIGHT_OK;
 }
 
-/* Matrices that read the same inputs. */
-static int32_t gptq_group(struct calibration *c, const enum slot *slot, int32_t n, enum input input,
-                          struct err *err)
+/* Of an expert that no token of the text has chosen numbers go to the nearest. */
+static int32_t gptq_group(struct calibration *c, const struct group *group, struct err *err)
 {
-    const struct moments *moments = &c->moments[input];
+    const bool is_gptq = c->source->params->method == METHOD_GPTQ && group->moments->tokens;
     struct factor f = {0};
     int32_t rc = INFLIGHT_OK;
-    for (int32_t i = 0; i < n && !rc; i++) {
-        if (!matrix_is_made(c, slot[i])) {
-            rc = layers_put_own(&c->layers, slot[i], err);
+    for (int32_t i = 0; i < group->n && !rc; i++) {
+        const int32_t slot = group->slot[i];
+        if (!slot_is_made(c, slot)) {
+            rc = layers_put_own(&c->layers, slot, err);
             continue;
         }
-        if (!f.U && c->source->params->method == METHOD_GPTQ)
-            rc = make_factor(c, &f, moments, c->matrix[slot[i]].output->module, err);
+        if (!f.U && is_gptq)
+            rc = make_factor(c, &f, group, c->made[slot].output->module, err);
         if (!rc)
-            rc = round_matrix(c, &f, slot[i], moments, err);
+            rc = round_matrix(c, group, is_gptq ? &f : NULL, slot, err);
     }
     factor_release(&f);
     return rc;
 }
 
+static int32_t gptq_second(struct calibration *c, const struct half *half, int32_t at,
+                           struct err *err)
+{
+    const int32_t end = MIN(at + half_step(c, half), half->n_second);
+    if (observe_between(c, half, at, err))
+        return err->code;
+    for (int32_t i = at; i < end; i++) {
+        const struct group group = {.slot = &half->second[i],
+                                    .n = 1,
+                                    .moments = moments_of_second(c, half, at, i),
+                                    .is_corrected = c->drift.share > 0 && half_drifts(half)};
+        if (gptq_group(c, &group, err))
+            return err->code;
+    }
+    return INFLIGHT_OK;
+}
+
 int32_t gptq_half(struct calibration *c, const struct half *half, struct err *err)
 {
-    if (observe_before(c, half, err) ||
-        gptq_group(c, half->first, half->n_first, half->before, err) ||
-        observe_between(c, half, err))
+    const struct group first = {.slot = half->first,
+                                .n = half->n_first,
+                                .moments = moments_of_first(c, half),
+                                .is_corrected = c->drift.share > 0};
+    if (observe_before(c, half, err) || gptq_group(c, &first, err) || half_put_second(c, half, err))
         return err->code;
-    return gptq_group(c, &half->second, 1, half->between, err);
+    for (int32_t at = 0; at < half->n_second; at += half_step(c, half))
+        if (gptq_second(c, half, at, err))
+            return err->code;
+    return INFLIGHT_OK;
 }

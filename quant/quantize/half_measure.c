@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 /* The error of the outputs of p, in parts of them, both squared. */
-static int32_t measure(const struct calibration *c, const struct matrix *m,
+static int32_t measure(const struct calibration *c, const struct made *m,
                        const struct moments *moments, const struct packing *p, double *out,
                        struct err *err)
 {
@@ -23,15 +23,14 @@ static int32_t measure(const struct calibration *c, const struct matrix *m,
     return INFLIGHT_OK;
 }
 
-static int32_t measure_matrix(struct calibration *c, enum slot slot, const struct moments *moments,
+static int32_t measure_matrix(struct calibration *c, int32_t slot, const struct moments *moments,
                               struct err *err)
 {
-    struct matrix *m = &c->matrix[slot];
+    struct made *m = &c->made[slot];
     if (!m->output)
         return INFLIGHT_OK;
     struct output trial = *m->output;
-    if (matrix_read(c, slot, err) ||
-        measure(c, m, moments, &trial.packing, &m->output->cost[0], err))
+    if (made_read(c, slot, err) || measure(c, m, moments, &trial.packing, &m->output->cost[0], err))
         return err->code;
     for (int32_t level = 1; level <= FINER_MOST; level++) {
         const enum fmt fmt = plan_finer(m->output, level);
@@ -41,34 +40,42 @@ static int32_t measure_matrix(struct calibration *c, enum slot slot, const struc
         if (measure(c, m, moments, &trial.packing, &m->output->cost[level], err))
             return err->code;
     }
-    matrix_give(m);
+    made_give(m);
     return INFLIGHT_OK;
 }
 
-static void scale_costs(struct calibration *c, enum slot slot, double by)
+static void scale_costs(struct calibration *c, int32_t slot, double by)
 {
-    struct output *o = c->matrix[slot].output;
+    struct output *o = c->made[slot].output;
     for (size_t i = 0; o && i < COUNT_OF(o->cost); i++)
         o->cost[i] *= by;
+}
+
+static int32_t measure_all(struct calibration *c, const struct half *half, struct err *err)
+{
+    const int32_t step = half_step(c, half);
+    if (observe_before(c, half, err))
+        return err->code;
+    for (int32_t i = 0; i < half->n_first; i++)
+        if (measure_matrix(c, half->first[i], moments_of_first(c, half), err))
+            return err->code;
+    for (int32_t i = 0; i < half->n_second; i++) {
+        const int32_t at = i - i % step;
+        if ((i == at && observe_between(c, half, at, err)) ||
+            measure_matrix(c, half->second[i], moments_of_second(c, half, at, i), err))
+            return err->code;
+    }
+    return INFLIGHT_OK;
 }
 
 int32_t measure_half(struct calibration *c, const struct half *half, struct err *err)
 {
     double change = 0;
-    for (int32_t i = 0; i < half->n_first; i++)
-        if (layers_put_own(&c->layers, half->first[i], err))
-            return err->code;
-    if (layers_put_own(&c->layers, half->second, err) || observe_before(c, half, err) ||
-        observe_between(c, half, err))
-        return err->code;
-    for (int32_t i = 0; i < half->n_first; i++)
-        if (measure_matrix(c, half->first[i], &c->moments[half->before], err))
-            return err->code;
-    if (measure_matrix(c, half->second, &c->moments[half->between], err) ||
-        half_pass(c, half, &change, err))
+    if (half_put_own(c, half, err) || measure_all(c, half, err) || half_pass(c, half, &change, err))
         return err->code;
     for (int32_t i = 0; i < half->n_first; i++)
         scale_costs(c, half->first[i], change);
-    scale_costs(c, half->second, change);
+    for (int32_t i = 0; i < half->n_second; i++)
+        scale_costs(c, half->second[i], change);
     return INFLIGHT_OK;
 }

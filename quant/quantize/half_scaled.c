@@ -1,12 +1,13 @@
 /* AWQ and SmoothQuant, which choose scales of columns by what they read. Those of both kinds of
- * inputs of a half are chosen first, by its weights as they were. Then:
+ * inputs are chosen first, by the weights as they were. Then:
  *
  *   norm / s            the first matrices' columns * s
  *   v's, up's rows / t  the second matrix' columns * t
  *
  * A column of o has the scale of the row of v that it came from; query heads that share a key/value
  * head have theirs in common. Matrices that stay as they are, or are finer by a budget, take no
- * scale, nor do others then that would have to agree with them. */
+ * scale, nor do others then that would have to agree with them. There is no s where experts are
+ * chosen by the same norm, whose matrix stays as it is, and no t behind an activation. */
 #include "awq.h"
 #include "half.h"
 #include "nearest.h"
@@ -19,14 +20,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FIRST_MOST = 5 }; /* first matrices that take scales together: q, k, v, gate, up */
+
+/* A second matrix with its first ones: a half, or an expert of it. */
 struct smoothing {
-    const struct half *half;
-    enum slot giver;   /* of the first matrices, the one whose outputs the second's inputs are of */
-    int32_t first_row; /* of these outputs */
-    enum vector norm;
-    float *s;          /* (K of the first), NULL: there is no scale; owned */
-    float *t, *t_rows; /* (K of the second), (N of the giver); the same */
-    double *magnitude; /* (K of the second), owned */
+    const int32_t *first; /* slots, (n_first) */
+    int32_t n_first, second;
+    const struct moments *before, *between; /* of what they read */
+    bool is_attention, has_norm;
+    int32_t giver; /* of the first, the slot whose outputs the second's inputs are of; -1: none */
+    int32_t rows, first_row; /* the slot that has these outputs as rows, from first_row on */
+    enum vector norm, bias;  /* of what the first read; of the giver */
+    float *s;                /* (K of the first), NULL: there is no scale; owned */
+    float *t, *t_rows;       /* (K of the second), (N of the giver); the same */
+    double *magnitude;       /* (K of the second), owned */
 };
 
 static bool is_smooth(const struct calibration *c)
@@ -34,7 +41,7 @@ static bool is_smooth(const struct calibration *c)
     return c->source->params->method == METHOD_SMOOTH;
 }
 
-static struct awq_matrix matrix_of(const struct matrix *m)
+static struct awq_matrix matrix_of(const struct made *m)
 {
     const struct packing *p = &m->output->packing;
     return (struct awq_matrix){.W = m->W,
@@ -44,13 +51,13 @@ static struct awq_matrix matrix_of(const struct matrix *m)
                                .style = {p->is_symmetric, p->is_bf16}};
 }
 
-/* Of the giver, the row that a column of the second matrix came from. */
+/* Of the giver's tensor, the row that a column of the second matrix came from. */
 static int32_t row_of(const struct calibration *c, const struct smoothing *s, int32_t column)
 {
     const struct hparams *h = &c->layers.h;
-    if (s->half->second == SLOT_DOWN)
-        return s->first_row + column;
-    return s->first_row + column / h->dim / (h->H / h->K) * h->dim + column % h->dim;
+    if (s->is_attention)
+        column = column / h->dim / (h->H / h->K) * h->dim + column % h->dim;
+    return layers_row(&c->layers, s->rows, s->first_row + column);
 }
 
 /* ---- Vectors, as numbers of their tensors */
@@ -90,7 +97,23 @@ static int32_t change_vector(struct calibration *c, enum vector vector, float *v
     return layers_set(&c->layers, vector, value, err);
 }
 
-/* The norm divided by s. It is rounded; s becomes what makes up for that exactly. */
+/* A vector divided by numbers. */
+static int32_t divide_vector(struct calibration *c, enum vector vector, const float *by,
+                             struct err *err)
+{
+    const int64_t n = c->vector[vector]->from->dim[0];
+    float *value = calloc((size_t)n, sizeof *value);
+    if (!value)
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %lld numbers", (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        value[i] = c->layers.vector[vector].value[i] / by[i];
+    int32_t rc = change_vector(c, vector, value, err);
+    free(value);
+    return rc;
+}
+
+/* The norm divided by s. It is rounded; s becomes what makes up for that exactly, but for the
+ * norm's bias, which is rounded, too. */
 static int32_t fold_norm(struct calibration *c, const struct smoothing *sm, struct err *err)
 {
     const float *norm = c->layers.vector[sm->norm].value;
@@ -113,23 +136,8 @@ static int32_t fold_norm(struct calibration *c, const struct smoothing *sm, stru
     }
     int32_t rc = change_vector(c, sm->norm, value, err);
     free(value);
-    return rc;
-}
-
-/* Rows of the giver are divided when it is rounded; its bias is here. */
-static int32_t fold_rows(struct calibration *c, const struct smoothing *sm, struct err *err)
-{
-    const struct output *bias = sm->giver == SLOT_V ? c->vector[V_BIAS] : NULL;
-    if (!bias)
-        return INFLIGHT_OK;
-    const int64_t N = bias->from->dim[0];
-    float *value = calloc((size_t)N, sizeof *value);
-    if (!value)
-        return err_set(err, INFLIGHT_E_NOMEM, "no memory for %lld numbers", (long long)N);
-    for (int64_t i = 0; i < N; i++)
-        value[i] = c->layers.vector[V_BIAS].value[i] / sm->t_rows[i];
-    int32_t rc = change_vector(c, V_BIAS, value, err);
-    free(value);
+    if (!rc && c->vector[sm->norm + 1])
+        rc = divide_vector(c, sm->norm + 1, sm->s, err);
     return rc;
 }
 
@@ -141,7 +149,7 @@ static void share_largest(const struct calibration *c, const struct smoothing *s
                           float *largest)
 {
     const int32_t dim = c->layers.h.dim, share = c->layers.h.H / c->layers.h.K;
-    if (sm->half->second != SLOT_O)
+    if (!sm->is_attention)
         return;
     for (int32_t first = 0; first < K; first += share * dim)
         for (int32_t i = first; i < first + dim; i++) {
@@ -153,7 +161,7 @@ static void share_largest(const struct calibration *c, const struct smoothing *s
         }
 }
 
-static int32_t choose_smooth(struct calibration *c, struct smoothing *sm, const enum slot *slot,
+static int32_t choose_smooth(struct calibration *c, struct smoothing *sm, const int32_t *slot,
                              int32_t n, const struct moments *m, float *s, struct err *err)
 {
     const size_t K = (size_t)m->K;
@@ -162,8 +170,8 @@ static int32_t choose_smooth(struct calibration *c, struct smoothing *sm, const 
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %zu scales", K);
     memcpy(inputs, m->largest, K * sizeof *inputs);
     for (int32_t i = 0; i < n; i++)
-        smooth_columns(c->matrix[slot[i]].W, c->matrix[slot[i]].output->packing.N, m->K, weights);
-    if (slot[0] == sm->half->second) {
+        smooth_columns(c->made[slot[i]].W, c->made[slot[i]].output->packing.N, m->K, weights);
+    if (slot[0] == sm->second) {
         share_largest(c, sm, m->K, inputs);
         share_largest(c, sm, m->K, weights);
     }
@@ -173,34 +181,35 @@ static int32_t choose_smooth(struct calibration *c, struct smoothing *sm, const 
 }
 
 /* magnitude: of the columns, for AWQ; SmoothQuant does not read it. */
-static int32_t choose(struct calibration *c, struct smoothing *sm, const enum slot *slot, int32_t n,
+static int32_t choose(struct calibration *c, struct smoothing *sm, const int32_t *slot, int32_t n,
                       const struct moments *m, const double *magnitude, float *s, struct err *err)
 {
-    struct awq_matrix matrix[3];
+    struct awq_matrix matrix[FIRST_MOST];
     if (is_smooth(c))
         return choose_smooth(c, sm, slot, n, m, s, err);
     for (int32_t i = 0; i < n; i++)
-        matrix[i] = matrix_of(&c->matrix[slot[i]]);
+        matrix[i] = matrix_of(&c->made[slot[i]]);
     awq_scales(m, magnitude, matrix, n, s);
     return INFLIGHT_OK;
 }
 
-static bool is_scaled(const struct calibration *c, enum slot slot)
+static bool is_scaled(const struct calibration *c, int32_t slot)
 {
-    return matrix_is_made(c, slot) && !c->matrix[slot].output->is_finer;
+    return slot_is_made(c, slot) && !c->made[slot].output->is_finer;
 }
 
 static int32_t choose_first(struct calibration *c, struct smoothing *sm, struct err *err)
 {
-    const struct half *half = sm->half;
-    const struct moments *m = &c->moments[half->before];
-    for (int32_t i = 0; i < half->n_first; i++)
-        if (!is_scaled(c, half->first[i]))
+    const struct moments *m = sm->before;
+    if (!sm->has_norm || !sm->n_first)
+        return INFLIGHT_OK;
+    for (int32_t i = 0; i < sm->n_first; i++)
+        if (!is_scaled(c, sm->first[i]))
             return INFLIGHT_OK;
     sm->s = malloc((size_t)m->K * sizeof *sm->s);
     if (!sm->s)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d scales", m->K);
-    if (choose(c, sm, half->first, half->n_first, m, m->magnitude, sm->s, err))
+    if (choose(c, sm, sm->first, sm->n_first, m, m->magnitude, sm->s, err))
         return err->code;
     return fold_norm(c, sm, err);
 }
@@ -209,7 +218,7 @@ static int32_t choose_first(struct calibration *c, struct smoothing *sm, struct 
 static int32_t share_magnitude(struct calibration *c, struct smoothing *sm, int32_t N,
                                struct err *err)
 {
-    const struct moments *m = &c->moments[sm->half->between];
+    const struct moments *m = sm->between;
     double *sum = calloc((size_t)N, sizeof *sum);
     sm->magnitude = malloc((size_t)m->K * sizeof *sm->magnitude);
     if (!sum || !sm->magnitude) {
@@ -224,12 +233,13 @@ static int32_t share_magnitude(struct calibration *c, struct smoothing *sm, int3
     return INFLIGHT_OK;
 }
 
+/* Rows of the giver are divided when it is rounded. */
 static int32_t choose_second(struct calibration *c, struct smoothing *sm, struct err *err)
 {
-    const struct moments *m = &c->moments[sm->half->between];
-    if (!is_scaled(c, sm->half->second) || !is_scaled(c, sm->giver))
+    const struct moments *m = sm->between;
+    if (sm->giver < 0 || !is_scaled(c, sm->second) || !is_scaled(c, sm->giver) || !m->tokens)
         return INFLIGHT_OK;
-    const size_t K = (size_t)m->K, N = (size_t)c->matrix[sm->giver].output->packing.N;
+    const size_t K = (size_t)m->K, N = (size_t)c->made[sm->giver].output->packing.N;
     sm->t = malloc(K * sizeof *sm->t);
     sm->t_rows = malloc(N * sizeof *sm->t_rows);
     if (!sm->t || !sm->t_rows)
@@ -238,44 +248,35 @@ static int32_t choose_second(struct calibration *c, struct smoothing *sm, struct
         sm->t_rows[i] = 1;
     if (!is_smooth(c) && share_magnitude(c, sm, (int32_t)N, err))
         return err->code;
-    if (choose(c, sm, &sm->half->second, 1, m, sm->magnitude, sm->t, err))
+    if (choose(c, sm, &sm->second, 1, m, sm->magnitude, sm->t, err))
         return err->code;
     for (int32_t i = 0; i < m->K; i++)
         sm->t_rows[row_of(c, sm, i)] = sm->t[i];
-    return fold_rows(c, sm, err);
+    return c->vector[sm->bias] ? divide_vector(c, sm->bias, sm->t_rows, err) : INFLIGHT_OK;
 }
 
-/* ---- A half */
+/* ---- Rounding */
 
-static int32_t put_own(struct calibration *c, const struct half *half, struct err *err)
+static int32_t read_all(struct calibration *c, const struct smoothing *sm, struct err *err)
 {
-    for (int32_t i = 0; i < half->n_first; i++)
-        if (layers_put_own(&c->layers, half->first[i], err))
+    for (int32_t i = 0; i < sm->n_first; i++)
+        if (slot_is_made(c, sm->first[i]) && made_read(c, sm->first[i], err))
             return err->code;
-    return matrix_is_made(c, half->second) ? INFLIGHT_OK
-                                           : layers_put_own(&c->layers, half->second, err);
+    return slot_is_made(c, sm->second) ? made_read(c, sm->second, err) : INFLIGHT_OK;
 }
 
-static int32_t read_all(struct calibration *c, const struct half *half, struct err *err)
-{
-    for (int32_t i = 0; i < half->n_first; i++)
-        if (matrix_is_made(c, half->first[i]) && matrix_read(c, half->first[i], err))
-            return err->code;
-    return matrix_is_made(c, half->second) ? matrix_read(c, half->second, err) : INFLIGHT_OK;
-}
-
-static int32_t round_one(struct calibration *c, const struct smoothing *sm, enum slot slot,
+static int32_t round_one(struct calibration *c, const struct smoothing *sm, int32_t slot,
                          struct err *err)
 {
-    const bool is_second = slot == sm->half->second;
-    const struct moments *m = &c->moments[is_second ? sm->half->between : sm->half->before];
+    const bool is_second = slot == sm->second;
+    const struct moments *m = is_second ? sm->between : sm->before;
     const float *s = is_second ? sm->t : sm->s, *t = slot == sm->giver ? sm->t_rows : NULL;
-    struct matrix *made = &c->matrix[slot];
-    if (!matrix_is_made(c, slot))
+    struct made *made = &c->made[slot];
+    if (!slot_is_made(c, slot))
         return INFLIGHT_OK;
-    if (!is_scaled(c, slot)) {
+    if (!is_scaled(c, slot) || !m->tokens) {
         nearest_matrix(&made->output->packing, made->W, c->source->threads, made->rows);
-        return matrix_finish(c, slot, m, NULL, NULL, err);
+        return made_finish(c, slot, m, NULL, NULL, err);
     }
     struct awq_matrix matrix = matrix_of(made);
     if (is_smooth(c))
@@ -288,36 +289,83 @@ static int32_t round_one(struct calibration *c, const struct smoothing *sm, enum
                      c->source->threads);
     else
         awq_round(m, &matrix, s, t, made->rows);
-    return matrix_finish(c, slot, m, s, t, err);
+    return made_finish(c, slot, m, s, t, err);
 }
 
 static int32_t smooth(struct calibration *c, struct smoothing *sm, struct err *err)
 {
-    const struct half *half = sm->half;
-    if (read_all(c, half, err) || put_own(c, half, err) || observe_before(c, half, err) ||
-        observe_between(c, half, err) || choose_first(c, sm, err) || choose_second(c, sm, err))
+    if (read_all(c, sm, err) || choose_first(c, sm, err) || choose_second(c, sm, err))
         return err->code;
-    for (int32_t i = 0; i < half->n_first; i++)
-        if (round_one(c, sm, half->first[i], err))
+    for (int32_t i = 0; i < sm->n_first; i++)
+        if (round_one(c, sm, sm->first[i], err))
             return err->code;
-    return round_one(c, sm, half->second, err);
+    return round_one(c, sm, sm->second, err);
 }
 
-int32_t scaled_half(struct calibration *c, const struct half *half, struct err *err)
+/* ---- A half */
+
+/* Where what the second reads comes from, unless an activation is in between. */
+static void find_giver(const struct calibration *c, struct smoothing *sm)
 {
-    const struct hparams *h = &c->layers.h;
-    const bool is_attention = half->second == SLOT_O;
-    struct smoothing sm = {.half = half,
-                           .giver = is_attention ? SLOT_V : SLOT_UP,
-                           .norm = is_attention ? ATTN_NORM : FFN_NORM};
-    if (c->layers.arch->fused) {
-        sm.giver = half->first[0];
-        sm.first_row = is_attention ? (h->H + h->K) * h->dim : h->F;
-    }
+    const struct layers *l = &c->layers;
+    const struct hparams *h = &l->h;
+    sm->giver = sm->rows = sm->is_attention ? SLOT_V : SLOT_UP;
+    sm->bias = sm->is_attention ? V_BIAS : UP_BIAS;
+    if (layers_is_expert(sm->second))
+        sm->giver = sm->rows = sm->second - 1;
+    else if (!sm->is_attention && l->arch->plain)
+        sm->giver = -1;
+    else if (l->arch->fused && sm->is_attention) {
+        sm->giver = sm->rows = SLOT_Q;
+        sm->bias = Q_BIAS;
+        sm->first_row = (h->H + h->K) * h->dim;
+    } else if (l->arch->fused)
+        sm->giver = SLOT_GATE;
+}
+
+/* Second matrix number i, `at` as it was observed last. */
+static int32_t smooth_second(struct calibration *c, const struct half *half, int32_t at, int32_t i,
+                             struct err *err)
+{
+    const int32_t share = half_share(half);
+    struct smoothing sm = {.first = half->first + i * share,
+                           .n_first = share,
+                           .second = half->second[i],
+                           .before = moments_of_first(c, half),
+                           .between = moments_of_second(c, half, at, i),
+                           .is_attention = half->between == INPUT_O,
+                           .has_norm = !layers_is_expert(half->second[i]),
+                           .norm = layers_norm(&c->layers, half->before)};
+    find_giver(c, &sm);
     int32_t rc = smooth(c, &sm, err);
     free(sm.s);
     free(sm.t);
     free(sm.t_rows);
     free(sm.magnitude);
     return rc;
+}
+
+/* A matrix that cannot be used is to be named before what comes of it is. */
+static int32_t check(struct calibration *c, const int32_t *slot, int32_t n, struct err *err)
+{
+    for (int32_t i = 0; i < n; i++) {
+        if (slot_is_made(c, slot[i]) && made_read(c, slot[i], err))
+            return err->code;
+        made_give(&c->made[slot[i]]);
+    }
+    return INFLIGHT_OK;
+}
+
+int32_t scaled_half(struct calibration *c, const struct half *half, struct err *err)
+{
+    const int32_t step = half_step(c, half);
+    if (check(c, half->first, half->n_first, err) || check(c, half->second, half->n_second, err) ||
+        half_put_own(c, half, err) || observe_before(c, half, err))
+        return err->code;
+    for (int32_t i = 0; i < half->n_second; i++) {
+        const int32_t at = i - i % step;
+        if ((i == at && observe_between(c, half, at, err)) || smooth_second(c, half, at, i, err))
+            return err->code;
+    }
+    return INFLIGHT_OK;
 }

@@ -13,7 +13,7 @@
 #include <string.h>
 
 struct rounding {
-    const struct matrix *m;
+    const struct made *m;
     float scale;
 };
 
@@ -27,7 +27,7 @@ static void round_row(void *arg, int64_t row, int32_t thread)
 }
 
 /* What the tensor of a scale becomes; of inputs that are all zero any scale is right. */
-static void set_scale(struct calibration *c, enum slot slot, const char *suffix, float largest)
+static void set_scale(struct calibration *c, int32_t slot, const char *suffix, float largest)
 {
     const struct quantize_plan *plan = c->source->plan;
     for (int32_t i = 0; i < plan->n; i++) {
@@ -41,45 +41,68 @@ static void set_scale(struct calibration *c, enum slot slot, const char *suffix,
 }
 
 /* Matrices that read the same inputs. */
-static int32_t static_group(struct calibration *c, const enum slot *slot, int32_t n,
-                            enum input input, struct err *err)
+static int32_t static_group(struct calibration *c, const int32_t *slot, int32_t n,
+                            const struct moments *moments, struct err *err)
 {
-    const struct moments *moments = &c->moments[input];
     float largest = 0;
     for (int32_t i = 0; i < n; i++) {
-        if (!matrix_is_made(c, slot[i])) {
+        if (!slot_is_made(c, slot[i])) {
             if (layers_put_own(&c->layers, slot[i], err))
                 return err->code;
             continue;
         }
-        if (matrix_read(c, slot[i], err))
+        if (made_read(c, slot[i], err))
             return err->code;
-        const struct packing *p = &c->matrix[slot[i]].output->packing;
-        largest = fmaxf(largest, encode_largest(c->matrix[slot[i]].W, p->N * p->K));
+        const struct packing *p = &c->made[slot[i]].output->packing;
+        largest = fmaxf(largest, encode_largest(c->made[slot[i]].W, p->N * p->K));
     }
     for (int32_t i = 0; i < n; i++) {
-        if (!matrix_is_made(c, slot[i]))
+        if (!slot_is_made(c, slot[i]))
             continue;
-        struct rounding r = {&c->matrix[slot[i]], fp8_whole_scale(largest)};
+        struct rounding r = {&c->made[slot[i]], fp8_whole_scale(largest)};
         jobs_run(c->source->threads, r.m->output->packing.N, round_row, &r);
         set_scale(c, slot[i], "input_scale", moments_largest(moments));
-        if (matrix_finish(c, slot[i], moments, NULL, NULL, err))
+        if (made_finish(c, slot[i], moments, NULL, NULL, err))
             return err->code;
     }
     return INFLIGHT_OK;
 }
 
+/* Experts that no token of the text has chosen are taken to read as much as any. */
+static int32_t static_second(struct calibration *c, const struct half *half, struct err *err)
+{
+    const int32_t step = half_step(c, half), n = half->n_second;
+    float largest = 0;
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t at = i - i % step;
+        if (i == at && observe_between(c, half, at, err))
+            return err->code;
+        const struct moments *moments = moments_of_second(c, half, at, i);
+        largest = fmaxf(largest, moments_largest(moments));
+        if (static_group(c, &half->second[i], 1, moments, err))
+            return err->code;
+    }
+    for (int32_t i = 0; i < n; i++)
+        if (slot_is_made(c, half->second[i]) && c->made[half->second[i]].output->output_error < 0)
+            set_scale(c, half->second[i], "input_scale", largest);
+    return INFLIGHT_OK;
+}
+
 int32_t static_half(struct calibration *c, const struct half *half, struct err *err)
 {
+    const int32_t share = half_share(half);
     c->peaks = (struct kv_peaks){0};
-    if (observe_before(c, half, err) ||
-        static_group(c, half->first, half->n_first, half->before, err) ||
-        observe_between(c, half, err))
+    if (observe_before(c, half, err))
         return err->code;
-    if (half->second == SLOT_O) {
+    for (int32_t i = 0; i < half->n_first; i += share)
+        if (static_group(c, &half->first[i], share, moments_of_first(c, half), err))
+            return err->code;
+    if (half_put_second(c, half, err) || static_second(c, half, err))
+        return err->code;
+    if (half->between == INPUT_O) {
         const bool fused = c->layers.arch->fused;
         set_scale(c, fused ? SLOT_Q : SLOT_K, "k_scale", c->peaks.key);
         set_scale(c, fused ? SLOT_Q : SLOT_V, "v_scale", c->peaks.value);
     }
-    return static_group(c, &half->second, 1, half->between, err);
+    return INFLIGHT_OK;
 }

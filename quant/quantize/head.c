@@ -17,24 +17,11 @@ static int32_t no_memory(const struct output *o, struct err *err)
 
 static int32_t observe_head(struct calibration *c, struct moments *m, struct err *err)
 {
-    const struct tensors *tensors = &c->layers.checkpoint->tensors;
-    const struct tensor *t = tensors_find(tensors, "model.norm.weight");
-    const int32_t D = c->layers.h.D, length = c->samples.length;
-    const void *data = tensors_view(tensors, t, &c->layers.scratch, err);
-    if (!data)
-        return err->code;
-    float *norm = malloc((size_t)D * sizeof *norm);
-    if (!norm)
-        return err_set(err, INFLIGHT_E_NOMEM, "no memory for the final norm");
-    fmt_decode_row(t->fmt, data, D, norm);
-    for (int32_t i = 0; i < D; i++)
-        norm[i] += layers_norm_offset(&c->layers);
-    tensors_done(tensors, t);
-    for (int32_t i = 0; i < c->samples.n; i++) {
-        layers_normalise(&c->layers, c->x + (int64_t)i * length * D, norm, c->X);
-        moments_add(m, c->X, length);
+    const int64_t D = c->layers.h.D, length = c->samples.length;
+    for (int64_t i = 0; i < c->samples.n; i++) {
+        layers_normalise(&c->layers, c->x + i * length * D, NORM, c->X);
+        moments_add(m, c->X, c->samples.length);
     }
-    free(norm);
     return moments_end(m, err);
 }
 

@@ -9,18 +9,32 @@
 
 enum { TILE = 64 }; /* rows of a matrix that a thread multiplies by H at once */
 
-int32_t moments_init(struct moments *m, int32_t K, int32_t threads, struct err *err)
+static int32_t take(struct moments *m, struct err *err)
 {
-    const size_t n = (size_t)K;
-    *m = (struct moments){.K = K, .threads = MIN(threads, JOB_THREADS_MOST), .limit = INT64_MAX};
+    const size_t n = (size_t)m->K;
     m->H = malloc(n * n * sizeof *m->H);
     m->magnitude = malloc(n * sizeof *m->magnitude);
     m->largest = malloc(n * sizeof *m->largest);
-    m->scratch = malloc((size_t)m->threads * 2 * n * TILE * sizeof *m->scratch);
+    if (m->has_scratch)
+        m->scratch = malloc((size_t)m->threads * 2 * n * TILE * sizeof *m->scratch);
     if (!m->H || !m->magnitude || !m->largest || !m->scratch)
-        return err_set(err, INFLIGHT_E_NOMEM, "no memory for the moments of %d inputs", K);
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for the moments of %d inputs", m->K);
     moments_clear(m);
     return INFLIGHT_OK;
+}
+
+int32_t moments_init(struct moments *m, int32_t K, int32_t threads, struct err *err)
+{
+    *m = (struct moments){
+        .K = K, .threads = MIN(threads, JOB_THREADS_MOST), .limit = INT64_MAX, .has_scratch = true};
+    return take(m, err);
+}
+
+int32_t moments_init_beside(struct moments *m, const struct moments *other, struct err *err)
+{
+    *m = (struct moments){
+        .K = other->K, .threads = other->threads, .limit = INT64_MAX, .scratch = other->scratch};
+    return take(m, err);
 }
 
 void moments_release(struct moments *m)
@@ -28,7 +42,8 @@ void moments_release(struct moments *m)
     free(m->H);
     free(m->magnitude);
     free(m->largest);
-    free(m->scratch);
+    if (m->has_scratch)
+        free(m->scratch);
     *m = (struct moments){0};
 }
 

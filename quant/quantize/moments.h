@@ -1,6 +1,5 @@
-/* What calibration keeps of the inputs of a matrix: how large each column is and its largest
- * value, and the second
- * moments H = X^T X over all tokens. By H alone the error of the outputs is known:
+/* What calibration keeps of the inputs of a matrix: how large each column is, its largest value,
+ * and the second moments H = X^T X over all tokens. By H alone the error of the outputs is known:
  * ||X (W - V)^T||^2 = sum over rows d of W - V of d H d^T. */
 #pragma once
 
@@ -13,11 +12,15 @@ struct moments {
     float *H;          /* (K, K), owned; until moments_end the upper triangle alone */
     double *magnitude; /* (K), owned: sums of |x| */
     float *largest;    /* (K), owned: of |x| */
-    float *scratch;    /* of the threads, owned */
+    float *scratch;    /* of the threads */
+    bool has_scratch;  /* which it owns */
 };
 
 /* Without a limit. */
 int32_t moments_init(struct moments *m, int32_t K, int32_t threads, struct err *err);
+
+/* Like other, whose scratch it takes for as long as it is there: they do not compute at once. */
+int32_t moments_init_beside(struct moments *m, const struct moments *other, struct err *err);
 void moments_release(struct moments *m); /* zeroed is allowed */
 
 void moments_clear(struct moments *m);

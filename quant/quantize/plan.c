@@ -78,20 +78,23 @@ static int32_t find_module(const struct tensor *t, struct arena *arena, const ch
     return *out ? INFLIGHT_OK : err_set(err, INFLIGHT_E_NOMEM, "no memory for the names");
 }
 
-/* The number in "model.layers.3.", LAYER_HEAD, or -1. */
+/* The first word that is a number, as 3 in "transformer.h.3.ln_1.weight"; LAYER_HEAD, or -1. */
 static int32_t find_layer(struct str name)
 {
-    if (ends_with(name, "lm_head.weight"))
+    const char *at = name.ptr, *end = name.ptr + name.len;
+    if (ends_with(name, ".weight") && is_head((struct str){name.ptr, name.len - strlen(".weight")}))
         return LAYER_HEAD;
-    static const char prefix[] = "model.layers.";
-    const size_t n = sizeof prefix - 1;
-    int32_t layer = 0;
-    size_t at = n;
-    if (name.len <= n || memcmp(name.ptr, prefix, n) != 0)
-        return -1;
-    for (; at < name.len && name.ptr[at] >= '0' && name.ptr[at] <= '9' && layer < 100000; at++)
-        layer = layer * 10 + (name.ptr[at] - '0');
-    return at > n && at < name.len && name.ptr[at] == '.' ? layer : -1;
+    while (at < end) {
+        int32_t layer = 0;
+        const char *word = at;
+        for (; at < end && *at >= '0' && *at <= '9' && layer < 100000; at++)
+            layer = layer * 10 + (*at - '0');
+        if (at > word && at < end && *at == '.')
+            return layer;
+        while (at < end && *at++ != '.')
+            ;
+    }
+    return -1;
 }
 
 static int compare_layers(const void *a, const void *b)
@@ -183,10 +186,10 @@ static void plan_scales(struct output *o, const struct quantize_params *params)
 {
     static const struct {
         const char *module, *suffix;
-    } given[] = {{".self_attn.k_proj", "k_scale"},
-                 {".self_attn.v_proj", "v_scale"},
-                 {".self_attn.qkv_proj", "k_scale"},
-                 {".self_attn.qkv_proj", "v_scale"}};
+    } given[] = {{".k_proj", "k_scale"},          {".v_proj", "v_scale"},
+                 {".qkv_proj", "k_scale"},        {".qkv_proj", "v_scale"},
+                 {".query_key_value", "k_scale"}, {".Wqkv", "k_scale"},
+                 {".query_key_value", "v_scale"}, {".Wqkv", "v_scale"}};
     if (!params->recipe->is_static || o->layer < 0)
         return;
     if (o->is_encoded)

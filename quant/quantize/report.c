@@ -9,9 +9,9 @@
 struct kind {
     const char *name;
     enum fmt fmt;
-    int32_t n;
+    int32_t n, n_outputs;  /* those whose errors of outputs are known */
     double squares, most;  /* of the relative errors */
-    double output_squares; /* of those of outputs; below 0: they are not known */
+    double output_squares; /* of those of outputs */
     const char *worst;
 };
 
@@ -44,13 +44,26 @@ static int32_t collect(const struct quantize_plan *plan, struct kind *kinds)
             continue;
         kind->n++;
         kind->squares += o->error * o->error;
-        kind->output_squares += o->output_error * fabs(o->output_error);
+        kind->n_outputs += o->output_error >= 0;
+        kind->output_squares += o->output_error >= 0 ? o->output_error * o->output_error : 0;
         if (o->error >= kind->most) {
             kind->most = o->error;
             kind->worst = o->module;
         }
     }
     return n;
+}
+
+/* Experts that the text does not come to. */
+static void print_unread(const struct kind *kinds, int32_t n)
+{
+    int32_t unread = 0;
+    for (int32_t i = 0; i < n; i++)
+        unread += kinds[i].n - kinds[i].n_outputs;
+    if (unread)
+        (void)printf("%d matrices of experts that no token of the text has chosen: each number is "
+                     "rounded to the nearest\n",
+                     unread);
 }
 
 static void print_sizes(const struct quantize_plan *plan)
@@ -83,16 +96,18 @@ void report_print(const struct quantize_plan *plan, const struct quantize_params
         (void)printf("%-16s %6d  %-9s %14.5f %10.5f  %-40s", kinds[i].name, kinds[i].n,
                      fmt_info[kinds[i].fmt].name, sqrt(kinds[i].squares / kinds[i].n),
                      kinds[i].most, kinds[i].worst);
-        if (kinds[i].output_squares >= 0)
-            (void)printf(" %8.5f", sqrt(kinds[i].output_squares / kinds[i].n));
+        if (kinds[i].n_outputs)
+            (void)printf(" %8.5f", sqrt(kinds[i].output_squares / kinds[i].n_outputs));
         (void)printf("\n");
     }
     print_sizes(plan);
     if (params->budget > 0)
         budget_print(plan, params);
-    if (run->samples)
+    if (run->samples) {
+        print_unread(kinds, n);
         (void)printf("%s with %d samples of %d tokens, on %s\n", method_name(params->method),
                      run->samples, params->length, run->device);
+    }
     (void)printf("%.1f s, %.3g MB/s of the model\n", run->seconds,
                  (double)(plan->from_bytes - run->skipped) * 1e-6 / run->seconds);
 }

@@ -34,6 +34,8 @@ FAMILIES = {
     "bloom": {"num_attention_heads": 8, "tie_word_embeddings": True, "intermediate_size": 1024},
     "falcon": {"num_attention_heads": 8, "tie_word_embeddings": True, "intermediate_size": 1024},
     "gptneox": {"num_attention_heads": 8},
+    "gptj": {"num_attention_heads": 8, "rotary_dim": 16, "n_inner": 512, "intermediate_size": 512},
+    "mpt": {"num_attention_heads": 8, "tie_word_embeddings": True, "expansion_ratio": 4},
     "phi2": {"num_attention_heads": 4},
     "mixtral": {"num_attention_heads": 8, "num_key_value_heads": 2, "num_local_experts": 4,
                 "num_experts_per_tok": 2},
@@ -42,7 +44,7 @@ FAMILIES = {
 }
 CLASS = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "phi3": "Phi3",
          "gemma2": "Gemma2", "gemma3": "Gemma3", "bloom": "Bloom", "falcon": "Falcon",
-         "gptneox": "GPTNeoX", "phi2": "Phi", "mixtral": "Mixtral", "qwen3moe": "Qwen3Moe"}
+         "gptneox": "GPTNeoX", "gptj": "GPTJ", "mpt": "Mpt", "phi2": "Phi", "mixtral": "Mixtral", "qwen3moe": "Qwen3Moe"}
 
 
 def make_model(family, folder, **more):
@@ -58,7 +60,7 @@ def make_model(family, folder, **more):
     model = getattr(transformers, name + "ForCausalLM")(config).eval()
     with torch.no_grad():
         for key, value in model.named_parameters():
-            if "norm" in key:
+            if key.endswith("weight") and ("norm" in key or ".ln_" in key):
                 value.uniform_(0.5, 1.5)
             elif key.endswith("bias"):
                 value.normal_(0, 0.1)

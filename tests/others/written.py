@@ -182,7 +182,18 @@ def test_calibrated_models(work):
             ("gemma2", "int4", "int4_128", "-m", "awq"),
             ("gemma2", "int4", "int4_128", "-m", "gptq"),
             ("gemma3", "int8", "int8", "-m", "smooth"),
-            ("gemma3", "fp8-static", "fp8")):
+            ("gemma3", "fp8-static", "fp8"),
+            ("gptneox", "int4", "int4_128", "-m", "awq"),
+            ("gptneox", "fp8-static", "fp8"),
+            ("bloom", "int8", "int8", "-m", "smooth"),
+            ("bloom", "int4", "int4_128", "-m", "gptq"),
+            ("falcon", "fp8", "fp8", "-m", "gptq"),
+            ("falcon", "int8", "int8", "-m", "smooth"),
+            ("gptj", "int4", "int4_128", "-m", "awq"),
+            ("gptj", "fp8-static", "fp8"),
+            ("mpt", "int8", "int8", "-m", "smooth"),
+            ("phi2", "int4", "int4_128", "-m", "gptq"),
+            ("phi2", "int8", "int8", "-m", "smooth")):
         name = "".join([family, recipe, *options])
         model = models.make_model(family, f"{work}/{name}")
         out = quantize(f"{work}/{name}", f"{work}/{name}-out", "-r", recipe, "-c", text, "--samples",

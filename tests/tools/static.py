@@ -307,7 +307,7 @@ def test_what_cannot_be_used(work):
 
 def test_weights_that_cannot_be_used(work):
     cases = [("mlp.up_proj.weight", math.nan, "layer 0: model.layers.0.mlp.up_proj.weight has"),
-             ("input_layernorm.weight", math.nan, "layer 0: self_attn.q_proj: input 3 is not"),
+             ("input_layernorm.weight", math.nan, f"layer 0: {LAYER}self_attn.q_proj.weight: input 3 is"),
              ("self_attn.k_proj.bias", math.inf, "layer 0: keys are not all finite"),
              ("self_attn.v_proj.bias", math.inf, "layer 0: values are not all finite")]
     for number_of, (name, value, said) in enumerate(cases):
