@@ -382,7 +382,8 @@ GPU_CHECKS := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits
                 "tests/gpu/on.sh 8.9 $(BUILD)/tests/model/families" \
                 "tests/gpu/on.sh 8.0 tests/tools/device.py $(BUILD)" \
                 "tests/gpu/on.sh 9.0 $(BUILD)/tests/model/quantized_hf" \
-                "env TEST_MODEL=$(TINY) tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda_ahead" \
+                $(foreach m,$(TINY) $(BUILD)/models/family-qwen3moe-f32, \
+                    "env TEST_MODEL=$(m) tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda_ahead") \
                 $(call on_gpu,8.0 9.0,$(ATTEND)) \
                 $(foreach c,8.0 9.0,"tests/gpu/on.sh $(c) $(LINEAR_FEW)") \
                 $(foreach c,8.9 12.0,"tests/gpu/on.sh $(c) $(ATTEND) definition" \
@@ -391,7 +392,7 @@ GPU_CHECKS := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda logits
                 $(call on_gpu,8.0,$(BUILD)/tests/unit/backends) \
                 "$(RACES) $(LINEAR) tokens_do_not" \
                 "$(RACES) $(ATTEND) splits" "$(RACES) $(BUILD)/tests/op/op_cuda_head" \
-                "$(RACES) $(BUILD)/tests/op/op_cuda_add_norm" \
+                "$(RACES) $(BUILD)/tests/op/op_cuda_add_norm" "$(RACES) $(BUILD)/tests/op/op_cuda_experts" \
                 $(foreach t,cuda-context cuda-context-bad,"tests/gpu/on.sh 9.0 $(VALIDATOR) --only $(t) $(LIB) --model $(TINY)") \
                 "tests/gpu/static.sh $(BUILD)/cuda" $(GPU_TESTS))
 GPU_PART   := $(if $(CUDA),--part=simulated-GPU $(GPU_ALONE) --together $(GPU_CHECKS))
@@ -402,7 +403,8 @@ GPU_LONG   := $(if $(CUDA),"tests/gpu/on.sh 9.0 $(BUILD)/tests/model/cuda greedy
                 $(foreach c,$(CAPABILITIES),"tests/gpu/on.sh $(c) $(LINEAR) cuts") \
                 $(call on_gpu,8.9 12.0,$(ATTEND)) $(foreach c,8.9 12.0,"tests/gpu/on.sh $(c) $(LINEAR_FEW)") \
                 "$(SPLIT) $(LINEAR)" "$(SPLIT) $(BUILD)/tests/op/op_cuda_head" \
-                "$(SPLIT) $(BUILD)/tests/op/op_cuda_add_norm" \
+                "$(SPLIT) $(BUILD)/tests/op/op_cuda_add_norm" "$(SPLIT) $(BUILD)/tests/op/op_cuda_experts" \
+                "env TEST_MODEL=$(BUILD)/models/family-qwen3moe-f32 tests/gpu/on.sh 9.0 $(BUILD)/tests/model/invariance" \
                 "$(SPLIT) $(ATTEND) definition" \
                 "$(RACES) $(ATTEND)" "$(RACES) $(LINEAR)" \
                 "tests/gpu/on.sh 9.0 $(VALIDATOR) $(LIB) --model $(TINY)")

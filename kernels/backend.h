@@ -34,6 +34,7 @@ struct device_config {
     int32_t max_width;        /* largest K (inputs) of any matrix, for scratch */
     int32_t L, H, K, dim;     /* layers, query heads, key/value heads, head width */
     int32_t experts;          /* of a layer; 0: there are none */
+    int32_t experts_met;      /* by a token */
     int32_t kv_type;          /* enum kv_type */
     int32_t kv_pages;         /* pages of the pool */
     void *cuda_context;       /* the host's CUcontext, which it keeps; NULL: the device's own */

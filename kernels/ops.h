@@ -168,15 +168,23 @@ struct op_experts {
     const float *down_bias;                /* (E, D) or NULL */
     float *scores;                         /* (T, E) */
     struct expert_choice *choice;          /* (T, U) */
-    int32_t *first;                        /* (E + 1) slots of each expert, the last one's end */
-    int32_t *token;                        /* (T U) of each slot */
-    float *hidden;                         /* (T U, F) */
-    float *answer;                         /* (T U, D) */
+    int32_t *first;                        /* (E + 1) slot that each expert's begin with, the end */
+    int32_t *count;                        /* (E) slots of each expert */
+    int32_t *token;                        /* (op_experts_rows) of each slot */
+    float *hidden;                         /* (op_experts_rows, F) */
+    float *answer;                         /* (op_experts_rows, D) */
     float eps;
     float limit; /* of EPILOGUE_GLU_CLAMPED; 0: EPILOGUE_GLU_SILU */
     int32_t D, F, E, U;
     bool whole_shares;
 };
+
+/* Slots that there may be: one for each choice, and one that a back end leaves out behind each
+ * expert. */
+static inline int64_t op_experts_rows(int64_t T, int64_t U, int64_t E)
+{
+    return T * U + (E < T * U ? E : T * U);
+}
 
 /* logits[r] = norm(x[row[r]]) W^T + b for the rows of the batch that are sampled, then cap
  * tanh(that / cap), and what their blocks are like. */

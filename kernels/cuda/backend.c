@@ -35,9 +35,6 @@ static int32_t cuda_measure(const struct device_config *config, struct device_by
 {
     *bytes = (struct device_bytes){0};
     int32_t rc = device_config_check(config, WIDEST_HEAD, err);
-    if (!rc && config->experts)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED,
-                       "layers of %d experts are not served by device cuda", config->experts);
     if (!rc)
         rc = attend_check(config, err);
     if (!rc)

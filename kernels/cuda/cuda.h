@@ -19,6 +19,7 @@
  *   prepare         float rows -> (normalized) bf16 rows and sums of their groups, E4M3 rows
  *   add_norm        normalizes rows and adds them to others
  *   skinny, tile    products for few and for many tokens; linear.c chooses
+ *   experts         choice of experts, products for the tokens of each
  *   dense           products for many tokens by cuBLASLt, which cublaslt.c finds
  *   rotate          rotary embedding, norms of heads, k and v to their pages
  *   decode, prefill attention over pages; attend.c chooses

@@ -4,6 +4,7 @@
  * configurations that ask for it have (dense.h). */
 #include "cuda.h"
 #include "dense.h"
+#include "experts.h"
 #include "prepare.h"
 #include "product.h"
 #include "skinny.h"
@@ -30,7 +31,9 @@ static uint64_t fp8_bytes(int32_t rows, int32_t padded)
 /* Activations, in both types for parts that differ, then what tile.h leaves in between. */
 uint64_t linear_scratch_bytes(const struct device_config *config)
 {
-    const int32_t rows = tile_rows(MAX(config->max_tokens, config->max_rows));
+    const int32_t dense = tile_rows(MAX(config->max_tokens, config->max_rows));
+    const int32_t rows =
+        MAX(dense, experts_rows(config->max_tokens, config->experts_met, config->experts));
     const int32_t padded = ROUND_UP(config->max_width, WIDTH_STEP);
     const uint64_t bytes =
         rows_bytes(rows, padded) + sums_bytes(rows, padded) + fp8_bytes(rows, padded);
@@ -52,27 +55,26 @@ static int32_t find_fp8(struct device *device, struct err *err)
 
 int32_t linear_open(struct device *device, struct err *err)
 {
-    if (find_fp8(device, err) || skinny_open(device, err))
+    if (find_fp8(device, err) || skinny_open(device, err) || experts_open(device, err))
         return err->code;
     return tile_open(device, err);
 }
 
-/* The input in the device's scratch. Sums are wanted for minima, E4M3 by parts that multiply it.
- * plan: of cuBLASLt, or NULL. */
-static int launch_prepare(struct device *device, const struct product_input *input,
-                          struct product_args *args, const struct dense_plan *plan)
+/* Sums are wanted for minima, E4M3 by parts that multiply it. */
+int product_prepare(struct device *device, const struct product_input *input,
+                    struct product_args *args, enum sums_order order, const struct dense_plan *plan)
 {
     const CUdeviceptr sums = device->linear_scratch + rows_bytes(args->rows, args->padded);
     const CUdeviceptr fp8 = sums + sums_bytes(args->rows, args->padded);
     const CUdeviceptr scale = fp8 + (CUdeviceptr)args->rows * (CUdeviceptr)args->padded;
     struct prepare_args prepare = {.x = input->x,
                                    .row = input->row,
+                                   .live = input->live,
                                    .norm = input->norm,
                                    .norm_bias = input->norm_bias,
                                    .eps = input->eps,
                                    .norm_kind = input->norm_kind,
-                                   .sums_order =
-                                       args->T > SKINNY_MOST ? SUMS_OF_PAIRS : SUMS_OF_TOKENS,
+                                   .sums_order = order,
                                    .T = args->T,
                                    .rows = args->rows,
                                    .K = args->K,
@@ -117,7 +119,8 @@ int product_launch(struct device *device, const struct product_input *input,
         return skinny_launch(device, input, args);
     struct dense_plan plan;
     const bool dense = dense_takes(device, args, &plan);
-    int rc = launch_prepare(device, input, args, dense ? &plan : NULL);
+    int rc = product_prepare(device, input, args, tile ? SUMS_OF_PAIRS : SUMS_OF_TOKENS,
+                             dense ? &plan : NULL);
     if (rc)
         return rc;
     CLEAR_PADDING(args, product_args, n_part, offsetof(struct product_args, part));

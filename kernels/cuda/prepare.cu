@@ -8,7 +8,6 @@ extern "C" __global__ void __launch_bounds__(PREPARE_THREADS, 3)
     prepare(const __grid_constant__ prepare_args a)
 {
     const int r = blockIdx.x;
-    const bool taken = r < a.T;
     __shared__ float partial[PREPARE_PARTIALS];
     const size_t row = (size_t)r * a.padded;
     const sums_order order = (sums_order)a.sums_order;
@@ -25,7 +24,11 @@ extern "C" __global__ void __launch_bounds__(PREPARE_THREADS, 3)
     if (a.norm)
         load_quads(norm, a.norm, 0, thread_of_group(), a.K / 4);
     wait_for_kernels_before();
-    const float *x = a.x + (taken ? (size_t)(a.row ? a.row[r] : r) * a.K : 0);
+    int from = r < a.T ? a.row ? a.row[r] : r : -1;
+    if (a.live && r < a.T && a.live[r] < 0)
+        from = -1;
+    const bool taken = from >= 0;
+    const float *x = a.x + (taken ? (size_t)from * a.K : 0);
     const row_norm how = {taken ? a.norm : NULL, a.norm_bias, a.eps, a.norm_kind == NORM_LAYER};
     const float scale = put_row<true>(to, x, taken ? a.K : 0, how, norm, blockIdx.y * PREPARE_QUADS,
                                       gridDim.y * PREPARE_QUADS);

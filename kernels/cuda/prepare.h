@@ -16,8 +16,9 @@
  * E4M3 has no infinity: one in a row, whose scale then is infinite, becomes no number there and
  * leaves none in the outputs, and what is no number stays none.
  *
- * Rows from T up to rows and columns from K up to padded are zeros. The arithmetic is that of
- * prepare.cuh, which skinny.cu uses for a row of its own.
+ * Rows from T up to rows, those of which row[r] or live[r] is below 0, and columns from K up to
+ * padded are zeros. The arithmetic is that of prepare.cuh, which skinny.cu uses for a row of its
+ * own.
  *
  * Work: a block of 256 threads for each row, or for each 4096 values of one if there is no norm and
  * no scale; four loads of 16 bytes a thread at once. Bytes of a row: 4 K read (8 K with a norm; of
@@ -38,7 +39,8 @@
 
 struct prepare_args {
     const float *x;         /* (., K), 16-byte aligned */
-    const int32_t *row;     /* (T) or NULL: 0 .. T - 1 */
+    const int32_t *row;     /* (T) or NULL: 0 .. T - 1; below 0: none */
+    const int32_t *live;    /* (T) below 0: none; or NULL */
     const float *norm;      /* (K) or NULL */
     const float *norm_bias; /* (K) or NULL, of NORM_LAYER */
     void *out;              /* (rows, padded) bfloat16; here and below NULL: nobody wants it */

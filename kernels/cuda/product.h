@@ -46,7 +46,7 @@ struct product_args {
 /* What becomes of x first: prepare.h. */
 struct product_input {
     const float *x;
-    const int32_t *row;
+    const int32_t *row, *live;
     const float *norm, *norm_bias;
     float eps;
     int32_t norm_kind; /* enum norm */
@@ -67,6 +67,14 @@ LAYOUT_FN bool product_reads_y(int epilogue)
 
 #ifndef __CUDACC__
 struct device;
+
+struct dense_plan;
+
+/* Prepares the input in the device's scratch, as args->rows, padded and the parts' layouts say,
+ * which it then has. plan: of cuBLASLt, or NULL. linear.c */
+int product_prepare(struct device *device, const struct product_input *input,
+                    struct product_args *args, enum sums_order order,
+                    const struct dense_plan *plan);
 
 /* Prepares the input in the device's scratch and queues the product; args: all but what the
  * scratch and the kernel say. linear.c */

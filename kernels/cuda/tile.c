@@ -32,10 +32,11 @@ static int32_t rows_of(const struct product_args *args, int32_t warps)
 }
 
 /* Blocks of a cut that do not share K. */
-static int32_t blocks_of(const struct product_args *args, const struct tile_cut *cut)
+static int32_t blocks_of(const struct product_args *args, const struct tile_cut *cut,
+                         int32_t token_blocks)
 {
     struct product_args copy = *args;
-    return (int32_t)product_blocks(&copy, rows_of(args, cut->warps)) * blocks_of_tokens(args, cut);
+    return (int32_t)product_blocks(&copy, rows_of(args, cut->warps)) * token_blocks;
 }
 
 static bool fits_scratch(const struct tile_cut *cut, int32_t blocks)
@@ -86,27 +87,39 @@ static bool complete(const struct device *device, struct tile_cut *cut, int32_t 
     return cut->stages >= 2;
 }
 
-struct tile_cut tile_cut_of(const struct device *device, const struct product_args *args)
+/* The best cut that there is yet, and its cost. */
+struct choice {
+    struct tile_cut cut; /* tokens 0: none */
+    int64_t cost;
+};
+
+/* Cuts for blocks of so many tokens. token_blocks: 0, or how many there are. */
+static void choose_among(const struct device *device, const struct product_args *args,
+                         int32_t tokens, int32_t token_blocks, struct choice *best)
 {
     const int32_t layout = args->part[0].layout;
     const int32_t most = layout_tiles(layout, args->K) < SLICES ? 1 : SLICES; /* no empty slices */
-    struct tile_cut best = {.tokens = 0};
-    int64_t least = 0;
+    for (int32_t warps = 8; warps >= 4; warps /= 2)
+        for (int32_t split = 1; split <= most; split *= 2) {
+            struct tile_cut cut = {.tokens = tokens, .warps = warps, .split = split};
+            const int32_t blocks =
+                blocks_of(args, &cut, token_blocks ? token_blocks : blocks_of_tokens(args, &cut));
+            if (!complete(device, &cut, layout) || !fits_scratch(&cut, blocks))
+                continue;
+            const int64_t cost = cost_of(device, &cut, blocks, args->K);
+            if (!best->cut.tokens || cost < best->cost)
+                *best = (struct choice){cut, cost};
+        }
+}
+
+struct tile_cut tile_cut_of(const struct device *device, const struct product_args *args)
+{
+    const int32_t layout = args->part[0].layout;
     const int32_t widest = args->T <= 32 ? 32 : args->T <= 64 || layout != LAYOUT_BF16 ? 64 : 128;
+    struct choice best = {.cost = 0};
     for (int32_t tokens = widest; tokens >= 32; tokens /= 2)
-        for (int32_t warps = 8; warps >= 4; warps /= 2)
-            for (int32_t split = 1; split <= most; split *= 2) {
-                struct tile_cut cut = {.tokens = tokens, .warps = warps, .split = split};
-                const int32_t blocks = blocks_of(args, &cut);
-                if (!complete(device, &cut, layout) || !fits_scratch(&cut, blocks))
-                    continue;
-                const int64_t cost = cost_of(device, &cut, blocks, args->K);
-                if (!best.tokens || cost < least) {
-                    best = cut;
-                    least = cost;
-                }
-            }
-    return best;
+        choose_among(device, args, tokens, 0, &best);
+    return best.cut;
 }
 
 int32_t tile_kernel(int32_t layout, int32_t tokens)
@@ -117,27 +130,44 @@ int32_t tile_kernel(int32_t layout, int32_t tokens)
     return first + layout - LAYOUT_BF16;
 }
 
+/* Of a cut; the rest of args. */
+static struct grid apply(struct device *device, const struct tile_cut *cut, int32_t token_blocks,
+                         struct tile_args *args)
+{
+    struct product_args *product = &args->product;
+    const CUdeviceptr scratch =
+        device->linear_scratch + device->linear_scratch_bytes - TILE_SCRATCH_BYTES;
+    const int32_t stage = stage_bytes(device, cut, product->part[0].layout);
+    const int32_t shared = cut->stages * stage + tile_sum_bytes(cut->warps, cut->tokens);
+    struct grid grid = {.x = (uint32_t)token_blocks,
+                        .y = product_blocks(product, rows_of(product, cut->warps)),
+                        .z = (uint32_t)cut->split,
+                        .threads = (uint32_t)cut->warps * WARP,
+                        .shared = (uint32_t)shared};
+    args->partial = (float *)(uintptr_t)(scratch + TILE_ARRIVED_MOST * 4);
+    args->arrived = (uint32_t *)(uintptr_t)scratch;
+    args->stages = cut->stages;
+    args->split = cut->split;
+    CLEAR_PADDING(product, product_args, n_part, offsetof(struct product_args, part));
+    return grid;
+}
+
+struct grid tile_prepare(struct device *device, struct tile_args *args, int32_t tokens,
+                         int32_t token_blocks)
+{
+    struct choice best = {.cost = 0};
+    choose_among(device, &args->product, tokens, token_blocks, &best);
+    return apply(device, &best.cut, token_blocks, args);
+}
+
 /* Parts of one layout. */
 static int launch(struct device *device, struct product_args *product)
 {
     const struct tile_cut cut = tile_cut_of(device, product);
-    const int32_t layout = product->part[0].layout;
-    const int32_t stage = stage_bytes(device, &cut, layout);
-    struct grid grid = {.x = (uint32_t)blocks_of_tokens(product, &cut),
-                        .y = product_blocks(product, rows_of(product, cut.warps)),
-                        .z = (uint32_t)cut.split,
-                        .threads = (uint32_t)cut.warps * WARP,
-                        .shared =
-                            (uint32_t)(cut.stages * stage + tile_sum_bytes(cut.warps, cut.tokens))};
-    const CUdeviceptr scratch =
-        device->linear_scratch + device->linear_scratch_bytes - TILE_SCRATCH_BYTES;
-    struct tile_args args = {.product = *product,
-                             .partial = (float *)(uintptr_t)(scratch + TILE_ARRIVED_MOST * 4),
-                             .arrived = (uint32_t *)(uintptr_t)scratch,
-                             .stages = cut.stages,
-                             .split = cut.split};
-    CLEAR_PADDING(&args.product, product_args, n_part, offsetof(struct product_args, part));
-    return cuda_launch(device, (enum kernel)tile_kernel(layout, cut.tokens), grid, &args);
+    struct tile_args args = {.product = *product};
+    struct grid grid = apply(device, &cut, blocks_of_tokens(product, &cut), &args);
+    return cuda_launch(device, (enum kernel)tile_kernel(product->part[0].layout, cut.tokens), grid,
+                       &args);
 }
 
 /* A gate whose matrices differ in layout: the first leaves its outputs in y, where the second

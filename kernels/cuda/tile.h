@@ -87,6 +87,10 @@ struct tile_cut {
 };
 /* Of parts of one layout. */
 struct tile_cut tile_cut_of(const struct device *device, const struct product_args *args);
+/* For blocks of so many tokens, of which there are so many: fills in args but for the product, and
+ * returns what it is launched with. */
+struct grid tile_prepare(struct device *device, struct tile_args *args, int32_t tokens,
+                         int32_t token_blocks);
 int32_t tile_kernel(int32_t layout, int32_t tokens); /* enum kernel */
 int tile_launch(struct device *device, const struct product_args *args);
 /* Shared memory of the kernels, counters of blocks that share K; once, at open. */

@@ -145,6 +145,7 @@ static void configure_device(struct model *m, const struct model_params *p)
         .K = m->h.K,
         .dim = m->h.dim,
         .experts = m->arch->experts ? m->h.E : 0,
+        .experts_met = m->arch->experts ? m->h.U : 0,
         .kv_type = p->kv_type,
         .cuda_context = p->cuda_context,
         .slice = p->slice,

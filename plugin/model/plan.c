@@ -58,15 +58,16 @@ static uint64_t place_ffn(struct plan_buffers *b, const struct arch *arch, const
                           uint64_t at)
 {
     const uint64_t T = (uint64_t)b->max_tokens, U = (uint64_t)h->U, E = (uint64_t)h->E;
+    const uint64_t rows = (uint64_t)op_experts_rows(b->max_tokens, h->U, h->E);
     if (!arch->experts) {
         b->ffn = place(&at, T * (uint64_t)h->F * sizeof(float));
         return at;
     }
-    b->ffn = place(&at, T * U * (uint64_t)h->F * sizeof(float));
-    b->answer = place(&at, T * U * (uint64_t)h->D * sizeof(float));
+    b->ffn = place(&at, rows * (uint64_t)h->F * sizeof(float));
+    b->answer = place(&at, rows * (uint64_t)h->D * sizeof(float));
     b->scores = place(&at, T * E * sizeof(float));
     b->choice = place(&at, T * U * sizeof(struct expert_choice));
-    b->slots = place(&at, (E + 1 + T * U) * sizeof(int32_t));
+    b->slots = place(&at, (2 * E + 1 + rows) * sizeof(int32_t));
     return at;
 }
 
@@ -267,7 +268,8 @@ static void emit_experts(struct compiler *c, const struct layer *layer)
         .scores = c->scores,
         .choice = c->choice,
         .first = c->slots,
-        .token = c->slots + h->E + 1,
+        .count = c->slots + h->E + 1,
+        .token = c->slots + 2 * h->E + 1,
         .hidden = c->ffn,
         .answer = c->answer,
         .eps = h->eps,

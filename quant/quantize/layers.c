@@ -190,12 +190,12 @@ int32_t layers_input(struct layers *l, enum input input, const float *x, float *
 int32_t layers_expert_input(struct layers *l, int32_t slot, float *X, int32_t *n, struct err *err)
 {
     const uint64_t e = (uint64_t)(slot - SLOTS) / 3, row = (uint64_t)l->h.F * sizeof *X;
-    int32_t first[2];
-    if (layers_read(l, first, l->buffers.slots + e * sizeof *first, sizeof first, err))
+    const uint64_t count = (uint64_t)l->h.E + 1 + e; /* behind first */
+    int32_t first;
+    if (layers_read(l, &first, l->buffers.slots + e * sizeof first, sizeof first, err) ||
+        layers_read(l, n, l->buffers.slots + count * sizeof *n, sizeof *n, err))
         return err->code;
-    *n = first[1] - first[0];
-    return *n ? layers_read(l, X, l->buffers.ffn + (uint64_t)first[0] * row, (uint64_t)*n * row,
-                            err)
+    return *n ? layers_read(l, X, l->buffers.ffn + (uint64_t)first * row, (uint64_t)*n * row, err)
               : INFLIGHT_OK;
 }
 

@@ -45,6 +45,7 @@ static void configure(struct layers *l, int32_t threads)
         .K = h->K,
         .dim = h->dim,
         .experts = h->E,
+        .experts_met = h->U,
         .kv_pages = l->length / PAGE_TOKENS + 2,
     };
 }

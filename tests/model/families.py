@@ -10,7 +10,6 @@ Everything runs in double precision; Hugging Face's norms, rotary angles and sof
 float32 nevertheless. float32_off says how far its float32 is from that, as the test counts:
 largest difference over the root mean square of the logits. Per family and grain:
 
-    experts  whether the feed-forward parts are experts
     kept     per position of the prompt the logits of ids (53 position + 44 j) mod vocabulary,
              j in 0 .. 7
     greedy   the tokens that follow the prompt, each the one with the largest logit
@@ -145,7 +144,7 @@ def make():
     import torch
     import transformers
     ids = prompt()
-    rows = [{"name": family, "experts": "experts" in FAMILIES[family],
+    rows = [{"name": family,
              "fine": measure(family, "fine", ids), "coarse": measure(family, "coarse", ids)}
             for family in FAMILIES]
     head = {"made_by": f"tests/model/families.py, transformers {transformers.__version__}, "

@@ -3,61 +3,11 @@
 #include "t.h"
 
 #include "../../kernels/cpu/cpuid.h"
-#include "../../plugin/base/base.h"
-#include "matrix.h"
-#include "ref.h"
+#include "experts_problem.h"
 
 #include <math.h>
 
 extern const struct backend backend_cpu;
-
-enum { T = 21, D = 96, F = 64, E_MAX = 12, U_MAX = 4 };
-
-static const float eps = 1e-6f;
-
-/* One layer of experts, its weights as files have them. */
-struct problem {
-    enum fmt fmt;
-    int E, U;
-    bool whole_shares;
-    struct matrix router, gate[E_MAX], up[E_MAX], down[E_MAX];
-    float norm[D], x[T * D];
-    float limit; /* as gpt-oss has one; then there are biases, too */
-    float router_bias[E_MAX], gate_bias[E_MAX * F], up_bias[E_MAX * F], down_bias[E_MAX * D];
-};
-
-static void problem_init(struct problem *p)
-{
-    matrix_init(&p->router, FMT_f32, p->E, D);
-    for (int e = 0; e < p->E; e++) {
-        matrix_init(&p->gate[e], p->fmt, F, D);
-        matrix_init(&p->up[e], p->fmt, F, D);
-        matrix_init(&p->down[e], p->fmt, D, F);
-    }
-    for (int d = 0; d < D; d++)
-        p->norm[d] = 1 + 0.5f * random_float();
-    random_inputs(p->x, T * D);
-    random_inputs(p->router_bias, E_MAX);
-    random_inputs(p->gate_bias, E_MAX * F);
-    random_inputs(p->up_bias, E_MAX * F);
-    random_inputs(p->down_bias, E_MAX * D);
-}
-
-/* A bias of the problem, if it has any. */
-static const float *if_biased(const struct problem *p, const float *bias)
-{
-    return p->limit > 0 ? bias : NULL;
-}
-
-static void problem_release(struct problem *p)
-{
-    matrix_release(&p->router);
-    for (int e = 0; e < p->E; e++) {
-        matrix_release(&p->gate[e]);
-        matrix_release(&p->up[e]);
-        matrix_release(&p->down[e]);
-    }
-}
 
 struct call {
     struct op_experts op;
@@ -95,9 +45,9 @@ static void compute(enum isa isa, int32_t activations, int threads, struct probl
                     int n, float *x)
 {
     static float scores[T * E_MAX];
-    static _Alignas(64) float hidden[T * U_MAX * F], answer[T * U_MAX * D];
+    static _Alignas(64) float hidden[ROWS_MAX * F], answer[ROWS_MAX * D];
     static struct expert_choice choice[T * U_MAX];
-    static int32_t slots[E_MAX + 1], token[T * U_MAX];
+    static int32_t slots[E_MAX + 1], count[E_MAX], token[ROWS_MAX];
     static struct packed packed;
     const struct device_config config = {.threads = threads,
                                          .isa = (int32_t)isa,
@@ -122,6 +72,7 @@ static void compute(enum isa isa, int32_t activations, int threads, struct probl
                                .scores = scores,
                                .choice = choice,
                                .first = slots,
+                               .count = count,
                                .token = token,
                                .hidden = hidden,
                                .answer = answer,
@@ -142,34 +93,6 @@ static void compute(enum isa isa, int32_t activations, int threads, struct probl
     CHECK(pack(p, device, &config, &packed));
     CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
     backend_cpu.close(device);
-}
-
-static void define(const struct problem *p, double *want)
-{
-    struct ref_expert expert[E_MAX];
-    const struct batch batch = {.T = T};
-    for (int e = 0; e < p->E; e++)
-        expert[e] = (struct ref_expert){p->gate[e].value,
-                                        p->up[e].value,
-                                        p->down[e].value,
-                                        if_biased(p, p->gate_bias + e * F),
-                                        if_biased(p, p->up_bias + e * F),
-                                        if_biased(p, p->down_bias + e * D)};
-    for (int i = 0; i < T * D; i++)
-        want[i] = (double)p->x[i];
-    const struct ref_experts ref = {want,
-                                    p->norm,
-                                    p->router.value,
-                                    expert,
-                                    (double)eps,
-                                    D,
-                                    F,
-                                    p->E,
-                                    p->U,
-                                    p->whole_shares,
-                                    if_biased(p, p->router_bias),
-                                    (double)p->limit};
-    ref_experts(&ref, &batch);
 }
 
 /* Largest error over the largest number. */

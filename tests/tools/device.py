@@ -51,13 +51,15 @@ def test_outputs_are_as_near_as_those_of_the_cpu(work):
         assert abs(mean - 1) < 0.03, (options, mean)
 
 
-def test_families_before_llama(work):
-    """Whose halves are added together or whose norms and matrices have biases; experts are for the
-    CPU."""
+def test_families(work):
+    """Whose halves are added together, whose norms and matrices have biases, or who have experts, of
+    whom a card may choose others."""
     with open(f"{work}/text", "wb") as f:
         f.write(calibrate.TEXT)
     for family, options in (("gptneox", ["-r", "fp8-static"]), ("bloom", ["-r", "int8", "-m", "smooth"]),
-                            ("gptj", ["-r", "int4", "-g", "32", "-m", "gptq"])):
+                            ("gptj", ["-r", "int4", "-g", "32", "-m", "gptq"]),
+                            ("mixtral", ["-r", "fp8-static"]),
+                            ("qwen3moe", ["-r", "int8", "-m", "smooth"])):
         if os.path.exists(f"{work}/model"):
             os.remove(f"{work}/model")
         os.symlink(os.path.abspath(f"build/models/family-{family}-f32"), f"{work}/model")
@@ -65,12 +67,6 @@ def test_families_before_llama(work):
         _, of_cuda, _ = quantize(work, f"{family}-cuda", "cuda", *options)
         mean = sum(of_cuda.values()) / sum(errors.values())
         assert errors.keys() == of_cuda.keys() and abs(mean - 1) < 0.03, (family, mean)
-    os.remove(f"{work}/model")
-    os.symlink(os.path.abspath("build/models/family-mixtral-f32"), f"{work}/model")
-    done = run(command(work, "experts", "cuda", "-r", "fp8-static"))
-    assert done.returncode == 1 and "experts" in done.stderr, done.stderr
-    _, _, said = quantize(work, "experts", "auto", "-r", "fp8-static")
-    assert ", on cpu\n" in said
 
 
 def test_scales_are_those_of_the_cpu(work):

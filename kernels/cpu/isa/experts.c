@@ -69,6 +69,8 @@ static void give_slots(const struct op_experts *op, int32_t T)
     }
     memmove(first + 1, first, (size_t)op->E * sizeof *first);
     first[0] = 0;
+    for (int32_t e = 0; e < op->E; e++)
+        op->count[e] = first[e + 1] - first[e];
 }
 
 static void score(struct lane *lane, const struct op_experts *op, int32_t T)
