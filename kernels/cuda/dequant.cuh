@@ -1,6 +1,6 @@
 /* A lane's part of a tile of weights (layout.h): loaded, turned into operands of mma, and into
  * scales. All integers are exact in bfloat16, whose 8 bits of significand hold -256 .. 256, and so
- * are all numbers of E4M3. */
+ * are all numbers of E4M3 and E2M1. */
 #pragma once
 
 #include "layout.h"
@@ -62,6 +62,12 @@ static __device__ __forceinline__ uint32_t pair_of_fp8(uint32_t q)
     return multiply_bf16x2(and_or(q, 0x80008000, q >> 4 & 0x07f007f0), 0x7b807b80);
 }
 
+/* Two E2M1 in bits 0 .. 3 and 16 .. 19, alike: times 2^(1 - 127) in their places. */
+static __device__ __forceinline__ uint32_t pair_of_e2m1(uint32_t q)
+{
+    return multiply_bf16x2(and_or(q << 12, 0x80008000, q << 6 & 0x01c001c0), 0x7e807e80);
+}
+
 /* Two int4 in bits 0 .. 3 and 16 .. 19: after 128 they make 128 .. 143, to which `less` is added:
  * twice -128 or, where there is a zero point, -128 - zero. */
 static __device__ __forceinline__ uint32_t pair_of_int4(uint32_t q, uint32_t less)
@@ -104,6 +110,10 @@ static __device__ __forceinline__ void operands(const tile<L> &in, int c, uint32
             uint32_t second = word_of(in.row[r], 2 * c + 1);
             a[r] = pair_of_int8(first), a[r + 2] = pair_of_int8(first >> 8);
             a[r + 4] = pair_of_int8(second), a[r + 6] = pair_of_int8(second >> 8);
+        } else if constexpr (L == LAYOUT_E2M1) {
+            uint32_t q = word_of(in.row[r], c);
+            a[r] = pair_of_e2m1(q), a[r + 2] = pair_of_e2m1(q >> 4);
+            a[r + 4] = pair_of_e2m1(q >> 8), a[r + 6] = pair_of_e2m1(q >> 12);
         } else {
             uint32_t q = word_of(in.row[r], c), less = less_of<L>(in, c, r);
             a[r] = pair_of_int4(q, less), a[r + 2] = pair_of_int4(q >> 4, less);
@@ -123,6 +133,12 @@ static __device__ __forceinline__ float byte_of(uint32_t word, int i)
     return (float)(word >> (8 * i) & 0xff);
 }
 
+/* 2^(e - 127), e8m0_to_float. */
+static __device__ __forceinline__ float power_of(uint32_t e)
+{
+    return __uint_as_float(e ? e << 23 : 1u << 22);
+}
+
 /* Of chunk c of row lane / 4 + 8 r. Products of a half and an integer of 8 bits are exact. */
 template <int L> static __device__ __forceinline__ scales scales_of(const tile<L> &in, int c, int r)
 {
@@ -134,6 +150,8 @@ template <int L> static __device__ __forceinline__ scales scales_of(const tile<L
         s.scale[0] = half_of(record[c / layout_group(L)], 0);
     } else if constexpr (L == LAYOUT_FP8_128) {
         s.scale[0] = __uint_as_float(record[0]);
+    } else if constexpr (L == LAYOUT_E2M1) {
+        s.scale[0] = power_of(record[0] >> (8 * c) & 255);
     } else if constexpr (L == LAYOUT_INT4_D || L == LAYOUT_INT8_D) {
         s.scale[0] = half_of(record[c / 2], c % 2);
     } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {

@@ -40,7 +40,10 @@ template <int L> static __device__ __forceinline__ float number(const uint4 &par
     }
     if constexpr (layout_tile_width(L) == 64)
         return (float)(int8_t)((s ? part.y : part.x) >> (8 * (h + 2 * e)));
-    return (float)((int)(part.x >> (4 * (2 * s + h + 4 * e)) & 15) - (L == LAYOUT_INT4_D ? 8 : 0));
+    const uint32_t q = part.x >> (4 * (2 * s + h + 4 * e)) & 15;
+    if constexpr (L == LAYOUT_E2M1)
+        return __uint_as_float((q & 8) << 28 | (q & 7) << 22) * 0x1p126f;
+    return (float)((int)q - (L == LAYOUT_INT4_D ? 8 : 0));
 }
 
 /* What the scales of a chunk come from: a word of the record of its row and tile, or of two levels
@@ -65,7 +68,7 @@ static __device__ __forceinline__ record_words load_words(const uint32_t *record
     } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {
         return {record[c], 0};
     } else {
-        return {layout_group(L) ? record[L == LAYOUT_FP8_128 ? 0 : c / 2] : 0, 0};
+        return {layout_group(L) ? record[layout_words(L) == 1 ? 0 : c / 2] : 0, 0};
     }
 }
 
@@ -80,6 +83,8 @@ static __device__ __forceinline__ float2 scale_and_min(const record_words &words
         return make_float2(d, -d * (float)(words.first >> 16 & 127));
     } else if constexpr (L == LAYOUT_FP8_128) {
         return make_float2(__uint_as_float(words.first), 0);
+    } else if constexpr (L == LAYOUT_E2M1) {
+        return make_float2(power_of(words.first >> (8 * c) & 255), 0);
     } else if constexpr (L == LAYOUT_INT4_D || L == LAYOUT_INT8_D) {
         return make_float2(half_of(words.first, c % 2), 0);
     } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {

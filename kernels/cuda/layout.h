@@ -4,7 +4,8 @@
  *
  *   strip    tiles along K, 1024 bytes each | records along K, or a scale of each row | zeros up
  *            to a multiple of 256
- *   tile     16 rows x 64 bytes of one kind of number: 32 bfloat16, 64 int8 or E4M3, 128 int4.
+ *   tile     16 rows x 64 bytes of one kind of number: 32 bfloat16, 64 int8 or E4M3, 128 int4 or
+ *            E2M1.
  *            Byte 512 * (row / 8) + 16 * lane: the 16 bytes that lane = 4 * (row % 8) + t of a
  *            warp holds. So a warp reads a tile in two loads of 512 bytes without gaps, and what
  *            it has read is operand A of mma.m16n8k16 (PTX ISA 9.0, 9.7.14.5.8).
@@ -20,7 +21,7 @@
  * The 16 bytes of a lane, for each kind:
  *   bfloat16  one chunk: word 2 s + h, half e.
  *   int8      two chunks of 8 bytes: word s, byte h + 2 e. E4M3 alike.
- *   int4      four chunks of one word: nibble 2 s + h + 4 e.
+ *   int4      four chunks of one word: nibble 2 s + h + 4 e. E2M1 alike.
  * So one mask takes both halves of a register out of a word (dequant.cuh).
  *
  * E4M3 by E4M3. Where tensor cores do that (arch_has_fp8), a lane's 16 bytes of a tile are operand
@@ -51,6 +52,7 @@ enum layout {
     LAYOUT_INT4_K,    /* q4_k: half d, dmin; (uint8 scale, min)[4] */
     LAYOUT_INT4_Z,    /* int4_32, int4_64: (half d, bfloat16 -128 - zero)[4]; q - zero */
     LAYOUT_INT4_Z128, /* int4_128: one of these */
+    LAYOUT_E2M1,      /* mxfp4: uint8 e[4], of powers of two */
     LAYOUT_INT8_D,    /* q8_0, q5_0: half d[2] */
     LAYOUT_INT8_DM,   /* q5_1: (half d, m)[2] */
     LAYOUT_INT8_K,    /* q5_k: half d, dmin; (uint8 scale, min)[2] */
@@ -82,6 +84,7 @@ LAYOUT_FN int layout_words(int layout)
     case LAYOUT_FP8_ROW:
         return 0;
     case LAYOUT_INT4_Z128:
+    case LAYOUT_E2M1:
     case LAYOUT_INT8_D:
     case LAYOUT_FP8_128:
         return 1;
@@ -247,6 +250,9 @@ LAYOUT_FN int slice_first(int n_tiles, int slice)
         break;                   \
     case LAYOUT_INT4_Z128:       \
         BODY(LAYOUT_INT4_Z128);  \
+        break;                   \
+    case LAYOUT_E2M1:            \
+        BODY(LAYOUT_E2M1);       \
         break;                   \
     case LAYOUT_INT8_D:          \
         BODY(LAYOUT_INT8_D);     \

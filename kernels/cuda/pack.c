@@ -14,6 +14,7 @@
 #include "../../quant/fp8_128.h"
 #include "../../quant/int4.h"
 #include "../../quant/int8.h"
+#include "../../quant/mxfp4.h"
 #include "../../quant/q4_0.h"
 #include "../../quant/q4_1.h"
 #include "../../quant/q5_0.h"
@@ -277,6 +278,14 @@ CHUNK_INT4(32, 1)
 CHUNK_INT4(64, 1)
 CHUNK_INT4(128, 4)
 
+static inline void chunk_mxfp4(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct mxfp4 *b = (const struct mxfp4 *)row + i;
+    const words q = load(b->q);
+    put_int4(q & NIBBLES, bits_of(q, 4, NIBBLES), c, lanes);
+    record[c] = b->e;
+}
+
 static inline void chunk_fp8(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
 {
     const struct fp8 *b = (const struct fp8 *)row + i * CHUNK;
@@ -300,24 +309,25 @@ static inline void chunk_int8(const void *row, int32_t i, int c, uint8_t *lanes,
 
 /* ---- Rows */
 
-#define FORMATS(X)             \
-    X(f32, LAYOUT_BF16)        \
-    X(f16, LAYOUT_BF16)        \
-    X(bf16, LAYOUT_BF16)       \
-    X(q4_0, LAYOUT_INT4_D)     \
-    X(q4_1, LAYOUT_INT4_DM)    \
-    X(q4_k, LAYOUT_INT4_K)     \
-    X(q5_0, LAYOUT_INT8_D)     \
-    X(q8_0, LAYOUT_INT8_D)     \
-    X(q5_1, LAYOUT_INT8_DM)    \
-    X(q5_k, LAYOUT_INT8_K)     \
-    X(q6_k, LAYOUT_INT8_K16)   \
-    X(fp8, LAYOUT_FP8_ROW)     \
-    X(fp8_128, LAYOUT_FP8_128) \
-    X(int8, LAYOUT_INT8_ROW)   \
-    X(int4_32, LAYOUT_INT4_Z)  \
-    X(int4_64, LAYOUT_INT4_Z)  \
-    X(int4_128, LAYOUT_INT4_Z128)
+#define FORMATS(X)                \
+    X(f32, LAYOUT_BF16)           \
+    X(f16, LAYOUT_BF16)           \
+    X(bf16, LAYOUT_BF16)          \
+    X(q4_0, LAYOUT_INT4_D)        \
+    X(q4_1, LAYOUT_INT4_DM)       \
+    X(q4_k, LAYOUT_INT4_K)        \
+    X(q5_0, LAYOUT_INT8_D)        \
+    X(q8_0, LAYOUT_INT8_D)        \
+    X(q5_1, LAYOUT_INT8_DM)       \
+    X(q5_k, LAYOUT_INT8_K)        \
+    X(q6_k, LAYOUT_INT8_K16)      \
+    X(fp8, LAYOUT_FP8_ROW)        \
+    X(fp8_128, LAYOUT_FP8_128)    \
+    X(int8, LAYOUT_INT8_ROW)      \
+    X(int4_32, LAYOUT_INT4_Z)     \
+    X(int4_64, LAYOUT_INT4_Z)     \
+    X(int4_128, LAYOUT_INT4_Z128) \
+    X(mxfp4, LAYOUT_E2M1)
 
 /* n chunks of a row from chunk `first` of it on, which is where the source begins, to their places
  * behind those in its first tile and in the record of that; a function per format, in which the

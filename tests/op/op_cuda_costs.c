@@ -49,6 +49,7 @@ static const struct shape shapes[] = {
     {FMT_fp8, 64, 576, 8, EPILOGUE_STORE, false},
     {FMT_fp8_128, 64, 4096, 1, EPILOGUE_ADD, false},
     {FMT_int8, 64, 1536, 16, EPILOGUE_STORE, true},
+    {FMT_mxfp4, 64, 4096, 1, EPILOGUE_STORE, true},
 };
 
 static const char *shape_name(const struct shape *s)
@@ -509,7 +510,8 @@ TEST(cuda_costs, embed_and_head_read_what_the_design_says)
     } cases[] = {{FMT_q8_0, 576, 1, 1},      {FMT_q8_0, 576, 16, 2},    {FMT_q4_k, 2048, 1, 2},
                  {FMT_q6_k, 2048, 8, 1},     {FMT_bf16, 576, 8, 0},     {FMT_q4_0, 2048, 8, 1},
                  {FMT_q4_1, 576, 8, 1},      {FMT_q5_k, 2048, 8, 1},    {FMT_fp8, 576, 8, 1},
-                 {FMT_int4_128, 2048, 8, 1}, {FMT_fp8_128, 2048, 8, 1}, {FMT_int8, 2048, 1, 1}};
+                 {FMT_int4_128, 2048, 8, 1}, {FMT_fp8_128, 2048, 8, 1}, {FMT_int8, 2048, 1, 1},
+                 {FMT_mxfp4, 2048, 8, 1}};
     struct bench b;
     if (!bench_open(&b))
         return;
