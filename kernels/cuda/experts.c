@@ -87,7 +87,7 @@ static bool is_alike(const struct weight *a, const struct weight *b)
 
 static uint64_t stride_of(const struct weight *a)
 {
-    return (uint64_t)((const char *)a[1].data - (const char *)a[0].data);
+    return (uint64_t)((uintptr_t)a[1].data - (uintptr_t)a[0].data);
 }
 
 /* As many experts from run->first on as are alike and as far from one another. */
