@@ -65,4 +65,4 @@ $(BUILD)/tests/gpu/test_%: tests/gpu/test_%.c tests/t.c $(GPU_OBJ)
 
 gpu-all: $(GPU_CUDA) $(GPU_LT) $(GPU_TESTS)
 .PHONY: gpu-all
--include $(GPU_OBJ:.o=.d)
+-include $(GPU_OBJ:.o=.d) $(GPU_TESTS:=.d)

@@ -23,7 +23,7 @@ static const struct {
  *                  16 rows and the activations of a chunk in registers. Two blocks of an SM are
  *                  launched.
  *   tile_*         sums of 32 rows and all tokens of the block in registers. Two blocks need 128
- *                  registers and would spill; shared memory, whose stages are as many as fit
+ *   experts_*      registers and would spill; shared memory, whose stages are as many as fit
  *                  (tile_cut_of), is not counted here.
  *   choose         a block of 1024 threads for each row, of which there are few.
  *   decode_*       keys and values of one or two tiles stand in shared memory, 24 to 79 KiB a
@@ -73,6 +73,11 @@ static const struct {
      .tokens = 1,
      .layout = LAYOUT_INT4_Z128,
      .target = {24, 16, 32, 16}},
+    {.name = "skinny_1_e2m1",
+     .threads = 256,
+     .tokens = 1,
+     .layout = LAYOUT_E2M1,
+     .target = {16, 16, 32, 16}},
     {.name = "skinny_1_int8_d",
      .threads = 256,
      .tokens = 1,
@@ -137,6 +142,11 @@ static const struct {
      .threads = 256,
      .tokens = 8,
      .layout = LAYOUT_INT4_Z128,
+     .target = {16, 16, 16, 16}},
+    {.name = "skinny_8_e2m1",
+     .threads = 256,
+     .tokens = 8,
+     .layout = LAYOUT_E2M1,
      .target = {16, 16, 16, 16}},
     {.name = "skinny_8_int8_d",
      .threads = 256,
@@ -203,6 +213,11 @@ static const struct {
      .tokens = 16,
      .layout = LAYOUT_INT4_Z128,
      .target = {16, 8, 16, 8}},
+    {.name = "skinny_16_e2m1",
+     .threads = 256,
+     .tokens = 16,
+     .layout = LAYOUT_E2M1,
+     .target = {16, 8, 16, 8}},
     {.name = "skinny_16_int8_d",
      .threads = 256,
      .tokens = 16,
@@ -244,6 +259,7 @@ static const struct {
     {.name = "tile_32_int4_k", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_32_int4_z", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_32_int4_z128", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_32_e2m1", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_32_int8_d", .threads = 256, .target = {8, 8, 16, 8}},
     {.name = "tile_32_int8_dm", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_32_int8_k", .threads = 256, .target = {8, 8, 8, 8}},
@@ -257,6 +273,7 @@ static const struct {
     {.name = "tile_64_int4_k", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_64_int4_z", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_64_int4_z128", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "tile_64_e2m1", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_64_int8_d", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_64_int8_dm", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_64_int8_k", .threads = 256, .target = {8, 8, 8, 8}},
@@ -265,6 +282,23 @@ static const struct {
     {.name = "tile_64_fp8_row", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_64_fp8_128", .threads = 256, .target = {8, 8, 8, 8}},
     {.name = "tile_128_bf16", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_choose", .threads = 256, .target = {64, 48, 64, 48}},
+    {.name = "experts_slots", .threads = 1024, .target = {64, 32, 64, 32}},
+    {.name = "experts_bf16", .threads = 256, .target = {16, 16, 16, 16}},
+    {.name = "experts_int4_d", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_int4_dm", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_int4_k", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_int4_z", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_int4_z128", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_e2m1", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_int8_d", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_int8_dm", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_int8_k", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_int8_k16", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_int8_row", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_fp8_row", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_fp8_128", .threads = 256, .target = {8, 8, 8, 8}},
+    {.name = "experts_add", .threads = 256, .target = {64, 48, 64, 48}},
     {.name = "head_notes", .threads = 256, .target = {64, 48, 64, 48}},
     {.name = "choose", .threads = 1024, .target = {32, 32, 32, 32}},
     {.name = "rotate_bf16", .threads = 256, .target = {40, 40, 40, 40}},
@@ -391,8 +425,9 @@ static void read_log(FILE *log)
 /* One for each .cu; false: make has left none. */
 static bool read_logs(void)
 {
-    static const char *const names[] = {"decode", "dense",  "embed", "head",   "prefill", "prepare",
-                                        "rotate", "skinny", "tile",  "choose", "add_norm"};
+    static const char *const names[] = {"decode",  "dense",   "embed",    "head",
+                                        "prefill", "prepare", "rotate",   "skinny",
+                                        "tile",    "choose",  "add_norm", "experts"};
     const char *build = getenv("BUILD");
     int n = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
