@@ -211,13 +211,14 @@ MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tes
 MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
 LOCALE    := $(BUILD)/locale/de_DE.UTF-8
+# What the last file includes is what make remembers: that is the test.
 TEST_C     = $(CC) $(ALL_C) $(CUDA_C) -Itests -I. -MMD -MP -MF $@.d
 
 # The engine's own tests run on a made-up model.
 $(BUILD)/tests/unit/engin%: tests/unit/engin%.c tests/t.c $(wildcard tests/fake*.[ch]) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(TEST_C) $< tests/t.c tests/fake.c tests/fake_host.c tests/fake_text.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(Q)$(TEST_C) tests/t.c tests/fake.c tests/fake_host.c tests/fake_text.c $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 # Parts of inflight-quantize, which the plugin does not have.
 CALIBRATION := $(addprefix quant/quantize/,awq.c factor.c gptq.c heads.c jobs.c moments.c nearest.c product.c \
@@ -226,22 +227,22 @@ $(BUILD)/tests/unit/calibratio%: tests/unit/calibratio%.c tests/t.c $(CALIBRATIO
                                  $(wildcard quant/quantize/*.h) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(TEST_C) $< tests/t.c $(CALIBRATION) -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(Q)$(TEST_C) tests/t.c $(CALIBRATION) $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 $(BUILD)/tests/unit/%: tests/unit/%.c tests/t.c $(wildcard tests/fake*.h) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(TEST_C) $< tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(Q)$(TEST_C) tests/t.c $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 $(BUILD)/tests/op/%: tests/op/%.c tests/op/ref.c tests/t.c $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(TEST_C) $< tests/op/ref.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(Q)$(TEST_C) tests/op/ref.c tests/t.c $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 $(BUILD)/tests/model/%: tests/model/%.c tests/model/session.c tests/model/direct.c tests/t.c $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(TEST_C) $< tests/model/session.c tests/model/direct.c tests/t.c -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+	$(Q)$(TEST_C) tests/model/session.c tests/model/direct.c tests/t.c $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 $(TINY): tests/model/tiny.py tests/model/gguf_write.py
 	$(Q)$(PYTHON) $< $@

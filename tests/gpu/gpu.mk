@@ -47,7 +47,7 @@ $(filter $(BUILD)/tests/gpu/test_driver% $(BUILD)/tests/gpu/test_cublaslt,$(GPU_
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) $(GPU_C) -Itests -DGPU_LIBRARY='"$(abspath $(GPU_CUDA))"' -MMD -MP -MF $@.d \
-	    -DCUBLASLT_LIBRARY='"$(abspath $(GPU_LT))"' $(filter %.c,$^) -o $@ -ldl -pthread
+	    -DCUBLASLT_LIBRARY='"$(abspath $(GPU_LT))"' tests/t.c $< -o $@ -ldl -pthread
 
 # What arithmetic must give: NVIDIA's own headers, which the host can call.
 $(BUILD)/obj/tests/gpu/oracle.o: tests/gpu/oracle.cpp
@@ -61,8 +61,8 @@ $(BUILD)/tests/gpu/test_alu: GPU_LIBS += -lstdc++
 $(BUILD)/tests/gpu/test_%: tests/gpu/test_%.c tests/t.c $(GPU_OBJ)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
-	$(Q)$(CC) $(GPU_C) -Itests -I. -MMD -MP -MF $@.d $(filter %.c %.o,$^) -o $@ $(GPU_LIBS)
+	$(Q)$(CC) $(GPU_C) -Itests -I. -MMD -MP -MF $@.d tests/t.c $< $(filter %.o,$^) -o $@ $(GPU_LIBS)
 
 gpu-all: $(GPU_CUDA) $(GPU_LT) $(GPU_TESTS)
 .PHONY: gpu-all
--include $(GPU_OBJ:.o=.d) $(GPU_TESTS:=.d)
+-include $(GPU_OBJ:.o=.d)
