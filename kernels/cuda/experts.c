@@ -119,12 +119,15 @@ static int launch(struct device *device, const struct op_experts *op, const stru
                        grid, &args);
 }
 
-/* One after the other, if a gate's matrices differ in layout: the first leaves its outputs in y. */
+/* One after the other, if a gate's matrices differ in layout: the first leaves its outputs in y.
+ * What finds them there knows no limit. */
 static int launch_run(struct device *device, const struct op_experts *op, const struct run *run,
                       const struct product_args *product, int32_t T)
 {
     if (run->n_part == 1 || product->part[0].layout == product->part[1].layout)
         return launch(device, op, run, product, T);
+    if (op->limit > 0)
+        return INFLIGHT_E_UNSUPPORTED;
     struct product_args gate = *product, up = *product;
     struct run one = *run, other = *run;
     gate.epilogue = EPILOGUE_STORE;

@@ -159,9 +159,10 @@ static inline void check_counts(const struct layer *l, int n)
     CHECK_EQ(sum, n * l->p->U);
 }
 
-/* Tokens [first, first + n) of the problem to the same rows of x. is_recorded: as sequences of one
- * token each, which have dead rows beside them; all must have room for those. */
-static inline void compute(const struct layer *l, int first, int n, bool is_recorded, float *x)
+/* Runs tokens [first, first + n) of the problem, whose rows are then the first of l->x; what run
+ * returned. is_recorded: as sequences of one token each, which have dead rows beside them; all must
+ * have room for those. */
+static inline int run_tokens(const struct layer *l, int first, int n, bool is_recorded)
 {
     static struct batch_seq seq[T];
     static int32_t number[T], zeros[T];
@@ -178,11 +179,17 @@ static inline void compute(const struct layer *l, int first, int n, bool is_reco
                                   .position = is_recorded ? zeros : number,
                                   .seq = seq,
                                   .row = number}};
-    const size_t bytes = (size_t)n * D * sizeof *x;
+    const size_t bytes = (size_t)n * D * sizeof *l->x;
     CHECK_EQ(backend_cuda.write(l->device, l->x, l->p->x, sizeof l->p->x), 0);
     CHECK_EQ(backend_cuda.write(l->device, l->x, l->p->x + first * D, bytes), 0);
-    CHECK_EQ(backend_cuda.run(l->device, call_body, &call), 0);
-    CHECK_EQ(backend_cuda.read(l->device, x + first * D, l->x, bytes), 0);
+    return backend_cuda.run(l->device, call_body, &call);
+}
+
+/* To the same rows of x. */
+static inline void compute(const struct layer *l, int first, int n, bool is_recorded, float *x)
+{
+    CHECK_EQ(run_tokens(l, first, n, is_recorded), 0);
+    CHECK_EQ(backend_cuda.read(l->device, x + first * D, l->x, (size_t)n * D * sizeof *x), 0);
     check_counts(l, n);
 }
 #endif

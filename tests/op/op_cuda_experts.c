@@ -127,6 +127,24 @@ TEST(cuda_experts, serve_every_format)
         backend_cuda.close(device);
 }
 
+/* No kernel has them; a wrong gate would be worse. */
+TEST(cuda_experts, gates_with_a_limit_are_of_one_format)
+{
+    static struct problem p;
+    static struct layer l;
+    struct device *device = cuda_device(&config);
+    if (!device)
+        return;
+    p = (struct problem){.fmt = FMT_q4_0, .E = 4, .U = 2, .limit = 7, .is_apart = true};
+    problem_init(&p);
+    l = (struct layer){.device = device, .p = &p};
+    take_layer(&l);
+    CHECK_EQ(run_tokens(&l, 0, 5, false), INFLIGHT_E_UNSUPPORTED);
+    drop_layer(&l);
+    problem_release(&p);
+    backend_cuda.close(device);
+}
+
 /* Of a router whose weights are all zero. */
 static void read_choices(struct device *device, struct problem *p, float *x,
                          struct expert_choice *choice)
