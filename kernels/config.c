@@ -34,6 +34,8 @@ int32_t device_config_check(const struct device_config *config, int32_t dim_most
         {"head width", config->dim, 2, dim_most},
         {"KV type", config->kv_type, KV_BF16, KV_F32},
         {"KV pages", config->kv_pages, 1, PAGES_MAX},
+        {"experts", config->experts, 0, EXPERTS_MOST},
+        {"experts of a token", config->experts_met, 0, config->experts},
     };
     for (size_t i = 0; i < COUNT_OF(fields); i++) {
         int32_t rc =

@@ -179,6 +179,8 @@ struct op_experts {
     bool whole_shares;
 };
 
+#define EXPERTS_MOST 1024 /* of a layer */
+
 /* Slots that there may be: one for each choice, and one that a back end leaves out behind each
  * expert. */
 static inline int64_t op_experts_rows(int64_t T, int64_t U, int64_t E)

@@ -27,7 +27,6 @@
 
 #define EXPERTS_TOKENS       32 /* rows of a block */
 #define EXPERTS_SLOT_THREADS 1024
-#define EXPERTS_MOST         1024
 
 struct experts_choose_args {
     const float *scores;          /* (T, E) */

@@ -142,6 +142,13 @@ TEST(backend, refuses_what_it_cannot_serve_and_says_why)
     config.kv_pages = -5;
     check_refused(&config, INFLIGHT_E_ARG, "KV pages is -5, expected 1 to 134217728");
     config = small();
+    config.experts = 1025;
+    check_refused(&config, INFLIGHT_E_ARG, "experts is 1025, expected 0 to 1024");
+    config = small();
+    config.experts = 4;
+    config.experts_met = 5;
+    check_refused(&config, INFLIGHT_E_ARG, "experts of a token is 5, expected 0 to 4");
+    config = small();
     config.isa = ISA_COUNT;
     check_refused(&config, INFLIGHT_E_ARG, "instruction set 5 is not one of 0 to 4");
 }
