@@ -207,7 +207,8 @@ MODEL_SRC := tests/model/plan.c tests/model/tokenizer.c tests/model/logits.c tes
              tests/model/invariance.c tests/model/barriers.c tests/model/memory.c tests/model/families.c \
              tests/model/tokenizer_families.c tests/model/tokenizer_folders.c tests/model/folder.c \
              tests/model/quantized.c tests/model/quantized_hf.c tests/model/packed.c tests/model/cuda.c \
-             tests/model/cuda_graph.c tests/model/cuda_buckets.c tests/model/cuda_ahead.c
+             tests/model/cuda_graph.c tests/model/cuda_buckets.c tests/model/cuda_ahead.c \
+             tests/model/samples.c
 MODEL_SRC := $(wildcard $(MODEL_SRC))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(UNIT_SRC) $(OP_SRC) $(MODEL_SRC))
 LOCALE    := $(BUILD)/locale/de_DE.UTF-8
@@ -243,6 +244,13 @@ $(BUILD)/tests/model/%: tests/model/%.c tests/model/session.c tests/model/direct
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(TEST_C) tests/model/session.c tests/model/direct.c tests/t.c $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
+
+# With parts of inflight-quantize, too.
+SAMPLES := quant/quantize/samples.c quant/quantize/samples_write.c quant/tools/progress.c
+$(BUILD)/tests/model/sample%: tests/model/sample%.c tests/model/direct.c tests/t.c $(SAMPLES) $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(TEST_C) tests/model/direct.c tests/t.c $(SAMPLES) $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 $(TINY): tests/model/tiny.py tests/model/gguf_write.py
 	$(Q)$(PYTHON) $< $@

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    SAMPLES_MOST = 32, /* of the text: costs need not be known as well as numbers */
+    SAMPLES_MOST = 32, /* costs need not be known as well as numbers */
     MEMBERS = 3,
     AS_IS = 1 + FINER_MOST,
     LEVELS /* as planned, the finer formats, as it is */
@@ -66,7 +66,7 @@ static int32_t measure_output(struct encoder *encoder, struct output *o,
     return INFLIGHT_OK;
 }
 
-/* What is not known by a text. */
+/* What is not known by samples. */
 static int32_t measure_rest(struct quantize_plan *plan, const struct calibration_source *source,
                             struct err *err)
 {
@@ -85,18 +85,22 @@ static int32_t measure_rest(struct quantize_plan *plan, const struct calibration
     return rc;
 }
 
-static int32_t measure_by_text(const struct calibration_source *source, struct err *err)
+static int32_t measure_by_samples(const struct calibration_source *source, struct err *err)
 {
     struct calibration *calibration = NULL;
-    struct quantize_params params = *source->params;
     struct calibration_source copy = *source;
-    params.samples = MIN(params.samples, SAMPLES_MOST);
-    copy.params = &params;
+    struct samples some;
+    struct arena arena;
+    arena_init(&arena, &mem_system);
+    int32_t rc = samples_some(&some, source->samples, SAMPLES_MOST, &arena, err);
+    copy.samples = &some;
     copy.is_measured = true;
-    int32_t rc = calibration_open(&calibration, &copy, err);
+    if (!rc)
+        rc = calibration_open(&calibration, &copy, err);
     if (!rc)
         rc = calibration_reach(calibration, LAYER_HEAD, err);
     calibration_close(calibration);
+    arena_release(&arena);
     return rc;
 }
 
@@ -234,8 +238,8 @@ int32_t budget_spend(struct quantize_plan *plan, const struct calibration_source
 {
     int32_t rc = INFLIGHT_OK;
     progress_begin(source->progress, "measuring", "B", plan->from_bytes, source->is_quiet);
-    if (source->params->calibration)
-        rc = measure_by_text(source, err);
+    if (source->samples)
+        rc = measure_by_samples(source, err);
     if (!rc)
         rc = measure_rest(plan, source, err);
     progress_end(source->progress);
@@ -268,8 +272,8 @@ void budget_print(const struct quantize_plan *plan, const struct quantize_params
     (void)printf("%d matrices are finer by the budget of %g bits a weight, of which %.4f are used; "
                  "their %s\n",
                  count_finer(plan), params->budget, bits_of(plan),
-                 params->calibration ? "changes of the hidden state, in parts of it"
-                                     : "relative errors");
+                 quantize_calibrates(params) ? "changes of the hidden state, in parts of it"
+                                             : "relative errors");
     for (int32_t i = 0; i < plan->n; i++) {
         const struct output *o = &plan->output[i];
         if (o->is_finer)
@@ -291,5 +295,6 @@ json_t *budget_describe(const struct quantize_plan *plan, const struct quantize_
                                  "cost", sqrt(o->cost[0]), "cost_left", sqrt(cost_left(o))));
     }
     return json_pack("{s:f, s:f, s:s, s:o}", "bits", params->budget, "used", bits_of(plan),
-                     "cost_of", params->calibration ? "hidden states" : "weights", "finer", finer);
+                     "cost_of", quantize_calibrates(params) ? "hidden states" : "weights", "finer",
+                     finer);
 }

@@ -4,7 +4,7 @@
  *   int4 -> in groups of 64 -> of 32 -> int8 -> as it is       others -> as it is
  *
  * What a matrix costs (output.cost), as rounded to the nearest:
- *   with a text     the error of its outputs, as a share of their squares, times what its half of
+ *   with samples    the error of its outputs, as a share of their squares, times what its half of
  *                   the layer adds to the hidden state, as a share of that: what is changed of it
  *   without         the error of its weights, as a share of their squares
  *

@@ -69,12 +69,9 @@ static int32_t begin(struct calibration *c, struct err *err)
     const struct checkpoint *checkpoint = c->source->checkpoint;
     if (layers_open(&c->layers, checkpoint, &c->arena, err))
         return err->code;
-    if (p->length > c->layers.h.context)
-        return err_set(err, INFLIGHT_E_ARG, "samples of %d tokens: %s has contexts of %d",
-                       p->length, checkpoint->path, c->layers.h.context);
-    if (samples_read(&c->samples, p->calibration, checkpoint, c->layers.h.V, p->samples, p->length,
-                     &c->arena, err) ||
-        layers_begin(&c->layers, p->length, p->device, c->source->threads, &c->arena, err) ||
+    c->samples = *c->source->samples;
+    if (layers_begin(&c->layers, c->samples.length, p->device, c->source->threads, &c->arena,
+                     err) ||
         take(c, err))
         return err->code;
     for (int32_t i = 0; i < c->samples.n; i++)
@@ -116,11 +113,6 @@ void calibration_close(struct calibration *c)
     layers_close(&c->layers);
     arena_release(&c->arena);
     free(c);
-}
-
-int32_t calibration_samples(const struct calibration *c)
-{
-    return c ? c->samples.n : 0;
 }
 
 const char *calibration_device(const struct calibration *c)

@@ -1,7 +1,8 @@
 /* Calibrated rounding of a model's matrices: which numbers they become, and the scales of what they
- * read, are decided by what the model computes of a text.
+ * read, are decided by what the model computes of samples.
  *
- *   text -> samples (n, length) -> x (n, length, D) in host memory
+ *   text, or what the model writes
+ *     -> samples (n, length) -> x (n, length, D) in host memory
  *                                   |
  *   for each layer:                 v
  *     first half    x --norm--> X ----------> H, magnitudes -> q, k, v
@@ -35,6 +36,7 @@
 
 #include "../tools/progress.h"
 #include "plan.h"
+#include "samples.h"
 
 struct calibration;
 
@@ -42,19 +44,17 @@ struct calibration_source {
     const struct checkpoint *checkpoint;
     const struct quantize_plan *plan;
     const struct quantize_params *params;
-    struct progress *progress; /* in bytes of the model */
+    const struct samples *samples; /* outlives it; NULL: there is no calibration */
+    struct progress *progress;     /* in bytes of the model */
     int32_t threads;
     bool is_quiet;    /* no messages on standard error */
     bool is_measured; /* nothing is rounded: costs of the plan's outputs alone, see budget.h */
 };
 
-/* Reads the text and runs the embedding. */
+/* Runs the embedding. */
 int32_t calibration_open(struct calibration **out, const struct calibration_source *source,
                          struct err *err);
 void calibration_close(struct calibration *c); /* NULL is allowed */
-
-/* Samples that there are, of the calibration text; 0 of NULL. */
-int32_t calibration_samples(const struct calibration *c);
 
 /* The name of the back end that computes; "none" of NULL. */
 const char *calibration_device(const struct calibration *c);

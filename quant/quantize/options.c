@@ -28,10 +28,12 @@ static const char usage_rest[] =
     "                         or of int8 smooth, which look at what the model computes of a text\n"
     "      --alpha N          smooth: from 0 to 1, how much easier inputs become to round, and\n"
     "                         weights harder (0.5)\n"
-    "  -c, --calibration TEXT the text, also for fp8-static; with rtn errors of outputs are\n"
-    "                         measured by it\n"
+    "  -c, --calibration TEXT that text, of all kinds that the model is to be good at; fp8-static\n"
+    "                         reads one, too, and with rtn errors of outputs are measured by it.\n"
+    "                         Where one is needed and none is given, the model writes it, and is\n"
+    "                         in memory as a whole while it does\n"
     "  -d, --device NAME      that computes it: auto, cpu or cuda (auto)\n"
-    "      --samples N        parts of the text that are read (128)\n"
+    "      --samples N        parts of the text that are read, or written (128)\n"
     "      --length N         tokens of each (512)\n"
     "      --correct N        gptq: from 0 to 1, how much each matrix makes up for what rounding\n"
     "                         has changed before it (0.25); not 0: the model as it was is run\n"
@@ -46,7 +48,7 @@ static const char usage_rest[] =
     "  -b, --budget BITS      bits a weight, such as 5: matrices that cost most get smaller\n"
     "                         groups or int8 (of int4), or stay as they are, as far as all have "
     "no\n"
-    "                         more together; measured first, by the calibration text if any\n"
+    "                         more together; measured first, by samples if there are any\n"
     "  -t, --threads N        (one a core)\n"
     "      --dry-run          say what would be written\n"
     "      --restart          begin anew where another run was stopped\n"
@@ -162,8 +164,6 @@ static const char *conflict(const struct options *o)
     const struct recipe *recipe = p->recipe;
     if (!(recipe->methods >> p->method & 1u))
         return "is not for this recipe";
-    if ((p->method != METHOD_RTN || recipe->is_static) && !p->calibration)
-        return "needs --calibration, a text";
     if (p->method != METHOD_GPTQ && o->act_order != ACT_ORDER_DEFAULT)
         return o->act_order ? "has no --act-order" : "has no --no-act-order";
     if (p->method != METHOD_GPTQ && o->correct >= 0)

@@ -251,7 +251,7 @@ int32_t quantize_plan(struct quantize_plan *plan, const struct checkpoint *c,
     plan->shard = arena_take_array(arena, n + 1, sizeof *plan->shard);
     const struct tensor **order = tensors_by_place(&c->tensors, arena);
     /* Calibration makes them layer by layer; what belongs to none comes first. */
-    if (order && params->calibration)
+    if (order && quantize_calibrates(params))
         qsort(order, n, sizeof(const struct tensor *), compare_layers);
     if (!plan->output || !plan->shard || !order)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for a plan of %zu tensors", n);

@@ -15,9 +15,9 @@ struct quantize_params {
     const struct recipe *recipe;
     int32_t method; /* enum method, of recipe->methods */
     enum convention convention;
-    const char *calibration; /* a text; NULL, of METHOD_RTN and not is_static: none */
+    const char *calibration; /* a text, or NULL; see quantize_calibrates */
     const char *device;      /* of calibration: auto, or a back end's name */
-    int32_t samples, length; /* of the text; in tokens */
+    int32_t samples, length; /* of the text, or of what the model writes; in tokens */
     bool act_order;          /* METHOD_GPTQ: columns with the largest inputs first */
     float correction;        /* METHOD_GPTQ: the share of drift.h; else 0 */
     float alpha;             /* METHOD_SMOOTH: see smooth.h */
@@ -28,6 +28,13 @@ struct quantize_params {
     const char *const *keep; /* (n_keep) patterns of modules that stay as they are: fnmatch(3) */
     int32_t n_keep;
 };
+
+/* Whether it is decided by samples: those of a text, or where there is none but they are needed,
+ * those that the model writes. */
+static inline bool quantize_calibrates(const struct quantize_params *p)
+{
+    return p->calibration || p->method != METHOD_RTN || p->recipe->is_static;
+}
 
 #define FINER_MOST 3         /* formats finer than that of a recipe */
 #define LAYER_HEAD INT32_MAX /* behind all layers */
@@ -54,7 +61,7 @@ struct output {
     int32_t layer;       /* that it belongs to, LAYER_HEAD, or -1 */
     const uint8_t *made; /* its bytes, if calibration makes them: as in packing, or as they were */
     double error;        /* relative, once it is written: root of the sums of squares */
-    double output_error; /* the same of the outputs for the calibration text, beside those that are
+    double output_error; /* the same of the outputs for the samples, beside those that are
                             wanted, see drift.h; below 0: not known */
     bool is_finer;       /* by a budget: kept, or of another format than planned */
     enum fmt planned;    /* if it is finer */

@@ -7,6 +7,9 @@
 #include "report.h"
 #include "shard.h"
 
+#include "../../plugin/base/checksum.h"
+
+#include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <string.h>
@@ -27,10 +30,22 @@ static json_t *stamp_of(const char *folder, const char *path)
                      (json_int_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
 }
 
+/* What samples are of. A model writes others on another device. */
+static json_t *describe_text(const struct options *o, const struct samples *s)
+{
+    char sum[17];
+    if (o->params.calibration)
+        return stamp_of(NULL, o->params.calibration);
+    (void)snprintf(sum, sizeof sum, "%016" PRIx64,
+                   checksum(s->token, (size_t)s->n * (size_t)s->length * sizeof *s->token));
+    return json_pack("{s:s}", "written", sum);
+}
+
 /* What a run is: with the same, files of a run that was stopped are those of this one. */
-static json_t *describe_run(const struct options *o, const struct checkpoint *c,
+static json_t *describe_run(const struct options *o, const struct calibration_source *source,
                             const struct calibration *calibration)
 {
+    const struct checkpoint *c = source->checkpoint;
     json_t *keep = json_array();
     for (int32_t i = 0; i < o->params.n_keep; i++)
         (void)json_array_append_new(keep, json_string(o->keep[i]));
@@ -49,7 +64,7 @@ static json_t *describe_run(const struct options *o, const struct checkpoint *c,
         (void)json_object_set_new(
             run, "calibration",
             json_pack("{s:s, s:o, s:i, s:i, s:b, s:i, s:i, s:s}", "method",
-                      method_name(o->params.method), "text", stamp_of(NULL, o->params.calibration),
+                      method_name(o->params.method), "text", describe_text(o, source->samples),
                       "samples", o->params.samples, "length", o->params.length, "act_order",
                       o->params.act_order, "correction", (int)lroundf(o->params.correction * 1e6f),
                       "alpha", (int)lroundf(o->params.alpha * 1e6f), "device",
@@ -102,9 +117,11 @@ static int32_t write_modelopt(const struct options *o, const struct shard_writer
 }
 
 /* The files of a folder that writer->out is. */
-static int32_t write_all(const struct options *o, const struct checkpoint *c,
+static int32_t write_all(const struct options *o, const struct calibration_source *source,
                          const struct shard_writer *writer, struct err *err)
 {
+    const struct checkpoint *c = source->checkpoint;
+    const int32_t samples = source->samples ? source->samples->n : 0;
     const struct out_folder *out = writer->out;
     json_t *config = quantize_config(writer->plan, c->config, &o->params);
     int32_t rc = config ? INFLIGHT_OK : err_set(err, INFLIGHT_E_NOMEM, "no memory for config.json");
@@ -115,8 +132,7 @@ static int32_t write_all(const struct options *o, const struct checkpoint *c,
     if (!rc)
         rc = copy_others(out, &c->folder, err);
     if (!rc)
-        rc = report_write(writer->plan, &o->params, calibration_samples(writer->calibration), out,
-                          err);
+        rc = report_write(writer->plan, &o->params, samples, out, err);
     if (!rc && o->params.convention == MODELOPT)
         rc = write_modelopt(o, writer, err);
     if (!rc)
@@ -136,7 +152,7 @@ static int32_t write_folder(const struct options *o, const struct calibration_so
     struct progress *progress = source->progress;
     const struct checkpoint *c = source->checkpoint;
     struct shard_writer writer = {plan, &c->tensors, &out, &encoder, progress, calibration};
-    json_t *run = describe_run(o, c, calibration);
+    json_t *run = describe_run(o, source, calibration);
     int32_t rc = out_open(&out, o->output, run, o->restart, err);
     json_decref(run);
     if (rc || (o->params.budget > 0 && budget_spend(plan, source, err)) ||
@@ -146,41 +162,41 @@ static int32_t write_folder(const struct options *o, const struct calibration_so
     /* Calibration runs through the layers of files that are there, too. */
     progress->skipped = calibration ? 0 : shards_done(plan, &out);
     encoder_init(&encoder, o->threads);
-    rc = write_all(o, c, &writer, err);
+    rc = write_all(o, source, &writer, err);
     encoder_release(&encoder);
     progress_end(progress);
     return rc ? rc : out_finish(&out, err);
 }
 
 /* What calibration has to do with and whoever started it may not expect. */
-static void say_conditions(const struct options *o, const struct calibration *calibration)
+static void say_conditions(const struct options *o, const struct samples *samples,
+                           const struct calibration *calibration)
 {
-    const int32_t n = calibration_samples(calibration);
     const char *passed = calibration_passed(calibration);
     if (o->quiet || !calibration)
         return;
     if (*passed)
         (void)fprintf(stderr, "inflight-quantize: calibrating on %s (%s)\n",
                       calibration_device(calibration), passed);
-    if (n < o->params.samples)
+    if (samples->n < o->params.samples)
         (void)fprintf(stderr, "inflight-quantize: %s has %d samples, %d were asked for\n",
-                      o->params.calibration, n, o->params.samples);
+                      o->params.calibration, samples->n, o->params.samples);
 }
 
-/* The calibration text is read before there is a folder: one that cannot be used leaves none. */
+/* Samples are there before there is a folder: a text that cannot be used leaves none. */
 static int32_t write_model(const struct options *o, const struct calibration_source *source,
                            struct quantize_plan *plan, struct err *err)
 {
     const uint64_t began_ns = clock_ns();
     struct calibration *calibration = NULL;
     int32_t rc = INFLIGHT_OK;
-    if (o->params.calibration)
+    if (source->samples)
         rc = calibration_open(&calibration, source, err);
     if (!rc)
-        say_conditions(o, calibration);
+        say_conditions(o, source->samples, calibration);
     if (!rc)
         rc = write_folder(o, source, plan, calibration, err);
-    struct run_summary summary = {.samples = calibration_samples(calibration),
+    struct run_summary summary = {.samples = source->samples ? source->samples->n : 0,
                                   .device = calibration_device(calibration),
                                   .seconds = (double)(clock_ns() - began_ns) * 1e-9,
                                   .skipped = source->progress->skipped};
@@ -199,29 +215,59 @@ static int32_t say(const struct options *o, const struct calibration_source *sou
     return INFLIGHT_OK;
 }
 
+static int32_t open_model(const struct options *o, struct checkpoint *checkpoint,
+                          struct arena *arena, struct err *err)
+{
+    if (checkpoint_open(checkpoint, o->model, NULL, arena, err))
+        return err->code;
+    if (!checkpoint->config)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "%s: is not a Hugging Face folder; files of GGUF are converted while they "
+                       "are loaded, by model.quantization",
+                       checkpoint->path);
+    return INFLIGHT_OK;
+}
+
+/* Samples, if they are to decide about anything. */
+static int32_t take_samples(const struct options *o, struct calibration_source *source,
+                            struct samples *samples, struct arena *arena, struct err *err)
+{
+    const struct quantize_params *p = &o->params;
+    const struct samples_source from = {.checkpoint = source->checkpoint,
+                                        .text = p->calibration,
+                                        .device = p->device,
+                                        .n = p->samples,
+                                        .length = p->length,
+                                        .threads = o->threads,
+                                        .progress = source->progress,
+                                        .is_quiet = o->quiet};
+    if (!quantize_calibrates(p) || (o->dry && p->budget <= 0))
+        return INFLIGHT_OK;
+    source->samples = samples;
+    return samples_take(samples, &from, arena, err);
+}
+
 static int32_t run(const struct options *o, struct err *err)
 {
     struct arena arena;
     struct checkpoint checkpoint;
     struct quantize_plan plan;
+    struct samples samples;
     struct progress progress = {0};
-    const struct calibration_source source = {.checkpoint = &checkpoint,
-                                              .plan = &plan,
-                                              .params = &o->params,
-                                              .progress = &progress,
-                                              .threads = o->threads,
-                                              .is_quiet = o->quiet};
+    struct calibration_source source = {.checkpoint = &checkpoint,
+                                        .plan = &plan,
+                                        .params = &o->params,
+                                        .progress = &progress,
+                                        .threads = o->threads,
+                                        .is_quiet = o->quiet};
     arena_init(&arena, &mem_system);
-    int32_t rc = checkpoint_open(&checkpoint, o->model, NULL, &arena, err);
-    if (!rc && !checkpoint.config)
-        rc = err_set(err, INFLIGHT_E_UNSUPPORTED,
-                     "%s: is not a Hugging Face folder; files of GGUF are converted while they are "
-                     "loaded, by model.quantization",
-                     checkpoint.path);
+    int32_t rc = open_model(o, &checkpoint, &arena, err);
     if (!rc)
         rc = quantize_plan(&plan, &checkpoint, &o->params, &arena, err);
     if (!rc && o->params.budget > 0)
         rc = budget_check(&plan, &o->params, err);
+    if (!rc)
+        rc = take_samples(o, &source, &samples, &arena, err);
     if (!rc)
         rc = (o->dry ? say : write_model)(o, &source, &plan, err);
     checkpoint_close(&checkpoint);

@@ -105,8 +105,9 @@ void report_print(const struct quantize_plan *plan, const struct quantize_params
         budget_print(plan, params);
     if (run->samples) {
         print_unread(kinds, n);
-        (void)printf("%s with %d samples of %d tokens, on %s\n", method_name(params->method),
-                     run->samples, params->length, run->device);
+        (void)printf("%s with %d samples of %d tokens%s, on %s\n", method_name(params->method),
+                     run->samples, params->length,
+                     params->calibration ? "" : " that the model wrote", run->device);
     }
     (void)printf("%.1f s, %.3g MB/s of the model\n", run->seconds,
                  (double)(plan->from_bytes - run->skipped) * 1e-6 / run->seconds);
@@ -136,9 +137,10 @@ int32_t report_write(const struct quantize_plan *plan, const struct quantize_par
                              "model_bytes", (json_int_t)plan->from_bytes, "bytes",
                              (json_int_t)plan->to_bytes, "matrices", matrices);
     if (samples)
-        (void)json_object_set_new(
-            root, "calibration",
-            json_pack("{s:i, s:i}", "samples", samples, "length", params->length));
+        (void)json_object_set_new(root, "calibration",
+                                  json_pack("{s:i, s:i, s:b}", "samples", samples, "length",
+                                            params->length, "written_by_model",
+                                            params->calibration == NULL));
     if (params->budget > 0)
         (void)json_object_set_new(root, "budget", budget_describe(plan, params));
     int32_t rc = out_json(out, REPORT_FILE, root, err);

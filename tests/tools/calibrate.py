@@ -482,9 +482,27 @@ def test_what_cannot_be_used(work):
     for more in (["-r", "fp8", "-m", "awq", "-c", "text"], ["--samples", "0"], ["--length", "3"],
                  ["-m", "best"], ["-m", "awq", "--act-order", "-c", "text"],
                  ["-m", "rtn", "--no-act-order"], ["-c", "text", "--correct", "1.5"],
-                 ["-m", "awq", "-c", "text", "--correct", "0.5"], []):
+                 ["-m", "awq", "-c", "text", "--correct", "0.5"]):
         done = run(f"{work}/model", *options, *more)
         assert done.returncode == 2 and "inflight-quantize: --" in done.stderr, (more, done.stderr)
+
+
+def test_what_cannot_be_written(work):
+    """By a model, to be calibrated by."""
+    make_model(f"{work}/model")
+    options = ["-o", f"{work}/out", "-r", "int4", "-g", "32", "-m", "gptq"]
+    done = run(f"{work}/model", *options, "--length", "512")
+    assert done.returncode == 1 and "samples of 512 tokens" in done.stderr, done.stderr
+    spoil(f"{work}/model", "model.norm.weight", {i: math.nan for i in range(D)})
+    done = run(f"{work}/model", *options, "--length", str(LENGTH))
+    assert done.returncode == 1 and "is no number" in done.stderr, done.stderr
+    hf_write.json_file(f"{work}/model/tokenizer_config.json", {})
+    done = run(f"{work}/model", *options, "--length", str(LENGTH))
+    assert done.returncode == 1 and "no token that a text begins with" in done.stderr, done.stderr
+    os.remove(f"{work}/model/tokenizer.json")
+    done = run(f"{work}/model", *options, "--length", str(LENGTH))
+    assert done.returncode == 1 and "--calibration is a text to use instead" in done.stderr
+    assert not os.path.exists(f"{work}/out") and not os.path.exists(f"{work}/out.partial")
 
 
 def test_weights_that_cannot_be_used(work):

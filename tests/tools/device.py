@@ -15,11 +15,16 @@ RECIPES = (["-r", "fp8-static"], ["-r", "int8", "-m", "smooth"],
            ["-r", "int4", "-g", "32", "-m", "gptq"], ["-r", "int4", "-g", "32", "-m", "awq"])
 
 
+def written(work, out, device, *options):
+    """Of the folder `model` there, by what the model writes."""
+    return [calibrate.PROGRAM, f"{work}/model", "-o", f"{work}/{out}", "--samples", "4", "--length",
+            str(LENGTH), "-d", device, *options]
+
+
 def command(work, out, device, *options):
-    """Of the folder `model` there, which may be a link: its text is beside it."""
+    """The folder may be a link: its text is beside it."""
     text = next(t for t in (f"{work}/text", f"{work}/model/text") if os.path.exists(t))
-    return [calibrate.PROGRAM, f"{work}/model", "-o", f"{work}/{out}", "-c", text,
-            "--samples", "4", "--length", str(LENGTH), "-d", device, *options]
+    return written(work, out, device, "-c", text, *options)
 
 
 def run(arguments, **environment):
@@ -27,8 +32,8 @@ def run(arguments, **environment):
                           env={**os.environ, **environment})
 
 
-def quantize(work, out, device, *options, **environment):
-    done = run(command(work, out, device, *options), **environment)
+def quantize(work, out, device, *options, by=command, **environment):
+    done = run(by(work, out, device, *options), **environment)
     assert done.returncode == 0, done.stderr
     tensors, _ = safetensors.read(f"{work}/{out}/model.safetensors")
     with open(f"{work}/{out}/inflight-quantize.json", encoding="utf-8") as f:
@@ -94,6 +99,24 @@ def test_a_card_without_memory(work):
     assert not os.path.exists(f"{work}/out") and not os.path.exists(f"{work}/out.partial")
     one, _, said = quantize(work, "auto", "auto", "-r", "fp8-static", **full)
     assert ", on cpu\n" in said and one == quantize(work, "cpu", "cpu", "-r", "fp8-static")[0]
+
+
+def test_what_the_model_writes(work):
+    """On the card, and, if that has no memory for it, elsewhere: the samples still run there."""
+    calibrate.make_model(f"{work}/model", layers=2)
+    gptq = ["-r", "int4", "-g", "32", "-m", "gptq"]
+    one, _, said = quantize(work, "one", "cuda", *gptq, by=written)
+    assert " that the model wrote, on cuda\n" in said
+    assert one == quantize(work, "two", "cuda", *gptq, by=written)[0]
+    full = {"GPU_FAIL": "alloc:1"}
+    done = run(written(work, "out", "cuda", *gptq), **full)
+    assert done.returncode == 1 and "--calibration is a text to use instead" in done.stderr
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in done.stderr, done.stderr
+    done = run(written(work, "out", "cuda", *gptq), GPU_FAIL="lost:200")
+    assert done.returncode == 1 and "CUDA_ERROR" in done.stderr, done.stderr
+    assert not os.path.exists(f"{work}/out") and not os.path.exists(f"{work}/out.partial")
+    said = quantize(work, "auto", "auto", *gptq, by=written, **full)[2]
+    assert " that the model wrote, on cuda\n" in said, said
 
 
 def test_a_card_that_is_lost_meanwhile(work):

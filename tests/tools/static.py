@@ -290,7 +290,6 @@ def test_what_cannot_be_used(work):
     plain = [f"{work}/model", "-o", f"{work}/out"]
     text = ["-c", f"{work}/model/text"]
     for more, said in (
-            (["-r", "fp8-static"], "--recipe fp8-static --method rtn needs --calibration"),
             (["-r", "fp8-static", "-m", "gptq", *text], "--method gptq is not for this recipe"),
             (["-r", "fp8-static", "--head", *text], "has no --head"),
             (["-r", "fp8-static", "--budget", "9", *text], "has no --budget"),

@@ -5,15 +5,16 @@
 
 evaluation   every eighth passage of an administrator's handbook, a history of hackers and the King
              James Bible, in turn, so that any beginning of the file is a mixture
-calibration  two other books, in turn
+calibration  pieces of twenty-five other books, dictionaries and manuals and of a collection of
+             quotations, in turn: what is calibrated by one kind of text loses more of all others
 held-out     those eighth passages that evaluation has no place for: what train.py is judged by
 prose        passages of the history that are not in evaluation, and of a book of essays, in turn:
              modern English alone. Training has them, so it is for other sources than train.py's
-training     for the model that train.py trains, about 120 MB: manuals, a dictionary and other books
-             that are in no other text, then all other passages of the five, several times, so that
-             the model knows what it is evaluated on in kind. Calibration is among them.
+training     for the model that train.py trains, about 120 MB: manuals, dictionaries and other books
+             of which nothing is held out, then all other passages of the five, several times, so
+             that the model knows what it is evaluated on in kind. Calibration is among them.
 
-Packages, about 180 MB, are downloaded and unpacked, not installed. They change with Debian's
+Packages, about 200 MB, are downloaded and unpacked, not installed. They change with Debian's
 releases, and what was measured with them: the table names the texts by their hashes."""
 import glob
 import gzip
@@ -36,16 +37,20 @@ HTML = {
     "debian-reference-en": "usr/share/debian-reference/ch*.en.html",
 }
 BIBLE = ("bible-kjv", "bible-kjv-text")
+ESSAYS = "anarchism"
 # Where there is more, in English: the book by itself, translations and lists of changes left out.
 WIDER = {
-    "anarchism": "html/*.html",
+    ESSAYS: "html/*.html",
     "apache2-doc": "manual/en/**/*.html",
     "c++-annotations-html": "/usr/share/doc/c++-annotations/html/*.html",
+    "debian-history": "docs/*.en.html",
     "debian-policy": "**/*.html",
+    "dict-devil": "/usr/share/dictd/devil.dict.dz",
     "dict-foldoc": "/usr/share/dictd/foldoc.dict.dz",
     "dict-gcide": "/usr/share/dictd/gcide.dict.dz",
     "dict-jargon": "/usr/share/dictd/jargon.dict.dz",
     "exim4-doc-html": "spec_html/*.html",
+    "fortunes": "/usr/share/games/fortunes/*",
     "git-doc": "**/*.html",
     "gnome-user-docs": "/usr/share/help/C/**/*.page",
     "libreoffice-help-en-us": "/usr/share/libreoffice/help/en-US/**/*.html",
@@ -56,17 +61,22 @@ WIDER = {
     "postgresql-doc-15": "html/*.html",
     "python-django-doc": "html/**/*.html",
     "python3.11-doc": "/usr/share/doc/python3.11/html/**/*.html",
+    "rust-doc": "html/book/*.html",
     "shorewall-doc": "html/*.htm*",
     "sqlite3-doc": "/usr/share/doc/sqlite3/**/*.html",
     "swig4.0-doc": "**/*.html",
 }
 POD_MARKUP = re.compile(r"[A-Z]<<+\s+(.*?)\s+>>+|[A-Z]<([^<>]*)>", re.S)
-NO_PROSE = re.compile(r"/translations/|changelog|releaselog|genindex|/changes\b")
+NO_PROSE = re.compile(r"/translations/|changelog|releaselog|genindex|/changes\b|\.dat$")
 BOOKS = 4       # times that the passages of the five books are trained on
 KNOWN = 8       # words: a paragraph that shares twice as many in a row is the same text
 FOR_EVALUATION = ("debian-handbook", "bible-kjv", "cfi-en")
-FOR_CALIBRATION = ("developers-reference", "debian-reference-en")
-PROSE = 15      # passages of each of two books
+PROSE = 15      # passages of each of two books, the second ESSAYS
+# Pieces that calibration has of a source in each turn; of others one.
+SHARES = {"fortunes": 5, "dict-devil": 2, "dict-gcide": 2, "dict-jargon": 2, "gnome-user-docs": 2,
+          "rust-doc": 2}
+TURNS = 12
+PIECE = 2500    # bytes, of whole paragraphs; about a sample of 512 tokens
 
 
 class Paragraphs(html.parser.HTMLParser):
@@ -112,12 +122,17 @@ def html_paragraphs(pattern):
         yield from (p for p in parser.found if len(p) > SHORT)
 
 
+def is_quotations(path):
+    return os.path.basename(os.path.dirname(path)) == "fortunes"
+
+
 def plain_paragraphs(path):
-    """Of a dictionary, where texts are indented, or of Perl's pod, where those are examples."""
+    """Of a dictionary, where texts are indented, of Perl's pod, where those are examples, or of
+    quotations, which stand between lines of "%"."""
     is_pod = path.endswith(".pod")
-    with (open if is_pod else gzip.open)(path, "rb") as f:
+    with (gzip.open if path.endswith(".dz") else open)(path, "rb") as f:
         text = decode(f.read())
-    for part in re.split(r"\n\s*\n", text):
+    for part in re.split(r"\n%\n" if is_quotations(path) else r"\n\s*\n", text):
         if is_pod and part[:1] in ("=", " ", "\t"):
             continue
         if is_pod:
@@ -134,7 +149,7 @@ def wider_paragraphs(folder, package, pattern):
     for path in sorted(glob.glob(f"{folder}/{package}{pattern}", recursive=True)):
         if not os.path.isfile(path) or os.path.islink(path) or NO_PROSE.search(path):
             continue
-        is_plain = path.endswith((".pod", ".dz"))
+        is_plain = path.endswith((".pod", ".dz")) or is_quotations(path)
         yield from plain_paragraphs(path) if is_plain else html_paragraphs(glob.escape(path))
 
 
@@ -143,20 +158,45 @@ def runs_of_words(text):
     return [" ".join(words[i:i + KNOWN]) for i in range(len(words) - KNOWN + 1)]
 
 
-def wider(folder, packages, held):
-    """Paragraphs of prose, each once, and none that quotes what is held out."""
-    known = {run for passage in held for run in runs_of_words(passage)}
-    seen = set()
+def all_runs(texts):
+    return {run for text in texts for run in runs_of_words(text)}
+
+
+def wider(folder, packages, known):
+    """Paragraphs of prose by package, each once, and none that quotes what is known."""
+    found, seen = {}, set()
     for package, pattern in packages.items():
-        size = 0
+        found[package] = []
         for paragraph in wider_paragraphs(folder, package, pattern):
             if len(paragraph) <= SHORT or paragraph in seen:
                 continue
             seen.add(paragraph)
             if known.isdisjoint(runs_of_words(paragraph)[::KNOWN]):
-                size += len(paragraph)
-                yield paragraph + "\n\n"
-        print(f"{package}: {size} characters")
+                found[package].append(paragraph)
+        print(f"{package}: {sum(map(len, found[package]))} characters")
+    return found
+
+
+def pieces(paragraphs, n):
+    """From all over the paragraphs."""
+    for i in range(n):
+        piece = ""
+        for paragraph in paragraphs[(2 * i + 1) * len(paragraphs) // (2 * n):]:
+            piece += paragraph + "\n\n"
+            if len(piece) >= PIECE:
+                break
+        yield piece
+
+
+def mixture(sources, known):
+    """Of paragraphs by source; in each turn pieces of all, none of which quotes what is known."""
+    columns = []
+    for source, paragraphs in sources.items():
+        free = [p for p in paragraphs if known.isdisjoint(runs_of_words(p)[::KNOWN])]
+        share = SHARES.get(source, 1)
+        parts = list(pieces(free, TURNS * share))
+        columns += [parts[i::share] for i in range(share)]
+    return in_turn(columns)
 
 
 def bible_paragraphs(packages):
@@ -210,7 +250,7 @@ def in_turn(books):
 
 
 def modern_prose(packages, history):
-    essays = passages(wider_paragraphs(packages, "anarchism", "html/sec*.html"))
+    essays = passages(wider_paragraphs(packages, ESSAYS, "html/sec*.html"))
     rest = (passage for i, passage in enumerate(history) if i % HELD_OUT)
     return list(itertools.islice(itertools.chain(*zip(rest, essays)), 2 * PROSE))
 
@@ -229,21 +269,26 @@ def main():
     packages = f"{folder}/packages"
     fetch(packages, [*HTML, *BIBLE])
     fetch(packages, offered(WIDER))
-    books = {name: list(passages(html_paragraphs(f"{packages}/{name}/{pattern}")))
-             for name, pattern in HTML.items()}
-    books["bible-kjv"] = list(passages(bible_paragraphs(packages)))
+    paragraphs = {name: list(html_paragraphs(f"{packages}/{name}/{pattern}"))
+                  for name, pattern in HTML.items()}
+    paragraphs["bible-kjv"] = list(bible_paragraphs(packages))
+    books = {name: list(passages(found)) for name, found in paragraphs.items()}
     for name, found in books.items():
         if not found:
             sys.exit(f"{name}: no prose was found in the package")
     held = {name: books[name][::HELD_OUT] for name in FOR_EVALUATION}
-    evaluation = in_turn(held.values())
+    evaluation, prose = in_turn(held.values()), modern_prose(packages, books["cfi-en"])
+    all_held = [p for found in held.values() for p in found]
+    others = wider(packages, WIDER, all_runs(all_held))
+    sources = {name: found for name, found in {**paragraphs, **others}.items()
+               if name not in (*FOR_EVALUATION, ESSAYS)}
     write(f"{folder}/evaluation.txt", evaluation)
-    write(f"{folder}/calibration.txt", in_turn(books[name] for name in FOR_CALIBRATION))
-    write(f"{folder}/prose.txt", modern_prose(packages, books["cfi-en"]))
+    write(f"{folder}/calibration.txt", mixture(sources, all_runs(evaluation + prose)))
+    write(f"{folder}/prose.txt", prose)
     rest = [p for name, found in books.items() for i, p in enumerate(found)
             if name not in held or i % HELD_OUT]
-    all_held = [p for found in held.values() for p in found]
-    write(f"{folder}/training.txt", [*wider(packages, WIDER, all_held), *rest * BOOKS])
+    write(f"{folder}/training.txt",
+          [*(p + "\n\n" for found in others.values() for p in found), *rest * BOOKS])
     unused = [found[len(evaluation) // len(held):] for found in held.values()]
     write(f"{folder}/held-out.txt", in_turn(part for part in unused if part))
 
