@@ -170,8 +170,32 @@ def test_nothing_held_out_is_quoted(work):
     for name in ("a.html", "b.html", "changelog.html"):
         folder.joinpath(name).write_text(f"<p>{quoting}<p>{touching}<p>{words(500, 30)}<p>short")
     folder.joinpath("changelog.html").write_text(f"<p>{words(600, 30)}")
-    found = texts.wider(work, {"anarchism": "html/*.html"}, [held])
-    assert list(found) == [touching + "\n\n", words(500, 30) + "\n\n"]
+    found = texts.wider(work, {"anarchism": "html/*.html"}, texts.all_runs([held]))
+    assert found == {"anarchism": [touching, words(500, 30)]}
+
+
+def test_calibration_has_pieces_of_all_sources(work):
+    def paragraphs(name):
+        return [f"{name}{i} " + "word " * 100 for i in range(400)]
+    held = " ".join(f"held{i}" for i in range(2 * texts.KNOWN))
+    sources = {name: paragraphs(name) for name in ("book", "fortunes")}
+    sources["book"][::2] = [held] * 200
+    found = texts.mixture(sources, texts.all_runs([held]))
+    share = texts.SHARES["fortunes"]
+    assert len(found) == texts.TURNS * (1 + share)
+    assert all(piece.startswith("book" if i % (1 + share) == 0 else "fortunes")
+               for i, piece in enumerate(found))
+    assert all(len(piece) < 2 * texts.PIECE and "held" not in piece for piece in found)
+    short = [piece for piece in found if len(piece) < texts.PIECE]
+    assert len(short) <= 1, "others than that at the end of the quotations"
+    assert len({piece.split()[0] for piece in found}) == len(found), "a piece is there twice"
+
+
+def test_quotations_are_cut_at_their_signs(work):
+    folder = pathlib.Path(work, "fortunes")
+    folder.mkdir()
+    folder.joinpath("love").write_text("One\n\t-- two\n%\nThree\n\nfour\n")
+    assert list(texts.plain_paragraphs(str(folder / "love"))) == ["One -- two", "Three four"]
 
 
 if __name__ == "__main__":
