@@ -143,8 +143,7 @@ static int32_t write_step(struct writing *w, int32_t first, int32_t n, int32_t p
                                 .scale = w->scale};
     const int code = model_forward(w->model, &batch);
     if (code)
-        return err_set(err, code, "%s: a forward pass over %d samples has failed: %s",
-                       model_backend(w->model)->name, n,
+        return err_set(err, code, "a forward pass over %d samples has failed: %s", n,
                        model_backend(w->model)->describe(model_device(w->model)));
     for (int32_t r = 0; r < n; r++)
         if (put(w, first + r, r, position + 1, err))

@@ -128,10 +128,27 @@ TEST(samples, of_fewer_are_from_all_over)
 
 TEST(samples, of_a_text_are_its_tokens)
 {
+    static char text[65536];
     struct written w;
+    struct tokenizer *tokenizer = NULL;
+    struct buf tokens;
+    FILE *f = fopen("tests/text/constitution.txt", "rb");
+    const size_t n = f ? fread(text, 1, sizeof text, f) : 0;
+    CHECK(n > 0 && n < sizeof text);
+    fclose(f);
     CHECK_EQ(take(&w, "qwen3", "tests/text/constitution.txt", 4, LENGTH, 1), INFLIGHT_OK);
     CHECK_EQ(w.samples.n, 4);
-    CHECK(memcmp(sample(&w, 0), sample(&w, 1), LENGTH * sizeof(int32_t)) != 0);
+    buf_init(&tokens, &mem_system);
+    CHECK_EQ(tokenizer_open_folder(&tokenizer, &w.checkpoint.folder, &w.arena, &w.err),
+             INFLIGHT_OK);
+    CHECK_EQ(tokenizer_encode(tokenizer, (struct str){text, n}, NULL, false, &tokens, &w.err),
+             INFLIGHT_OK);
+    const int32_t *token = (const int32_t *)(const void *)tokens.ptr;
+    const int64_t there = (int64_t)(tokens.len / sizeof *token) / LENGTH;
+    for (int32_t i = 0; i < 4; i++)
+        CHECK(memcmp(sample(&w, i), token + i * there / 4 * LENGTH, LENGTH * sizeof *token) == 0);
+    buf_release(&tokens);
+    tokenizer_close(tokenizer);
     give(&w);
     CHECK_EQ(take(&w, "qwen3", "tests/text/none.txt", 4, LENGTH, 1), INFLIGHT_E_IO);
     CHECK(strstr(w.err.text, "tests/text/none.txt") != NULL);

@@ -112,8 +112,10 @@ def test_what_the_model_writes(work):
     done = run(written(work, "out", "cuda", *gptq), **full)
     assert done.returncode == 1 and "--calibration is a text to use instead" in done.stderr
     assert "CUDA_ERROR_OUT_OF_MEMORY" in done.stderr, done.stderr
-    done = run(written(work, "out", "cuda", *gptq), GPU_FAIL="lost:200")
-    assert done.returncode == 1 and "CUDA_ERROR" in done.stderr, done.stderr
+    for call, said in (("200", "--calibration is a text"), ("850", "a forward pass over 4 samples has failed")):
+        done = run(written(work, "out", "cuda", *gptq), GPU_FAIL=f"lost:{call}")
+        assert done.returncode == 1 and said in done.stderr, done.stderr
+        assert "CUDA_ERROR" in done.stderr, done.stderr
     assert not os.path.exists(f"{work}/out") and not os.path.exists(f"{work}/out.partial")
     said = quantize(work, "auto", "auto", *gptq, by=written, **full)[2]
     assert " that the model wrote, on cuda\n" in said, said

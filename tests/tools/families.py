@@ -57,21 +57,32 @@ def write_text(work):
         f.write(TEXT)
 
 
+def beside_rounding(work, family, by):
+    """Every method, calibrated by the options `by`: a name, the report, how large the divergence is in
+    parts of that of its recipe by plain rounding, and how large it may be."""
+    for recipe, method, most in METHODS:
+        name = f"{family}-{recipe[0]}"
+        if not os.path.exists(f"{work}/{name}"):
+            quantize(work, family, name, "-r", *recipe)
+        options = ["-r", *recipe, "-m", *method] if method else ["-r", "fp8-static"]
+        other = f"{name}-{(method or ['static'])[0]}"
+        report = quantize(work, family, other, *options, *by)
+        yield other, report, divergence(work, family, other) / divergence(work, family, name), most
+
+
+def print_ratios(family, ratios):
+    print(f"  {family:16s} " + " ".join(f"{r:5.2f}" for r in ratios))
+
+
 def test_methods_are_for_every_family(work):
     write_text(work)
     for family in FAMILIES:
         ratios = []
-        for recipe, method, most in METHODS:
-            name = f"{family}-{recipe[0]}"
-            if not os.path.exists(f"{work}/{name}"):
-                quantize(work, family, name, "-r", *recipe)
-            options = ["-r", *recipe, "-m", *method] if method else ["-r", "fp8-static"]
-            other = f"{name}-{(method or ['static'])[0]}"
-            report = quantize(work, family, other, *by_text(work, *options))
-            assert all(m.get("relative_output_error", 0) > 0 for m in report.values()), other
-            ratios.append(divergence(work, family, other) / divergence(work, family, name))
-            assert ratios[-1] < most, f"{other}: {ratios[-1]} times that of plain rounding"
-        print(f"  {family:16s} " + " ".join(f"{r:5.2f}" for r in ratios))
+        for name, report, ratio, most in beside_rounding(work, family, by_text(work)):
+            assert all(m.get("relative_output_error", 0) > 0 for m in report.values()), name
+            assert ratio < most, f"{name}: {ratio} times that of plain rounding"
+            ratios.append(ratio)
+        print_ratios(family, ratios)
 
 
 def test_budgets_are_for_every_family(work):
@@ -97,22 +108,15 @@ def test_threads_and_repeated_runs_change_nothing(work):
 
 def test_models_write_what_they_are_calibrated_by(work):
     write_text(work)
-    size = ["--samples", str(SAMPLES), "--length", str(LENGTH)]
     for family in FAMILIES:
         ratios = []
-        for recipe, method, most in METHODS:
-            name = f"{family}-{recipe[0]}"
-            if not os.path.exists(f"{work}/{name}"):
-                quantize(work, family, name, "-r", *recipe)
-            options = ["-r", *recipe, "-m", *method] if method else ["-r", "fp8-static"]
-            other = f"{name}-{(method or ['static'])[0]}"
-            quantize(work, family, other, *options, *size)
-            with open(f"{work}/{other}/inflight-quantize.json", encoding="utf-8") as f:
+        for name, _, ratio, most in beside_rounding(work, family, by_text(work)[2:]):
+            with open(f"{work}/{name}/inflight-quantize.json", encoding="utf-8") as f:
                 told = json.load(f)["calibration"]
             assert told == {"samples": SAMPLES, "length": LENGTH, "written_by_model": True}, told
-            ratios.append(divergence(work, family, other) / divergence(work, family, name))
-            assert ratios[-1] < max(most, WRITTEN), f"{other}: {ratios[-1]} times plain rounding"
-        print(f"  {family:16s} " + " ".join(f"{r:5.2f}" for r in ratios))
+            assert ratio < max(most, WRITTEN), f"{name}: {ratio} times that of plain rounding"
+            ratios.append(ratio)
+        print_ratios(family, ratios)
 
 
 def test_experts_that_no_token_has_chosen(work):
