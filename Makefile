@@ -222,7 +222,7 @@ $(BUILD)/tests/unit/engin%: tests/unit/engin%.c tests/t.c $(wildcard tests/fake*
 	$(Q)$(TEST_C) tests/t.c tests/fake.c tests/fake_host.c tests/fake_text.c $< -o $@ $(ARCHIVE) $(STATIC) $(LIBS)
 
 # Parts of inflight-quantize, which the plugin does not have.
-CALIBRATION := $(addprefix quant/quantize/,awq.c factor.c gptq.c heads.c jobs.c moments.c nearest.c product.c \
+CALIBRATION := $(addprefix quant/quantize/,attention.c awq.c factor.c gptq.c heads.c jobs.c moments.c nearest.c product.c \
                  smooth.c)
 $(BUILD)/tests/unit/calibratio%: tests/unit/calibratio%.c tests/t.c $(CALIBRATION) \
                                  $(wildcard quant/quantize/*.h) $(ARCHIVE)

@@ -47,12 +47,30 @@ static int32_t take_moments(struct calibration *c, int32_t *widest, struct err *
     return INFLIGHT_OK;
 }
 
+static int32_t take_attention(struct calibration *c, struct err *err)
+{
+    const struct hparams *h = &c->layers.h;
+    struct attention *a = &c->attention;
+    if (c->source->params->method != METHOD_GPTQ || c->source->is_measured)
+        return INFLIGHT_OK;
+    *a = (struct attention){.T = c->samples.length,
+                            .H = h->H,
+                            .K = h->K,
+                            .dim = h->dim,
+                            .threads = c->source->threads,
+                            .n = c->samples.n};
+    return attention_init(a, h->D, err) ||
+                   moments_init_beside(&c->attended, &c->moments[INPUT_QKV], err)
+               ? err->code
+               : INFLIGHT_OK;
+}
+
 static int32_t take(struct calibration *c, struct err *err)
 {
     const size_t tokens = (size_t)c->samples.n * (size_t)c->samples.length;
     const size_t n = (size_t)c->layers.n_matrices;
     int32_t widest = 0;
-    if (take_moments(c, &widest, err))
+    if (take_moments(c, &widest, err) || take_attention(c, err))
         return err->code;
     c->made = arena_take_array(&c->arena, n, sizeof *c->made);
     c->slot = arena_take_array(&c->arena, 2 * n, sizeof *c->slot);
@@ -106,6 +124,8 @@ void calibration_close(struct calibration *c)
         free(c->changed[i]);
     for (int32_t i = 0; c->moments && i < INPUT_DOWN + c->n_down; i++)
         moments_release(&c->moments[i]);
+    moments_release(&c->attended);
+    attention_release(&c->attention);
     free(c->head);
     free(c->x);
     free(c->X);
@@ -203,7 +223,8 @@ static int32_t make_layer(struct calibration *c, int32_t number, struct err *err
         return err->code;
     find_outputs(c);
     c->runs_done = 0;
-    c->runs_all = (int64_t)(HALVES * 3 + MAX(batches - 1, 0)) * c->samples.n;
+    c->runs_all =
+        (int64_t)(HALVES * 3 + (c->attention.T ? 2 : 0) + MAX(batches - 1, 0)) * c->samples.n;
     for (int i = 0; i < HALVES; i++) {
         const struct half half = half_of(c, i);
         if (make_half(c, &half, err))

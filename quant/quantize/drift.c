@@ -115,14 +115,16 @@ static void add_away(struct drift *d, const float *X, int64_t K, const float *no
     add_product(d, X, K, d->away, n, T, sum);
 }
 
-int32_t drift_add(struct drift *d, int32_t i, enum input input, const float *x, const float *X,
-                  struct err *err)
+int32_t drift_add(struct drift *d, int32_t i, enum input input, const struct view *view,
+                  const float *x, const float *X, struct err *err)
 {
     if (d->share <= 0)
         return INFLIGHT_OK;
     const int64_t K = layers_width(&d->layers, input), D = d->D;
     if (layers_input(&d->layers, input, sample_of(d, i), d->away, err))
         return err->code;
+    if (view)
+        attention_see(view->attention, view->as, i, d->away, (int32_t)K);
     add_away(d, X, K, X, K, d->inputs);
     if (d->has_hidden) {
         memcpy(d->away, sample_of(d, i), (size_t)(d->layers.length * D) * sizeof *d->away);

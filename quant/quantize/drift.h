@@ -44,9 +44,16 @@ int32_t drift_run(struct drift *d, int32_t i, enum stage first, enum stage last,
  * state as they are. */
 void drift_clear(struct drift *d, int32_t K, bool has_hidden);
 
-/* Adds sample i, whose hidden state is x (length, D) now and which is read as X (length, K). */
-int32_t drift_add(struct drift *d, int32_t i, enum input input, const float *x, const float *X,
-                  struct err *err);
+/* As which of the two attention sees inputs; NULL where neither is meant: as they are. */
+struct view {
+    const struct attention *attention;
+    enum attended as;
+};
+
+/* Adds sample i, whose hidden state is x (length, D) now and which is read as X (length, K), as it
+ * is seen. */
+int32_t drift_add(struct drift *d, int32_t i, enum input input, const struct view *view,
+                  const float *x, const float *X, struct err *err);
 
 /* After the last sample, with the factor of X^T X, whose scratch it takes. */
 void drift_solve(struct drift *d, struct factor *f);

@@ -20,12 +20,18 @@ static void list_slots(const struct calibration *c, int i, struct half *half)
     int32_t *first = c->slot, *second = c->slot + l->n_matrices;
     half->first = first;
     half->second = second;
-    for (int32_t slot = SLOT_Q; slot <= SLOT_V && is_attention; slot++)
-        add_slot(l, slot, first, &half->n_first);
+    if (is_attention)
+        add_slot(l, SLOT_Q, first, &half->n_first);
     if (is_attention == shares) {
         add_slot(l, SLOT_GATE, first, &half->n_first);
         add_slot(l, SLOT_UP, first, &half->n_first);
     }
+    const int32_t alike = half->n_first;
+    if (is_attention) {
+        add_slot(l, SLOT_V, first, &half->n_first);
+        add_slot(l, SLOT_K, first, &half->n_first);
+    }
+    half->n_attended = half->n_first - alike;
     add_slot(l, is_attention ? SLOT_O : SLOT_DOWN, second, &half->n_second);
     for (int32_t e = 0; e < l->h.E && !is_attention && l->arch->experts; e++) {
         add_slot(l, expert_slot(SLOT_GATE, e), first, &half->n_first);
@@ -91,11 +97,43 @@ int32_t observe_before(struct calibration *c, const struct half *half, struct er
         if (layers_input(&c->layers, half->before, calibration_sample(c, i), c->X, err))
             return err->code;
         moments_add(m, c->X, c->samples.length);
-        if (drift_add(&c->drift, i, half->before, calibration_sample(c, i), c->X, err))
+        if (drift_add(&c->drift, i, half->before, NULL, calibration_sample(c, i), c->X, err))
             return err->code;
         show(c);
     }
     return end_moments(c, m, half->first[0], err);
+}
+
+static int32_t weigh(struct calibration *c, int32_t i, struct err *err)
+{
+    const struct attention_rule rule = layers_attention(&c->layers);
+    struct qkv x;
+    if (layers_run(&c->layers, STAGE_QKV, STAGE_QKV, calibration_sample(c, i), err) ||
+        layers_qkv(&c->layers, &x, err))
+        return err->code;
+    attention_weigh(&c->attention, &rule, &x, i);
+    return INFLIGHT_OK;
+}
+
+int32_t observe_attended(struct calibration *c, const struct half *half, enum attended as,
+                         struct err *err)
+{
+    struct moments *m = &c->attended;
+    const struct view view = {&c->attention, as};
+    moments_clear(m);
+    drift_clear(&c->drift, m->K, false);
+    for (int32_t i = 0; i < c->samples.n; i++) {
+        const float *x = calibration_sample(c, i);
+        if ((as == ATTENDED_VALUES && weigh(c, i, err)) ||
+            layers_input(&c->layers, half->before, x, c->X, err))
+            return err->code;
+        attention_see(&c->attention, as, i, c->X, m->K);
+        moments_add(m, c->X, c->samples.length);
+        if (drift_add(&c->drift, i, half->before, &view, x, c->X, err))
+            return err->code;
+        show(c);
+    }
+    return end_moments(c, m, half->first[half->n_first - 1], err);
 }
 
 /* Up to what the second matrix reads. Attention overwrites q, k and v: they are seen before.
@@ -127,7 +165,7 @@ static int32_t add_between(struct calibration *c, const struct half *half, int32
             return err->code;
         moments_add(m, c->X, n);
     }
-    return half_drifts(half) ? drift_add(&c->drift, sample, half->between,
+    return half_drifts(half) ? drift_add(&c->drift, sample, half->between, NULL,
                                          calibration_sample(c, sample), c->X, err)
                              : INFLIGHT_OK;
 }

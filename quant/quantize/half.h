@@ -17,6 +17,7 @@
 struct half {
     const int32_t *first, *second; /* slots, (n_first) and (n_second) */
     int32_t n_first, n_second;
+    int32_t n_attended;         /* of the first, the last ones: V and K, if they have tensors */
     enum input before, between; /* what the first read, and the second */
     enum stage from, to;        /* up to what the second reads */
     enum stage begin;           /* begin .. to and, unless rest is to, rest .. end take x on */
@@ -43,6 +44,8 @@ struct calibration {
     float *x;                             /* (n, length, D) */
     float *X;                             /* (length, widest) */
     struct moments *moments;              /* (INPUTS and more of INPUT_DOWN), in the arena */
+    struct moments attended;              /* of INPUT_QKV as attention sees it, see attention.h */
+    struct attention attention;           /* of METHOD_GPTQ, as is the one above */
     int32_t n_down;                       /* of INPUT_DOWN: experts whose inputs are kept at once */
     struct kv_peaks peaks;                /* of the layer, if the recipe is static */
     struct made *made;                    /* (layers.n_matrices), in the arena */
@@ -83,6 +86,10 @@ static inline int32_t half_step(const struct calibration *c, const struct half *
 int32_t observe_before(struct calibration *c, const struct half *half, struct err *err);
 int32_t observe_between(struct calibration *c, const struct half *half, int32_t at,
                         struct err *err);
+/* Moments of what matrices of values read, or, after that, of keys: c->attended. The matrices of
+ * the step are on the device. */
+int32_t observe_attended(struct calibration *c, const struct half *half, enum attended as,
+                         struct err *err);
 static inline struct moments *moments_of_first(const struct calibration *c, const struct half *half)
 {
     return &c->moments[half->before];

@@ -21,23 +21,19 @@ static float norm_factor(const struct heads *heads, const float *x)
     return (float)(1 / sqrt(sum / heads->dim + (double)heads->eps));
 }
 
-float heads_peak(const struct heads *heads, const float *x, const float *rotary, float peak)
+void heads_turn(const struct heads *heads, const float *x, const float *rotary, float *y)
 {
     const int32_t half = heads->rotary_dim / 2;
     const bool is_half = heads->rope == ROPE_HALF;
-    for (int32_t h = 0; h < heads->K; h++, x += heads->dim) {
+    for (int32_t h = 0; h < heads->K; h++, x += heads->dim, y += heads->dim) {
         const float factor = norm_factor(heads, x);
-        for (int32_t i = 0; i < half; i++) {
+        for (int32_t i = 0; i < heads->dim; i++)
+            y[i] = x[i] * factor * (heads->norm ? heads->norm[i] : 1);
+        for (int32_t i = 0; i < half && rotary; i++) {
             const int32_t first = is_half ? i : 2 * i, second = is_half ? i + half : 2 * i + 1;
-            const float a = x[first] * factor * (heads->norm ? heads->norm[first] : 1);
-            const float b = x[second] * factor * (heads->norm ? heads->norm[second] : 1);
-            const float c = rotary ? rotary[i] : 1, s = rotary ? rotary[half + i] : 0;
-            peak = values_peak((const float[]){a * c - b * s, a * s + b * c}, 2, peak);
-        }
-        for (int32_t i = heads->rotary_dim; i < heads->dim; i++) {
-            const float value = x[i] * factor * (heads->norm ? heads->norm[i] : 1);
-            peak = values_peak(&value, 1, peak);
+            const float a = y[first], b = y[second], c = rotary[i], s = rotary[half + i];
+            y[first] = a * c - b * s;
+            y[second] = a * s + b * c;
         }
     }
-    return peak;
 }

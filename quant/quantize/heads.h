@@ -1,4 +1,4 @@
-/* Key heads of a token as attention keeps them, for the scale of its cache. */
+/* Heads of a token as attention multiplies and keeps them. */
 #pragma once
 
 #include "../../kernels/ops.h"
@@ -11,11 +11,9 @@ struct heads {
     float eps;
 };
 
-/* The larger of peak and the largest magnitude of the heads x (K, dim). rotary (2, rotary_dim /
- * 2):
- * cosines and sines at the token's position; NULL: they do not turn. INFINITY if one is not a
- * number. */
-float heads_peak(const struct heads *heads, const float *x, const float *rotary, float peak);
+/* y (K, dim) of heads x (K, dim), which it may be. rotary (2, rotary_dim / 2): cosines and sines at
+ * the token's position; NULL: they do not turn. */
+void heads_turn(const struct heads *heads, const float *x, const float *rotary, float *y);
 
-/* The same of n values as they are. */
+/* The larger of peak and the largest magnitude of n values. INFINITY if one is not a number. */
 float values_peak(const float *x, int64_t n, float peak);

@@ -1,8 +1,13 @@
 #include "jobs.h"
 
-#include "../../plugin/base/thread.h"
+#include "../../kernels/cpu/pool.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
+
+/* Asleep between runs: some are so short that a thread would not have started by their end. */
+static struct pool *pool;
+static int32_t lanes; /* of pool; 0: there is none */
 
 struct jobs {
     job *body;
@@ -11,33 +16,43 @@ struct jobs {
     _Atomic int64_t next;
 };
 
-struct worker {
-    struct jobs *jobs;
-    int32_t number;
-};
-
-static void *work(void *arg)
+static int work(struct lane *lane, void *arg)
 {
-    const struct worker *w = arg;
-    struct jobs *jobs = w->jobs;
+    struct jobs *jobs = arg;
     for (int64_t piece; (piece = atomic_fetch_add(&jobs->next, 1)) < jobs->n;)
-        jobs->body(jobs->arg, piece, w->number);
-    return NULL;
+        jobs->body(jobs->arg, piece, lane->id);
+    return 0;
+}
+
+static void close_pool(void)
+{
+    pool_close(pool);
+    pool = NULL;
+    lanes = 0;
+}
+
+static bool open_pool(int32_t threads)
+{
+    static bool is_known_to_exit;
+    struct err ignored = {0};
+    if (lanes >= threads)
+        return true;
+    close_pool();
+    if (!is_known_to_exit)
+        is_known_to_exit = atexit(close_pool) == 0;
+    lanes = pool_open(&pool, threads, NULL, &mem_system, &ignored) ? 0 : threads;
+    return lanes > 0;
 }
 
 void jobs_run(int32_t threads, int64_t n, job *body, void *arg)
 {
     struct jobs jobs = {.body = body, .arg = arg, .n = n};
-    struct worker worker[JOB_THREADS_MOST];
-    struct thread thread[JOB_THREADS_MOST] = {{0}};
     const int32_t most = (int32_t)MIN(MIN(threads, JOB_THREADS_MOST), n);
-    struct err ignored = {0};
-    for (int32_t i = 1; i < most; i++) {
-        worker[i] = (struct worker){&jobs, i};
-        (void)thread_start(&thread[i], "quantize", work, &worker[i], &ignored);
+    struct lane alone = {.count = 1};
+    if (most <= 1 || !open_pool(most)) {
+        (void)work(&alone, &jobs);
+        return;
     }
-    worker[0] = (struct worker){&jobs, 0};
-    (void)work(&worker[0]);
-    for (int32_t i = 1; i < most; i++)
-        thread_join(&thread[i]);
+    pool_set_active(pool, most);
+    (void)pool_run(pool, work, &jobs);
 }

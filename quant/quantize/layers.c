@@ -1,6 +1,7 @@
 #include "layers_device.h"
 
 #include "heads.h"
+#include "jobs.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -166,13 +167,28 @@ static void normalise(const float *x, const float *weight, const float *bias, in
         out[i] = (x[i] - less) * scale * weight[i] + (bias ? bias[i] : 0);
 }
 
+struct normalising {
+    const struct layers *l;
+    enum vector norm;
+    const float *x;
+    float *X;
+};
+
+static void normalise_token(void *arg, int64_t t, int32_t thread)
+{
+    const struct normalising *n = arg;
+    const struct layers *l = n->l;
+    const struct held *bias = &l->vector[n->norm + 1];
+    const int64_t D = l->h.D;
+    (void)thread;
+    normalise(n->x + t * D, l->vector[n->norm].value, bias->item ? bias->value : NULL, (int32_t)D,
+              l->h.eps, l->arch->layer_norm, n->X + t * D);
+}
+
 void layers_normalise(const struct layers *l, const float *x, enum vector norm, float *X)
 {
-    const int64_t D = l->h.D;
-    const struct held *bias = &l->vector[norm + 1];
-    for (int64_t t = 0; t < l->length; t++)
-        normalise(x + t * D, l->vector[norm].value, bias->item ? bias->value : NULL, (int32_t)D,
-                  l->h.eps, l->arch->layer_norm, X + t * D);
+    struct normalising n = {.l = l, .norm = norm, .x = x, .X = X};
+    jobs_run(l->config.threads, l->length, normalise_token, &n);
 }
 
 int32_t layers_input(struct layers *l, enum input input, const float *x, float *X, struct err *err)
@@ -199,35 +215,66 @@ int32_t layers_expert_input(struct layers *l, int32_t slot, float *X, int32_t *n
               : INFLIGHT_OK;
 }
 
-/* ---- Keys and values */
+/* ---- What attention reads */
 
-int32_t layers_kv_peaks(struct layers *l, struct kv_peaks *peaks, struct err *err)
+static const struct op_attend *attend_of(const struct layers *l)
+{
+    return &l->plan.step[first_step(l, STAGE_ATTEND)].a.attend;
+}
+
+struct attention_rule layers_attention(const struct layers *l)
+{
+    const struct op_attend *attend = attend_of(l);
+    return (struct attention_rule){.scale = attend->scale,
+                                   .cap = attend->cap,
+                                   .window = attend->window,
+                                   .slopes = attend->slopes ? l->vector[SLOPE].value : NULL,
+                                   .sinks = attend->sinks ? l->vector[SINKS].value : NULL};
+}
+
+int32_t layers_qkv(struct layers *l, struct qkv *out, struct err *err)
 {
     const struct hparams *h = &l->h;
-    const struct op_attend *attend = &l->plan.step[first_step(l, STAGE_ATTEND)].a.attend;
+    const struct op_attend *attend = attend_of(l);
     const bool is_near = arch_turns_twice(l->arch) && h->slides[l->number];
     const int64_t row = (int64_t)(h->H + 2 * h->K) * h->dim, T = l->length;
     const size_t bytes = (size_t)(T * row) * sizeof(float);
     const size_t table = attend->rotary ? (size_t)(T * h->rotary_dim) * sizeof(float) : 0;
     l->heads.len = 0;
-    float *qkv = (float *)(void *)buf_room(&l->heads, bytes + table);
-    if (!qkv)
+    float *q = (float *)(void *)buf_room(&l->heads, bytes + table);
+    if (!q)
         return layers_no_memory(err, bytes + table);
-    float *rotary = qkv + T * row;
-    if (layers_read(l, qkv, l->buffers.qkv, bytes, err) ||
+    float *rotary = q + T * row, *k = q + (int64_t)h->H * h->dim;
+    if (layers_read(l, q, l->buffers.qkv, bytes, err) ||
         (table && layers_read(l, rotary, l->buffers.rotary[is_near], table, err)))
         return err->code;
-    const struct heads keys = {.K = h->K,
-                               .dim = h->dim,
-                               .rotary_dim = h->rotary_dim,
-                               .rope = (enum rope_kind)attend->rope,
-                               .norm = attend->k_norm ? l->vector[K_NORM].value : NULL,
-                               .eps = attend->eps};
+    struct heads queries = {.K = h->H,
+                            .dim = h->dim,
+                            .rotary_dim = h->rotary_dim,
+                            .rope = (enum rope_kind)attend->rope,
+                            .norm = attend->q_norm ? l->vector[Q_NORM].value : NULL,
+                            .eps = attend->eps};
+    struct heads keys = queries;
+    keys.K = h->K;
+    keys.norm = attend->k_norm ? l->vector[K_NORM].value : NULL;
     for (int64_t t = 0; t < T; t++) {
-        const float *key = qkv + t * row + (int64_t)h->H * h->dim;
-        const float *value = key + (int64_t)h->K * h->dim;
-        peaks->key = heads_peak(&keys, key, table ? rotary + t * h->rotary_dim : NULL, peaks->key);
-        peaks->value = values_peak(value, (int64_t)h->K * h->dim, peaks->value);
+        const float *turn = table ? rotary + t * h->rotary_dim : NULL;
+        heads_turn(&queries, q + t * row, turn, q + t * row);
+        heads_turn(&keys, k + t * row, turn, k + t * row);
+    }
+    *out = (struct qkv){q, k, k + (int64_t)h->K * h->dim, row};
+    return INFLIGHT_OK;
+}
+
+int32_t layers_kv_peaks(struct layers *l, struct kv_peaks *peaks, struct err *err)
+{
+    const int64_t n = (int64_t)l->h.K * l->h.dim;
+    struct qkv x;
+    if (layers_qkv(l, &x, err))
+        return err->code;
+    for (int64_t t = 0; t < l->length; t++) {
+        peaks->key = values_peak(x.k + t * x.row, n, peaks->key);
+        peaks->value = values_peak(x.v + t * x.row, n, peaks->value);
     }
     if (!isfinite(peaks->key) || !isfinite(peaks->value))
         return err_set(err, INFLIGHT_E_MODEL, "%s are not all finite",

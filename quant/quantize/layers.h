@@ -2,6 +2,8 @@
  * a step reads can be seen between steps. */
 #pragma once
 
+#include "attention.h"
+
 #include "../../plugin/model/decoder.h"
 #include "../../plugin/model/weights_load.h"
 
@@ -119,6 +121,12 @@ int32_t layers_set(struct layers *l, enum vector vector, const float *value, str
 /* The row of a slot's tensor that row i of the layer's matrix is. */
 int32_t layers_row(const struct layers *l, int32_t slot, int32_t i);
 
+/* Where the rows of q, k or v are: of a matrix of their own, or of SLOT_Q some. */
+struct part_rows {
+    int32_t slot, first, n;
+};
+struct part_rows layers_part(const struct layers *l, enum slot of);
+
 /* The norm of what matrices read. */
 enum vector layers_norm(const struct layers *l, enum input input);
 
@@ -131,14 +139,18 @@ float layers_norm_offset(const struct layers *l);
 /* Runs stages first .. last of a sample: x (length, D) in, and out as it is after them. */
 int32_t layers_run(struct layers *l, enum stage first, enum stage last, float *x, struct err *err);
 
+/* What attention reads of the sample whose STAGE_QKV has just been run, and how it weighs that, in
+ * memory of l until it is asked again. */
+int32_t layers_qkv(struct layers *l, struct qkv *out, struct err *err);
+struct attention_rule layers_attention(const struct layers *l);
+
 /* Largest magnitudes of what attention keeps of a sample. */
 struct kv_peaks {
     float key, value;
 };
 
-/* Raises the peaks by those of the sample whose STAGE_QKV has just been run: keys normalised, where
- * the model does that, and rotated, as they go to the cache; values. INFLIGHT_E_MODEL: they are not
- * all finite. */
+/* Raises the peaks by those of the sample whose STAGE_QKV has just been run. INFLIGHT_E_MODEL: they
+ * are not all finite. */
 int32_t layers_kv_peaks(struct layers *l, struct kv_peaks *peaks, struct err *err);
 
 /* The only place where inputs are seen: X (length, layers_width) of what multiplies the matrices

@@ -204,6 +204,15 @@ int32_t layers_row(const struct layers *l, int32_t slot, int32_t i)
     return matrix_row(&l->matrix[slot].item->matrix, i);
 }
 
+struct part_rows layers_part(const struct layers *l, enum slot of)
+{
+    const int32_t q = l->h.H * l->h.dim, k = l->h.K * l->h.dim;
+    const int32_t n = of == SLOT_Q ? q : k;
+    if (!l->arch->fused)
+        return (struct part_rows){(int32_t)of, 0, n};
+    return (struct part_rows){SLOT_Q, of == SLOT_Q ? 0 : of == SLOT_K ? q : q + k, n};
+}
+
 /* Rows of a tensor in the order of a matrix that is made of it. */
 static int32_t put_rows(struct layers *l, struct held *held, const struct weight_source *source,
                         struct err *err)

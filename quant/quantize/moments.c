@@ -74,7 +74,7 @@ void moments_add(struct moments *m, const float *x, int32_t T)
         for (int64_t i = 0; i < K; i++) {
             const float size = fabsf(x[t * K + i]);
             m->magnitude[i] += (double)size;
-            m->largest[i] = fmaxf(m->largest[i], size);
+            m->largest[i] = size > m->largest[i] ? size : m->largest[i];
         }
     m->tokens += T;
 }

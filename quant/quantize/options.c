@@ -33,7 +33,7 @@ static const char usage_rest[] =
     "                         Where one is needed and none is given, the model writes it, and is\n"
     "                         in memory as a whole while it does\n"
     "  -d, --device NAME      that computes it: auto, cpu or cuda (auto)\n"
-    "      --samples N        parts of the text that are read, or written (128)\n"
+    "      --samples N        parts of the text that are read, or written (96)\n"
     "      --length N         tokens of each (512)\n"
     "      --correct N        gptq: from 0 to 1, how much each matrix makes up for what rounding\n"
     "                         has changed before it (0.25); not 0: the model as it was is run\n"

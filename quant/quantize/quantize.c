@@ -280,7 +280,7 @@ int main(int argc, char **argv)
     struct options o = {.params = {.recipe = &recipes[0],
                                    .device = "auto",
                                    .group = 128,
-                                   .samples = 128,
+                                   .samples = 96,
                                    .length = 512,
                                    .alpha = ALPHA_DEFAULT},
                         .threads = cores_available(),

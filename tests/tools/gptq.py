@@ -8,8 +8,8 @@ from operator import mul
 
 import runner
 import safetensors
-from calibrate import (D, LAYER, Pass, make_model, matrices_of, normalised, norms_of, quantize,
-                       relative_error, rounded_of, times)
+from calibrate import (D, DIM, HEADS, KV_HEADS, LAYER, LENGTH, Pass, heads_of, make_model, matrices_of,
+                       normalised, norms_of, quantize, relative_error, rounded_of, times, turned)
 
 
 def cholesky(A):
@@ -54,6 +54,52 @@ def inverse_moments(X, order):
 def upper_factor(X, order):
     L = cholesky(inverse_moments(X, order))
     return [list(column) for column in zip(*L)]
+
+
+# ---- What attention makes of what keys and values are computed from
+
+
+def philox(key, low, high):
+    """Philox-4x32-10 of Salmon et al. 2011: 128 bits."""
+    words, key = [low, low >> 32, high, high >> 32], [key, key >> 32]
+    for _ in range(10):
+        a, b = 0xd2511f53 * words[0], 0xcd9e8d57 * words[2]
+        words = [b >> 32 ^ words[1] ^ key[0], b & 0xffffffff,
+                 a >> 32 ^ words[3] ^ key[1], a & 0xffffffff]
+        key = [k + add & 0xffffffff for k, add in zip(key, (0x9e3779b9, 0xbb67ae85))]
+    return sum(w << 32 * i for i, w in enumerate(words))
+
+
+def attended_of(sample, X, W):
+    """Of one sample: what values are rounded for, M X, and keys, X by the square roots of w."""
+    q, k = ([[turned(h, t) for h in heads_of(row)] for t, row in enumerate(times(X, W[name]))]
+            for name in ("self_attn.q_proj", "self_attn.k_proj"))
+    values, counts = [[0.0] * D for _ in X], [0.0] * len(X)
+    for i in range(len(X)):
+        signs = philox(sample, i, 0)
+        for h in range(HEADS):
+            p = [math.exp(sum(map(mul, q[i][h], k[j][h * KV_HEADS // HEADS])) / math.sqrt(DIM))
+                 for j in range(i + 1)]
+            p = [v / sum(p) for v in p]
+            for j, v in enumerate(p):
+                counts[j] += sum(x * x for x in q[i][h]) * (v * (1 - v)) ** 2
+                share = v if signs >> h & 1 else -v
+                values[i] = [a + share * x for a, x in zip(values[i], X[j])]
+    return values, [[math.sqrt(c) * v for v in row] for c, row in zip(counts, X)]
+
+
+def seen_by_attention(weights):
+    """What the matrices of values and keys of the first layer are rounded for."""
+    W, values, keys = matrices_of(weights), [], []
+    rows = Pass(weights, W, norms_of(weights)).X["self_attn.q_proj"]
+    for at in range(0, len(rows), LENGTH):
+        of_values, of_keys = attended_of(at // LENGTH, rows[at:at + LENGTH], W)
+        values += of_values
+        keys += of_keys
+    return {"self_attn.v_proj": values, "self_attn.k_proj": keys}
+
+
+# ---- The formula
 
 
 def minus(rows, others):
@@ -168,6 +214,7 @@ def test_gptq_is_its_formula(work):
              (int8_number, ["-r", "int8"]), (int8_number, ["-r", "int8-group"]),
              (e4m3_number, ["-r", "fp8"]),
              (e4m3_number, ["-r", "fp8", "--no-act-order"])]
+    attended = seen_by_attention(weights)
     for number, options in cases:
         by_size = "--no-act-order" not in options
         plain, of_plain = quantize(work, "rtn" + "".join(options), "rtn",
@@ -176,9 +223,11 @@ def test_gptq_is_its_formula(work):
                                    *options)
         rounded = rounded_of(tensors)
         seen = Pass(weights, rounded, norms_of(weights))
+        nearest = rounded_of(plain)
         for name, W in matrices_of(weights).items():
             grids = grids_of(tensors, LAYER + name)
-            want = gptq(W, seen.X[name], grids, by_size, number)
+            X = attended.get(name, seen.X[name])
+            want = gptq(W, X, grids, by_size, number)
             # A value in the middle between two numbers may go to the other one, and the rest of its
             # row with it.
             wrong = sum(any(abs(a - b) >= 1e-6 for a, b in zip(r, o))
@@ -188,15 +237,20 @@ def test_gptq_is_its_formula(work):
             error = relative_error(times(seen.X[name], rounded[name]), Y)
             told = report[LAYER + name]["relative_output_error"]
             assert abs(error - told) < 0.02 * error, f"{options} {name}: {told}, is {error}"
-            assert told < of_plain[LAYER + name]["relative_output_error"]
-            check_grids(W, seen.X[name], grids, grids_of(plain, LAYER + name), number, by_size)
+            if name not in attended:
+                assert told < of_plain[LAYER + name]["relative_output_error"]
+            else:
+                some = X[::5]
+                assert relative_error(times(some, rounded[name]), times(some, W)) < \
+                    relative_error(times(some, nearest[name]), times(some, W)), f"{options} {name}"
+            check_grids(W, X, grids, grids_of(plain, LAYER + name), number, by_size)
 
 
 def test_what_rounding_has_changed_is_made_up_for(work):
     """In the first layer: of o the hidden state has not changed yet, of down it has."""
     weights = make_model(f"{work}/model")
     matrices, norms = matrices_of(weights), norms_of(weights)
-    was = Pass(weights, matrices, norms)
+    was, attended = Pass(weights, matrices, norms), seen_by_attention(weights)
     cases = [(int4_number, 0.25, []), (int4_number, 1, ["--correct", "1", "--no-act-order"]),
              (e4m3_number, 0.5, ["-r", "fp8", "--correct", "0.5"])]
     for number, share, options in cases:
@@ -204,15 +258,15 @@ def test_what_rounding_has_changed_is_made_up_for(work):
         rounded = rounded_of(tensors)
         seen = Pass(weights, rounded, norms)
         for name, W in matrices.items():
-            X = seen.X[name]
+            X, Y = (attended.get(name, of.X[name]) for of in (seen, was))
             hidden = minus(was.middle, seen.middle) if name == "mlp.down_proj" else None
-            wanted = corrected(W, X, was.X[name], hidden, share)
+            wanted = corrected(W, X, Y, hidden, share)
             want = gptq(wanted, X, grids_of(tensors, LAYER + name),
                         "--no-act-order" not in options, number)
             wrong = sum(any(abs(a - b) >= 1e-6 for a, b in zip(r, o))
                         for r, o in zip(rounded[name], want))
             assert wrong <= len(W) // 16, f"{options} {name}: {wrong} rows are not of the formula"
-            off, square = (sum(v * v for r in times(X, rows) for v in r)
+            off, square = (sum(v * v for r in times(seen.X[name], rows) for v in r)
                            for rows in (minus(wanted, rounded[name]), W))
             error, told = math.sqrt(off / square), report[LAYER + name]["relative_output_error"]
             assert abs(error - told) < 0.02 * error, f"{options} {name}: {told}, is {error}"
