@@ -7,6 +7,7 @@ the finished model has them: transformers' own code computes them anew, with the
 place of its weights.
 """
 import json
+import math
 import os
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def with_numbers(family, model, rows):
 
 def expert_inputs(family, i, x, layer, rows):
     """Of the matrices of a layer's experts: all tokens of the first two, those who chose it of the
-    third, unless a token nearly chose another."""
+    third, unless a token nearly chose another; whether one did."""
     part, gate, up, down = EXPERTS[family]
     U = layer.mlp.gate.top_k
     best = (x @ layer.mlp.gate.weight.T).topk(U + 1, dim=-1)
@@ -82,10 +83,11 @@ def expert_inputs(family, i, x, layer, rows):
         if e not in doubtful:
             inputs[name + down] = (torch.nn.functional.silu(its @ rows[name + gate].T) *
                                    (its @ rows[name + up].T))
-    return inputs
+    return inputs, bool(doubtful)
 
 
 def inputs_of(family, model, rows):
+    """And the first layer in which a token nearly chose another expert."""
     seen, hooks = {}, []
     tokens = torch.tensor(list(TEXT.encode())).reshape(SAMPLES, LENGTH)
 
@@ -104,9 +106,12 @@ def inputs_of(family, model, rows):
     for hook in hooks:
         hook.remove()
     inputs = {name: torch.cat([x.flatten(0, -2) for x in parts]) for name, parts in seen.items()}
+    doubted = []
     for i, layer in enumerate(model.model.layers if family in EXPERTS else []):
-        inputs.update(expert_inputs(family, i, inputs.pop(i), layer, rows))
-    return inputs
+        more, is_doubtful = expert_inputs(family, i, inputs.pop(i), layer, rows)
+        inputs.update(more)
+        doubted += [i] * is_doubtful
+    return inputs, min(doubted, default=math.inf)
 
 
 def weights_of(family, model):
@@ -130,8 +135,8 @@ def check_errors(work, family, *options):
     told = quantize(f"{work}/{name}", f"{work}/{name}-out", *options)
     assert set(told) == set(shapes), set(told) ^ set(shapes)
     _, rows, _ = models.ours(f"{work}/{name}-out", shapes)
-    inputs = inputs_of(family, with_numbers(family, model, rows), rows)
-    most, bound = 0, BOUND_OF_EXPERTS if family in EXPERTS else BOUND
+    inputs, doubted = inputs_of(family, with_numbers(family, model, rows), rows)
+    most, behind = 0, 0
     assert len(inputs) > 0.7 * len(told), f"{len(inputs)} of {len(told)} are known"
     for module, error in told.items():
         if module not in inputs:
@@ -141,14 +146,22 @@ def check_errors(work, family, *options):
             assert error is None or error < 0, f"{module}: {error} of no tokens"
             continue
         want = float((X @ (W - rows[module].double()).T).norm() / (X @ W.T).norm())
-        most = max(most, abs(error / want - 1))
-        assert abs(error / want - 1) < bound, f"{name} {module}: {error}, and {want} there"
-    print(f"  {name:44s} {len(inputs)} errors of outputs are off by {most:.1e} at most")
+        off, is_behind = abs(error / want - 1), layer_of(module) > doubted
+        most, behind = (most, max(behind, off)) if is_behind else (max(most, off), behind)
+        assert off < (BOUND_BEHIND if is_behind else BOUND), \
+            f"{name} {module}: {error}, and {want} there"
+    print(f"  {name:44s} {len(inputs)} errors of outputs are off by {most:.1e} at most" +
+          (f", behind layer {doubted} by {behind:.1e}" if behind else ""))
+
+
+def layer_of(module):
+    return int(next(part for part in module.split(".") if part.isdigit()))
 
 
 # Keys and values are bfloat16 here, and float there. Scores of experts that are nearer may change
-# places, and then a token is another one in all layers behind. Measured: 4e-4, with experts 0.011.
-NEAR, BOUND, BOUND_OF_EXPERTS = 0.003, 0.002, 0.03
+# places, and then a token is another one in all layers behind, of 240 that an expert has. Measured:
+# 4e-4, and behind such a layer 0.033.
+NEAR, BOUND, BOUND_BEHIND = 0.003, 0.002, 0.06
 
 
 def test_errors_of_outputs_of_every_family(work):

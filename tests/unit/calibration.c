@@ -1,15 +1,40 @@
 /* What calibration computes with, against plain loops in double precision: products, moments, the
- * factor of H^-1; sizes around those that blocks and threads have. */
+ * factor of H^-1; sizes around those that blocks and threads have; and the threads themselves. */
 #include "t.h"
 
 #include "quant/quantize/factor.h"
 #include "quant/quantize/gptq.h"
+#include "quant/quantize/jobs.h"
 #include "quant/quantize/moments.h"
 #include "quant/quantize/nearest.h"
 #include "quant/quantize/product.h"
 
 #include <math.h>
 #include <stdlib.h>
+
+enum { PIECES = 100, THREADS = 5 };
+
+static void count(void *arg, int64_t piece, int32_t thread)
+{
+    int(*done)[THREADS] = arg;
+    done[piece][thread]++;
+}
+
+TEST(calibration, every_piece_of_work_is_done_once)
+{
+    static const int32_t threads[] = {1, 2, THREADS, 3, 1, THREADS};
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        for (int64_t n = 0; n <= PIECES; n += n ? 33 : 1) {
+            int done[PIECES][THREADS] = {{0}};
+            jobs_run(threads[i], n, count, done);
+            for (int64_t p = 0; p < PIECES; p++) {
+                int times = 0;
+                for (int t = 0; t < threads[i]; t++)
+                    times += done[p][t];
+                CHECK_EQ(times, p < n);
+            }
+        }
+}
 
 static uint32_t state = 1;
 
