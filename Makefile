@@ -296,7 +296,7 @@ $(BUILD)/fuzz/ptx $(BUILD)/fuzzer/ptx: $(GPU_OBJ)
 # of the validator's tests runs it in their place.
 SAN_TESTS := $(filter-out $(addprefix $(BUILD)/tests/model/,logits greedy invariance quantized),$(TESTS))
 TSAN_TESTS := $(addprefix $(BUILD)/tests/unit/,pool time_slice board queue doorbell ring ring_threads stream engine \
-                engine_host engine_faults engine_pages) $(BUILD)/tests/op/op_backend
+                engine_host engine_faults engine_pages calibration calibration_attention) $(BUILD)/tests/op/op_backend
 SAN_GPU   := $(if $(CUDA),$(GPU_CUDA) $(GPU_LT) $(GPU_TESTS))
 SAN_TOOLS := $(foreach t,families quantize calibrate static smooth,"tests/tools/$(t).py $(BUILD)")
 SAN_VALIDATOR := "$(VALIDATOR) --cycles 100 $(LIB) --model $(TINY)"

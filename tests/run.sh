@@ -7,6 +7,9 @@
 set -uo pipefail
 
 [ -d "${BUILD:-build}/locale/de_DE.UTF-8" ] && export LOCPATH="$PWD/${BUILD:-build}/locale"
+# Memory that is not there is an error with a sanitizer too, and not the end of the program.
+export ASAN_OPTIONS="allocator_may_return_null=1:${ASAN_OPTIONS:-}"
+export TSAN_OPTIONS="allocator_may_return_null=1:${TSAN_OPTIONS:-}"
 
 passed=0 failed=0 skipped=0
 results=$(mktemp -d) || exit 1

@@ -111,7 +111,9 @@ static void give_part(struct part *part)
 
 /* ---- Rounding */
 
-static int32_t read(struct calibration *c, const struct group *group, int32_t slot, struct err *err)
+/* Its numbers, unless some of its rows are rounded already. */
+static int32_t begin_matrix(struct calibration *c, const struct group *group, int32_t slot,
+                            struct err *err)
 {
     struct made *m = &c->made[slot];
     const size_t n = (size_t)(m->output->packing.N * m->output->packing.K);
@@ -166,7 +168,7 @@ static int32_t round_matrix(struct calibration *c, const struct group *group,
                             const struct factor *factor, int32_t slot, struct err *err)
 {
     struct part part = {0};
-    int32_t rc = read(c, group, slot, err);
+    int32_t rc = begin_matrix(c, group, slot, err);
     if (!rc)
         rc = round_part(c, group, factor, slot, &part, err);
     give_part(&part);

@@ -9,6 +9,6 @@
 typedef void job(void *arg, int64_t piece, int32_t thread);
 
 /* Returns when all n pieces are done. The caller takes pieces as well, so that threads which the
- * system does not give are missed in nothing but time. One caller at a time: of a program, not of
- * what others load. */
+ * system does not give are missed in nothing but time. One caller at a time, and none from
+ * within a job: of a program, not of what others load. */
 void jobs_run(int32_t threads, int64_t n, job *body, void *arg);

@@ -87,7 +87,7 @@ def expert_inputs(family, i, x, layer, rows):
 
 
 def inputs_of(family, model, rows):
-    """And the first layer in which a token nearly chose another expert."""
+    """What matrices read, and the first layer in which a token nearly chose another expert."""
     seen, hooks = {}, []
     tokens = torch.tensor(list(TEXT.encode())).reshape(SAMPLES, LENGTH)
 
