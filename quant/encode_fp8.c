@@ -15,11 +15,18 @@
 
 /* Those that the processor adds at once. */
 typedef float lanes __attribute__((vector_size(32)));
+typedef int32_t lane_bits __attribute__((vector_size(32)));
 
-enum { LANES = 8, PHASES = 16, PAIR = 2 };
+enum {
+    LANES = 8,
+    PHASES = 16,
+    AT_ONCE = 4 /* phases: one waits for its sum while those of others are made */
+};
 
-/* x * SPLITTER - (x * SPLITTER - x) has the four highest bits of x, rounded (Dekker 1971). */
-#define SPLITTER 0x1.00001p20f
+/* A float rounded to its four highest bits: with half of the last of these added, what is below it
+ * is cut off. Ties go away from zero, which is as far. */
+#define HALF_STEP 0x80000
+#define STEPS     ((int32_t)0xfff00000)
 
 float fp8_whole_scale(float largest)
 {
@@ -31,39 +38,40 @@ float fp8_whole_scale(float largest)
 /* Adds for each inverse the squares that rounding leaves of values times it, times the weights if
  * there are any. What is below the least normal number counts as if numbers went on: it is a
  * 28672nd of the largest. */
-INTO_BOTH void add_squares(const float *value, const float *weight, const float inverse[PAIR],
-                           lanes sum[PAIR])
+INTO_BOTH void add_squares(const float *value, const float *weight, const float inverse[AT_ONCE],
+                           lanes sum[AT_ONCE])
 {
     lanes from, counts;
     memcpy(&from, value, sizeof from);
     if (weight)
         memcpy(&counts, weight, sizeof counts);
-    for (int p = 0; p < PAIR; p++) {
-        const lanes x = from * inverse[p], high = x * SPLITTER, off = x - (high - (high - x));
+    for (int p = 0; p < AT_ONCE; p++) {
+        const lanes x = from * inverse[p];
+        const lanes off = x - (lanes)(((lane_bits)x + HALF_STEP) & STEPS);
         sum[p] += weight ? off * off * counts : off * off;
     }
 }
 
 INTO_BOTH void sum_squares(const float *value, const float *weight, int64_t n,
-                           const float inverse[PAIR], float square[PAIR])
+                           const float inverse[AT_ONCE], float square[AT_ONCE])
 {
     const int64_t whole = n / LANES * LANES;
     const size_t rest = (size_t)(n - whole) * sizeof *value;
     float last[2][LANES] = {{0}};
-    lanes sum[PAIR] = {{0}};
+    lanes sum[AT_ONCE] = {{0}};
     for (int64_t i = 0; i < whole; i += LANES)
         add_squares(value + i, weight ? weight + i : NULL, inverse, sum);
     memcpy(last[0], value + whole, rest);
     if (weight)
         memcpy(last[1], weight + whole, rest);
     add_squares(last[0], weight ? last[1] : NULL, inverse, sum);
-    for (int p = 0; p < PAIR; p++)
+    for (int p = 0; p < AT_ONCE; p++)
         square[p] = ((sum[p][0] + sum[p][4]) + (sum[p][1] + sum[p][5])) +
                     ((sum[p][2] + sum[p][6]) + (sum[p][3] + sum[p][7]));
 }
 
 AVX2 static void sum_squares_avx2(const float *value, const float *weight, int64_t n,
-                                  const float inverse[PAIR], float square[PAIR])
+                                  const float inverse[AT_ONCE], float square[AT_ONCE])
 {
     sum_squares(value, weight, n, inverse, square);
 }
@@ -82,14 +90,14 @@ float fp8_fit(const float *value, const float *weight, int64_t n, float largest)
     /* Where twice or half of it is no normal number there is nothing to choose from. */
     if (!(whole >= 2 * FLT_MIN) || isinf(4 * largest))
         return whole;
-    for (int phase = 0; phase < PHASES; phase += PAIR) {
-        float scale[PAIR], inverse[PAIR], square[PAIR];
-        for (int p = 0; p < PAIR; p++) {
+    for (int phase = 0; phase < PHASES; phase += AT_ONCE) {
+        float scale[AT_ONCE], inverse[AT_ONCE], square[AT_ONCE];
+        for (int p = 0; p < AT_ONCE; p++) {
             scale[p] = bf16_from(whole * (1 + (float)(phase + p) / PHASES));
             inverse[p] = 1 / scale[p];
         }
         (is_wide ? sum_squares_avx2 : sum_squares)(value, weight, n, inverse, square);
-        for (int p = 0; p < PAIR; p++) {
+        for (int p = 0; p < AT_ONCE; p++) {
             const float ratio = scale[p] / whole, error = square[p] * ratio * ratio;
             if (error < least) {
                 least = error;

@@ -91,7 +91,7 @@ static inline lanes steps_of(lanes value, lanes inverse, lanes least, lanes most
 }
 
 /* The largest and the least value, and 0. */
-static void range_of(const float *value, int32_t n, float *low, float *high)
+static void range_plain(const float *value, int32_t n, float *low, float *high)
 {
     lanes least = all(0), most = all(0);
     for (int32_t i = 0; i < n; i += LANES) {
@@ -103,6 +103,37 @@ static void range_of(const float *value, int32_t n, float *low, float *high)
         *low = least[j] < *low ? least[j] : *low;
         *high = most[j] > *high ? most[j] : *high;
     }
+}
+
+#ifdef __x86_64__
+AVX2 static void range_avx2(const float *value, int32_t n, float *low, float *high)
+{
+    __m256 least = _mm256_setzero_ps(), most = _mm256_setzero_ps();
+    for (int32_t i = 0; i < n; i += 2 * LANES) {
+        const __m256 x = _mm256_loadu_ps(value + i);
+        least = _mm256_min_ps(least, x);
+        most = _mm256_max_ps(most, x);
+    }
+    float ends[2][2 * LANES];
+    _mm256_storeu_ps(ends[0], least);
+    _mm256_storeu_ps(ends[1], most);
+    *low = *high = 0;
+    for (int j = 0; j < 2 * LANES; j++) {
+        *low = ends[0][j] < *low ? ends[0][j] : *low;
+        *high = ends[1][j] > *high ? ends[1][j] : *high;
+    }
+}
+#endif
+
+static void range_of(const float *value, int32_t n, float *low, float *high)
+{
+#ifdef __x86_64__
+    if (has_avx2()) {
+        range_avx2(value, n, low, high);
+        return;
+    }
+#endif
+    range_plain(value, n, low, high);
 }
 
 static float largest_of(float low, float high)
@@ -151,9 +182,19 @@ static void fit_plain(const float *value, const float *weight, int32_t n, struct
 }
 
 #ifdef __x86_64__
-AVX2 static float sum_of_eight(__m256 v)
+AVX2 INTO_BOTH __m128 to_four(__m256 v)
 {
-    return sum(_mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
+    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+}
+
+/* Of all four at once what sum makes of each. */
+AVX2 INTO_BOTH void put_worths(struct candidate *pair, __m256 xu0, __m256 uu0, __m256 xu1,
+                               __m256 uu1)
+{
+    const lanes sums = (lanes)_mm_hadd_ps(_mm_hadd_ps(to_four(xu0), to_four(uu0)),
+                                          _mm_hadd_ps(to_four(xu1), to_four(uu1)));
+    put_worth(&pair[0], sums[0], sums[1]);
+    put_worth(&pair[1], sums[2], sums[3]);
 }
 
 /* The same sums, eight in a register. */
@@ -178,8 +219,7 @@ AVX2 INTO_BOTH void fit_eights(const float *value, const float *weight, int32_t 
             uu[p] = _mm256_add_ps(uu[p], _mm256_mul_ps(u, counted));
         }
     }
-    for (int p = 0; p < PAIR; p++)
-        put_worth(&pair[p], sum_of_eight(xu[p]), sum_of_eight(uu[p]));
+    put_worths(pair, xu[0], uu[0], xu[1], uu[1]);
 }
 
 AVX2 static void fit_avx2(const float *value, const float *weight, int32_t n,
@@ -294,15 +334,28 @@ static struct int4_grid kept(float scale, float zero, bool is_coarse)
     return (struct int4_grid){f16_to_float(half), zero, half};
 }
 
+INTO_BOTH void pack_pairs(const uint8_t *q, int32_t n, uint8_t *out)
+{
+    for (int32_t i = 0; i < n / 2; i++)
+        out[i] = (uint8_t)(q[2 * i] | q[2 * i + 1] << 4);
+}
+
+AVX2 static void pack_avx2(const uint8_t *q, int32_t n, uint8_t *out)
+{
+    pack_pairs(q, n, out);
+}
+
 void int4_put(const uint8_t *q, int32_t n, struct int4_grid grid, uint8_t *group)
 {
     memcpy(group, &grid.half, sizeof grid.half);
     group[2] = (uint8_t)grid.zero;
-    for (int32_t i = 0; i < n / 2; i++)
-        group[3 + i] = (uint8_t)(q[2 * i] | q[2 * i + 1] << 4);
+    if (has_avx2())
+        pack_avx2(q, n, group + 3);
+    else
+        pack_pairs(q, n, group + 3);
 }
 
-void int4_round(const float *value, int32_t n, struct int4_grid grid, uint8_t *q)
+INTO_BOTH void round_values(const float *value, int32_t n, struct int4_grid grid, uint8_t *q)
 {
     const float inverse = grid.scale != 0 ? 1 / grid.scale : 0;
     for (int32_t i = 0; i < n; i++) {
@@ -311,6 +364,19 @@ void int4_round(const float *value, int32_t n, struct int4_grid grid, uint8_t *q
         level = level > LEVELS ? LEVELS : level;
         q[i] = (uint8_t)(int32_t)level;
     }
+}
+
+AVX2 static void round_avx2(const float *value, int32_t n, struct int4_grid grid, uint8_t *q)
+{
+    round_values(value, n, grid, q);
+}
+
+void int4_round(const float *value, int32_t n, struct int4_grid grid, uint8_t *q)
+{
+    if (has_avx2())
+        round_avx2(value, n, grid, q);
+    else
+        round_values(value, n, grid, q);
 }
 
 struct int4_grid int4_clip(const float *value, int32_t n, float part, struct int4_style style)

@@ -18,6 +18,7 @@
 #include "q5_k.h"
 #include "q6_k.h"
 #include "q8_0.h"
+#include "vectors.h"
 
 /* The decoder of a block is inlined into the loop over the row: for formats of one
  * value per block a call for each would cost more than the conversion. */
@@ -28,11 +29,19 @@
     {                                                                                          \
         name##_decode((const struct name *)block, out);                                        \
     }                                                                                          \
-    static void decode_blocks_##name(const void *first, int64_t n_blocks, float *out)          \
+    INTO_BOTH void decode_blocks_##name(const void *first, int64_t n_blocks, float *out)       \
     {                                                                                          \
         const struct name *block = (const struct name *)first;                                 \
         for (int64_t i = 0; i < n_blocks; i++)                                                 \
             name##_decode(block + i, out + i * (n));                                           \
+    }                                                                                          \
+    static void decode_plain_##name(const void *first, int64_t n_blocks, float *out)           \
+    {                                                                                          \
+        decode_blocks_##name(first, n_blocks, out);                                            \
+    }                                                                                          \
+    AVX2 static void decode_avx2_##name(const void *first, int64_t n_blocks, float *out)       \
+    {                                                                                          \
+        decode_blocks_##name(first, n_blocks, out);                                            \
     }
 #include "formats.def"
 #undef FMT
@@ -43,8 +52,16 @@ const struct fmt_info fmt_info[FMT_COUNT] = {
 #undef FMT
 };
 
-static void (*const decode_blocks[FMT_COUNT])(const void *first, int64_t n_blocks, float *out) = {
-#define FMT(name, n, bytes, head, gguf) decode_blocks_##name,
+typedef void blocks_fn(const void *first, int64_t n_blocks, float *out);
+
+static blocks_fn *const plain_decoders[FMT_COUNT] = {
+#define FMT(name, n, bytes, head, gguf) decode_plain_##name,
+#include "formats.def"
+#undef FMT
+};
+
+static blocks_fn *const avx2_decoders[FMT_COUNT] = {
+#define FMT(name, n, bytes, head, gguf) decode_avx2_##name,
 #include "formats.def"
 #undef FMT
 };
@@ -66,7 +83,8 @@ size_t fmt_row_bytes(enum fmt fmt, int64_t n)
 void fmt_decode_row(enum fmt fmt, const void *row, int64_t n, float *out)
 {
     const struct fmt_info *info = &fmt_info[fmt];
-    decode_blocks[fmt]((const uint8_t *)row + info->head, n / info->n, out);
+    blocks_fn *const decode = (has_avx2() ? avx2_decoders : plain_decoders)[fmt];
+    decode((const uint8_t *)row + info->head, n / info->n, out);
     if (info->head == 0)
         return;
     float scale;

@@ -3,6 +3,7 @@
 #include "nearest.h"
 
 #include "../encode.h"
+#include "../vectors.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -28,26 +29,51 @@ struct worker {
     double error, square;
 };
 
-#define SUMS 8 /* that the processor adds at once */
+typedef float lanes __attribute__((vector_size(32))); /* that the processor adds at once */
+
+enum { LANES = 8, PART = 32 * LANES };
+
+INTO_BOTH void add_lanes(const float *value, const float *back, lanes *error, lanes *square)
+{
+    lanes from, off;
+    memcpy(&from, value, sizeof from);
+    memcpy(&off, back, sizeof off);
+    off -= from;
+    *error += off * off;
+    *square += from * from;
+}
 
 /* In floats over parts of a row that are short enough for these, beyond that in doubles. */
-static void add_error(struct worker *w, const float *value, int64_t K)
+INTO_BOTH void add_errors(struct worker *w, const float *value, int64_t K)
 {
-    enum { PART = 32 * SUMS };
     for (int64_t first = 0; first < K; first += PART) {
-        const int64_t end = MIN(first + PART, K);
-        float error[SUMS] = {0}, square[SUMS] = {0};
-        for (int64_t i = first; i < end; i += SUMS)
-            for (int64_t j = 0; j < MIN(SUMS, end - i); j++) {
-                const float from = value[i + j], off = w->back[i + j] - from;
-                error[j] += off * off;
-                square[j] += from * from;
-            }
-        for (int j = 0; j < SUMS; j++) {
+        const int64_t n = MIN(K - first, PART), whole = n / LANES * LANES;
+        const float *from = value + first, *back = w->back + first;
+        float rest[2][LANES] = {{0}};
+        lanes error = {0}, square = {0};
+        for (int64_t i = 0; i < whole; i += LANES)
+            add_lanes(from + i, back + i, &error, &square);
+        memcpy(rest[0], from + whole, (size_t)(n - whole) * sizeof *from);
+        memcpy(rest[1], back + whole, (size_t)(n - whole) * sizeof *back);
+        add_lanes(rest[0], rest[1], &error, &square);
+        for (int j = 0; j < LANES; j++) {
             w->error += (double)error[j];
             w->square += (double)square[j];
         }
     }
+}
+
+AVX2 static void add_errors_avx2(struct worker *w, const float *value, int64_t K)
+{
+    add_errors(w, value, K);
+}
+
+static void add_error(struct worker *w, const float *value, int64_t K)
+{
+    if (has_avx2())
+        add_errors_avx2(w, value, K);
+    else
+        add_errors(w, value, K);
 }
 
 /* Rows [first, first + n): false if one has what is not a number, or too large a one. */

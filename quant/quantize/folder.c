@@ -14,7 +14,8 @@
 
 #define RUN_FILE "run.json"
 #define BUFFER   ((size_t)1 << 20)
-#define OUT_PATH 4400 /* of a file in OUT.partial, which has 4096 at most */
+#define BEHIND   ((uint64_t)16 << 20) /* bytes that may wait for the disk to be told of them */
+#define OUT_PATH 4400                 /* of a file in OUT.partial, which has 4096 at most */
 
 /* PARTIAL/name and what is behind it; false: too long. */
 static bool path_of(const struct out_folder *out, const char *name, const char *end,
@@ -147,12 +148,25 @@ static int32_t refuse(struct out_file *file, struct err *err)
     return err->code;
 }
 
+/* The disk writes while the next matrices are made, and not all of it at the end. */
+static int32_t begin_writing(struct out_file *file, struct err *err)
+{
+    if (file->bytes - file->begun < BEHIND)
+        return INFLIGHT_OK;
+    if (fflush(file->stream))
+        return refuse(file, err);
+    (void)sync_file_range(fileno(file->stream), (off_t)file->begun,
+                          (off_t)(file->bytes - file->begun), SYNC_FILE_RANGE_WRITE);
+    file->begun = file->bytes;
+    return INFLIGHT_OK;
+}
+
 int32_t out_put(struct out_file *file, const void *bytes, size_t n, struct err *err)
 {
     if (fwrite(bytes, 1, n, file->stream) != n)
         return refuse(file, err);
     file->bytes += n;
-    return INFLIGHT_OK;
+    return begin_writing(file, err);
 }
 
 int32_t out_end(struct out_file *file, struct err *err)

@@ -29,6 +29,7 @@ struct out_file {
     const struct out_folder *out;
     const char *name;
     uint64_t bytes; /* written */
+    uint64_t begun; /* of these, on their way to the disk */
     FILE *stream;
 };
 int32_t out_begin(struct out_file *file, const struct out_folder *out, const char *name,

@@ -2,6 +2,7 @@
 """inflight-quantize BUILD: gptq against its formula in Python, on inputs of a forward pass there."""
 import bisect
 import math
+import multiprocessing
 import struct
 import sys
 from operator import mul
@@ -208,72 +209,80 @@ def check_grids(W, X, grids, plain, number, by_size):
         assert new < old, "grids are of the errors that count"
 
 
+def on_all_cores(check, *args, cases):
+    """check(*args, *case) of each case."""
+    with multiprocessing.Pool() as pool:
+        pool.starmap(check, [(*args, *case) for case in cases])
+
+
+def check_formula(work, weights, attended, number, options):
+    by_size = "--no-act-order" not in options
+    plain, of_plain = quantize(work, "rtn" + "".join(options), "rtn",
+                               *[o for o in options if o != "--no-act-order"])
+    tensors, report = quantize(work, "gptq" + "".join(options), "gptq", "--correct", "0", *options)
+    rounded, nearest = rounded_of(tensors), rounded_of(plain)
+    seen = Pass(weights, rounded, norms_of(weights))
+    for name, W in matrices_of(weights).items():
+        grids = grids_of(tensors, LAYER + name)
+        X = attended.get(name, seen.X[name])
+        want = gptq(W, X, grids, by_size, number)
+        # A value in the middle between two numbers may go to the other one, and the rest of its
+        # row with it.
+        wrong = sum(any(abs(a - b) >= 1e-6 for a, b in zip(r, o))
+                    for r, o in zip(rounded[name], want))
+        assert wrong <= len(W) // 32, f"{options} {name}: {wrong} rows are not of the formula"
+        Y = times(seen.X[name], W)
+        error = relative_error(times(seen.X[name], rounded[name]), Y)
+        told = report[LAYER + name]["relative_output_error"]
+        assert abs(error - told) < 0.02 * error, f"{options} {name}: {told}, is {error}"
+        if name not in attended:
+            assert told < of_plain[LAYER + name]["relative_output_error"]
+        else:
+            some = X[::5]
+            assert relative_error(times(some, rounded[name]), times(some, W)) < \
+                relative_error(times(some, nearest[name]), times(some, W)), f"{options} {name}"
+        check_grids(W, X, grids, grids_of(plain, LAYER + name), number, by_size)
+
+
 def test_gptq_is_its_formula(work):
     weights = make_model(f"{work}/model")
-    cases = [(int4_number, []), (int4_number, ["--no-act-order"]), (int4_number, ["-s"]),
-             (int8_number, ["-r", "int8"]), (int8_number, ["-r", "int8-group"]),
-             (e4m3_number, ["-r", "fp8"]),
-             (e4m3_number, ["-r", "fp8", "--no-act-order"])]
-    attended = seen_by_attention(weights)
-    for number, options in cases:
-        by_size = "--no-act-order" not in options
-        plain, of_plain = quantize(work, "rtn" + "".join(options), "rtn",
-                                   *[o for o in options if o != "--no-act-order"])
-        tensors, report = quantize(work, "gptq" + "".join(options), "gptq", "--correct", "0",
-                                   *options)
-        rounded = rounded_of(tensors)
-        seen = Pass(weights, rounded, norms_of(weights))
-        nearest = rounded_of(plain)
-        for name, W in matrices_of(weights).items():
-            grids = grids_of(tensors, LAYER + name)
-            X = attended.get(name, seen.X[name])
-            want = gptq(W, X, grids, by_size, number)
-            # A value in the middle between two numbers may go to the other one, and the rest of its
-            # row with it.
-            wrong = sum(any(abs(a - b) >= 1e-6 for a, b in zip(r, o))
-                        for r, o in zip(rounded[name], want))
-            assert wrong <= len(W) // 32, f"{options} {name}: {wrong} rows are not of the formula"
-            Y = times(seen.X[name], W)
-            error = relative_error(times(seen.X[name], rounded[name]), Y)
-            told = report[LAYER + name]["relative_output_error"]
-            assert abs(error - told) < 0.02 * error, f"{options} {name}: {told}, is {error}"
-            if name not in attended:
-                assert told < of_plain[LAYER + name]["relative_output_error"]
-            else:
-                some = X[::5]
-                assert relative_error(times(some, rounded[name]), times(some, W)) < \
-                    relative_error(times(some, nearest[name]), times(some, W)), f"{options} {name}"
-            check_grids(W, X, grids, grids_of(plain, LAYER + name), number, by_size)
+    on_all_cores(check_formula, work, weights, seen_by_attention(weights), cases=[
+        (int4_number, []), (int4_number, ["--no-act-order"]), (int4_number, ["-s"]),
+        (int8_number, ["-r", "int8"]), (int8_number, ["-r", "int8-group"]),
+        (e4m3_number, ["-r", "fp8"]), (e4m3_number, ["-r", "fp8", "--no-act-order"])])
+
+
+def check_correction(work, weights, attended, number, share, options):
+    matrices, norms = matrices_of(weights), norms_of(weights)
+    was = Pass(weights, matrices, norms)
+    tensors, report = quantize(work, "gptq" + "".join(options), "gptq", *options)
+    rounded = rounded_of(tensors)
+    seen = Pass(weights, rounded, norms)
+    for name, W in matrices.items():
+        X, Y = (attended.get(name, of.X[name]) for of in (seen, was))
+        hidden = minus(was.middle, seen.middle) if name == "mlp.down_proj" else None
+        wanted = corrected(W, X, Y, hidden, share)
+        want = gptq(wanted, X, grids_of(tensors, LAYER + name), "--no-act-order" not in options,
+                    number)
+        wrong = sum(any(abs(a - b) >= 1e-6 for a, b in zip(r, o))
+                    for r, o in zip(rounded[name], want))
+        assert wrong <= len(W) // 16, f"{options} {name}: {wrong} rows are not of the formula"
+        off, square = (sum(v * v for r in times(seen.X[name], rows) for v in r)
+                       for rows in (minus(wanted, rounded[name]), W))
+        error, told = math.sqrt(off / square), report[LAYER + name]["relative_output_error"]
+        assert abs(error - told) < 0.02 * error, f"{options} {name}: {told}, is {error}"
+    without = [o for o in options if o != "--correct" and not o[0].isdigit()]
+    plain = Pass(weights, rounded_of(quantize(work, f"plain{options}", "gptq", "--correct", "0",
+                                              *without)[0]), norms)
+    assert relative_error(seen.out, was.out) < relative_error(plain.out, was.out), options
 
 
 def test_what_rounding_has_changed_is_made_up_for(work):
     """In the first layer: of o the hidden state has not changed yet, of down it has."""
     weights = make_model(f"{work}/model")
-    matrices, norms = matrices_of(weights), norms_of(weights)
-    was, attended = Pass(weights, matrices, norms), seen_by_attention(weights)
-    cases = [(int4_number, 0.25, []), (int4_number, 1, ["--correct", "1", "--no-act-order"]),
-             (e4m3_number, 0.5, ["-r", "fp8", "--correct", "0.5"])]
-    for number, share, options in cases:
-        tensors, report = quantize(work, "gptq" + "".join(options), "gptq", *options)
-        rounded = rounded_of(tensors)
-        seen = Pass(weights, rounded, norms)
-        for name, W in matrices.items():
-            X, Y = (attended.get(name, of.X[name]) for of in (seen, was))
-            hidden = minus(was.middle, seen.middle) if name == "mlp.down_proj" else None
-            wanted = corrected(W, X, Y, hidden, share)
-            want = gptq(wanted, X, grids_of(tensors, LAYER + name),
-                        "--no-act-order" not in options, number)
-            wrong = sum(any(abs(a - b) >= 1e-6 for a, b in zip(r, o))
-                        for r, o in zip(rounded[name], want))
-            assert wrong <= len(W) // 16, f"{options} {name}: {wrong} rows are not of the formula"
-            off, square = (sum(v * v for r in times(seen.X[name], rows) for v in r)
-                           for rows in (minus(wanted, rounded[name]), W))
-            error, told = math.sqrt(off / square), report[LAYER + name]["relative_output_error"]
-            assert abs(error - told) < 0.02 * error, f"{options} {name}: {told}, is {error}"
-        without = [o for o in options if o != "--correct" and not o[0].isdigit()]
-        plain = Pass(weights, rounded_of(quantize(work, f"plain{options}", "gptq", "--correct", "0",
-                                                  *without)[0]), norms)
-        assert relative_error(seen.out, was.out) < relative_error(plain.out, was.out), options
+    on_all_cores(check_correction, work, weights, seen_by_attention(weights), cases=[
+        (int4_number, 0.25, []), (int4_number, 1, ["--correct", "1", "--no-act-order"]),
+        (e4m3_number, 0.5, ["-r", "fp8", "--correct", "0.5"])])
 
 
 def test_the_head_is_calibrated_by_what_the_last_layer_gives(work):

@@ -20,6 +20,7 @@ enum { N = 512 };
 enum { FIRST_INT4 = 4 };
 static const enum fmt served[] = {FMT_fp8,     FMT_fp8_128, FMT_int8,    FMT_q8_0,
                                   FMT_int4_32, FMT_int4_64, FMT_int4_128};
+enum { SERVED = sizeof served / sizeof *served };
 
 static uint32_t state = 1;
 
@@ -73,13 +74,44 @@ static float scale_of(const struct row *r, enum fmt fmt, int i)
     return scale;
 }
 
+static uint64_t hash(uint64_t h, const void *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3u;
+    return h;
+}
+
+/* However wide its vectors are. */
+TEST(encode, rows_have_the_same_bits_on_every_processor)
+{
+    static const uint64_t want[SERVED] = {
+        0x63950cbe27792de5u, 0xe9370c6b8005462cu, 0x068ce73749df3ddau, 0xfc002a4be8afa15fu,
+        0x567d5adfc79dc97du, 0x972e631d33313440u, 0xb48e68948da6b7dbu};
+    uint64_t made[SERVED];
+    struct row r;
+    for (int f = 0; f < SERVED; f++) {
+        state = 7;
+        made[f] = 0xcbf29ce484222325u;
+        for (int i = 0; i < 32; i++) {
+            for (int j = 0; j < N; j++)
+                r.value[j] = random_weight() * (j % 37 ? 1 : 4);
+            encode(&r, served[f]);
+            made[f] = hash(made[f], r.made, fmt_row_bytes(served[f], N));
+            made[f] = hash(made[f], r.back, sizeof r.back);
+        }
+        if (made[f] != want[f])
+            t_fail(__FILE__, __LINE__, "%s: %016llx", fmt_info[served[f]].name,
+                   (unsigned long long)made[f]);
+    }
+}
+
 TEST(encode, serves_the_formats_of_checkpoints_and_no_other)
 {
     int n = 0;
     for (int fmt = 0; fmt < FMT_COUNT; fmt++)
         n += encode_serves((enum fmt)fmt);
-    CHECK_EQ(n, sizeof served / sizeof *served);
-    for (size_t i = 0; i < sizeof served / sizeof *served; i++)
+    CHECK_EQ(n, SERVED);
+    for (size_t i = 0; i < SERVED; i++)
         CHECK(encode_serves(served[i]));
 }
 
@@ -278,7 +310,7 @@ static double best_error(const float *value, int n)
 TEST(encode, int4_is_never_worse_than_the_whole_range_and_near_the_best_there_is)
 {
     static struct row r;
-    for (size_t f = FIRST_INT4; f < sizeof served / sizeof *served; f++) {
+    for (size_t f = FIRST_INT4; f < SERVED; f++) {
         const int n = fmt_info[served[f]].n;
         double whole = 0, got = 0, best = 0;
         for (int round = 0; round < 20; round++) {
@@ -307,7 +339,7 @@ TEST(encode, int4_is_never_worse_than_the_whole_range_and_near_the_best_there_is
 TEST(encode, int4_keeps_what_it_can_hold_exactly)
 {
     static struct row r;
-    for (size_t f = FIRST_INT4; f < sizeof served / sizeof *served; f++) {
+    for (size_t f = FIRST_INT4; f < SERVED; f++) {
         for (int i = 0; i < N; i++)
             r.value[i] = 0.25f * (float)(i % 16 - 5);
         encode(&r, served[f]);
@@ -333,7 +365,7 @@ TEST(encode, rows_of_the_smallest_numbers_stay_small)
     static struct row r;
     static const float size[] = {1e-45f, 1e-40f, 1e-30f, 0x1p-30f, 0x1p-25f, 0x1p-22f, 0x1p-18f};
     for (size_t s = 0; s < sizeof size / sizeof *size; s++)
-        for (size_t f = FIRST_INT4; f < sizeof served / sizeof *served; f++) {
+        for (size_t f = FIRST_INT4; f < SERVED; f++) {
             fill(&r, size[s]);
             encode(&r, served[f]);
             for (int i = 0; i < N; i++)
