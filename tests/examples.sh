@@ -24,7 +24,7 @@ expect() {
 }
 
 # What the model says depends on the processor: of all that it may say this is enough.
-echo "{version: 1, model: {path: $(realpath "$model")}, sampling: {max_tokens: 48}}" >"$config"
+echo "{version: 1, model: {path: \"$(realpath "$model")\"}, sampling: {max_tokens: 48}}" >"$config"
 chat() { printf '%s\n' "Say hello." "And once more." | "$bin/chat" -v -l "$lib" -c "$config" "$@"; }
 
 expect "hello answers a question" 0 '[A-Za-z]{3}' "$bin/hello" "What is a cat?"

@@ -211,7 +211,7 @@ def check_grids(W, X, grids, plain, number, by_size):
 
 def on_all_cores(check, *args, cases):
     """check(*args, *case) of each case."""
-    with multiprocessing.Pool() as pool:
+    with multiprocessing.get_context("fork").Pool() as pool:
         pool.starmap(check, [(*args, *case) for case in cases])
 
 
