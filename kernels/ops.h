@@ -53,6 +53,7 @@ enum epilogue {
     EPILOGUE_ADD,       /* y += x W^T + b */
     EPILOGUE_GELU,      /* y = gelu(x W^T + b): Falcon, MPT */
     EPILOGUE_GELU_TANH, /* y = gelu_tanh(x W^T + b): GPT-2, GPT-J, BLOOM, Phi */
+    EPILOGUE_RELU2,     /* y = max(x W^T + b, 0)^2: Nemotron, So et al. 2021 */
     /* Two parts of one width, y = f(x part[0]^T) * (x part[1]^T): */
     EPILOGUE_GLU_SILU, /* f(x) = x / (1 + e^-x): Llama */
     EPILOGUE_GLU_GELU, /* f = gelu_tanh: Gemma */
@@ -87,7 +88,8 @@ struct op_linear {
     struct linear_part part[3];
 };
 
-/* x[t] += norm(y[t]): Gemma 2 and 3 normalise what is added, too. */
+/* x[t] += norm(y[t]): Gemma 2 and 3 normalise what is added, too. Rows may be parts of longer
+ * ones. */
 struct op_add_norm {
     float *x;               /* (T, D) */
     const float *y;         /* (T, D) */
@@ -96,7 +98,8 @@ struct op_add_norm {
     int32_t norm_kind;      /* enum norm */
     float eps;
     int32_t D;
-    bool is_first; /* x[t] = norm(y[t]): BLOOM's embeddings */
+    int32_t ld;    /* row t of both begins at t ld */
+    bool is_first; /* x[t] = norm(y[t]), and y may be x: BLOOM's embeddings, OLMo 2's heads */
 };
 
 /* Of the columns that turn, dim: */

@@ -13,6 +13,7 @@ int cuda_add_norm(struct lane *lane, const struct op_add_norm *op, const struct 
                                  .eps = op->eps,
                                  .norm_kind = op->norm_kind,
                                  .D = op->D,
+                                 .ld = op->ld,
                                  .is_first = op->is_first};
     CLEAR_PADDING(&args, add_norm_args, is_first, sizeof args);
     struct grid grid = {

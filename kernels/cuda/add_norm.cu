@@ -33,7 +33,7 @@ extern "C" __global__ void __launch_bounds__(PREPARE_THREADS, 3)
 {
     __shared__ float partial[2 * PREPARE_WARPS];
     const int thread = threadIdx.x, n = a.D / 4;
-    const size_t row = (size_t)blockIdx.x * a.D;
+    const size_t row = (size_t)blockIdx.x * a.ld;
     const float *y = a.y + row;
     float *x = a.x + row;
     quads norm, value, sum;

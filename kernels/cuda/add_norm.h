@@ -17,12 +17,12 @@
 #include <stdint.h>
 
 struct add_norm_args {
-    float *x;               /* (T, D), 16-byte aligned, as is y */
-    const float *y;         /* (T, D); x only if is_first */
+    float *x;               /* (T, ld), 16-byte aligned, as is y */
+    const float *y;         /* (T, ld); x only if is_first */
     const float *norm;      /* (D), 16-byte aligned, as is norm_bias */
     const float *norm_bias; /* (D) or NULL */
     float eps;
     int32_t norm_kind; /* enum norm */
-    int32_t D;         /* a multiple of 4 */
+    int32_t D, ld;     /* multiples of 4 */
     int32_t is_first;  /* bool */
 };

@@ -134,6 +134,13 @@ static __device__ __forceinline__ float gelu(float x)
     return __fmul_rn(x, x < 0 ? beyond : 1.0f - beyond);
 }
 
+/* A NaN stays one. */
+static __device__ __forceinline__ float squared_relu(float x)
+{
+    const float kept = x < 0 ? 0.0f : x;
+    return __fmul_rn(kept, kept);
+}
+
 /* The sum with 0 makes zeros positive, as a bias that is added to them later does. */
 static __device__ __forceinline__ float gated(int epilogue, float gate, float up)
 {
@@ -151,5 +158,7 @@ static __device__ __forceinline__ float finished(int epilogue, float before, flo
         return gelu(sum);
     if (epilogue == EPILOGUE_GELU_TANH)
         return sigmoid_weighted(sum, true);
+    if (epilogue == EPILOGUE_RELU2)
+        return squared_relu(sum);
     return gated(epilogue, before, sum);
 }

@@ -15,7 +15,7 @@ enum positions {
 };
 
 /* Of the feed-forward part. */
-enum activation { ACTIVATION_SILU, ACTIVATION_GELU_TANH, ACTIVATION_GELU };
+enum activation { ACTIVATION_SILU, ACTIVATION_GELU_TANH, ACTIVATION_GELU, ACTIVATION_RELU2 };
 
 /* A tensor's name without ".weight" or ".bias": in the tables of tensor_rows.h, in a GGUF file if
  * that is another, and in a folder; of a layer's what follows its prefix, of an expert's with %d
@@ -37,24 +37,35 @@ struct arch {
     const char *id;                               /* general.architecture in GGUF files */
     const char *model_type[MODEL_TYPES_MOST + 1]; /* in config.json, NULL-terminated */
     bool qkv_bias;                                /* q, k, v projections have a bias */
+    bool may_have_bias;                           /* they have one if those of the first layer do */
     bool qk_norm;        /* each query and key head is normalised before rotation */
+    bool wide_norm;      /* all query heads of a token are normalised together, all key heads too */
     int32_t rope;        /* enum rope_kind of the weights as GGUF files store them; those of folders
-                           with Llama's names are all for ROPE_HALF */
+                           are for ROPE_HALF */
+    bool same_rope;      /* but of this family, which are as in GGUF files */
     int32_t nope_every;  /* every n-th layer has no rotation; 0: all rotate */
+    bool near_turns;     /* if layers see a window, no others rotate */
     int32_t full_every;  /* layers see a window, but for every n-th; 0: as the file says */
+    bool may_slide;      /* if the file has a window */
     double theta;        /* rotary base where config.json has none; 0: 10000 */
     double eps;          /* of the norms, where config.json has no key for it; 0: it must */
     double near_theta;   /* of layers that see a window, where the file has none; 0: they turn like
                            the others */
+    bool near_unscaled;  /* these turn by the same base, but without its scaling */
     bool ramp_fractions; /* of struct rotation, which GGUF files do not say */
     bool sinks;          /* heads attend to a logit of their own, too */
     bool fused;          /* q, k and v are rows of one matrix, and so are gate and up */
+    bool fused_up;       /* gate and up are, though q, k and v are not */
     bool by_groups;  /* those of a folder: of each key/value head its queries, its key, its value */
     bool across;     /* matrices of layers are stored by columns in a folder */
     bool part_turns; /* heads may turn in their first columns alone */
+    double part;     /* how much of a head does, where config.json does not say; 0: all of it */
     int32_t activation; /* enum activation */
     bool post_norm;     /* what both parts of a layer add is normalised, too */
+    bool bare;          /* and nothing else: what they read is not */
     bool root_embed;    /* embeddings come times sqrt(D) */
+    bool multiplied; /* by multipliers of the file: embeddings, what layers add, scores, logits */
+    double logit_scale; /* of logits, where config.json does not say; 0: they are not scaled */
     bool capped;        /* scores and logits, by caps of the file */
     bool norm_less_one; /* Hugging Face's norms are stored less 1; GGUF files have them whole */
     int32_t positions;  /* enum positions */
@@ -75,20 +86,6 @@ struct arch {
     int32_t odd_layers; /* a model of as many scales scores by 1 / sqrt(D / H), which a GGUF file
                            does not say: 27B of Gemma 2 and 3; 0: none */
 };
-
-/* Whether layer l turns its queries and keys. */
-static inline bool arch_rotates(const struct arch *arch, int32_t l)
-{
-    if (arch->positions != POSITIONS_ROTARY)
-        return false;
-    return !arch->nope_every || (l + 1) % arch->nope_every != 0;
-}
-
-/* Whether there are two rotations: that of layers that see a window is the second. */
-static inline bool arch_turns_twice(const struct arch *arch)
-{
-    return arch->near_theta > 0;
-}
 
 /* The row of an id, or NULL. */
 const struct arch *arch_find(const char *id);

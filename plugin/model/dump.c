@@ -42,7 +42,7 @@ static void dump_embed(const struct op_embed *op, const struct plan_source *s, s
 static void dump_add_norm(const struct op_add_norm *op, const struct plan_source *s,
                           struct buf *out)
 {
-    buf_format(out, "x (T %d) %s %s(%s, %s)", op->D,
+    buf_format(out, "%s (T %d) %s %s(%s, %s)", buffer_name(s, op->x, false), op->D,
                op->is_first ? "=" : "+=", op->norm_kind == NORM_LAYER ? "layer norm" : "norm",
                buffer_name(s, op->y, false), weights_name(s->w, op->norm));
 }
@@ -54,6 +54,7 @@ static void dump_linear(const struct op_linear *op, const struct plan_source *s,
         [EPILOGUE_ADD] = "+=",
         [EPILOGUE_GELU] = "= gelu",
         [EPILOGUE_GELU_TANH] = "= gelu tanh",
+        [EPILOGUE_RELU2] = "= squared relu",
         [EPILOGUE_GLU_CLAMPED] = "= clamped *",
         [EPILOGUE_GLU_SILU] = "= silu *",
         [EPILOGUE_GLU_GELU] = "= gelu tanh *",
@@ -81,7 +82,7 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
     static const char *const rope[] = {"interleaved", "half"};
     buf_format(out, "attn (T %d) = layer %d, %d heads over %d, rotary %s", op->H * op->dim,
                op->layer, op->H, op->K, op->rotary ? rope[op->rope] : "none");
-    if (op->rotary && arch_turns_twice(s->arch) && op->window)
+    if (op->rotary && s->h->turns_twice && op->window)
         buf_put_text(out, " of near layers");
     if (op->rotary_dim)
         buf_format(out, " of %d columns", op->rotary_dim);

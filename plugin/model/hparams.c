@@ -113,6 +113,34 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
     h->parallel = arch->parallel;
     h->alibi_max = 8;
     h->glu_limit = arch->glu_limit;
+    h->embed_scale = arch->root_embed ? sqrtf((float)h->D) : 1;
+    h->logit_scale = 1;
+    return INFLIGHT_OK;
+}
+
+void hparams_set_turns(struct hparams *h, const struct arch *arch)
+{
+    const bool only_near = arch->near_turns && h->window;
+    for (int32_t l = 0; l < h->L; l++)
+        h->turns[l] = arch->positions == POSITIONS_ROTARY &&
+                      (!arch->nope_every || (l + 1) % arch->nope_every != 0) &&
+                      (!only_near || h->slides[l]);
+    h->turns_twice = arch->near_theta > 0 || (arch->near_unscaled && h->window);
+}
+
+int32_t hparams_multiply(struct hparams *h, const struct multipliers *m, struct err *err)
+{
+    const double all[] = {m->embedding, m->residual, m->score, m->logit};
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        if (!(all[i] >= 1e-6 && all[i] <= 1e6))
+            return err_set(err, INFLIGHT_E_MODEL,
+                           "a multiplier of embeddings, layers, scores or logits is %g, not in "
+                           "1e-6 .. 1e6",
+                           all[i]);
+    h->embed_scale = (float)(m->embedding / m->residual);
+    h->eps = (float)((double)h->eps / (m->residual * m->residual));
+    h->scale = (float)m->score;
+    h->logit_scale = (float)m->logit;
     return INFLIGHT_OK;
 }
 
@@ -148,6 +176,26 @@ static int32_t check_gguf(struct hparams *h, const struct arch *arch, const stru
     return INFLIGHT_OK;
 }
 
+/* Which layers see the window, where the file says it: layer by layer, or but for every n-th. */
+static int32_t read_pattern(struct hparams *h, const struct gguf *g, struct err *err)
+{
+    char key[96];
+    const struct gguf_value *pattern =
+        gguf_find(g, full_key(h, "attention.sliding_window_pattern", key));
+    int64_t every = 0;
+    if (!pattern)
+        return INFLIGHT_OK;
+    const bool is_list = pattern->type == GGUF_ARRAY && pattern->element == GGUF_BOOL &&
+                         pattern->n == (uint64_t)h->L;
+    const bool is_number = gguf_int(g, key, &every) && every >= 1;
+    if (!is_list && !is_number)
+        return err_set(err, INFLIGHT_E_MODEL, "%s is neither %d switches nor an integer above 0",
+                       key, h->L);
+    for (int32_t l = 0; l < h->L; l++)
+        h->slides[l] = is_list ? pattern->data[l] != 0 : (l + 1) % every != 0;
+    return INFLIGHT_OK;
+}
+
 /* Of a family whose layers see one, but for every n-th; of Phi all do, if there is one. */
 static int32_t read_window(struct hparams *h, const struct arch *arch, const struct gguf *g,
                            struct err *err)
@@ -155,14 +203,39 @@ static int32_t read_window(struct hparams *h, const struct arch *arch, const str
     char key[96];
     int64_t width;
     const bool is_there = gguf_int(g, full_key(h, "attention.sliding_window", key), &width);
-    if (!is_there && !arch->full_every)
+    if (!is_there && (!arch->full_every || arch->may_slide))
         return INFLIGHT_OK;
     if (!is_there || width < 1 || width > INT32_MAX)
         return err_set(err, INFLIGHT_E_MODEL, "%s is missing or not an integer of 1 and more", key);
     h->window = (int32_t)width;
     for (int32_t l = 0; l < h->L; l++)
         h->slides[l] = !arch->full_every || (l + 1) % arch->full_every != 0;
-    return INFLIGHT_OK;
+    return arch->full_every ? read_pattern(h, g, err) : INFLIGHT_OK;
+}
+
+static double read_factor(const struct hparams *h, const struct gguf *g, const char *name,
+                          double missing)
+{
+    char key[96];
+    double value = missing;
+    (void)gguf_float(g, full_key(h, name, key), &value);
+    return value;
+}
+
+/* Logits are divided by Granite's logit_scale, and multiplied by Cohere's. */
+static int32_t read_multipliers(struct hparams *h, const struct arch *arch, const struct gguf *g,
+                                struct err *err)
+{
+    struct multipliers m = {.embedding = (double)h->embed_scale, .residual = 1, .logit = 1};
+    m.score = (double)h->scale;
+    if (arch->multiplied) {
+        m.embedding = read_factor(h, g, "embedding_scale", m.embedding);
+        m.residual = read_factor(h, g, "residual_scale", 1);
+        m.score = read_factor(h, g, "attention.scale", m.score);
+        m.logit = 1 / read_factor(h, g, "logit_scale", 1);
+    } else if (arch->logit_scale > 0)
+        m.logit = read_factor(h, g, "logit_scale", arch->logit_scale);
+    return hparams_multiply(h, &m, err);
 }
 
 static int32_t read_cap(const struct hparams *h, const struct gguf *g, const char *name, float *cap,
@@ -231,8 +304,9 @@ static int32_t read_gguf(struct hparams *h, const struct checkpoint *c, struct e
         return err->code;
     if (arch->odd_layers == h->L)
         h->scale = 1.0f / sqrtf((float)(h->D / h->H));
-    if (arch->plain && read_classic(h, g, err))
+    if (read_multipliers(h, arch, g, err) || (arch->plain && read_classic(h, g, err)))
         return err->code;
+    hparams_set_turns(h, arch);
     return arch->positions == POSITIONS_ROTARY ? rope_read_gguf(h, arch, g, err) : INFLIGHT_OK;
 }
 
@@ -255,9 +329,14 @@ static void name_folder(struct hparams *h, const char *path)
 static int32_t read_eps(struct hparams *h, const struct arch *arch, const json_t *config,
                         struct err *err)
 {
-    const char *key = !arch->layer_norm                      ? "rms_norm_eps"
-                      : config_has(config, "layer_norm_eps") ? "layer_norm_eps"
-                                                             : "layer_norm_epsilon";
+    static const char *const keys[] = {"layer_norm_eps", "norm_epsilon", "norm_eps",
+                                       "layer_norm_epsilon"};
+    const char *key = "rms_norm_eps";
+    for (size_t i = 0; arch->layer_norm && i < COUNT_OF(keys); i++) {
+        key = keys[i];
+        if (config_has(config, key))
+            break;
+    }
     const json_t *eps = json_object_get(config, key);
     if (!eps && arch->eps > 0)
         return set_eps(h, true, arch->eps, key, err);
@@ -273,7 +352,7 @@ static int32_t read_folder(struct hparams *h, const struct checkpoint *c, struct
         return err->code;
     (void)snprintf(h->arch, sizeof h->arch, "%s", arch->id);
     name_folder(h, c->folder.path);
-    h->rope = arch->names ? arch->rope : ROPE_HALF;
+    h->rope = arch->same_rope ? arch->rope : ROPE_HALF;
     if (read_rows(h, arch, c, err) || read_eps(h, arch, c->config, err))
         return err->code;
     if (!json_is_integer(vocabulary) || n < 1 || n > (1 << 24))
@@ -282,6 +361,7 @@ static int32_t read_folder(struct hparams *h, const struct checkpoint *c, struct
     if (hparams_read_config(h, arch, c->config, err) ||
         (arch->plain && hparams_read_classic(h, arch, c->config, err)))
         return err->code;
+    hparams_set_turns(h, arch);
     return arch->positions == POSITIONS_ROTARY ? rope_read_config(h, arch, c->config, err)
                                                : INFLIGHT_OK;
 }

@@ -22,14 +22,18 @@ struct hparams {
     int32_t activation; /* enum activation */
     bool parallel;      /* as in struct arch, if the file says no other */
     float alibi_max;    /* of POSITIONS_ALIBI: the slope of the last of 2^n heads is 2^-this */
-    float score_cap;    /* of attention, and of logits; 0: none */
+    float embed_scale;  /* of embeddings, and of logits */
+    float logit_scale;
+    float score_cap; /* of attention, and of logits behind their scale; 0: none */
     float logit_cap;
     int32_t rope;               /* enum rope_kind */
     float scale;                /* of scores: 1 / sqrt(dim), or what the file says */
     int32_t rotary_dim;         /* first columns of a head, which turn: dim, or fewer */
     float freq[FREQ_MAX];       /* (rotary_dim / 2) rotary radians per position, scaling applied */
     float rotary_scale;         /* multiplies cos and sin: 1, or YaRN's */
-    float near_freq[FREQ_MAX];  /* of layers that slide, where arch_turns_twice; not scaled */
+    bool turns[LAYERS_MAX];     /* (L) whether queries and keys turn */
+    bool turns_twice;           /* those of layers that slide by near_freq */
+    float near_freq[FREQ_MAX];  /* not scaled */
     bool has_stretch;           /* LongRoPE: rope_choose divides freq by one of these */
     float stretch[2][FREQ_MAX]; /* for sequences up to `original` positions, and longer ones */
     int32_t original;
@@ -41,8 +45,20 @@ struct hparams {
 /* Every value checked for range; INFLIGHT_E_MODEL names the key. */
 int32_t hparams_read(struct hparams *h, const struct checkpoint *c, struct err *err);
 
-/* The row of a config.json; NULL: err says why. */
+/* Which layers turn, and whether by two rotations: what follows from the row and the layers that
+ * slide. */
 struct arch;
+void hparams_set_turns(struct hparams *h, const struct arch *arch);
+
+/* Multipliers of the file, all 1 where it has none. A layer that adds m times what it computes to x
+ * is one that adds it to x / m, whose norm is that of x with eps / m^2: nothing but these two
+ * numbers, the scales of embeddings, scores and logits says that there are any. */
+struct multipliers {
+    double embedding, residual, score, logit; /* score, logit: factors of both */
+};
+int32_t hparams_multiply(struct hparams *h, const struct multipliers *m, struct err *err);
+
+/* The row of a config.json; NULL: err says why. */
 const struct arch *hparams_family(const json_t *config, struct err *err);
 
 /* What only a config.json says, after L, D and so on: which layers slide. What would change

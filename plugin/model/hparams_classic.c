@@ -15,10 +15,9 @@ static int32_t read_activation(struct hparams *h, const json_t *config, struct e
         const char *name;
         enum activation activation;
     } names[] = {
-        {"gelu", ACTIVATION_GELU},
-        {"gelu_new", ACTIVATION_GELU_TANH},
-        {"gelu_fast", ACTIVATION_GELU_TANH},
-        {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
+        {"gelu", ACTIVATION_GELU},           {"gelu_new", ACTIVATION_GELU_TANH},
+        {"gelu_fast", ACTIVATION_GELU_TANH}, {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
+        {"relu2", ACTIVATION_RELU2},
     };
     char shown[SHOWN_TEXT];
     for (size_t k = 0; k < COUNT_OF(keys); k++) {
@@ -50,6 +49,11 @@ static const struct must musts[] = {
     {"gpt_neox", "attention_bias", true},
     {"bloom", "apply_residual_connection_post_layernorm", false},
     {"phi", "qk_layernorm", false},
+    {"starcoder2", "use_bias", true},
+    {"arcee", "attention_bias", false},
+    {"arcee", "mlp_bias", false},
+    {"nemotron", "attention_bias", false},
+    {"nemotron", "mlp_bias", false},
     {NULL, "alibi", false},
     {NULL, "bias", false},
     {NULL, "parallel_attn", true},

@@ -78,11 +78,15 @@ static int32_t refuse_switches(const struct arch *arch, const json_t *config, st
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "use_bidirectional_attention is true: not served");
     /* Code of a row with biases has them on q, k and v whatever the key says. */
-    if (!arch->qkv_bias && config_is_on(config, "attention_bias"))
+    if (!arch->qkv_bias && !arch->may_have_bias && config_is_on(config, "attention_bias"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "attention_bias is true: not served for %s",
                        arch->id);
-    if (config_is_on(config, "mlp_bias"))
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "mlp_bias is true: not served");
+    static const char *const others[] = {"mlp_bias",     "attention_out_bias",
+                                         "use_bias",     "use_qk_norm",
+                                         "qk_layernorm", "use_parallel_residual"};
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        if (config_is_on(config, others[i]))
+            return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is true: not served", others[i]);
     return INFLIGHT_OK;
 }
 
@@ -160,23 +164,28 @@ static int32_t read_layer_types(struct hparams *h, const json_t *list, struct er
     return INFLIGHT_OK;
 }
 
-/* Of a family whose layers see one, but for every n-th or those that layer_types says. */
+/* Of a family whose layers see one, but for every n-th or those that layer_types says. A pattern
+ * may be a word of letters in turn, L of those that see it: EXAONE 4. */
 static int32_t read_own_window(struct hparams *h, const struct arch *arch, const json_t *config,
                                struct err *err)
 {
     const json_t *width = json_object_get(config, "sliding_window");
     const json_t *pattern = json_object_get(config, "sliding_window_pattern");
-    const json_int_t every = pattern ? json_integer_value(pattern) : arch->full_every;
+    const char *letters = json_string_value(pattern);
+    const json_int_t n = letters ? (json_int_t)strlen(letters) : json_integer_value(pattern);
+    const json_int_t every = pattern ? n : arch->full_every;
+    if (arch->may_slide && !config_has(config, "sliding_window"))
+        return INFLIGHT_OK;
     if (!json_is_integer(width) || json_integer_value(width) < 1)
         return err_set(err, INFLIGHT_E_MODEL, "sliding_window must be an integer of 1 and more");
-    if (every < 1)
-        return err_set(err, INFLIGHT_E_MODEL,
-                       "sliding_window_pattern must be an integer of 1 and more");
     h->window = (int32_t)MIN(json_integer_value(width), INT32_MAX);
     if (config_has(config, "layer_types"))
         return read_layer_types(h, json_object_get(config, "layer_types"), err);
+    if (every < 1)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "sliding_window_pattern must be an integer of 1 and more");
     for (int32_t l = 0; l < h->L; l++)
-        h->slides[l] = (l + 1) % every != 0;
+        h->slides[l] = letters ? letters[l % n] == 'L' : (l + 1) % every != 0;
     return INFLIGHT_OK;
 }
 
@@ -196,6 +205,30 @@ static int32_t read_cap(const struct arch *arch, const json_t *config, const cha
     return INFLIGHT_OK;
 }
 
+/* A number of that key, or 1; what is none becomes one that hparams_multiply refuses. */
+static double factor_of(const json_t *config, const char *key, double missing)
+{
+    const json_t *value = json_object_get(config, key);
+    if (!config_has(config, key))
+        return missing;
+    return json_is_number(value) ? json_number_value(value) : (double)NAN;
+}
+
+static int32_t read_multipliers(struct hparams *h, const struct arch *arch, const json_t *config,
+                                struct err *err)
+{
+    struct multipliers m = {.embedding = (double)h->embed_scale, .residual = 1, .logit = 1};
+    m.score = (double)h->scale;
+    if (arch->multiplied) {
+        m.embedding = factor_of(config, "embedding_multiplier", 1);
+        m.residual = factor_of(config, "residual_multiplier", 1);
+        m.score = factor_of(config, "attention_multiplier", 1);
+        m.logit = 1 / factor_of(config, "logits_scaling", 1);
+    } else if (arch->logit_scale > 0)
+        m.logit = factor_of(config, "logit_scale", arch->logit_scale);
+    return hparams_multiply(h, &m, err);
+}
+
 static int32_t read_scale(struct hparams *h, const json_t *config, struct err *err)
 {
     const json_t *scalar = json_object_get(config, "query_pre_attn_scalar");
@@ -208,17 +241,19 @@ static int32_t read_scale(struct hparams *h, const json_t *config, struct err *e
     return INFLIGHT_OK;
 }
 
-/* Llama's code knows no window. Mistral's, Mixtral's and Phi's layers all have it if there is one;
- * those of the others if it is asked for: those named in layer_types or else, of SmolLM3 those
- * without rotation, of Qwen those from max_window_layers on. */
+/* Llama's code knows no window. Mistral's, Mixtral's, Phi's and StarCoder's layers all have it if
+ * there is one; those of the others if it is asked for: those named in layer_types or else, of
+ * SmolLM3 those without rotation, of Qwen those from max_window_layers on. */
 static int32_t read_window(struct hparams *h, const struct arch *arch, const json_t *config,
                            struct err *err)
 {
     const char *type = text_of(config, "model_type");
     const json_t *width = json_object_get(config, "sliding_window");
     const json_t *from = json_object_get(config, "max_window_layers");
-    bool is_everywhere =
-        strcmp(type, "mistral") == 0 || strcmp(type, "mixtral") == 0 || strcmp(type, "phi3") == 0;
+    static const char *const everywhere[] = {"mistral", "mixtral", "phi3", "starcoder2"};
+    bool is_everywhere = false;
+    for (size_t i = 0; i < COUNT_OF(everywhere); i++)
+        is_everywhere |= strcmp(type, everywhere[i]) == 0;
     bool is_asked = is_everywhere || config_is_on(config, "use_sliding_window");
     if (!is_asked || !config_has(config, "sliding_window") || strcmp(type, "llama") == 0)
         return INFLIGHT_OK;
@@ -245,7 +280,8 @@ int32_t hparams_read_config(struct hparams *h, const struct arch *arch, const js
     if (check_class(config, err) || (!arch->plain && refuse_switches(arch, config, err)) ||
         check_unrotated(h, arch, config, err) || read_experts(h, arch, config, err) ||
         read_cap(arch, config, "attn_logit_softcapping", &h->score_cap, err) ||
-        read_cap(arch, config, "final_logit_softcapping", &h->logit_cap, err))
+        read_cap(arch, config, "final_logit_softcapping", &h->logit_cap, err) ||
+        read_multipliers(h, arch, config, err))
         return err->code;
     if (arch->full_every)
         return read_own_window(h, arch, config, err) ? err->code : read_scale(h, config, err);

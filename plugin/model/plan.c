@@ -22,6 +22,10 @@
  *   linear   x   += attn o^T
  *   linear   x   += ffn down^T
  *
+ * Where all heads of a token are normalised together, that is a step for queries and one for keys:
+ *
+ *   add_norm qkv  = norm(its queries), norm(its keys)
+ *
  * Of experts, which are computed for the tokens that chose them, the last two steps are one:
  *
  *   experts  x   += shares of silu(norm(x) gate[e]^T) * norm(x) up[e]^T down[e]^T
@@ -30,13 +34,11 @@
  * their memory. x and rotary live through the whole pass. */
 #include "plan.h"
 
-#include <math.h>
-
-static int rotary_kinds(const struct arch *arch)
+static int rotary_kinds(const struct arch *arch, const struct hparams *h)
 {
     if (arch->positions != POSITIONS_ROTARY)
         return 0;
-    return arch_turns_twice(arch) ? 2 : 1;
+    return h->turns_twice ? 2 : 1;
 }
 
 /* Whether there is a step between what is computed and x. */
@@ -79,7 +81,7 @@ void plan_measure(struct plan_buffers *b, const struct arch *arch, const struct 
     *b = (struct plan_buffers){.max_tokens = max_tokens, .max_rows = max_rows};
     b->x = at;
     at += ROUND_UP(row * (uint64_t)h->D, CACHE_LINE);
-    for (int i = 0; i < rotary_kinds(arch); i++) {
+    for (int i = 0; i < rotary_kinds(arch, h); i++) {
         b->rotary[i] = at;
         at += ROUND_UP(row * (uint64_t)h->dim, CACHE_LINE);
     }
@@ -131,13 +133,13 @@ static int32_t norm_kind(const struct compiler *c)
 
 static void emit_embed(struct compiler *c)
 {
-    const int kinds = rotary_kinds(c->arch);
+    const int kinds = rotary_kinds(c->arch, c->h);
     struct op_embed *op = &emit(c, OP_embed)->a.embed;
     *op = (struct op_embed){
         .x = c->arch->embed_norm ? c->added : c->x,
         .table = &c->w->embed,
         .position = c->w->position,
-        .scale = c->arch->root_embed ? sqrtf((float)c->h->D) : 1,
+        .scale = c->h->embed_scale,
         .D = c->h->D,
         .dim = kinds ? c->h->rotary_dim : 0,
     };
@@ -154,6 +156,7 @@ static void emit_embed(struct compiler *c)
             .norm_kind = norm_kind(c),
             .eps = c->h->eps,
             .D = c->h->D,
+            .ld = c->h->D,
             .is_first = true,
         };
 }
@@ -179,16 +182,35 @@ static void emit_qkv(struct compiler *c, const struct layer *layer)
     };
 }
 
+/* Heads from a column of qkv on, all together. */
+static void emit_wide_norm(struct compiler *c, const float *norm, int32_t heads, int32_t column)
+{
+    const struct hparams *h = c->h;
+    emit(c, OP_add_norm)->a.add_norm = (struct op_add_norm){
+        .x = c->qkv + column,
+        .y = c->qkv + column,
+        .norm = norm,
+        .eps = h->eps,
+        .D = heads * h->dim,
+        .ld = (h->H + 2 * h->K) * h->dim,
+        .is_first = true,
+    };
+}
+
 static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l)
 {
     const struct hparams *h = c->h;
-    const bool is_near = h->slides[l] && arch_turns_twice(c->arch);
+    const bool is_near = h->slides[l] && h->turns_twice;
+    if (c->arch->wide_norm) {
+        emit_wide_norm(c, layer->q_norm, h->H, 0);
+        emit_wide_norm(c, layer->k_norm, h->K, h->H * h->dim);
+    }
     emit(c, OP_attend)->a.attend = (struct op_attend){
         .qkv = c->qkv,
         .y = c->attn,
-        .rotary = arch_rotates(c->arch, l) ? c->rotary[is_near] : NULL,
-        .q_norm = layer->q_norm,
-        .k_norm = layer->k_norm,
+        .rotary = h->turns[l] ? c->rotary[is_near] : NULL,
+        .q_norm = c->arch->wide_norm ? NULL : layer->q_norm,
+        .k_norm = c->arch->wide_norm ? NULL : layer->k_norm,
         .k_mean = layer->k_mean,
         .eps = h->eps,
         .scale = h->scale,
@@ -221,14 +243,23 @@ static void emit_residual(struct compiler *c, const float *from, int32_t width,
     };
     if (c->arch->post_norm)
         emit(c, OP_add_norm)->a.add_norm = (struct op_add_norm){
-            .x = c->x, .y = c->added, .norm = norm, .eps = c->h->eps, .D = c->h->D};
+            .x = c->x,
+            .y = c->added,
+            .norm = norm,
+            .eps = c->h->eps,
+            .D = c->h->D,
+            .ld = c->h->D,
+        };
 }
 
 /* The first half of the feed-forward part, with a gate or without. */
 static void emit_up(struct compiler *c, const struct layer *layer)
 {
     static const int32_t plain[] = {
-        [ACTIVATION_GELU_TANH] = EPILOGUE_GELU_TANH, [ACTIVATION_GELU] = EPILOGUE_GELU};
+        [ACTIVATION_GELU_TANH] = EPILOGUE_GELU_TANH,
+        [ACTIVATION_GELU] = EPILOGUE_GELU,
+        [ACTIVATION_RELU2] = EPILOGUE_RELU2,
+    };
     const bool is_gelu = c->h->activation == ACTIVATION_GELU_TANH;
     struct op_linear *op = &emit(c, OP_linear)->a.linear;
     *op = (struct op_linear){
@@ -318,7 +349,7 @@ static void emit_head(struct compiler *c)
     };
 }
 
-#define STEPS_PER_LAYER 7 /* at most */
+#define STEPS_PER_LAYER 9 /* at most */
 
 int32_t plan_reserve(struct plan *plan, int32_t L, struct arena *arena, struct err *err)
 {

@@ -72,8 +72,8 @@ int32_t rope_set_near(struct hparams *h, double base, struct err *err)
 {
     if (!(base > 1 && base < 1e15))
         return err_set(err, INFLIGHT_E_MODEL, "rotary base of layers with a window out of range");
-    for (int32_t i = 0; i < h->dim / 2; i++)
-        h->near_freq[i] = (float)pow(base, -2.0 * i / h->dim);
+    for (int32_t i = 0; i < h->rotary_dim / 2; i++)
+        h->near_freq[i] = (float)pow(base, -2.0 * i / h->rotary_dim);
     return INFLIGHT_OK;
 }
 
@@ -88,7 +88,7 @@ static void mean_turn(double freq, double n, double *cosine, double *sine)
 
 void rope_mean(const struct hparams *h, float *x)
 {
-    const int32_t half = h->dim / 2;
+    const int32_t half = h->rotary_dim / 2;
     const int32_t step = h->rope == ROPE_HALF ? 1 : 2, pair = h->rope == ROPE_HALF ? half : 1;
     for (int32_t head = 0; head < h->K; head++, x += h->dim)
         for (int32_t i = 0; i < half; i++) {

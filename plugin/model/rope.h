@@ -38,7 +38,7 @@ int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_
 
 /* x: (K, dim), what is added to keys before they are rotated, becomes the mean of what it is after
  * that over the positions of the context. Keys less that mean are smaller, most of all where they
- * turn slowly. */
+ * turn slowly; columns that do not turn are their own. */
 void rope_mean(const struct hparams *h, float *x);
 
 /* Divides each frequency by its factor: (rotary_dim / 2) floats of tensor rope_freqs.weight. */

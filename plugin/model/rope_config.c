@@ -73,7 +73,8 @@ static int32_t read_part(struct hparams *h, const struct arch *arch, const json_
                          const json_t *config, struct err *err)
 {
     const bool is_classic = arch->part_turns && arch->names;
-    double part = number(scaling, config, "partial_rotary_factor", is_classic ? (double)NAN : 1);
+    const double missing = arch->part > 0 ? arch->part : is_classic ? (double)NAN : 1;
+    double part = number(scaling, config, "partial_rotary_factor", missing);
     if (is_classic && get(config, "rotary_pct"))
         part = number(NULL, config, "rotary_pct", 1);
     double columns = floor(part * h->dim);
@@ -139,9 +140,10 @@ static int32_t read_long(struct hparams *h, struct rotation *r, const json_t *sc
                : read_stretch(h, scaling, "long_factor", h->stretch[1], err);
 }
 
-/* Of layers that slide: an object of its own since transformers 5, the base alone before. */
-static int32_t read_near(struct hparams *h, const struct arch *arch, const json_t *config,
-                         const json_t *near, struct err *err)
+/* Of layers that slide: an object of its own since transformers 5, the base alone before. base:
+ * what it is where nothing is said. */
+static int32_t read_near(struct hparams *h, double base, const json_t *config, const json_t *near,
+                         struct err *err)
 {
     struct rotation r;
     if (near && (refuse_others(near, err) || read_kind(&r, near, err)))
@@ -149,7 +151,7 @@ static int32_t read_near(struct hparams *h, const struct arch *arch, const json_
     if (near && r.scaling != SCALING_NONE)
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "rope_parameters: sliding_attention has a scaling: not served");
-    const double base = number(near, NULL, "rope_theta", arch->near_theta);
+    base = number(near, NULL, "rope_theta", base);
     return rope_set_near(h, near ? base : number(config, NULL, "rope_local_base_freq", base), err);
 }
 
@@ -158,11 +160,10 @@ int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_
 {
     const json_t *scaling = get(config, "rope_parameters");
     scaling = scaling ? scaling : get(config, "rope_scaling");
-    if (arch_turns_twice(arch)) {
-        const json_t *near = get(scaling, "sliding_attention"),
-                     *full = get(scaling, "full_attention");
-        if (read_near(h, arch, config, near, err))
-            return err->code;
+    const json_t *near = NULL;
+    if (h->turns_twice) {
+        const json_t *full = get(scaling, "full_attention");
+        near = get(scaling, "sliding_attention");
         scaling = near || full ? full : scaling;
     }
     double theta = arch->theta > 0 ? arch->theta : 10000;
@@ -187,5 +188,8 @@ int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_
         r.fractions = json_is_false(get(scaling, "truncate"));
         r.attention = read_attention(&r, scaling);
     }
+    const double near_base = arch->near_theta > 0 ? arch->near_theta : r.base;
+    if (h->turns_twice && read_near(h, near_base, config, near, err))
+        return err->code;
     return rope_set(h, &r, err);
 }

@@ -21,16 +21,21 @@ static bool same(struct str a, const char *b)
     return a.len == strlen(b) && memcmp(a.ptr, b, a.len) == 0;
 }
 
-/* Keys that change the result, of kinds that no row needs: refused rather than ignored. */
-static int32_t refuse_others(const struct hparams *h, bool is_long, const struct gguf *g,
-                             struct err *err)
+/* Keys that change the result, of kinds that no row needs: refused rather than ignored. What YaRN
+ * multiplies by anyway may be said: files of OLMo 3. */
+static int32_t refuse_others(const struct hparams *h, const struct rotation *r,
+                             const struct gguf *g, struct err *err)
 {
     static const char *const names[] = {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",
                                         "rope.scaling.yarn_ext_factor"};
-    for (size_t i = is_long ? 1 : 0; i < COUNT_OF(names); i++)
-        if (!(read_number(h, g, names[i], 1) == 1))
+    const double own = r->scaling == SCALING_YARN ? 1 + 0.1 * log(r->factor) : 1;
+    for (size_t i = r->scaling == SCALING_LONG ? 1 : 0; i < COUNT_OF(names); i++) {
+        const double value = read_number(h, g, names[i], 1);
+        const bool is_own = i == 1 && fabs(value - own) < 1e-4;
+        if (!(value == 1) && !is_own)
             return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s.%s is not 1: not served", h->arch,
                            names[i]);
+    }
     return INFLIGHT_OK;
 }
 
@@ -64,8 +69,9 @@ int32_t rope_read_gguf(struct hparams *h, const struct arch *arch, const struct 
                        (int)MIN(type.len, 40u), type.ptr);
     if (r.scaling == SCALING_LONG)
         r.attention = read_number(h, g, "rope.scaling.attn_factor", 1);
-    if (rope_set(h, &r, err) || refuse_others(h, r.scaling == SCALING_LONG, g, err))
+    if (rope_set(h, &r, err) || refuse_others(h, &r, g, err))
         return err->code;
-    const double near = read_number(h, g, "rope.freq_base_swa", arch->near_theta);
-    return arch_turns_twice(arch) ? rope_set_near(h, near, err) : INFLIGHT_OK;
+    const double near =
+        read_number(h, g, "rope.freq_base_swa", arch->near_theta > 0 ? arch->near_theta : r.base);
+    return h->turns_twice ? rope_set_near(h, near, err) : INFLIGHT_OK;
 }

@@ -28,6 +28,7 @@ struct weight_item {
     char name[ITEM_NAME];
     enum kind kind;
     enum values values;
+    float factor;  /* of a vector's values: 1, but for what scales logits */
     enum fmt fmt;  /* of a matrix on the device */
     bool stays;    /* never converted: a router */
     void *target;  /* struct weight or const float * */

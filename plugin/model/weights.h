@@ -9,14 +9,15 @@
 #include "../../kernels/backend.h"
 
 struct layer {
-    const float *attn_norm, *ffn_norm;           /* (D); ffn_norm NULL: attn_norm is for both */
+    const float *attn_norm, *ffn_norm;           /* (D) or NULL: there is none; ffn_norm alone:
+                                                    attn_norm is for both */
     const float *attn_norm_bias, *ffn_norm_bias; /* (D) or NULL */
     const float *attn_post_norm, *ffn_post_norm; /* (D) of what is added, or NULL */
     const float *q_bias, *k_bias, *v_bias;       /* (H dim), (K dim), (K dim) or NULL; q_bias is all
                                                     of them where q is all of the matrices */
     const float *o_bias, *up_bias, *down_bias;   /* (D), (F), (D) or NULL */
     const float *k_mean;          /* (K dim) of the rotated k_bias, or NULL: rope_mean */
-    const float *q_norm, *k_norm; /* (dim) or NULL */
+    const float *q_norm, *k_norm; /* (dim), of wide_norm (H dim) and (K dim), or NULL */
     struct weight q, k, v, o, gate, up, down;
     struct weight router;                           /* (E, D), in place of the last three */
     struct weight *expert_gate;                     /* (E) of (F, D) */

@@ -69,6 +69,8 @@ int32_t loader_vector(struct weights_loader *l, const struct weight_item *item, 
         return ungroup(l, to, n, err);
     for (int64_t i = 0; item->values == ONE_MORE && i < n; i++)
         to[i] += 1;
+    for (int64_t i = 0; item->factor != 1 && i < n; i++)
+        to[i] *= item->factor;
     return INFLIGHT_OK;
 }
 

@@ -15,6 +15,7 @@ struct opening {
     const struct arch *arch;
     struct arena *arena;
     const char *root; /* of the family's names, or "" */
+    bool has_bias;    /* q, k and v have one */
     int32_t extent[EXTENT_COUNT];
 };
 
@@ -85,8 +86,8 @@ static int32_t add_vector(const struct opening *o, const struct tensor_row *row,
     item->bytes = (size_t)(t->dim[0] * t->dim[1]) * sizeof(float);
     if (o->tensors->naming == NAMING_GGUF)
         return INFLIGHT_OK;
-    /* Vectors of such a family are norms. */
-    if (o->arch->norm_less_one)
+    /* Vectors of such a family are of norms. */
+    if (o->arch->norm_less_one && !strstr(row->name[NAMING_GGUF], ".bias"))
         item->values = ONE_MORE;
     if (o->arch->by_groups && row->N == QKV)
         item->values = BY_GROUPS;
@@ -132,6 +133,7 @@ static int32_t add(struct opening *o, const struct tensor_row *row, void *base, 
     name_of(o, row, prefix, item->name);
     item->kind = row->kind;
     item->error = -1;
+    item->factor = 1;
     item->target = (char *)base + row->offset;
     if (row->kind == MATRIX ? add_matrix(o, row, item, err) : add_vector(o, row, item, err))
         return err->code;
@@ -142,24 +144,26 @@ static int32_t add(struct opening *o, const struct tensor_row *row, void *base, 
 
 /* What the bias that was added last makes of the layer's keys in the mean: where they do not turn,
  * itself. */
-static void add_key_mean(struct opening *o, int32_t l)
+static void add_key_mean(struct opening *o, const struct hparams *h, int32_t l)
 {
     struct weight_item *item = &o->w->item[o->w->n_item++];
     const struct weight_item *bias = item - 1;
     *item = *bias;
     (void)snprintf(item->name, sizeof item->name, "mean of %.55s", bias->name);
     item->target = &o->w->layer[l].k_mean;
-    item->values = arch_rotates(o->arch, l) ? MEAN_OF_TENSOR : OF_TENSOR;
+    item->values = h->turns[l] ? MEAN_OF_TENSOR : OF_TENSOR;
     item->file_bytes = 0;
 }
 
-static bool is_needed(const struct arch *arch, enum need need)
+static bool is_needed(const struct opening *o, enum need need)
 {
+    const struct arch *arch = o->arch;
+    const bool has_fused_up = arch->fused || arch->fused_up;
     switch (need) {
     case IF_BIAS:
-        return arch->qkv_bias && !arch->fused;
+        return o->has_bias && !arch->fused;
     case IF_FUSED_BIAS:
-        return arch->qkv_bias && arch->fused;
+        return o->has_bias && arch->fused;
     case IF_O_BIAS:
         return arch->o_bias;
     case IF_FFN_BIAS:
@@ -168,8 +172,14 @@ static bool is_needed(const struct arch *arch, enum need need)
         return arch->norm_bias;
     case IF_QK_NORM:
         return arch->qk_norm;
+    case IF_WIDE_NORM:
+        return arch->wide_norm;
     case IF_POST_NORM:
         return arch->post_norm;
+    case IF_BOTH_NORMS:
+        return arch->post_norm && !arch->bare;
+    case UNLESS_BARE:
+        return !arch->bare;
     case IF_OWN_NORM:
         return !arch->post_norm && !arch->one_norm;
     case IF_OWN_NORM_BIAS:
@@ -178,11 +188,11 @@ static bool is_needed(const struct arch *arch, enum need need)
         return arch->fused;
     case FIRST_OF_FUSED:
     case SECOND_OF_FUSED:
-        return arch->fused && !arch->plain;
+        return has_fused_up && !arch->plain;
     case UNLESS_FUSED:
         return !arch->fused;
     case IF_GATED:
-        return !arch->fused && !arch->plain && !arch->experts;
+        return !has_fused_up && !arch->plain && !arch->experts;
     case UNLESS_GATED:
         return arch->plain;
     case IF_EXPERTS:
@@ -299,25 +309,47 @@ static int32_t add_experts(struct opening *o, struct layer *layer, const char *p
 /* Scores that are all lower by the same are so for nothing if a sink is not. */
 static bool has_key_mean(const struct arch *arch)
 {
-    return !arch->qk_norm && !arch->sinks;
+    return !arch->qk_norm && !arch->wide_norm && !arch->sinks;
 }
 
-static int32_t add_layer(struct opening *o, int32_t l, struct err *err)
+#define PREFIX 40 /* bytes of what names of a layer begin with, at most */
+
+static void prefix_of(const struct opening *o, int32_t l, char prefix[PREFIX])
 {
-    char prefix[40];
     if (o->tensors->naming == NAMING_GGUF)
-        (void)snprintf(prefix, sizeof prefix, "blk.%d.", l);
+        (void)snprintf(prefix, PREFIX, "blk.%d.", l);
     else if (!o->arch->names)
-        (void)snprintf(prefix, sizeof prefix, "model.layers.%d.", l);
+        (void)snprintf(prefix, PREFIX, "model.layers.%d.", l);
     else
-        (void)snprintf(prefix, sizeof prefix, "%s%s%d.", o->root, o->arch->names->layer, l);
+        (void)snprintf(prefix, PREFIX, "%s%s%d.", o->root, o->arch->names->layer, l);
+}
+
+/* Whether q, k and v have a bias: of a family that may, where the first layer's query does. */
+static bool find_bias(const struct opening *o)
+{
+    char prefix[PREFIX], name[ITEM_NAME];
+    if (!o->arch->may_have_bias)
+        return o->arch->qkv_bias;
+    prefix_of(o, 0, prefix);
+    for (size_t i = 0; i < COUNT_OF(layer_rows); i++)
+        if (layer_rows[i].need == IF_BIAS) {
+            name_of(o, &layer_rows[i], prefix, name);
+            return tensors_find(o->tensors, name) != NULL;
+        }
+    return false;
+}
+
+static int32_t add_layer(struct opening *o, const struct hparams *h, int32_t l, struct err *err)
+{
+    char prefix[PREFIX];
+    prefix_of(o, l, prefix);
     for (size_t i = 0; i < COUNT_OF(layer_rows); i++) {
         const struct tensor_row *row = &layer_rows[i];
-        bool needed = is_needed(o->arch, row->need);
+        bool needed = is_needed(o, row->need);
         if (needed && add(o, row, &o->w->layer[l], prefix, err))
             return err->code;
         if (needed && row->offset == offsetof(struct layer, k_bias) && has_key_mean(o->arch))
-            add_key_mean(o, l);
+            add_key_mean(o, h, l);
     }
     return o->arch->experts ? add_experts(o, &o->w->layer[l], prefix, err) : INFLIGHT_OK;
 }
@@ -356,7 +388,7 @@ static int32_t use_factors(struct opening *o, struct err *err)
     for (size_t i = 0; i < COUNT_OF(freqs_rows); i++) {
         const char *name = freqs_rows[i].name[o->tensors->naming];
         const struct tensor *t = name ? tensors_find(o->tensors, name) : NULL;
-        if (!t || !is_needed(o->arch, freqs_rows[i].need))
+        if (!t || !is_needed(o, freqs_rows[i].need))
             continue;
         if (check_vector(o, &freqs_rows[i], t, name, err))
             return err->code;
@@ -395,9 +427,13 @@ static int32_t add_back(struct opening *o, const struct hparams *h, struct err *
 {
     struct weights *w = o->w;
     char name[ITEM_NAME];
-    for (size_t i = 0; i < COUNT_OF(norm_rows); i++)
-        if (is_needed(o->arch, norm_rows[i].need) && add(o, &norm_rows[i], w, o->root, err))
+    for (size_t i = 0; i < COUNT_OF(norm_rows); i++) {
+        if (!is_needed(o, norm_rows[i].need))
+            continue;
+        if (add(o, &norm_rows[i], w, o->root, err))
             return err->code;
+        w->item[w->n_item - 1].factor = h->logit_scale;
+    }
     name_of(o, &head_row, "", name);
     w->tied = !matrix_is_there(&o->finder, name);
     if (w->tied && h->untied)
@@ -414,13 +450,13 @@ static int32_t open_items(struct opening *o, const struct hparams *h, struct err
     if (add_front(o, err))
         return err->code;
     for (int32_t l = 0; l < h->L; l++)
-        if (add_layer(o, l, err))
+        if (add_layer(o, h, l, err))
             return err->code;
     if (add_back(o, h, err) || use_factors(o, err) || refuse_unused(o, err))
         return err->code;
     if (o->arch->positions == POSITIONS_ROTARY)
         add_computed(w, "rotary frequencies", FREQUENCIES, &w->freq, h->rotary_dim / 2);
-    if (arch_turns_twice(o->arch))
+    if (h->turns_twice)
         add_computed(w, "rotary frequencies of near layers", NEAR_FREQUENCIES, &w->near_freq,
                      h->rotary_dim / 2);
     if (o->arch->positions == POSITIONS_ALIBI)
@@ -475,6 +511,7 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for the list of %zu tensors", n);
     buf_init(&o.finder.scratch, arena->mem);
     o.root = find_root(&o);
+    o.has_bias = find_bias(&o);
     int32_t rc = open_items(&o, h, err);
     buf_release(&o.finder.scratch);
     return rc;

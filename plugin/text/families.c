@@ -17,10 +17,12 @@
 
 #define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 
-/* Of the GPT-4 kind; families differ in how many digits stand together. */
-#define GPT4(DIGITS)                                                                             \
-    CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" DIGITS "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n]*|" S \
+/* Of the GPT-4 kind; families differ in how many digits stand together, and in whether ends of
+ * lines belong to the marks before them. */
+#define GPT4_LINES(DIGITS, ENDS)                                                                \
+    CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" DIGITS "| ?[^" WS "\\p{L}\\p{N}]+" ENDS "|" S \
                 "*[\\r\\n]+|" SPACES
+#define GPT4(DIGITS) GPT4_LINES(DIGITS, "[\\r\\n]*")
 
 /* Of the GPT-4o kind: words are cut where lower case turns to upper. */
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
@@ -37,18 +39,21 @@
 const char spec_gpt2_words[] = GPT2;
 
 static const struct family rows[] = {
-    {.names = "default gpt-2 phi-2", .expression = {GPT2}},
+    {.names = "default gpt-2 phi-2 exaone4 granite-docling", .expression = {GPT2}},
     {.names = "mpt olmo", .nfc = true, .expression = {GPT2}},
     {.names = "bloom gpt3-finnish", .expression = {BLOOM}},
     {.names = "falcon", .digits = true, .expression = {"[\\p{P}$+<=>^`|~]+", GPT2}},
-    {.names = "smollm starcoder refact", .expression = {"\\p{N}", GPT2}},
+    {.names = "smollm starcoder refact exaone", .expression = {"\\p{N}", GPT2}},
+    {.names = "command-r", .nfc = true, .expression = {"\\p{N}", GPT2}},
     {.names = "llama-bpe llama3 llama-v3",
      .whole_words = true,
      .start = true,
      .expression = {GPT4("\\p{N}{1,3}")}},
     /* Llama 3's without a start token; files of SmolLM3 have it. */
-    {.names = "smaug-bpe", .whole_words = true, .expression = {GPT4("\\p{N}{1,3}")}},
-    {.names = "qwen2 deepseek-r1-qwen", .nfc = true, .expression = {GPT4("\\p{N}")}},
+    {.names = "smaug-bpe glm4", .whole_words = true, .expression = {GPT4("\\p{N}{1,3}")}},
+    {.names = "dbrx chatglm-bpe", .expression = {GPT4("\\p{N}{1,3}")}},
+    {.names = "seed-coder", .expression = {GPT4_LINES("\\p{N}", "")}},
+    {.names = "qwen2 deepseek-r1-qwen stablelm2", .nfc = true, .expression = {GPT4("\\p{N}")}},
     {.names = "tekken", .whole_words = true, .start = true, .expression = {GPT4O("", "\\p{N}")}},
     {.names = "gpt-4o llama4",
      .whole_words = true,

@@ -6,8 +6,9 @@
  *
  * A column of o has the scale of the row of v that it came from; query heads that share a key/value
  * head have theirs in common. Matrices that stay as they are, or are finer by a budget, take no
- * scale, nor do others then that would have to agree with them. There is no s where experts are
- * chosen by the same norm, whose matrix stays as it is, and no t behind an activation. */
+ * scale, nor do others then that would have to agree with them. There is no s where there is no
+ * norm, or experts are chosen by the same one, whose matrix stays as it is, and no t behind an
+ * activation, or where up is rounded before, with q, k and v. */
 #include "awq.h"
 #include "half.h"
 #include "nearest.h"
@@ -76,8 +77,7 @@ static void put_number(enum fmt fmt, float value, uint8_t *out)
         memcpy(out, &half, sizeof half);
 }
 
-/* What a vector becomes: `value` as its tensor holds it, in the file and on the device. Vectors
- * that stand in files less 1 are norms. */
+/* What a vector becomes: `value` as its tensor holds it, in the file and on the device. */
 static int32_t change_vector(struct calibration *c, enum vector vector, float *value,
                              struct err *err)
 {
@@ -87,7 +87,7 @@ static int32_t change_vector(struct calibration *c, enum vector vector, float *v
     uint8_t *bytes = c->changed[vector] = malloc((size_t)n * number_bytes(fmt));
     if (!bytes)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %lld numbers", (long long)n);
-    const float offset = layers_norm_offset(&c->layers);
+    const float offset = layers_offset(&c->layers, vector);
     for (int64_t i = 0; i < n; i++)
         put_number(fmt, value[i] - offset, bytes + (size_t)i * number_bytes(fmt));
     fmt_decode_row(fmt, bytes, n, value);
@@ -119,7 +119,7 @@ static int32_t fold_norm(struct calibration *c, const struct smoothing *sm, stru
     const float *norm = c->layers.vector[sm->norm].value;
     const enum fmt fmt = c->vector[sm->norm]->from->fmt;
     const int32_t D = c->layers.h.D;
-    const float offset = layers_norm_offset(&c->layers);
+    const float offset = layers_offset(&c->layers, sm->norm);
     float *value = calloc((size_t)D, sizeof *value);
     if (!value)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d numbers", D);
@@ -304,7 +304,8 @@ static int32_t smooth(struct calibration *c, struct smoothing *sm, struct err *e
 
 /* ---- A half */
 
-/* Where what the second reads comes from, unless an activation is in between. */
+/* Where what the second reads comes from, unless an activation is in between, or that has been
+ * rounded with the half before: of layers whose parts read the same. */
 static void find_giver(const struct calibration *c, struct smoothing *sm)
 {
     const struct layers *l = &c->layers;
@@ -319,8 +320,13 @@ static void find_giver(const struct calibration *c, struct smoothing *sm)
         sm->giver = sm->rows = SLOT_Q;
         sm->bias = Q_BIAS;
         sm->first_row = (h->H + h->K) * h->dim;
-    } else if (l->arch->fused)
+    } else if (l->arch->fused || l->arch->fused_up)
         sm->giver = SLOT_GATE;
+    bool is_ahead = true;
+    for (int32_t i = 0; i < sm->n_first; i++)
+        is_ahead &= sm->first[i] != sm->giver;
+    if (is_ahead)
+        sm->giver = -1;
 }
 
 /* Second matrix number i, `at` as it was observed last. */
@@ -334,7 +340,7 @@ static int32_t smooth_second(struct calibration *c, const struct half *half, int
                            .before = moments_of_first(c, half),
                            .between = moments_of_second(c, half, at, i),
                            .is_attention = half->between == INPUT_O,
-                           .has_norm = !layers_is_expert(half->second[i]),
+                           .has_norm = !layers_is_expert(half->second[i]) && !c->layers.arch->bare,
                            .norm = layers_norm(&c->layers, half->before)};
     find_giver(c, &sm);
     int32_t rc = smooth(c, &sm, err);

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-float layers_norm_offset(const struct layers *l)
+float layers_offset(const struct layers *l, enum vector vector)
 {
-    return l->arch->norm_less_one ? 1 : 0;
+    return l->vector[vector].item->values == ONE_MORE ? 1 : 0;
 }
 
 struct plan_source layers_source(const struct layers *l)
@@ -112,6 +112,8 @@ size_t layers_x_bytes(const struct layers *l)
     return (size_t)l->length * (size_t)l->h.D * sizeof(float);
 }
 
+enum { WIDE_NORMS = 2 }; /* steps behind the product, of queries and of keys */
+
 /* The steps of the plan that a stage begins and ends with, see plan.c. */
 static int32_t first_step(const struct layers *l, enum stage stage)
 {
@@ -121,13 +123,15 @@ static int32_t first_step(const struct layers *l, enum stage stage)
         return together[stage];
     if (l->arch->experts && stage == STAGE_DOWN)
         stage = STAGE_GATE_UP;
-    return (int32_t)stage + (l->arch->post_norm && stage > STAGE_O);
+    return (int32_t)stage + (l->arch->post_norm && stage > STAGE_O) +
+           (l->arch->wide_norm && stage > STAGE_QKV ? WIDE_NORMS : 0);
 }
 
 static int32_t last_step(const struct layers *l, enum stage stage)
 {
     const bool is_normed = l->arch->post_norm && (stage == STAGE_O || stage == STAGE_DOWN);
-    return first_step(l, stage) + is_normed;
+    const int32_t wide = l->arch->wide_norm && stage == STAGE_QKV ? WIDE_NORMS : 0;
+    return first_step(l, stage) + is_normed + wide;
 }
 
 int32_t layers_run(struct layers *l, enum stage first, enum stage last, float *x, struct err *err)
@@ -198,7 +202,10 @@ int32_t layers_input(struct layers *l, enum input input, const float *x, float *
         return layers_read(l, X, l->buffers.attn, bytes, err);
     if (input == INPUT_DOWN)
         return layers_read(l, X, l->buffers.ffn, bytes, err);
-    layers_normalise(l, x, layers_norm(l, input), X);
+    if (l->arch->bare)
+        memcpy(X, x, bytes);
+    else
+        layers_normalise(l, x, layers_norm(l, input), X);
     return INFLIGHT_OK;
 }
 
@@ -236,7 +243,7 @@ int32_t layers_qkv(struct layers *l, struct qkv *out, struct err *err)
 {
     const struct hparams *h = &l->h;
     const struct op_attend *attend = attend_of(l);
-    const bool is_near = arch_turns_twice(l->arch) && h->slides[l->number];
+    const bool is_near = h->turns_twice && h->slides[l->number];
     const int64_t row = (int64_t)(h->H + 2 * h->K) * h->dim, T = l->length;
     const size_t bytes = (size_t)(T * row) * sizeof(float);
     const size_t table = attend->rotary ? (size_t)(T * h->rotary_dim) * sizeof(float) : 0;

@@ -133,8 +133,8 @@ enum vector layers_norm(const struct layers *l, enum input input);
 /* Values of an input of one token. */
 int32_t layers_width(const struct layers *l, enum input input);
 
-/* What norms are of the numbers of their tensors: as many more. */
-float layers_norm_offset(const struct layers *l);
+/* What a vector's values are of the numbers of its tensor: as many more. */
+float layers_offset(const struct layers *l, enum vector vector);
 
 /* Runs stages first .. last of a sample: x (length, D) in, and out as it is after them. */
 int32_t layers_run(struct layers *l, enum stage first, enum stage last, float *x, struct err *err);

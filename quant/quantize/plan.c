@@ -36,6 +36,9 @@ static const char *const linear_names[] = {
     "gate",
 };
 
+/* The same of StarCoder2; GPT-2 calls matrices so that are stored by columns. */
+static const char *const starcoder_names[] = {"c_fc", "c_proj"};
+
 static bool ends_with(struct str text, const char *end)
 {
     size_t n = strlen(end);
@@ -54,22 +57,29 @@ static bool is_router(struct str module)
     return ends_with(module, ".gate");
 }
 
+/* Whether a module's last word is one of the n names. */
+static bool is_called(struct str module, const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t len = strlen(names[i]);
+        if (ends_with(module, names[i]) && module.len > len &&
+            module.ptr[module.len - len - 1] == '.')
+            return true;
+    }
+    return false;
+}
+
 /* The module of a matrix's name, or NULL in *out: it is none of a layer, nor the head. */
-static int32_t find_module(const struct tensor *t, struct arena *arena, const char **out,
-                           struct err *err)
+static int32_t find_module(const struct tensor *t, bool is_starcoder, struct arena *arena,
+                           const char **out, struct err *err)
 {
     struct str name = t->name;
     *out = NULL;
     if (t->n_dims != 2 || !ends_with(name, ".weight"))
         return INFLIGHT_OK;
     name.len -= strlen(".weight");
-    bool is_linear = is_head(name);
-    for (size_t i = 0; i < COUNT_OF(linear_names) && !is_linear; i++) {
-        size_t n = strlen(linear_names[i]);
-        is_linear =
-            ends_with(name, linear_names[i]) && name.len > n && name.ptr[name.len - n - 1] == '.';
-    }
-    if (!is_linear)
+    if (!is_head(name) && !is_called(name, linear_names, COUNT_OF(linear_names)) &&
+        !(is_starcoder && is_called(name, starcoder_names, COUNT_OF(starcoder_names))))
         return INFLIGHT_OK;
     if (name.len > MODULE_MOST)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "a module's name has %zu bytes, at most %d",
@@ -242,6 +252,8 @@ int32_t quantize_plan(struct quantize_plan *plan, const struct checkpoint *c,
                       const struct quantize_params *params, struct arena *arena, struct err *err)
 {
     const size_t n = (size_t)c->tensors.n;
+    const char *type = json_string_value(json_object_get(c->config, "model_type"));
+    const bool is_starcoder = type && strcmp(type, "starcoder2") == 0;
     if (c->scheme.n)
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "%s: the model is quantized already, by quant_method %s", c->scheme.where,
@@ -260,7 +272,7 @@ int32_t quantize_plan(struct quantize_plan *plan, const struct checkpoint *c,
         o->from = order[i];
         o->layer = find_layer(o->from->name);
         o->output_error = o->cost[0] = -1;
-        if (find_module(o->from, arena, &o->module, err))
+        if (find_module(o->from, is_starcoder, arena, &o->module, err))
             return err->code;
         if (!o->module)
             continue;

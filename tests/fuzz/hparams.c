@@ -12,13 +12,15 @@ static void check_numbers(const struct hparams *h)
               h->dim / 2 <= FREQ_MAX && h->rotary_dim >= 2 && h->rotary_dim <= h->dim &&
               h->rotary_dim % 2 == 0 && h->V > 0 && h->eps > 0 && h->window >= 0 &&
               isfinite(h->rotary_scale) && h->rotary_scale > 0 && isfinite(h->scale) &&
-              h->scale > 0 && h->score_cap >= 0 && h->logit_cap >= 0 && h->F >= 32 &&
-              h->context >= 16 && h->alibi_max >= 1;
+              h->scale > 0 && isfinite(h->embed_scale) && h->embed_scale > 0 &&
+              isfinite(h->logit_scale) && h->logit_scale > 0 && h->score_cap >= 0 &&
+              h->logit_cap >= 0 && h->F >= 32 && h->context >= 16 && h->alibi_max >= 1;
     for (int32_t i = 0; i < h->rotary_dim / 2; i++)
         ok = ok && isfinite(h->freq[i]) && h->freq[i] >= 0 && isfinite(h->near_freq[i]) &&
              h->near_freq[i] >= 0;
     for (int32_t l = 0; l < h->L; l++)
-        ok = ok && (!h->slides[l] || h->window);
+        ok =
+            ok && (!h->slides[l] || h->window) && (!h->slides[l] || !h->turns_twice || h->turns[l]);
     if (!ok)
         abort();
 }

@@ -18,9 +18,9 @@ largest difference over the root mean square of the logits. Per family and grain
 import argparse
 import json
 
-import families_classic as classic
 import families_gptoss as gptoss
-from families_gguf import CONTEXT, FAMILIES, GRAINS, random_numbers, tensors_of, vocabulary
+from families_gguf import CONTEXT, FAMILIES, GRAINS, module_of, random_numbers, tensors_of, \
+    vocabulary
 
 OUT = "tests/model/families.json"
 V = len(vocabulary()[0])
@@ -96,7 +96,7 @@ def fuse_experts(weights):
 def hf_model(family, grain):
     import torch
     f = FAMILIES[family]
-    model = classic.hf_model(family, V, CONTEXT) if family in classic.FAMILIES else \
+    model = module_of(family).hf_model(family, V, CONTEXT) if module_of(family) else \
         llama_model(family)
     model, weights = model.double().eval(), {}
     tensors = list(tensors_of(family, grain))

@@ -17,7 +17,9 @@ import sys
 
 import families_classic as classic
 import families_gptoss as gptoss
-from gguf_write import BOOL, F32, STRING, U32, key, tokenizer_keys, vocabulary, write
+import families_later as later
+from gguf_write import BOOL, F32, STRING, U32, array as list_key, key, tokenizer_keys, vocabulary, \
+    write
 
 GRAINS = {"f32": "fine", "f16": "coarse", "bf16": "coarse", "q8_0": "coarse"}
 CONTEXT = 2048
@@ -86,6 +88,12 @@ FAMILIES = {
 }
 FAMILIES["gptoss"] = gptoss.FAMILY
 FAMILIES.update(classic.FAMILIES)
+FAMILIES.update(later.FAMILIES)
+
+
+def module_of(family):
+    """That which knows a family's tensors and keys, or None: they are Llama's."""
+    return next((m for m in (classic, later) if family in m.FAMILIES), None)
 
 
 def grains_of(family):
@@ -153,8 +161,12 @@ class Tensor:
 
 
 def is_gemma(f):
-    """Its norms are stored less 1 by Hugging Face's code, and whole in GGUF files."""
     return f["arch"].startswith("gemma")
+
+
+def is_less_one(f, tensor):
+    """Norms are stored less 1 by Hugging Face's code, and whole in GGUF files."""
+    return is_gemma(f) or (f.get("less_one") and tensor.name.endswith("norm.weight"))
 
 
 def put_far(bias, dim):
@@ -185,9 +197,9 @@ def experts_of(family, layer, grain):
 
 def tensors_of(family, grain):
     f, n_tokens = FAMILIES[family], len(vocabulary()[0])
-    if family in classic.FAMILIES:
-        yield from classic.tensors_of(family, grain, n_tokens,
-                                      lambda *given, **more: Tensor(family, *given, **more))
+    if module_of(family):
+        yield from module_of(family).tensors_of(
+            family, grain, n_tokens, lambda *given, **more: Tensor(family, *given, **more))
         return
     matrix = shapes(f)
     one = 0.0 if is_gemma(f) else 1.0
@@ -267,7 +279,7 @@ def convert(tensor, f, form):
     if tensor.order:
         numbers = [x for row in tensor.order for x in numbers[row * n:(row + 1) * n]]
     if not tensor.rows:
-        more = 1.0 if is_gemma(f) else 0.0
+        more = 1.0 if is_less_one(f, tensor) else 0.0
         return (tensor.name, (tensor.length,), "f32",
                 pack(tensor, [x + more for x in numbers], "f32"))
     if tensor.name.startswith("position") or "ffn_gate_inp" in tensor.name:
@@ -275,7 +287,7 @@ def convert(tensor, f, form):
     if form == "mxfp4" and not gptoss.is_of_expert(tensor):
         form = "bf16"
     heads = {"attn_q": f["H"], "attn_k": f["K"]}.get(tensor.name.split(".")[-2])
-    if heads and f["arch"] in ("llama", "smollm3"):
+    if heads and f["arch"] in ("llama", "smollm3", "granite", "arcee"):
         rows = interleave([numbers[i:i + n] for i in range(0, len(numbers), n)], heads)
         numbers = [x for row in rows for x in row]
     return tensor.name, (n, tensor.rows), form, pack(tensor, numbers, form)
@@ -293,11 +305,12 @@ def stacked(rows):
 
 def keys_of(family):
     f = FAMILIES[family]
-    if family in classic.FAMILIES:
-        types = {int: U32, float: F32, bool: BOOL}
+    if module_of(family):
+        types = {int: U32, float: F32, bool: BOOL, str: STRING}
         return [key("general.architecture", STRING, f["arch"]), key("general.name", STRING, family),
-                *[key(f"{f['arch']}.{name}", types[type(value)], value)
-                  for name, value in classic.gguf_keys(family, CONTEXT).items()],
+                *[list_key(f"{f['arch']}.{name}", BOOL, value) if isinstance(value, list) else
+                  key(f"{f['arch']}.{name}", types[type(value)], value)
+                  for name, value in module_of(family).gguf_keys(family, CONTEXT).items()],
                 *tokenizer_keys("gpt-2", *vocabulary())]
     arch, rope = f["arch"], f.get("rope", {})
     keys = [

@@ -10,10 +10,9 @@ DIR/family-mistral-window is the f32 one of Mistral with a window of 16 position
 """
 import sys
 
-import families_classic as classic
 import families_gptoss as gptoss
 import hf_write
-from families_gguf import CONTEXT, FAMILIES, grains_of, pack, tensors_of
+from families_gguf import CONTEXT, FAMILIES, grains_of, module_of, pack, tensors_of
 from gguf_write import vocabulary
 
 FORMS = {"f32": 1, "f16": 1, "bf16": 3, "mxfp4": 2}  # and shards; the last of gpt-oss alone
@@ -43,8 +42,8 @@ def rope_keys(f, form):
 
 def config_of(family, form):
     f = FAMILIES[family]
-    if family in classic.FAMILIES:
-        return classic.config_of(family, form, len(vocabulary()[0]), CONTEXT)
+    if module_of(family):
+        return module_of(family).config_of(family, form, len(vocabulary()[0]), CONTEXT)
     kind = {"mistral": "mistral", "gemma3": "gemma3_text"}.get(family, f.get("kind", f["arch"]))
     config = {
         "architectures": [CLASS[kind] + "ForCausalLM"], "model_type": kind,

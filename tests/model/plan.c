@@ -6,6 +6,7 @@
 #include "plugin/model/plan.h"
 #include "plugin/model/scheme.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define EXPERTS 3 /* of rows that have them */
@@ -23,6 +24,8 @@ static const struct hparams small = {
     .context = 32,
     .eps = 1e-5f,
     .scale = 0.25f,
+    .embed_scale = 1,
+    .logit_scale = 1,
     .rotary_dim = 16,
     .rotary_scale = 1,
 };
@@ -70,7 +73,7 @@ static const struct {
     {{"output.", "lm_head."}, ALL},
 };
 
-#define PAIRS_MOST 40
+#define PAIRS_MOST 48
 
 /* A name's part in files and in folders. */
 struct pair {
@@ -80,7 +83,7 @@ struct pair {
 static bool is_of(const struct arch *arch, enum which which)
 {
     return which != (arch->post_norm ? WITHOUT_POST_NORMS : WITH_POST_NORMS) &&
-           which != (arch->fused ? SEPARATE : FUSED);
+           which != (arch->fused || arch->fused_up ? SEPARATE : FUSED);
 }
 
 static void put_pair(struct pair *pair, const char *file, const char *root, const char *folder)
@@ -110,9 +113,10 @@ static int own_pairs(const struct arch *arch, struct pair pair[PAIRS_MOST])
         put_pair(&pair[n++], file, is_outside ? own->root : "", folder);
     }
     put_pair(&pair[n++], "output.", "", "lm_head.");
-    /* Mixtral's are Llama's, but for the experts. */
-    for (size_t i = 0; arch->experts && i < COUNT_OF(names); i++)
-        if (is_of(arch, names[i].which) && strncmp(names[i].part[1], "mlp.", 4) != 0)
+    /* The others are Llama's. */
+    for (size_t i = 0; i < COUNT_OF(names) && n < PAIRS_MOST; i++)
+        if (is_of(arch, names[i].which) &&
+            !(arch->experts && strncmp(names[i].part[1], "mlp.", 4) == 0))
             put_pair(&pair[n++], names[i].part[NAMING_GGUF], "", names[i].part[1]);
     return n;
 }
@@ -188,8 +192,19 @@ static void add_experts(struct tensors *ts, struct arena *arena, const struct ar
     }
 }
 
+/* What others call the norm of what attention adds. */
+static bool has_late_ffn_norm(const struct arch *arch)
+{
+    for (const struct arch_name *n = arch->names ? arch->names->names : NULL; n && n->row; n++)
+        if (strcmp(n->row, "ffn_norm") == 0 && n->gguf)
+            return strcmp(n->gguf, "post_attention_norm") == 0;
+    return false;
+}
+
 static void add_layer(struct tensors *ts, struct arena *arena, const struct arch *arch, int l)
 {
+    const bool late = has_late_ffn_norm(arch), has_fused_up = arch->fused || arch->fused_up;
+    const bool has_ffn_norm = !arch->one_norm && !arch->bare && !late;
     const struct hparams *h = &small;
     int64_t q = h->H * h->dim, kv = h->K * h->dim;
     const struct {
@@ -197,7 +212,7 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         int64_t k, n;
         bool there;
     } rows[] = {
-        {"attn_norm.weight", h->D, 1, true},
+        {"attn_norm.weight", h->D, 1, !arch->bare},
         {"attn_norm.bias", h->D, 1, arch->norm_bias},
         {"attn_q.weight", h->D, q, !arch->fused},
         {"attn_k.weight", h->D, kv, !arch->fused},
@@ -207,15 +222,15 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         {"attn_k.bias", kv, 1, arch->qkv_bias && !arch->fused},
         {"attn_v.bias", kv, 1, arch->qkv_bias && !arch->fused},
         {"attn_qkv.bias", q + 2 * kv, 1, arch->qkv_bias && arch->fused},
-        {"attn_q_norm.weight", h->dim, 1, arch->qk_norm},
-        {"attn_k_norm.weight", h->dim, 1, arch->qk_norm},
+        {"attn_q_norm.weight", arch->wide_norm ? q : h->dim, 1, arch->qk_norm || arch->wide_norm},
+        {"attn_k_norm.weight", arch->wide_norm ? kv : h->dim, 1, arch->qk_norm || arch->wide_norm},
         {"attn_output.weight", q, h->D, true},
         {"attn_output.bias", h->D, 1, arch->o_bias},
-        {"post_attention_norm.weight", h->D, 1, arch->post_norm || arch->sinks},
-        {"ffn_norm.weight", h->D, 1, !arch->one_norm && !arch->sinks},
-        {"ffn_norm.bias", h->D, 1, arch->norm_bias && !arch->one_norm},
-        {"ffn_gate.weight", h->D, h->F, !arch->fused && !arch->plain && !arch->experts},
-        {"ffn_up.weight", h->D, arch->fused && !arch->plain ? 2 * h->F : h->F, !arch->experts},
+        {"post_attention_norm.weight", h->D, 1, arch->post_norm || late},
+        {"ffn_norm.weight", h->D, 1, has_ffn_norm},
+        {"ffn_norm.bias", h->D, 1, arch->norm_bias && has_ffn_norm},
+        {"ffn_gate.weight", h->D, h->F, !has_fused_up && !arch->plain && !arch->experts},
+        {"ffn_up.weight", h->D, has_fused_up && !arch->plain ? 2 * h->F : h->F, !arch->experts},
         {"ffn_up.bias", h->F, 1, arch->ffn_bias},
         {"ffn_down.weight", h->F, h->D, !arch->experts},
         {"ffn_gate_inp.weight", h->D, EXPERTS, arch->experts},
@@ -322,6 +337,8 @@ static void set_family(struct hparams *h, const struct arch *arch)
     h->activation = arch->activation;
     h->parallel = arch->parallel;
     h->glu_limit = arch->glu_limit;
+    h->embed_scale = arch->root_embed ? sqrtf((float)h->D) : 1;
+    hparams_set_turns(h, arch);
 }
 
 TEST(plan, each_row_becomes_its_golden_program)
@@ -333,10 +350,10 @@ TEST(plan, each_row_becomes_its_golden_program)
         snprintf(path, sizeof path, "tests/model/golden/%s.plan", (*row)->id);
         struct hparams h = small;
         h.rope = (*row)->rope;
-        set_family(&h, *row);
         h.window = (*row)->full_every ? 100 : 0;
         for (int l = 0; l < h.L && h.window; l++)
             h.slides[l] = l != 2;
+        set_family(&h, *row);
         if (dump(*row, &h, true, NAMING_GGUF, &out))
             compare(path, &out);
         buf_release(&out);
@@ -376,6 +393,7 @@ TEST(plan, layers_that_slide_have_the_window)
     struct hparams h = small;
     h.window = 100;
     h.slides[2] = true;
+    set_family(&h, arch_find("llama"));
     buf_init(&out, &mem_system);
     CHECK(dump(arch_find("llama"), &h, true, NAMING_GGUF, &out));
     buf_put_char(&out, '\0');

@@ -114,7 +114,7 @@ TEST(tokenizer_golden, every_family_cuts_words_like_the_reference)
             n_families++;
         }
     }
-    CHECK_EQ(n_families, 8);
+    CHECK_EQ(n_families, 13);
     golden_close(&golden);
 }
 

@@ -108,6 +108,6 @@ TEST(tokenizer_families, every_family_gives_the_ids_of_the_reference)
         n_families++;
     }
     CHECK(p == bytes + n);
-    CHECK_EQ(n_families, 11);
+    CHECK_EQ(n_families, 14);
     golden_close(&golden);
 }

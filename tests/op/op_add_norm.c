@@ -44,7 +44,7 @@ static void compute(enum isa isa, struct op_add_norm op, int first, int n, float
     struct device *device = NULL;
     CHECK_EQ(backend_cpu.open(&config, &mem_system, &device, NULL), 0);
     call.op.x = x;
-    call.op.y += first * op.D;
+    call.op.y += first * op.ld;
     CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
     backend_cpu.close(device);
 }
@@ -67,7 +67,7 @@ static void check_width(int32_t D, int32_t kind, bool is_first)
     }
     const float *b = kind == NORM_LAYER ? bias : NULL;
     const struct batch batch = {.T = T};
-    const struct ref_add_norm ref = {want, added, norm, (double)eps, D, b, kind, is_first};
+    const struct ref_add_norm ref = {want, added, norm, (double)eps, D, D, b, kind, is_first};
     ref_add_norm(&ref, &batch);
     for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) {
         if (!cpu_can(isa))
@@ -78,6 +78,7 @@ static void check_width(int32_t D, int32_t kind, bool is_first)
                                        .norm_kind = kind,
                                        .eps = eps,
                                        .D = D,
+                                       .ld = D,
                                        .is_first = is_first};
         memcpy(x, before, sizeof x);
         compute(isa, op, 0, T, x);
@@ -86,6 +87,39 @@ static void check_width(int32_t D, int32_t kind, bool is_first)
         memcpy(alone, before + (T - 1) * D, sizeof *alone * (size_t)D);
         compute(isa, op, T - 1, 1, alone);
         CHECK(memcmp(alone, x + (T - 1) * D, sizeof *alone * (size_t)D) == 0);
+    }
+}
+
+/* Heads of a token, normalised where they stand: the other columns stay. */
+TEST(add_norm, part_of_a_row_becomes_its_norm)
+{
+    enum { D = 40, LD = 72, FIRST = 24 };
+    static float before[T * LD], x[T * LD], norm[D];
+    static double want[T * LD];
+    for (int i = 0; i < T * LD; i++) {
+        before[i] = 30 * random_float();
+        want[i] = (double)before[i];
+    }
+    for (int i = 0; i < D; i++)
+        norm[i] = 1 + random_float();
+    const struct batch batch = {.T = T};
+    const struct ref_add_norm ref = {.x = want + FIRST,
+                                     .y = want + FIRST,
+                                     .norm = norm,
+                                     .eps = (double)eps,
+                                     .D = D,
+                                     .ld = LD,
+                                     .is_first = true};
+    ref_add_norm(&ref, &batch);
+    for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) {
+        if (!cpu_can(isa))
+            continue;
+        const struct op_add_norm op = {
+            .y = x + FIRST, .norm = norm, .eps = eps, .D = D, .ld = LD, .is_first = true};
+        memcpy(x, before, sizeof x);
+        compute(isa, op, 0, T, x + FIRST);
+        for (int i = 0; i < T * LD; i++)
+            CHECK_NEAR(x[i], want[i], 2e-6);
     }
 }
 

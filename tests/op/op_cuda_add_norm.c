@@ -78,6 +78,7 @@ static void compute(const struct arrays *a, int (*body)(struct lane *lane, void 
                .norm_kind = a->kind,
                .eps = eps,
                .D = D,
+               .ld = D,
                .is_first = a->is_first},
         .batch = {.T = n},
     };
@@ -112,9 +113,9 @@ static void check_width(struct arrays *a, int32_t D)
         bias[i] = random_float();
     }
     const struct batch batch = {.T = T};
-    const struct ref_add_norm ref = {want,        added,      norm,
-                                     (double)eps, D,          a->kind == NORM_LAYER ? bias : NULL,
-                                     a->kind,     a->is_first};
+    const struct ref_add_norm ref = {
+        want,    added,      norm, (double)eps, D, D, a->kind == NORM_LAYER ? bias : NULL,
+        a->kind, a->is_first};
     take(a, y, norm, bias, D);
     ref_add_norm(&ref, &batch);
     memcpy(x, before, T * a->row);
@@ -146,6 +147,49 @@ TEST(cuda_add_norm, gives_what_its_definition_says)
         }
     if (a.device)
         backend_cuda.close(a.device);
+}
+
+/* Heads of a token, normalised where they stand, twice: the other columns stay. */
+TEST(cuda_add_norm, part_of_a_row_becomes_its_norm)
+{
+    enum { D = 40, LD = 72, FIRST = 24 };
+    static float x[T * LD], norm[D];
+    static double want[T * LD];
+    struct device *device = cuda_device(&config);
+    if (!device)
+        return;
+    for (int i = 0; i < T * LD; i++) {
+        x[i] = 30 * random_float();
+        want[i] = (double)x[i];
+    }
+    for (int i = 0; i < D; i++)
+        norm[i] = 1 + random_float();
+    float *on_card = cuda_array(device, x, sizeof x);
+    float *norm_on_card = cuda_array(device, norm, sizeof norm);
+    struct call call = {.op = {.x = on_card + FIRST,
+                               .y = on_card + FIRST,
+                               .norm = norm_on_card,
+                               .eps = eps,
+                               .D = D,
+                               .ld = LD,
+                               .is_first = true},
+                        .batch = {.T = T}};
+    const struct ref_add_norm ref = {.x = want + FIRST,
+                                     .y = want + FIRST,
+                                     .norm = norm,
+                                     .eps = (double)eps,
+                                     .D = D,
+                                     .ld = LD,
+                                     .is_first = true};
+    ref_add_norm(&ref, &call.batch);
+    ref_add_norm(&ref, &call.batch);
+    CHECK_EQ(backend_cuda.run(device, call_twice, &call), 0);
+    CHECK_EQ(backend_cuda.read(device, x, on_card, sizeof x), 0);
+    for (int i = 0; i < T * LD; i++)
+        CHECK_NEAR(x[i], want[i], 3e-6);
+    cuda_drop(device, on_card, sizeof x);
+    cuda_drop(device, norm_on_card, sizeof norm);
+    backend_cuda.close(device);
 }
 #else
 TEST(cuda_add_norm, is_built)

@@ -543,7 +543,8 @@ static void check_add_norm(struct bench *b, int D, int T)
     struct traffic want = {0};
     (void)snprintf(what, sizeof what, "D %d T %d", D, T);
     b->batch = (struct batch){.T = T};
-    b->add_norm = (struct op_add_norm){.x = b->x, .y = b->y, .norm = b->norm, .eps = 1e-6f, .D = D};
+    b->add_norm =
+        (struct op_add_norm){.x = b->x, .y = b->y, .norm = b->norm, .eps = 1e-6f, .D = D, .ld = D};
     CHECK_EQ(backend_cuda.run(b->device, add_norm_body, b), 0);
     const struct gpu_kernel_counts counts = costs_of(KERNEL_add_norm);
     const struct traffic got = traffic_of(&counts);

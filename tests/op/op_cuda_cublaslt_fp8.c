@@ -60,8 +60,8 @@ TEST(cuda_cublaslt_fp8, gives_what_the_definition_says)
 
 TEST(cuda_cublaslt_fp8, every_activation_is_that_of_its_definition)
 {
-    static const enum epilogue kinds[] = {EPILOGUE_GELU, EPILOGUE_GELU_TANH, EPILOGUE_GLU_GELU,
-                                          EPILOGUE_GLU_SILU};
+    static const enum epilogue kinds[] = {EPILOGUE_GELU, EPILOGUE_GELU_TANH, EPILOGUE_RELU2,
+                                          EPILOGUE_GLU_GELU, EPILOGUE_GLU_SILU};
     for (size_t i = 0; i < COUNT_OF(kinds); i++)
         for (int biased = 0; biased < 2; biased++) {
             const int n_part = epilogue_is_gated((int32_t)kinds[i]) ? 2 : 1;

@@ -362,7 +362,8 @@ TEST(linear, layers_are_normalized_with_and_without_a_bias)
 
 TEST(linear, every_activation_is_that_of_its_definition)
 {
-    static const enum epilogue kinds[] = {EPILOGUE_GELU, EPILOGUE_GELU_TANH, EPILOGUE_GLU_GELU};
+    static const enum epilogue kinds[] = {EPILOGUE_GELU, EPILOGUE_GELU_TANH, EPILOGUE_RELU2,
+                                          EPILOGUE_GLU_GELU};
     static float yes;
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         struct problem p = {.epilogue = kinds[i],

@@ -77,11 +77,11 @@ void ref_add_norm(const struct ref_add_norm *op, const struct batch *batch)
 {
     double *added = malloc((size_t)op->D * sizeof *added);
     for (int t = 0; t < batch->T; t++) {
-        double *x = op->x + t * op->D;
+        double *x = op->x + t * op->ld;
         if (op->norm_kind == NORM_LAYER)
-            layer_norm(added, op->y + t * op->D, op->norm, op->norm_bias, op->eps, op->D);
+            layer_norm(added, op->y + t * op->ld, op->norm, op->norm_bias, op->eps, op->D);
         else
-            norm(added, op->y + t * op->D, op->norm, op->eps, op->D);
+            norm(added, op->y + t * op->ld, op->norm, op->eps, op->D);
         for (int i = 0; i < op->D; i++)
             x[i] = (op->is_first ? 0 : x[i]) + added[i];
     }
@@ -115,6 +115,7 @@ static void linear_token(const struct ref_linear *op, int t, const double *x, do
             *to = op->epilogue == EPILOGUE_ADD         ? *to + value
                   : op->epilogue == EPILOGUE_GELU      ? gelu(value)
                   : op->epilogue == EPILOGUE_GELU_TANH ? gelu_tanh(value)
+                  : op->epilogue == EPILOGUE_RELU2     ? fmax(value, 0) * fmax(value, 0)
                                                        : value;
         }
 }

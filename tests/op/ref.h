@@ -22,11 +22,11 @@ struct ref_embed {
 };
 
 struct ref_add_norm {
-    double *x;         /* (T, D) */
-    const double *y;   /* (T, D) */
+    double *x;         /* (T, ld), columns 0 .. D - 1 of it */
+    const double *y;   /* the same */
     const float *norm; /* (D) */
     double eps;
-    int D;
+    int D, ld;
     const float *norm_bias; /* (D) or NULL */
     enum norm norm_kind;
     bool is_first;

@@ -41,10 +41,22 @@ FAMILIES = {
                 "num_experts_per_tok": 2},
     "qwen3moe": {"num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 64,
                  "num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 128},
+    "cohere2": {"num_attention_heads": 8, "num_key_value_heads": 2, "sliding_window": 16,
+                "tie_word_embeddings": True, "logit_scale": 0.25,
+                "layer_types": ["sliding_attention", "full_attention"]},
+    "glm4": {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64},
+    "granite": {"num_attention_heads": 8, "num_key_value_heads": 2, "embedding_multiplier": 3.0,
+                "residual_multiplier": 0.5, "attention_multiplier": 0.25, "logits_scaling": 2.0},
+    "nemotron": {"num_attention_heads": 8, "num_key_value_heads": 2},
+    "olmo3": {"num_attention_heads": 8, "num_key_value_heads": 2, "sliding_window": 16,
+              "layer_types": ["sliding_attention", "full_attention"]},
+    "starcoder2": {"num_attention_heads": 8, "num_key_value_heads": 2},
 }
 CLASS = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "phi3": "Phi3",
          "gemma2": "Gemma2", "gemma3": "Gemma3", "bloom": "Bloom", "falcon": "Falcon",
-         "gptneox": "GPTNeoX", "gptj": "GPTJ", "mpt": "Mpt", "phi2": "Phi", "mixtral": "Mixtral", "qwen3moe": "Qwen3Moe"}
+         "gptneox": "GPTNeoX", "gptj": "GPTJ", "mpt": "Mpt", "phi2": "Phi",
+         "mixtral": "Mixtral", "qwen3moe": "Qwen3Moe", "cohere2": "Cohere2", "glm4": "Glm4",
+         "granite": "Granite", "nemotron": "Nemotron", "olmo3": "Olmo3", "starcoder2": "Starcoder2"}
 
 
 def make_model(family, folder, **more):

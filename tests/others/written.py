@@ -113,6 +113,15 @@ def test_families_before_llama(work):
     check_recipes(work, "phi2", ["fp8", "int8-group"])
 
 
+def test_families_after_llama(work):
+    check_recipes(work, "cohere2", ["fp8", "int4"])
+    check_recipes(work, "glm4", ["fp8-block", "int8"])
+    check_recipes(work, "granite", ["fp8", "int4-symmetric-32"])
+    check_recipes(work, "nemotron", ["int8", "int4-64"])
+    check_recipes(work, "olmo3", ["fp8", "int4"])
+    check_recipes(work, "starcoder2", ["fp8", "int8-group"])
+
+
 # Modules of experts, and those of one: what gates, what that is multiplied by, what follows.
 EXPERTS = {"mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
            "qwen3moe": ("mlp", "gate_proj", "up_proj", "down_proj")}
@@ -193,7 +202,14 @@ def test_calibrated_models(work):
             ("gptj", "fp8-static", "fp8"),
             ("mpt", "int8", "int8", "-m", "smooth"),
             ("phi2", "int4", "int4_128", "-m", "gptq"),
-            ("phi2", "int8", "int8", "-m", "smooth")):
+            ("phi2", "int8", "int8", "-m", "smooth"),
+            ("cohere2", "int4", "int4_128", "-m", "awq"),
+            ("cohere2", "int8", "int8", "-m", "smooth"),
+            ("glm4", "int4", "int4_128", "-m", "awq"),
+            ("nemotron", "int8", "int8", "-m", "smooth"),
+            ("nemotron", "fp8", "fp8", "-m", "gptq"),
+            ("olmo3", "int4", "int4_128", "-m", "awq"),
+            ("olmo3", "fp8-static", "fp8")):
         name = "".join([family, recipe, *options])
         model = models.make_model(family, f"{work}/{name}")
         out = quantize(f"{work}/{name}", f"{work}/{name}-out", "-r", recipe, "-c", text, "--samples",

@@ -13,14 +13,17 @@ import safetensors
 from calibrate import TEXT
 
 BUILD = sys.argv[1] if len(sys.argv) > 1 else "build"
-FAMILIES = ["bloom", "falcon", "falcon-wide", "gemma2", "gptj", "gptneox", "gptneox-serial", "gptoss",
-            "mixtral", "mpt", "phi2", "phi3", "qwen2", "qwen3moe"]
+FAMILIES = ["arcee", "bloom", "cohere", "cohere2", "ernie4_5", "exaone4", "falcon", "falcon-wide", "gemma2",
+            "glm4", "gptj", "gptneox", "gptneox-serial", "gptoss", "granite", "mixtral", "mpt", "nemotron",
+            "olmo3", "phi2", "phi3", "qwen2", "qwen3moe", "seed_oss", "stablelm", "starcoder2"]
 # A recipe by plain rounding, a method (none: its static twin), and how large the divergence may be
-# beside that. Measured: 0.05 to 0.18, 0.47 to 0.90, 0.83 to 1.10, 1.06 to 1.50.
+# beside that. Measured: 0.05 to 0.20, 0.47 to 0.90, 0.83 to 1.13, 1.06 to 1.96. Of the last errors of weights are
+# 1.35 times as large, squared, and how far they fall on what is scored differs from draw to draw (granite by
+# its f16 weights, the same but for their last bits: 1.52).
 METHODS = [(["int4", "-g", "32"], ["gptq"], 0.3), (["int4", "-g", "32"], ["awq"], 1.0),
-           (["int8"], ["smooth"], 1.2), (["fp8"], None, 1.8)]
+           (["int8"], ["smooth"], 1.2), (["fp8"], None, 2.2)]
 # Where the model wrote the samples, which of a random one are of another kind than the text. Measured:
-# 0.31 to 1.01, 0.62 to 1.08.
+# 0.31 to 1.01, 0.62 to 1.17.
 WRITTEN = 1.2
 SAMPLES, LENGTH = 40, 32
 
@@ -72,6 +75,21 @@ def beside_rounding(work, family, by):
 
 def print_ratios(family, ratios):
     print(f"  {family:16s} " + " ".join(f"{r:5.2f}" for r in ratios))
+
+
+def matrices_of(family):
+    """Modules of the layers that are matrices, but for routers."""
+    tensors, _ = safetensors.read(f"{model_of(family)}/model.safetensors")
+    return {name.removesuffix(".weight") for name, (_, shape, *_) in tensors.items()
+            if len(shape) == 2 and name.endswith(".weight") and any(w.isdigit() for w in name.split("."))
+            and not name.endswith((".gate.weight", ".router.weight"))}
+
+
+def test_every_matrix_of_a_layer_is_converted(work):
+    for family in FAMILIES:
+        report = quantize(work, family, family, "-r", "fp8")
+        left = matrices_of(family) ^ {m for m, told in report.items() if told["to"] == "fp8"}
+        assert not left, f"{family}: {sorted(left)[:4]}"
 
 
 def test_methods_are_for_every_family(work):

@@ -53,18 +53,21 @@ static void put_numbers(struct image *im, const struct numbers *f)
     put_key_f32(im, key, 1e-6f);
 }
 
-static int32_t read_file(struct numbers f)
+/* more: puts n_more other keys, or NULL. */
+static int32_t read_with(struct numbers f, void (*more)(struct image *im), int n_more)
 {
     static struct image im;
     struct arena arena;
     struct checkpoint c = {0};
     size_t need;
     const uint64_t n = (uint64_t)(8 + (f.L != 0) + (f.window != 0) + (f.rotary != 0) +
-                                  (f.score_cap != 0) + (f.logit_cap != 0));
+                                  (f.score_cap != 0) + (f.logit_cap != 0) + n_more);
     begin(&im, 3, 0, n);
     put_key(&im, "general.architecture", GGUF_STRING);
     put_string(&im, f.arch);
     put_numbers(&im, &f);
+    if (more)
+        more(&im);
     put_key_array(&im, "tokenizer.ggml.tokens", GGUF_STRING, 2);
     put_string(&im, "a");
     put_string(&im, "b");
@@ -76,6 +79,11 @@ static int32_t read_file(struct numbers f)
     CHECK_EQ(err.code, rc);
     arena_release(&arena);
     return rc;
+}
+
+static int32_t read_file(struct numbers f)
+{
+    return read_with(f, NULL, 0);
 }
 
 static void refuse(struct numbers f, const char *text)
@@ -132,4 +140,99 @@ TEST(hparams_gguf, what_gemma_needs_must_be_there)
            "gemma2.attn_logit_softcapping is missing or not in 0.001 .. 1e6");
     refuse((struct numbers){"gemma2", 3, 100, 0, 50, -1},
            "gemma2.final_logit_softcapping is missing or not in 0.001 .. 1e6");
+}
+
+static void put_switches(struct image *im)
+{
+    static const uint8_t slides[] = {0, 1, 1, 0, 1};
+    put_key_array(im, "olmo2.attention.sliding_window_pattern", GGUF_BOOL, sizeof slides);
+    put(im, slides, sizeof slides);
+}
+
+static void put_every_second(struct image *im)
+{
+    put_key_u32(im, "exaone4.attention.sliding_window_pattern", 2);
+}
+
+static void put_none(struct image *im)
+{
+    put_key_u32(im, "exaone4.attention.sliding_window_pattern", 0);
+}
+
+TEST(hparams_gguf, a_file_may_say_which_layers_see_the_window)
+{
+    CHECK_EQ(read_with((struct numbers){.arch = "olmo2", .L = 5, .window = 100}, put_switches, 1),
+             0);
+    CHECK(!h.slides[0] && h.slides[1] && h.slides[2] && !h.slides[3] && h.slides[4]);
+    CHECK(h.turns_twice && h.turns[0] && h.turns[1]);
+    CHECK_EQ(
+        read_with((struct numbers){.arch = "exaone4", .L = 4, .window = 100}, put_every_second, 1),
+        0);
+    CHECK(h.slides[0] && !h.slides[1] && h.slides[2] && !h.slides[3]);
+    CHECK(h.turns[0] && !h.turns[1]);
+    CHECK_EQ(read_file((struct numbers){.arch = "exaone4", .L = 4}), 0);
+    CHECK(h.window == 0 && !h.slides[0] && h.turns[0] && h.turns[3]);
+    CHECK_EQ(read_with((struct numbers){.arch = "olmo2", .L = 4, .window = 100}, put_switches, 1),
+             INFLIGHT_E_MODEL);
+    CHECK_TEXT(
+        err.text,
+        "olmo2.attention.sliding_window_pattern is neither 4 switches nor an integer above 0");
+    CHECK_EQ(read_with((struct numbers){.arch = "exaone4", .L = 4, .window = 100}, put_none, 1),
+             INFLIGHT_E_MODEL);
+    CHECK_TEXT(
+        err.text,
+        "exaone4.attention.sliding_window_pattern is neither 4 switches nor an integer above 0");
+}
+
+static void put_multipliers(struct image *im)
+{
+    put_key_f32(im, "granite.embedding_scale", 12);
+    put_key_f32(im, "granite.residual_scale", 0.25f);
+    put_key_f32(im, "granite.attention.scale", 0.125f);
+    put_key_f32(im, "granite.logit_scale", 8);
+}
+
+static void put_no_logits(struct image *im)
+{
+    put_key_f32(im, "granite.logit_scale", 0);
+}
+
+TEST(hparams_gguf, multipliers_become_scales)
+{
+    CHECK_EQ(read_with((struct numbers){.arch = "granite", .L = 3}, put_multipliers, 4), 0);
+    CHECK(h.embed_scale == 48 && h.logit_scale == 0.125f && h.scale == 0.125f);
+    CHECK_NEAR(h.eps, 16e-6, 1e-10);
+    CHECK_EQ(read_file((struct numbers){.arch = "granite", .L = 3}), 0);
+    CHECK(h.embed_scale == 1 && h.logit_scale == 1 && h.scale == 0.25f);
+    CHECK_EQ(read_with((struct numbers){.arch = "granite", .L = 3}, put_no_logits, 1),
+             INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text,
+               "a multiplier of embeddings, layers, scores or logits is inf, not in 1e-6 .. 1e6");
+}
+
+static void put_factors(struct image *im, float attention)
+{
+    put_key(im, "olmo2.rope.scaling.type", GGUF_STRING);
+    put_string(im, "yarn");
+    put_key_f32(im, "olmo2.rope.scaling.factor", 8);
+    put_key_f32(im, "olmo2.rope.scaling.yarn_attn_factor", attention);
+}
+
+static void put_own(struct image *im)
+{
+    put_factors(im, 1.2079442f);
+}
+
+static void put_another(struct image *im)
+{
+    put_factors(im, 1.3f);
+}
+
+TEST(hparams_gguf, yarn_may_say_what_it_multiplies_by_anyway)
+{
+    CHECK_EQ(read_with((struct numbers){.arch = "olmo2", .L = 3}, put_own, 3), 0);
+    CHECK_NEAR(h.rotary_scale, 1.2079442, 1e-6);
+    CHECK_EQ(read_with((struct numbers){.arch = "olmo2", .L = 3}, put_another, 3),
+             INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "olmo2.rope.scaling.yarn_attn_factor is not 1: not served");
 }

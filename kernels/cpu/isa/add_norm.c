@@ -25,7 +25,7 @@ int ISA_FN(add_norm)(struct lane *lane, const struct op_add_norm *op, const stru
     int first, last;
     lane_share(lane, batch->T, &first, &last);
     for (int t = first; t < last; t++) {
-        const size_t row = (size_t)t * (size_t)op->D;
+        const size_t row = (size_t)t * (size_t)op->ld;
         add_row(op, op->y + row, op->x + row);
     }
     lane_barrier(lane);

@@ -286,6 +286,10 @@ SIMD void finish_columns(const struct finish *f, enum epilogue epilogue)
             x = vf_add(load_rows(y, f->rows), x);
         if (epilogue == EPILOGUE_GELU)
             x = vf_gelu(x);
+        if (epilogue == EPILOGUE_RELU2) {
+            x = vf_max(vf_zero(), x); /* NaN stays */
+            x = vf_mul(x, x);
+        }
         if (is_logistic(epilogue)) {
             vf e = vf_exp_end(vf_load(rest + i), vi_load(power + i));
             x = vf_div(x, vf_add(vf_set1(1.0f), e));
@@ -330,6 +334,9 @@ static void finish_tile(const struct sides *sides, struct finish f, int32_t epil
         break;
     case EPILOGUE_GELU_TANH:
         finish_columns(&f, EPILOGUE_GELU_TANH);
+        break;
+    case EPILOGUE_RELU2:
+        finish_columns(&f, EPILOGUE_RELU2);
         break;
     case EPILOGUE_GLU_SILU:
         finish_columns(&f, EPILOGUE_GLU_SILU);

@@ -15,6 +15,7 @@ const struct arch arch_gptj = {
     .id = "gptj",
     .model_type = {"gptj"},
     .rope = ROPE_INTERLEAVED,
+    .same_rope = true,
     .part_turns = true,
     .activation = ACTIVATION_GELU_TANH,
     .layer_norm = true,

@@ -1,0 +1,116 @@
+/* config.json of families after Llama that have switches of their own: multipliers, layers that do
+ * not turn, patterns of windows. */
+#include "config_text.h"
+
+#include <math.h>
+
+#define COHERE   "\"model_type\": \"cohere\", \"layer_norm_eps\": 1e-5, " COMMON
+#define COHERE2  "\"model_type\": \"cohere2\", \"layer_norm_eps\": 1e-5, " COMMON
+#define EXAONE4  "\"model_type\": \"exaone4\", " COMMON
+#define GRANITE  "\"model_type\": \"granite\", " COMMON
+#define NEMOTRON "\"model_type\": \"nemotron\", \"norm_eps\": 1e-3, " COMMON
+#define OLMO3    "\"model_type\": \"olmo3\", " COMMON
+#define STABLELM "\"model_type\": \"stablelm\", \"layer_norm_eps\": 1e-5, " COMMON
+#define STARCODER2                                                             \
+    "\"model_type\": \"starcoder2\", \"norm_epsilon\": 1e-4, \"hidden_act\": " \
+    "\"gelu_pytorch_tanh\", " COMMON
+
+/* As the layers that turn, one digit each. */
+static int32_t turns(void)
+{
+    int32_t digits = 0;
+    for (int32_t l = 0; l < h.L; l++)
+        digits = digits * 10 + h.turns[l];
+    return digits;
+}
+
+TEST(hparams_later, multipliers_become_scales)
+{
+    accept(GRANITE, "");
+    CHECK(h.embed_scale == 1 && h.logit_scale == 1 && h.scale == 1 && h.eps == 1e-5f);
+    accept(GRANITE, "\"embedding_multiplier\": 12, \"residual_multiplier\": 0.25, "
+                    "\"attention_multiplier\": 0.125, \"logits_scaling\": 8");
+    CHECK(h.embed_scale == 48 && h.logit_scale == 0.125f && h.scale == 0.125f);
+    CHECK_NEAR(h.eps, 16e-5, 1e-10);
+    refuse(GRANITE, "\"residual_multiplier\": 0", INFLIGHT_E_MODEL,
+           "config.json: a multiplier of embeddings, layers, scores or logits is 0, not in 1e-6 .. "
+           "1e6");
+    refuse(GRANITE, "\"logits_scaling\": \"8\"", INFLIGHT_E_MODEL,
+           "config.json: a multiplier of embeddings, layers, scores or logits is nan, not in "
+           "1e-6 .. 1e6");
+    accept(COHERE, "\"logit_scale\": 0.5");
+    CHECK(h.logit_scale == 0.5f && h.rope == ROPE_INTERLEAVED && h.parallel);
+    accept(COHERE, "");
+    CHECK(h.logit_scale == 0.0625f && h.scale == 0.25f);
+    accept(LLAMA, "\"logit_scale\": 0.5, \"residual_multiplier\": 3");
+    CHECK(h.logit_scale == 1 && h.embed_scale == 1);
+}
+
+TEST(hparams_later, layers_that_see_a_window_may_be_all_that_turn)
+{
+    accept(COHERE2, "\"sliding_window\": 64");
+    CHECK(h.window == 64 && turns() == 11101);
+    accept(COHERE2, "\"sliding_window\": 64, \"sliding_window_pattern\": 2");
+    CHECK_EQ(turns(), 10101);
+    refuse(COHERE2, "", INFLIGHT_E_MODEL,
+           "config.json: sliding_window must be an integer of 1 and more");
+    accept(EXAONE4, "\"sliding_window\": 64, \"sliding_window_pattern\": \"LG\"");
+    CHECK(h.slides[0] && !h.slides[1] && turns() == 10101);
+    accept(EXAONE4, "\"sliding_window\": null, \"sliding_window_pattern\": null");
+    CHECK(h.window == 0 && !h.slides[0] && turns() == 11111);
+    refuse(EXAONE4, "\"sliding_window\": 64, \"sliding_window_pattern\": \"\"", INFLIGHT_E_MODEL,
+           "config.json: sliding_window_pattern must be an integer of 1 and more");
+    accept(SMOLLM3, "");
+    CHECK_EQ(turns(), 11101);
+    accept(GPT2, "");
+    CHECK_EQ(turns(), 0);
+}
+
+/* Those of OLMo 3 that see a window are not stretched. */
+TEST(hparams_later, near_layers_may_turn_by_the_same_base_without_its_scaling)
+{
+#define STRETCHED "{\"rope_type\": \"linear\", \"factor\": 4.0}"
+    accept(OLMO3, "\"sliding_window\": 64, \"rope_theta\": 5e5, \"rope_scaling\": " STRETCHED);
+    CHECK(h.turns_twice && h.slides[0] && !h.slides[3] && turns() == 11111);
+    CHECK_NEAR(h.near_freq[1], pow(5e5, -2.0 / 16), 1e-7);
+    CHECK_NEAR(h.freq[1], pow(5e5, -2.0 / 16) / 4, 1e-7);
+    accept(OLMO3, "\"model_type\": \"olmo2\", \"rope_theta\": 5e5");
+    CHECK(!h.turns_twice && h.window == 0 && !h.slides[0]);
+    CHECK_TEXT(h.arch, "olmo2");
+#undef STRETCHED
+}
+
+TEST(hparams_later, parts_of_heads_turn_as_a_family_has_it)
+{
+    accept(NEMOTRON, "\"hidden_act\": \"relu2\"");
+    CHECK(h.rotary_dim == 8 && h.activation == ACTIVATION_RELU2 && h.eps == 1e-3f);
+    accept(STABLELM, "\"partial_rotary_factor\": 0.5");
+    CHECK(h.rotary_dim == 8 && h.eps == 1e-5f);
+    accept(STABLELM, "");
+    CHECK_EQ(h.rotary_dim, 4);
+}
+
+TEST(hparams_later, starcoder_has_its_window_everywhere)
+{
+    accept(STARCODER2, "\"sliding_window\": 64");
+    CHECK(h.window == 64 && h.slides[0] && h.slides[4] && h.eps == 1e-4f);
+    CHECK_EQ(h.activation, ACTIVATION_GELU_TANH);
+    refuse(STARCODER2, "\"use_bias\": false", INFLIGHT_E_UNSUPPORTED,
+           "config.json: use_bias is false: not served");
+}
+
+TEST(hparams_later, switches_of_later_families_that_are_not_served_are_named)
+{
+    refuse(COHERE, "\"use_qk_norm\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: use_qk_norm is true: not served");
+    refuse(STABLELM, "\"qk_layernorm\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: qk_layernorm is true: not served");
+    refuse(STABLELM, "\"use_parallel_residual\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: use_parallel_residual is true: not served");
+    refuse(OLMO3, "\"attention_bias\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: attention_bias is true: not served for olmo2");
+    refuse(NEMOTRON, "\"mlp_bias\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: mlp_bias is set: not served");
+    refuse(STABLELM, "\"layer_norm_eps\": null", INFLIGHT_E_MODEL,
+           "config.json: layer_norm_epsilon is missing or not in 0 .. 1");
+}
