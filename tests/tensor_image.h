@@ -89,7 +89,7 @@ static inline void *image_add(struct tensor_image *im, const char *name, enum dt
                                                       : FMT_COUNT,
                          .dtype = dtype,
                          .n_dims = 2,
-                         .dim = {columns, rows, 1, 1},
+                         .dim = {columns, rows, 1, 1, 1},
                          .offset = im->n,
                          .bytes = bytes};
     im->n += bytes;

@@ -7,6 +7,7 @@
 
 #define KEY_BYTES_MAX  65535 /* both limits are the format's own */
 #define NAME_BYTES_MAX 64
+#define DIMS_MAX       4
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "GGUF is read by copying its words");
 
@@ -278,7 +279,7 @@ static int32_t walk_dims(struct walk *w, struct tensor *tensor, int64_t *n)
     int32_t rc = take_u32(w, &n_dims);
     if (rc != INFLIGHT_OK)
         return rc;
-    if (n_dims < 1 || n_dims > COUNT_OF(tensor->dim))
+    if (n_dims < 1 || n_dims > DIMS_MAX)
         return err_set(w->err, INFLIGHT_E_MODEL, "has %" PRIu32 " dimensions, 1 to 4 are allowed",
                        n_dims);
     tensor->n_dims = (int32_t)n_dims;

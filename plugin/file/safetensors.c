@@ -240,7 +240,7 @@ static int32_t read_tensor(struct reading *r, struct tensor *t, const char *name
         return err_set(r->err, INFLIGHT_E_MODEL, "%s: tensor %s: its dtype is not known",
                        file->path, shown);
     if (!json_is_array(shape) || json_array_size(shape) > COUNT_OF(t->dim))
-        return err_set(r->err, INFLIGHT_E_MODEL, "%s: tensor %s: shape is no list of 0 to 4 sizes",
+        return err_set(r->err, INFLIGHT_E_MODEL, "%s: tensor %s: shape is no list of 0 to 5 sizes",
                        file->path, shown);
     if (!read_shape(t, shape, &count))
         return err_set(r->err, INFLIGHT_E_MODEL, "%s: tensor %s: its shape is impossible",

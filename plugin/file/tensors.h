@@ -24,16 +24,26 @@ enum dtype {
 /* As safetensors files have it; of a block format and of others a word. */
 const char *dtype_name(enum dtype dtype);
 
+#define TENSOR_DIMS 5 /* matrices have two; patches of films have all of them */
+
 struct tensor {
     struct str name;
     enum fmt fmt;     /* of its rows; FMT_COUNT: they are no weights by themselves */
     enum dtype dtype; /* of its numbers */
     int32_t file;     /* which of the files it is in */
-    int32_t n_dims;   /* 0 .. 4 */
-    int64_t dim[4];   /* dim[0] is the contiguous one; missing ones are 1 */
-    uint64_t offset;  /* absolute, in the file */
+    int32_t n_dims;
+    int64_t dim[TENSOR_DIMS]; /* dim[0] is the contiguous one; missing ones are 1 */
+    uint64_t offset;          /* absolute, in the file */
     uint64_t bytes;
+    bool is_apart; /* of no part of the model that is served: not in by_name */
 };
+
+/* Whether it is third x second x first, the last contiguous, and nothing more. */
+static inline bool tensor_is(const struct tensor *t, int64_t third, int64_t second, int64_t first)
+{
+    return t->dim[0] == first && t->dim[1] == second && t->dim[2] == third && t->dim[3] == 1 &&
+           t->dim[4] == 1;
+}
 
 /* Who named them: blk.0.attn_q.weight, or model.layers.0.self_attn.q_proj.weight. */
 enum naming { NAMING_GGUF, NAMING_HUGGING_FACE };

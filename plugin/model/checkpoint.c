@@ -1,5 +1,7 @@
 #include "checkpoint.h"
 
+#include "text_part.h"
+
 #include "../file/safetensors.h"
 
 #include <string.h>
@@ -31,7 +33,7 @@ static int32_t open_folder(struct checkpoint *c, struct arena *arena, struct err
     if (!c->config)
         return err->code;
     if (scheme_open(&c->scheme, c->config, &c->folder, arena, err) ||
-        safetensors_open(&c->tensors, &c->folder, arena, err))
+        safetensors_open(&c->tensors, &c->folder, arena, err) || text_part_find(c, arena, err))
         return err->code;
     c->n_files = c->tensors.n_files;
     return INFLIGHT_OK;
@@ -62,5 +64,6 @@ void checkpoint_close(struct checkpoint *c)
     checkpoint_close_files(c);
     scheme_close(&c->scheme);
     json_decref(c->config);
-    c->config = NULL;
+    json_decref(c->whole);
+    c->config = c->whole = NULL;
 }

@@ -13,7 +13,9 @@ struct checkpoint {
     int32_t n_files;        /* that they are in, also when those have been closed */
     struct gguf gguf;       /* of a GGUF file, its keys */
     struct folder folder;   /* of a Hugging Face folder; path NULL: it is a file */
-    json_t *config;         /* its config.json, owned; NULL: it is a file */
+    json_t *config;         /* its config.json, of a model that sees that of its text model, owned;
+                               NULL: it is a file */
+    json_t *whole;          /* the file itself where that is another, owned; or NULL */
     struct scheme scheme;   /* how its matrices are stored */
 };
 

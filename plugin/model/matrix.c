@@ -107,7 +107,7 @@ static bool is_shape(const struct tensor *t, int64_t rows, int64_t columns)
 {
     const int64_t want[2] = {columns, rows};
     int at = 0;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < TENSOR_DIMS; i++) {
         if (t->dim[i] == 1)
             continue;
         while (at < 2 && want[at] == 1)
@@ -337,7 +337,7 @@ static int32_t add_plain(const struct finding *o, const struct tensor *t)
     m->bytes = t->bytes;
     const int64_t rows = m->is_across ? m->K : m->n, columns = m->is_across ? m->n : m->K;
     use(o, t);
-    if (t->dim[0] != columns || t->dim[1] != rows || t->dim[2] != 1 || t->dim[3] != 1)
+    if (!tensor_is(t, 1, rows, columns))
         return refuse_shape(o, t, rows, columns);
     return INFLIGHT_OK;
 }
@@ -432,7 +432,7 @@ int32_t matrix_find_stack(struct matrix *m, struct matrix_finder *f, const char 
                          .fmt = plain->fmt,
                          .bytes = plain->bytes};
     use(&o, plain);
-    if (plain->dim[0] != K || plain->dim[1] != N || plain->dim[2] != n || plain->dim[3] != 1)
+    if (!tensor_is(plain, n, N, K))
         return err_set(err, INFLIGHT_E_MODEL,
                        "%s: tensor %s is %" PRId64 " x %" PRId64 " x %" PRId64
                        ", want %d x %d x %d",
@@ -443,7 +443,8 @@ int32_t matrix_find_stack(struct matrix *m, struct matrix_finder *f, const char 
 
 /* ---- One expert of a folder that has all in one tensor */
 
-static int32_t check_dims(const struct finding *o, const struct tensor *t, const int64_t want[4])
+static int32_t check_dims(const struct finding *o, const struct tensor *t,
+                          const int64_t want[TENSOR_DIMS])
 {
     char shown[SHOWN_TEXT];
     if (memcmp(t->dim, want, sizeof t->dim) == 0)
@@ -459,7 +460,7 @@ static int32_t add_expert_table(const struct finding *o, const struct tensor *t,
                                 struct matrix_place place)
 {
     struct matrix *m = o->m;
-    const int64_t want[4] = {(int64_t)place.step * m->N, m->K, place.E, 1};
+    const int64_t want[TENSOR_DIMS] = {(int64_t)place.step * m->N, m->K, place.E, 1, 1};
     if (t->fmt != FMT_f32 && t->fmt != FMT_f16 && t->fmt != FMT_bf16)
         return refuse_dtype(o, t, "F32, F16 or BF16");
     m->storage = (struct storage){.codes = CODES_NONE};
@@ -497,9 +498,9 @@ static int32_t add_expert_blocks(const struct finding *o, const struct tensor *b
     m->bytes = (blocks->bytes + scales->bytes) / (uint64_t)place.E / (uint64_t)place.step;
     use(o, blocks);
     use(o, scales);
-    return check_dims(o, blocks, (const int64_t[4]){16, groups, rows, place.E})
+    return check_dims(o, blocks, (const int64_t[TENSOR_DIMS]){16, groups, rows, place.E, 1})
                ? o->err->code
-               : check_dims(o, scales, (const int64_t[4]){groups, rows, place.E, 1});
+               : check_dims(o, scales, (const int64_t[TENSOR_DIMS]){groups, rows, place.E, 1, 1});
 }
 
 int32_t matrix_find_expert(struct matrix *m, struct matrix_finder *f, const char *name,

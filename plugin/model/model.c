@@ -511,6 +511,11 @@ void model_describe(const struct model *m, struct buf *out)
                m->chat ? "true" : "false", m->checkpoint.n_files,
                (unsigned long long)m->checkpoint.tensors.n,
                (unsigned long long)m->weights.file_bytes);
+    if (m->checkpoint.whole) {
+        const char *of = json_string_value(json_object_get(m->checkpoint.whole, "model_type"));
+        buf_put_text(out, ", \"text_of\": ");
+        buf_put_json(out, of, strlen(of));
+    }
     if (m->weights.quantization) {
         buf_put_text(out, ", \"quantized\": ");
         weights_describe(&m->weights, out);

@@ -31,6 +31,7 @@ static int32_t read_kind(struct rotation *r, const json_t *scaling, struct err *
         enum scaling scaling;
     } kinds[] = {
         {"default", SCALING_NONE},
+        {"mrope", SCALING_NONE}, /* of text alone its three positions are one */
         {"linear", SCALING_LINEAR},
         {"yarn", SCALING_YARN},
         {"llama3", SCALING_LLAMA3},

@@ -318,13 +318,26 @@ static int does_match(const struct scheme_rule *rule, const char *module, const 
     return strcmp(class, rule->text) == 0;
 }
 
+#define NAME_MOST 320 /* bytes of a module's name, and of what it begins with in rules */
+
+/* A module's name as the rules have it; cut if it is too long. */
+static void name_in_rules(const struct scheme *s, const char *module, char name[NAME_MOST])
+{
+    const size_t len = s->inner ? strlen(s->inner) : 0;
+    const bool is_inner = s->outer && strncmp(module, s->inner, len) == 0;
+    (void)snprintf(name, NAME_MOST, "%s%s", is_inner ? s->outer : "",
+                   is_inner ? module + len : module);
+}
+
 int32_t scheme_find(const struct scheme *s, const char *module, const char *class,
                     struct storage *storage, struct err *err)
 {
+    char name[NAME_MOST];
+    name_in_rules(s, module, name);
     *storage = (struct storage){.codes = CODES_NONE};
     for (int32_t i = 0; i < s->n; i++) {
         const struct scheme_rule *rule = &s->rule[i];
-        int matches = does_match(rule, module, class);
+        int matches = does_match(rule, name, class);
         if (matches < 0)
             return err_set(err, INFLIGHT_E_MODEL,
                            "%s: quantization: pattern \"%.80s\" takes too long on module %.80s",

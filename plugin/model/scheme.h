@@ -38,6 +38,8 @@ struct scheme {
     const char *method;       /* quant_method */
     struct scheme_rule *rule; /* (n), in the arena; the first that matches decides */
     int32_t n, room;
+    const char *outer, *inner; /* names of modules that begin with inner begin with outer in the
+                                  rules; NULL: they are the same */
 };
 
 /* What config, the object of config.json, says or in its place hf_quant_config.json,

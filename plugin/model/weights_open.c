@@ -62,7 +62,7 @@ static int32_t check_vector(const struct opening *o, const struct tensor_row *ro
     const bool is_table = row->K != ONE;
     const int64_t n = o->extent[is_table ? row->K : row->N] * (is_in_turn(o, row) ? 2 : 1);
     const int64_t rows = is_table ? o->extent[row->N] : 1;
-    if (t->dim[0] != n || t->dim[1] != rows || t->dim[2] != 1 || t->dim[3] != 1)
+    if (!tensor_is(t, 1, rows, n))
         return err_set(err, INFLIGHT_E_MODEL, "tensor %s is %lld x %lld x %lld, want %lld x %lld",
                        name, (long long)t->dim[0], (long long)t->dim[1], (long long)t->dim[2],
                        (long long)n, (long long)rows);
@@ -373,8 +373,8 @@ static int32_t refuse_unused(const struct opening *o, struct err *err)
 {
     for (uint64_t i = 0; i < o->tensors->n; i++) {
         struct str name = o->tensors->tensor[i].name;
-        if (!o->finder.used[i] && !is_known_buffer(o->tensors, name) &&
-            !scheme_ignores(o->finder.scheme, name))
+        if (!o->finder.used[i] && !o->tensors->tensor[i].is_apart &&
+            !is_known_buffer(o->tensors, name) && !scheme_ignores(o->finder.scheme, name))
             return err_set(err, INFLIGHT_E_UNSUPPORTED,
                            "tensor %.*s is not one of architecture %s as it is served here",
                            (int)MIN(name.len, (size_t)64), name.ptr, o->arch->id);

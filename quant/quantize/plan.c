@@ -75,7 +75,7 @@ static int32_t find_module(const struct tensor *t, bool is_starcoder, struct are
 {
     struct str name = t->name;
     *out = NULL;
-    if (t->n_dims != 2 || !ends_with(name, ".weight"))
+    if (t->is_apart || t->n_dims != 2 || !ends_with(name, ".weight"))
         return INFLIGHT_OK;
     name.len -= strlen(".weight");
     if (!is_head(name) && !is_called(name, linear_names, COUNT_OF(linear_names)) &&
@@ -111,7 +111,8 @@ static int compare_layers(const void *a, const void *b)
 {
     const struct tensor *x = *(const struct tensor *const *)a;
     const struct tensor *y = *(const struct tensor *const *)b;
-    const int32_t one = find_layer(x->name), other = find_layer(y->name);
+    const int32_t one = x->is_apart ? -1 : find_layer(x->name);
+    const int32_t other = y->is_apart ? -1 : find_layer(y->name);
     if (one != other)
         return one < other ? -1 : 1;
     if (x->file != y->file)
@@ -258,7 +259,8 @@ int32_t quantize_plan(struct quantize_plan *plan, const struct checkpoint *c,
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "%s: the model is quantized already, by quant_method %s", c->scheme.where,
                        c->scheme.method);
-    *plan = (struct quantize_plan){.n = (int32_t)n, .convention = params->convention};
+    *plan = (struct quantize_plan){
+        .n = (int32_t)n, .convention = params->convention, .is_part = c->whole != NULL};
     plan->output = arena_take_array(arena, n, sizeof *plan->output);
     plan->shard = arena_take_array(arena, n + 1, sizeof *plan->shard);
     const struct tensor **order = tensors_by_place(&c->tensors, arena);
@@ -270,7 +272,7 @@ int32_t quantize_plan(struct quantize_plan *plan, const struct checkpoint *c,
     for (size_t i = 0; i < n; i++) {
         struct output *o = &plan->output[i];
         o->from = order[i];
-        o->layer = find_layer(o->from->name);
+        o->layer = o->from->is_apart ? -1 : find_layer(o->from->name);
         o->output_error = o->cost[0] = -1;
         if (find_module(o->from, is_starcoder, arena, &o->module, err))
             return err->code;
@@ -326,6 +328,25 @@ static bool is_repeated(const struct quantize_plan *plan, int32_t i)
     return false;
 }
 
+/* A module in a list of them, by its name, or by how that ends: before a text model in one that
+ * also sees, code elsewhere has other words than files. */
+static json_t *listed(const struct quantize_plan *plan, const char *module)
+{
+    const bool is_glob = plan->convention == MODELOPT;
+    const char *end = strstr(module, "layers.");
+    char pattern[2 * MODULE_MOST];
+    int n = snprintf(pattern, sizeof pattern, is_glob ? "*" : "re:.*");
+    if (!plan->is_part)
+        return json_string(module);
+    for (end = end ? end : last_word(module); *end; end++) {
+        if (*end == '.' && !is_glob)
+            pattern[n++] = '\\';
+        pattern[n++] = *end;
+    }
+    (void)snprintf(pattern + n, sizeof pattern - (size_t)n, is_glob ? "" : "$");
+    return json_string(pattern);
+}
+
 /* Modules of a format: by their last word where that says it, or by name. */
 static json_t *targets_of(const struct quantize_plan *plan, enum fmt fmt)
 {
@@ -336,7 +357,7 @@ static json_t *targets_of(const struct quantize_plan *plan, enum fmt fmt)
         if (!o->is_encoded || o->packing.fmt != fmt)
             continue;
         if (!goes_by_word(plan, o)) {
-            (void)json_array_append_new(targets, json_string(o->module));
+            (void)json_array_append_new(targets, listed(plan, o->module));
         } else if (!is_repeated(plan, i)) {
             (void)snprintf(pattern, sizeof pattern, "re:.*\\.%s$", last_word(o->module));
             (void)json_array_append_new(targets, json_string(pattern));
@@ -369,18 +390,52 @@ static json_t *groups_of(const struct quantize_plan *plan, const struct quantize
     return groups;
 }
 
+/* The first word of a tensor's name that is no model: of parts that stay as they are as a whole. */
+static struct str part_of(struct str name)
+{
+    static const char model[] = "model.";
+    const size_t skip = sizeof model - 1;
+    if (name.len > skip && memcmp(name.ptr, model, skip) == 0)
+        name = (struct str){name.ptr + skip, name.len - skip};
+    const char *dot = memchr(name.ptr, '.', name.len);
+    return (struct str){name.ptr, dot ? (size_t)(dot - name.ptr) : name.len};
+}
+
+static bool has_text(const json_t *list, const char *text)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (strcmp(json_string_value(json_array_get(list, i)), text) == 0)
+            return true;
+    return false;
+}
+
+static void list_parts(const struct quantize_plan *plan, json_t *names)
+{
+    for (int32_t i = 0; i < plan->n; i++) {
+        const struct tensor *from = plan->output[i].from;
+        const struct str part = part_of(from->name);
+        char pattern[128];
+        (void)snprintf(pattern, sizeof pattern,
+                       plan->convention == MODELOPT ? "*%.*s.*" : "re:.*%.*s\\..*",
+                       (int)MIN(part.len, (size_t)64), part.ptr);
+        if (from->is_apart && !has_text(names, pattern))
+            (void)json_array_append_new(names, json_string(pattern));
+    }
+}
+
 json_t *quantize_ignored(const struct quantize_plan *plan)
 {
     json_t *names = json_array();
     bool has_head = false;
     for (int32_t i = 0; i < plan->n; i++) {
         const struct output *o = &plan->output[i];
-        has_head |= o->module && strcmp(o->module, "lm_head") == 0;
+        has_head |= o->module && ends_with((struct str){o->module, strlen(o->module)}, "lm_head");
         if (o->is_kept)
-            (void)json_array_append_new(names, json_string(o->module));
+            (void)json_array_append_new(names, listed(plan, o->module));
     }
     if (!has_head)
         (void)json_array_append_new(names, json_string("lm_head"));
+    list_parts(plan, names);
     return names;
 }
 

@@ -81,6 +81,7 @@ struct quantize_plan {
     struct shard *shard; /* (n_shards), in the arena */
     int32_t n_shards, n_encoded;
     enum convention convention;
+    bool is_part;                  /* the model also sees: what is converted is its text model */
     uint64_t from_bytes, to_bytes; /* of all tensors */
 };
 

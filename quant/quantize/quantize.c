@@ -123,7 +123,7 @@ static int32_t write_all(const struct options *o, const struct calibration_sourc
     const struct checkpoint *c = source->checkpoint;
     const int32_t samples = source->samples ? source->samples->n : 0;
     const struct out_folder *out = writer->out;
-    json_t *config = quantize_config(writer->plan, c->config, &o->params);
+    json_t *config = quantize_config(writer->plan, c->whole ? c->whole : c->config, &o->params);
     int32_t rc = config ? INFLIGHT_OK : err_set(err, INFLIGHT_E_NOMEM, "no memory for config.json");
     if (!rc)
         rc = shards_write(writer, err);

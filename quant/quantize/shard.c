@@ -63,7 +63,7 @@ static int32_t put_copied(struct buf *header, const struct tensor *t, uint64_t o
                           struct err *err)
 {
     char shown[SHOWN_TEXT];
-    int64_t shape[4];
+    int64_t shape[TENSOR_DIMS];
     if (t->dtype == DTYPE_NONE || t->dtype == DTYPE_OTHER)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s has numbers of a kind that is not copied",
                        shown_text(t->name, shown));

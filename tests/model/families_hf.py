@@ -6,8 +6,12 @@ and with the names that Hugging Face's code gives them.
 
 f32 is one file with the config.json of transformers 5, f16 one file with that of transformers 4,
 bf16 three shards with that of older ones, where Llama's keys that follow from others are missing.
-DIR/family-mistral-window is the f32 one of Mistral with a window of 16 positions.
+DIR/family-mistral-window is the f32 one of Mistral with a window of 16 positions. Those of SEEING
+are in DIR/family-NAME-seeing, too, as text models in such that also see, by the names of files of
+transformers 4 and 5.
 """
+import math
+import struct
 import sys
 
 import families_gptoss as gptoss
@@ -20,6 +24,19 @@ CLASS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwe
          "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
          "gemma3_text": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral", "qwen3_moe": "Qwen3Moe",
          "gpt_oss": "GptOss"}
+
+
+# Of a text model in one that also sees: model_type of the whole and of the part, what names begin
+# with, and the tensors of its eyes.
+SEEING = {
+    "gemma3": ("gemma3", "gemma3_text", {"model.": "language_model.model.",
+                                         "lm_head.": "language_model.lm_head."},
+               {"vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight": (4, 4),
+                "multi_modal_projector.mm_input_projection_weight": (4, 8)}),
+    "qwen3": ("qwen3_vl", "qwen3_vl_text", {"model.": "model.language_model.", "lm_head.": "lm_head."},
+              {"model.visual.patch_embed.proj.weight": (4, 3, 2, 2, 2),
+               "model.visual.blocks.0.mlp.linear_fc1.weight": (8, 4)}),
+}
 
 
 def rope_keys(f, form):
@@ -111,6 +128,26 @@ def aged(rows, f, form):
     return rows + [(name, (1, 1, 8, 8), "f32", bytes(4 * 64)) for name in masks]
 
 
+def write_seeing(path, family, tensors, config):
+    whole, part, names, eyes = SEEING[family]
+    rows = []
+    for name, *more in [stored(t, "f32") for t in tensors]:
+        first = name.split(".")[0] + "."
+        rows.append((names[first] + name.removeprefix(first), *more))
+    for name, shape in eyes.items():
+        rows.append((name, shape, "f32", struct.pack(f"<{math.prod(shape)}f", *range(math.prod(shape)))))
+    text = {**config, "model_type": part}
+    text.pop("architectures")
+    if whole == "qwen3_vl":
+        text["rope_parameters"].update(mrope_section=[6, 5, 5], mrope_interleaved=True)
+    hf_write.open_folder(path)
+    hf_write.weights(path, rows, 1)
+    hf_write.tokenizer(path, *vocabulary())
+    hf_write.json_file(f"{path}/config.json", {
+        "architectures": ["ForConditionalGeneration"], "model_type": whole, "text_config": text,
+        "vision_config": {"model_type": "of_eyes", "hidden_size": 4}})
+
+
 def write_folder(path, tensors, form, config):
     hf_write.open_folder(path)
     family = path.split("family-")[-1].rsplit("-", 1)[0]
@@ -133,6 +170,8 @@ def write_family(family, folder):
             tensors[grain] = list(tensors_of(family, grain))
         config = config_of(family, form)
         write_folder(f"{folder}/family-{family}-{form}", tensors[grain], form, config)
+        if family in SEEING and form == "f32":
+            write_seeing(f"{folder}/family-{family}-seeing", family, tensors[grain], config)
         if family == "mistral" and form == "f32":
             write_folder(f"{folder}/family-{family}-window", tensors[grain], form,
                          {**config, "sliding_window": 16})

@@ -157,6 +157,31 @@ TEST(folder, a_window_changes_what_is_beyond_it_alone)
     }
 }
 
+/* ---- A text model in one that also sees */
+
+TEST(folder, of_a_model_that_sees_has_a_text_model)
+{
+    static float logits[2][N_TOKENS][N_VOCABULARY];
+    static const char *const names[][2] = {{"gemma3", "\"text_of\": \"gemma3\""},
+                                           {"qwen3", "\"text_of\": \"qwen3_vl\""}};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        char path[2][128];
+        snprintf(path[0], sizeof path[0], "build/models/family-%s-f32", names[i][0]);
+        snprintf(path[1], sizeof path[1], "build/models/family-%s-seeing", names[i][0]);
+        struct model *m = direct_open_through(path[1], NULL);
+        struct buf out;
+        buf_init(&out, &mem_system);
+        if (run_path(path[0], NULL, logits[0]) && run(m, logits[1])) {
+            CHECK(memcmp(logits[0], logits[1], sizeof logits[0]) == 0);
+            model_describe(m, &out);
+            buf_put_char(&out, '\0');
+            CHECK(strstr(out.ptr, names[i][1]));
+        }
+        buf_release(&out);
+        model_close(m);
+    }
+}
+
 TEST(folder, describes_itself)
 {
     struct model *m = direct_open_through("build/models/family-qwen2-bf16", NULL);

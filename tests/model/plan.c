@@ -158,7 +158,7 @@ static void add_tensor(struct tensors *ts, struct arena *arena, const struct arc
     struct buf own;
     buf_init(&own, &mem_system);
     rename_all(arch, name, NAMING_GGUF, ts->naming, &own);
-    *t = (struct tensor){.fmt = FMT_f32, .n_dims = 2, .dim = {k, n, 1, 1}};
+    *t = (struct tensor){.fmt = FMT_f32, .n_dims = 2, .dim = {k, n, 1, 1, 1}};
     t->name.ptr = arena_copy_text(arena, own.ptr, own.len);
     t->name.len = own.len;
     hash_put(&ts->by_name, t->name.ptr, t->name.len, (int32_t)ts->n++);

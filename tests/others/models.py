@@ -98,6 +98,13 @@ def layers_of(model):
     return shapes
 
 
+def quantize(model, out, *options):
+    done = subprocess.run([QUANTIZE, model, "-o", out, "--quiet", *options],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 def ours(folder, shapes=None):
     """The engine's logits (ids, vocabulary), its matrices by name, and their formats."""
     shapes = shapes or {}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""others.py BUILD: written.py, made.py and calibrated.py in an environment of their own,
+"""others.py BUILD: written.py, seeing.py, made.py and calibrated.py in an environment of their own,
 BUILD/others-venv, which is made on first use: 3 GB to fetch, 7 GB on the disk. Where pip cannot have
 it, all are skipped."""
 import os
@@ -13,7 +13,7 @@ VENV = f"{BUILD}/others-venv"
 PYTHON = f"{VENV}/bin/python3"
 # They say which torch, transformers and compressed-tensors they work with.
 PACKAGES = ["llmcompressor==0.14.0.1", "nvidia-modelopt==0.47.0"]
-SCRIPTS = ["written.py", "made.py", "calibrated.py"]
+SCRIPTS = ["written.py", "seeing.py", "made.py", "calibrated.py"]
 
 
 def has_packages():

@@ -6,21 +6,15 @@ activations are those of the engine but for the order of sums; with them they ar
 definition in quant/README.md, computed here.
 """
 import os
-import subprocess
 import sys
 
 import models
 import torch
 import transformers
+from models import quantize
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "..", "tools"))
 import runner
-
-def quantize(model, out, *options):
-    done = subprocess.run([models.QUANTIZE, model, "-o", out, "--quiet", *options],
-                          capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return out
 
 
 # ---- Inputs of matrices as quant/README.md has them, for engines that quantize them

@@ -35,7 +35,7 @@ def run(program, *arguments):
 
 
 def model_of(family):
-    return f"build/models/family-{family}-f32"
+    return f"build/models/family-{family}" + ("" if family.endswith("-seeing") else "-f32")
 
 
 def quantize(work, family, name, *options):
@@ -90,6 +90,31 @@ def test_every_matrix_of_a_layer_is_converted(work):
         report = quantize(work, family, family, "-r", "fp8")
         left = matrices_of(family) ^ {m for m, told in report.items() if told["to"] == "fp8"}
         assert not left, f"{family}: {sorted(left)[:4]}"
+
+
+def test_of_models_that_see_the_text_model_is_converted(work):
+    """To the same numbers as by itself; what belongs to its eyes is copied and named as such."""
+    write_text(work)
+    for family, root, apart in (("gemma3", "language_model.", ["re:.*vision_tower\\..*",
+                                                              "re:.*multi_modal_projector\\..*"]),
+                                ("qwen3", "model.language_", ["re:.*visual\\..*"])):
+        options = by_text(work, "-r", "int4", "-g", "32", "-m", "gptq", "-k", "*.layers.0.mlp.*")
+        quantize(work, family, f"{family}-text", *options)
+        quantize(work, f"{family}-seeing", f"{family}-seen", *options)
+        text, _ = safetensors.read(f"{work}/{family}-text/model.safetensors")
+        seeing, _ = safetensors.read(f"{work}/{family}-seen/model.safetensors")
+        source, _ = safetensors.read(f"build/models/family-{family}-seeing/model.safetensors")
+        for name, tensor in text.items():
+            there = name if root == "model.language_" and name.startswith("lm_head") else root + name
+            assert seeing.pop(there) == tensor, there
+        assert seeing and all(source[name] == tensor for name, tensor in seeing.items()), list(seeing)
+        with open(f"{work}/{family}-seen/config.json", encoding="utf-8") as f:
+            config = json.load(f)
+        ignored = config["quantization_config"]["ignore"]
+        assert config["vision_config"] and config["text_config"], config
+        assert set(apart) < set(ignored) and "re:.*layers\\.0\\.mlp\\.up_proj$" in ignored, ignored
+        assert divergence(work, f"{family}-seeing", f"{family}-seen") == \
+            divergence(work, family, f"{family}-text")
 
 
 def test_methods_are_for_every_family(work):

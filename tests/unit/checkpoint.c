@@ -164,3 +164,94 @@ TEST(checkpoint, a_folder_on_disk_is_mapped)
     }
     CHECK_EQ(rmdir(folder), 0);
 }
+
+/* ---- Text models in such that also see */
+
+/* A folder of tensors of one number each. */
+static int32_t open_seeing(struct checkpoint *c, struct arena *arena, const char *text,
+                           const char *const *name, size_t n)
+{
+    static uint8_t file[2048];
+    static inflight_io io;
+    char names[1024] = "{";
+    for (size_t i = 0, at = 1; i < n; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at,
+                               "%s\"%s\": {\"dtype\": \"F32\", \"shape\": [1], "
+                               "\"data_offsets\": [%zu, %zu]}%s",
+                               i ? ", " : "", name[i], 4 * i, 4 * i + 4, i + 1 == n ? "}" : "");
+    image = (struct folder_image){0};
+    image_put(&image, "m/config.json", text, strlen(text));
+    image_put(&image, "m/model.safetensors", file,
+              image_safetensors(file, sizeof file, names, 4 * n));
+    io = image_io(&image);
+    err = (struct err){0};
+    return checkpoint_open(c, "m", &io, arena, &err);
+}
+
+static int64_t number(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+TEST(checkpoint, the_text_model_of_one_that_sees_is_found_by_its_names)
+{
+    static const char *const old[] = {"language_model.model.norm.weight",
+                                      "vision_tower.vision_model.head.norm.weight",
+                                      "language_model.lm_head.weight"};
+    static const char *const today[] = {"model.language_model.norm.weight",
+                                        "model.vision_tower.norm.weight", "lm_head.weight"};
+    static const char seeing[] = "{\"model_type\": \"gemma3\", \"tie_word_embeddings\": false, "
+                                 "\"text_config\": {\"num_hidden_layers\": 34, "
+                                 "\"num_attention_heads\": 16}, \"vision_config\": {}}";
+    const char *const *const names[] = {old, today};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        struct checkpoint c;
+        struct arena arena;
+        arena_init(&arena, &mem_system);
+        CHECK_EQ(open_seeing(&c, &arena, seeing, names[i], 3), 0);
+        CHECK(number(c.config, "num_hidden_layers") == 34 && number(c.config, "head_dim") == 256);
+        CHECK(number(c.config, "num_attention_heads") == 16);
+        CHECK_TEXT(json_string_value(json_object_get(c.config, "model_type")), "gemma3_text");
+        CHECK(json_is_false(json_object_get(c.config, "tie_word_embeddings")));
+        CHECK(json_object_get(c.whole, "vision_config") && !json_object_get(c.whole, "head_dim"));
+        const struct tensor *norm = tensors_find(&c.tensors, "model.norm.weight");
+        CHECK(norm && norm->name.len == strlen(names[i][0]) && !norm->is_apart);
+        CHECK(tensors_find(&c.tensors, "lm_head.weight") == &c.tensors.tensor[2]);
+        CHECK(c.tensors.tensor[1].is_apart && !tensors_find(&c.tensors, names[i][1]));
+        checkpoint_close(&c);
+        arena_release(&arena);
+    }
+}
+
+TEST(checkpoint, the_text_model_may_have_no_part_of_its_own)
+{
+    static const char *const names[] = {"model.norm.weight", "visual.blocks.0.norm1.weight"};
+    struct checkpoint c;
+    struct arena arena;
+    arena_init(&arena, &mem_system);
+    CHECK_EQ(open_seeing(&c, &arena,
+                         "{\"model_type\": \"qwen2_5_vl\", \"hidden_size\": 64, "
+                         "\"architectures\": [\"Qwen2_5_VLForConditionalGeneration\"]}",
+                         names, 2),
+             0);
+    CHECK_TEXT(json_string_value(json_object_get(c.config, "model_type")), "qwen2");
+    CHECK(number(c.config, "hidden_size") == 64 && !json_object_get(c.config, "architectures"));
+    CHECK(tensors_find(&c.tensors, "model.norm.weight") && c.tensors.tensor[1].is_apart);
+    checkpoint_close(&c);
+    arena_release(&arena);
+}
+
+TEST(checkpoint, two_tensors_that_are_one_of_the_text_model_are_refused)
+{
+    static const char *const names[] = {"language_model.model.norm.weight",
+                                        "model.language_model.norm.weight"};
+    struct checkpoint c;
+    struct arena arena;
+    arena_init(&arena, &mem_system);
+    CHECK_EQ(
+        open_seeing(&c, &arena, "{\"model_type\": \"mistral3\", \"text_config\": 3}", names, 2),
+        INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, "two tensors are model.norm.weight of the text model");
+    checkpoint_close(&c);
+    arena_release(&arena);
+}

@@ -233,9 +233,9 @@ TEST(safetensors, entries_that_are_no_tensors_are_refused)
 #define TENSOR_A "m/model.safetensors: tensor a: "
     refuse_header("{\"a\": 1}", 0, TENSOR_A "its dtype is not known");
     refuse_header("{\"a\": {\"dtype\": \"F33\"}}", 0, TENSOR_A "its dtype is not known");
-    refuse_header("{\"a\": {\"dtype\": \"F32\"}}", 0, TENSOR_A "shape is no list of 0 to 4 sizes");
-    refuse_header("{\"a\": {\"dtype\": \"I8\", \"shape\": [1,1,1,1,1], \"data_offsets\": [0,1]}}",
-                  1, TENSOR_A "shape is no list of 0 to 4 sizes");
+    refuse_header("{\"a\": {\"dtype\": \"F32\"}}", 0, TENSOR_A "shape is no list of 0 to 5 sizes");
+    refuse_header("{\"a\": {\"dtype\": \"I8\", \"shape\": [1,1,1,1,1,1], \"data_offsets\": [0,1]}}",
+                  1, TENSOR_A "shape is no list of 0 to 5 sizes");
     refuse_header("{\"a\": {\"dtype\": \"I8\", \"shape\": [-1], \"data_offsets\": [0,1]}}", 1,
                   TENSOR_A "its shape is impossible");
     refuse_header("{\"a\": {\"dtype\": \"I8\", \"shape\": [1.0], \"data_offsets\": [0,1]}}", 1,
