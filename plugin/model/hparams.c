@@ -113,6 +113,7 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
     h->parallel = arch->parallel;
     h->alibi_max = 8;
     h->glu_limit = arch->glu_limit;
+    h->whole_shares = arch->whole_shares;
     h->embed_scale = arch->root_embed ? sqrtf((float)h->D) : 1;
     h->logit_scale = 1;
     return INFLIGHT_OK;
@@ -249,14 +250,21 @@ static int32_t read_cap(const struct hparams *h, const struct gguf *g, const cha
     return INFLIGHT_OK;
 }
 
+static int32_t refuse_clamps(const struct hparams *h, const struct gguf *g, struct err *err)
+{
+    char key[96];
+    double number;
+    if (gguf_float(g, full_key(h, "attention.clamp_kqv", key), &number) && number != 0)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is not 0: not served", key);
+    return INFLIGHT_OK;
+}
+
 /* Of families before Llama, all optional. */
 static int32_t read_classic(struct hparams *h, const struct gguf *g, struct err *err)
 {
     char key[96];
     double number;
     (void)gguf_bool(g, full_key(h, "use_parallel_residual", key), &h->parallel);
-    if (gguf_float(g, full_key(h, "attention.clamp_kqv", key), &number) && number != 0)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is not 0: not served", key);
     if (!gguf_float(g, full_key(h, "attention.max_alibi_bias", key), &number))
         return INFLIGHT_OK;
     if (!(number >= 1 && number <= 64))
@@ -304,7 +312,8 @@ static int32_t read_gguf(struct hparams *h, const struct checkpoint *c, struct e
         return err->code;
     if (arch->odd_layers == h->L)
         h->scale = 1.0f / sqrtf((float)(h->D / h->H));
-    if (read_multipliers(h, arch, g, err) || (arch->plain && read_classic(h, g, err)))
+    if (refuse_clamps(h, g, err) || read_multipliers(h, arch, g, err) ||
+        (arch->plain && read_classic(h, g, err)))
         return err->code;
     hparams_set_turns(h, arch);
     return arch->positions == POSITIONS_ROTARY ? rope_read_gguf(h, arch, g, err) : INFLIGHT_OK;

@@ -81,12 +81,13 @@ static int32_t refuse_switches(const struct arch *arch, const json_t *config, st
     if (!arch->qkv_bias && !arch->may_have_bias && config_is_on(config, "attention_bias"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "attention_bias is true: not served for %s",
                        arch->id);
-    static const char *const others[] = {"mlp_bias",     "attention_out_bias",
-                                         "use_bias",     "use_qk_norm",
-                                         "qk_layernorm", "use_parallel_residual"};
+    static const char *const others[] = {
+        "mlp_bias",     "attention_out_bias",    "use_bias", "use_qk_norm",
+        "qk_layernorm", "use_parallel_residual", "clip_qkv", "bias",
+        "qkv_bias"};
     for (size_t i = 0; i < COUNT_OF(others); i++)
         if (config_is_on(config, others[i]))
-            return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is true: not served", others[i]);
+            return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is set: not served", others[i]);
     return INFLIGHT_OK;
 }
 

@@ -41,7 +41,7 @@ def llama_model(family):
     name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
             "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
             "gemma3": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral",
-            "qwen3_moe": "Qwen3Moe", "gpt_oss": "GptOss"}["mistral" if family == "mistral"
+            "qwen3_moe": "Qwen3Moe", "gpt_oss": "GptOss", "olmoe": "Olmoe"}["mistral" if family == "mistral"
                                      else f.get("kind", f["arch"])]
     more = {"sliding_window": None} if name in ("Mistral", "Mixtral") else {}
     if "experts" in f:

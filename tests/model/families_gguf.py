@@ -27,7 +27,8 @@ CONTEXT = 2048
 # D, F: widths; H, K: query and key heads; dim: width of a head; L: layers. K = H is left out
 # of the file, and so is dim = D / H, which is what a reader must assume. near: rotary base of
 # layers that see `window` positions, which of Gemma 3 all are but every sixth, and of Gemma 2 every
-# other. caps: of scores and logits. experts: how many there are, and a token meets.
+# other. caps: of scores and logits. experts: how many there are, and a token meets. wide: heads of a
+# token are normalised together.
 FAMILIES = {
     "gemma": dict(
         arch="gemma", pre="gpt-2", D=64, F=128, H=4, K=1, dim=32, L=2, tied=False, eps=1e-6,
@@ -82,6 +83,9 @@ FAMILIES = {
     "qwen3moe": dict(
         arch="qwen3moe", kind="qwen3_moe", pre="qwen2", D=64, F=32, H=4, K=2, dim=32, L=3,
         tied=False, eps=1e-6, theta=1000000.0, norms=True, experts=(10, 3)),
+    "olmoe": dict(
+        arch="olmoe", kind="olmoe", pre="gpt-2", D=64, F=32, H=4, K=2, dim=16, L=3, tied=False,
+        eps=1e-5, theta=10000.0, norms=True, wide=True, experts=(8, 3)),
     "smollm3": dict(
         arch="smollm3", pre="smaug-bpe", D=64, F=128, H=4, K=1, dim=16, L=5, tied=True, eps=1e-6,
         theta=5000000.0),
@@ -215,8 +219,9 @@ def tensors_of(family, grain):
             yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", None, f["D"], 0.5,
                          "fine", one)
         for name, hf in HEAD_NORMS if f.get("norms") else []:
-            yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", None, f["dim"],
-                         0.5, "fine", one)
+            heads = f["H" if name == "attn_q_norm" else "K"] if f.get("wide") else 1
+            yield Tensor(family, f"{here}{name}.weight", f"{there}{hf}.weight", None,
+                         heads * f["dim"], 0.5, "fine", one)
         if "experts" in f:
             yield from experts_of(family, layer, grain)
         own = MATRICES[:4] if "experts" in f else MATRICES
@@ -333,7 +338,7 @@ def keys_of(family):
     if "experts" in f:
         keys += [key(f"{arch}.expert_count", U32, f["experts"][0]),
                  key(f"{arch}.expert_used_count", U32, f["experts"][1])]
-    if arch in ("qwen3moe", "gpt-oss"):
+    if arch in ("qwen3moe", "gpt-oss", "olmoe"):
         keys.append(key(f"{arch}.expert_feed_forward_length", U32, f["F"]))
     for name, cap in zip(("attn", "final"), f.get("caps", ())):
         keys.append(key(f"{arch}.{name}_logit_softcapping", F32, cap))

@@ -23,6 +23,7 @@ FORMS = {"f32": 1, "f16": 1, "bf16": 3, "mxfp4": 2}  # and shards; the last of g
 CLASS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
          "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
          "gemma3_text": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral", "qwen3_moe": "Qwen3Moe",
+         "olmoe": "Olmoe",
          "gpt_oss": "GptOss"}
 
 
@@ -81,6 +82,8 @@ def config_of(family, form):
     elif "experts" in f:
         config["num_local_experts" if kind == "mixtral" else "num_experts"] = f["experts"][0]
         config["num_experts_per_tok"] = f["experts"][1]
+    if kind == "olmoe":
+        config.update(norm_topk_prob=False, clip_qkv=None)
     if kind == "qwen3_moe":
         config.update(intermediate_size=192, moe_intermediate_size=f["F"], norm_topk_prob=True,
                       decoder_sparse_step=1, mlp_only_layers=[])

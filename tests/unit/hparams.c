@@ -125,7 +125,7 @@ TEST(hparams, what_would_change_results_unseen_is_refused_by_its_key)
     refuse(LLAMA, "\"attention_bias\": 1", INFLIGHT_E_UNSUPPORTED,
            "config.json: attention_bias is true: not served for llama");
     refuse(LLAMA, "\"mlp_bias\": true", INFLIGHT_E_UNSUPPORTED,
-           "config.json: mlp_bias is true: not served");
+           "config.json: mlp_bias is set: not served");
     refuse(LLAMA, "\"partial_rotary_factor\": 0.5", INFLIGHT_E_UNSUPPORTED,
            "config.json: partial_rotary_factor is not 1: not served for llama");
 }

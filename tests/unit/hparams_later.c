@@ -9,6 +9,8 @@
 #define EXAONE4  "\"model_type\": \"exaone4\", " COMMON
 #define GRANITE  "\"model_type\": \"granite\", " COMMON
 #define NEMOTRON "\"model_type\": \"nemotron\", \"norm_eps\": 1e-3, " COMMON
+#define EXPERTS  "\"num_experts\": 8, \"num_experts_per_tok\": 2, "
+#define OLMOE    "\"model_type\": \"olmoe\", " EXPERTS COMMON
 #define OLMO3    "\"model_type\": \"olmo3\", " COMMON
 #define STABLELM "\"model_type\": \"stablelm\", \"layer_norm_eps\": 1e-5, " COMMON
 #define STARCODER2                                                             \
@@ -102,15 +104,33 @@ TEST(hparams_later, starcoder_has_its_window_everywhere)
 TEST(hparams_later, switches_of_later_families_that_are_not_served_are_named)
 {
     refuse(COHERE, "\"use_qk_norm\": true", INFLIGHT_E_UNSUPPORTED,
-           "config.json: use_qk_norm is true: not served");
+           "config.json: use_qk_norm is set: not served");
     refuse(STABLELM, "\"qk_layernorm\": true", INFLIGHT_E_UNSUPPORTED,
-           "config.json: qk_layernorm is true: not served");
+           "config.json: qk_layernorm is set: not served");
     refuse(STABLELM, "\"use_parallel_residual\": true", INFLIGHT_E_UNSUPPORTED,
-           "config.json: use_parallel_residual is true: not served");
+           "config.json: use_parallel_residual is set: not served");
     refuse(OLMO3, "\"attention_bias\": true", INFLIGHT_E_UNSUPPORTED,
            "config.json: attention_bias is true: not served for olmo2");
     refuse(NEMOTRON, "\"mlp_bias\": true", INFLIGHT_E_UNSUPPORTED,
            "config.json: mlp_bias is set: not served");
     refuse(STABLELM, "\"layer_norm_eps\": null", INFLIGHT_E_MODEL,
            "config.json: layer_norm_epsilon is missing or not in 0 .. 1");
+}
+
+TEST(hparams_later, shares_of_olmoe_are_of_all_experts)
+{
+    accept(OLMOE, "\"clip_qkv\": null");
+    CHECK(h.E == 8 && h.U == 2 && h.whole_shares);
+    accept(OLMOE, "\"norm_topk_prob\": true");
+    CHECK(!h.whole_shares);
+    refuse(OLMOE, "\"clip_qkv\": 8.0", INFLIGHT_E_UNSUPPORTED,
+           "config.json: clip_qkv is set: not served");
+}
+
+TEST(hparams_later, internlm_3_is_a_llama_without_biases)
+{
+    accept(LLAMA, "\"model_type\": \"internlm3\", \"bias\": false, \"qkv_bias\": false");
+    CHECK_TEXT(h.arch, "llama");
+    refuse(LLAMA, "\"model_type\": \"internlm3\", \"qkv_bias\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: qkv_bias is set: not served");
 }

@@ -1,4 +1,4 @@
-/* Llama 1 to 3.x and what is built like it under the same id in GGUF files: Mistral,
+/* Llama 1 to 3.x and what is built like it under the same id in GGUF files: Mistral, InternLM3,
  * Yi, SmolLM, SmolLM2, and Mixtral, whose feed-forward parts are experts. */
 #include "../arch.h"
 
@@ -26,7 +26,7 @@ const struct arch arch_mixtral = {
 
 const struct arch arch_llama = {
     .id = "llama",
-    .model_type = {"llama", "mistral"},
+    .model_type = {"llama", "mistral", "internlm3"},
     .twin = &arch_mixtral,
     .twin_tensor = {"blk.0.ffn_gate_inp.weight", "model.layers.0.block_sparse_moe.gate.weight"},
 };

@@ -1,8 +1,9 @@
 /* AI2's OLMo 2, and 3, whose layers see a window but for every fourth; GGUF files call both by one
- * name. What layers add is normalised, what they read is not. */
+ * name. What layers add is normalised, what they read is not. OLMoE, of experts, is built like
+ * Llama but for the norms of heads. */
 #include "../arch.h"
 
-extern const struct arch arch_olmo2;
+extern const struct arch arch_olmo2, arch_olmoe;
 
 const struct arch arch_olmo2 = {
     .id = "olmo2",
@@ -14,4 +15,14 @@ const struct arch arch_olmo2 = {
     .near_unscaled = true,
     .post_norm = true,
     .bare = true,
+};
+
+const struct arch arch_olmoe = {
+    .id = "olmoe",
+    .model_type = {"olmoe"},
+    .wide_norm = true,
+    .rope = ROPE_HALF,
+    .experts = true,
+    .asks_shares = true,
+    .whole_shares = true,
 };
