@@ -97,7 +97,7 @@ static void add_tensor(struct model *m, size_t i, const int64_t shape[2], struct
                                    .fmt = FMT_COUNT,
                                    .dtype = names[i].dtype,
                                    .file = (int32_t)n,
-                                   .dim = {shape[1], shape[0], 1, 1},
+                                   .dim = {shape[1], shape[0], 1, 1, 1},
                                    .bytes = bytes};
     m->tensors.n++;
 }
@@ -195,11 +195,11 @@ static void read_matrix(const struct scheme *scheme, struct arena *arena, struct
 
 /* A tensor of those of experts, of which a dimension may be another. */
 static void add_of_experts(struct model *m, const char *name, enum dtype dtype,
-                           const int64_t dim[4], struct input *in)
+                           const int64_t dim[TENSOR_DIMS], struct input *in)
 {
     struct tensor *t = &m->tensor[m->tensors.n];
     const uint8_t change = next_byte(in);
-    const int64_t shape[2] = {1, dim[0] * dim[1] * dim[2] * dim[3]};
+    const int64_t shape[2] = {1, dim[0] * dim[1] * dim[2] * dim[3] * dim[4]};
     size_t i = 0;
     while (names[i].dtype != dtype)
         i++;
@@ -225,12 +225,13 @@ static void read_expert(const struct scheme *scheme, struct arena *arena, struct
     place.first = kind / 32 % place.step;
     const int64_t rows = (int64_t)place.step * model.N, groups = model.K / 32;
     if (kind & 0x80) {
-        add_of_experts(&model, "a.b", DTYPE_F32, (const int64_t[4]){rows, model.K, place.E, 1}, in);
+        add_of_experts(&model, "a.b", DTYPE_F32,
+                       (const int64_t[TENSOR_DIMS]){rows, model.K, place.E, 1, 1}, in);
     } else {
         add_of_experts(&model, "a.b_blocks", DTYPE_U8,
-                       (const int64_t[4]){16, groups, rows, place.E}, in);
-        add_of_experts(&model, "a.b_scales", DTYPE_U8, (const int64_t[4]){groups, rows, place.E, 1},
-                       in);
+                       (const int64_t[TENSOR_DIMS]){16, groups, rows, place.E, 1}, in);
+        add_of_experts(&model, "a.b_scales", DTYPE_U8,
+                       (const int64_t[TENSOR_DIMS]){groups, rows, place.E, 1, 1}, in);
     }
     read_found(&model, scheme, &place, arena);
 }
