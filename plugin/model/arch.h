@@ -77,9 +77,11 @@ struct arch {
     bool plain;         /* the feed-forward part has no gate */
     bool experts;       /* it is experts, of which each token meets a few */
     bool expert_bias;   /* they and their router have biases */
-    float glu_limit;    /* their gates are clamped, at this where config.json says no other */
-    bool asks_shares;   /* their shares sum to 1 in a folder only if norm_topk_prob says so */
-    bool whole_shares;  /* they do not in GGUF files, which do not say it */
+    bool stacked;    /* in folders, too, one tensor has the rows of all of a layer, where those of a
+                           gate stand before those of its up */
+    float glu_limit; /* their gates are clamped, at this where config.json says no other */
+    bool asks_shares;  /* their shares sum to 1 in a folder only if norm_topk_prob says so */
+    bool whole_shares; /* they do not in GGUF files, which do not say it */
     bool o_bias, ffn_bias, head_bias;
     const struct arch_names *names; /* NULL: Llama's */
     const struct arch *twin;        /* the row of models that have a tensor */

@@ -226,16 +226,20 @@ static void add_of_one(struct opening *o, const struct matrix *m, const char *na
     o->w->max_width = MAX(o->w->max_width, m->K);
 }
 
-/* Of a GGUF file. */
+/* Of a GGUF file, or of a folder that has them so. */
 static int32_t add_stack(struct opening *o, const struct tensor_row *row, const char *name,
                          struct weight *target, struct err *err)
 {
     const int32_t E = o->extent[EXPERTS], N = o->extent[row->N];
+    const bool is_half = o->tensors->naming == NAMING_HUGGING_FACE &&
+                         row->offset != offsetof(struct layer, expert_down);
+    const int32_t each = is_half ? 2 * N : N;
+    const int32_t first = is_half && row->offset == offsetof(struct layer, expert_up) ? N : 0;
     struct matrix stack;
-    if (matrix_find_stack(&stack, &o->finder, name, E, N, o->extent[row->K], err))
+    if (matrix_find_stack(&stack, &o->finder, name, E, each, o->extent[row->K], err))
         return err->code;
     for (int32_t e = 0; e < E; e++) {
-        const struct matrix m = matrix_rows(&stack, e * N, N);
+        const struct matrix m = matrix_rows(&stack, e * each + first, N);
         add_of_one(o, &m, name, e, &target[e]);
     }
     return INFLIGHT_OK;
@@ -298,9 +302,10 @@ static int32_t add_experts(struct opening *o, struct layer *layer, const char *p
             return err_set(err, INFLIGHT_E_NOMEM, "no memory for %d experts", E);
         *(struct weight **)(void *)((char *)layer + row->offset) = target;
         name_of(o, row, prefix, name);
-        if ((o->tensors->naming == NAMING_GGUF ? add_stack
-             : strstr(name, "%d")              ? add_each
-                                               : add_in_turn)(o, row, name, target, err))
+        const bool is_stack = o->tensors->naming == NAMING_GGUF || o->arch->stacked;
+        if ((is_stack             ? add_stack
+             : strstr(name, "%d") ? add_each
+                                  : add_in_turn)(o, row, name, target, err))
             return err->code;
     }
     return INFLIGHT_OK;

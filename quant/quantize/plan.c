@@ -33,7 +33,6 @@ static const char *const linear_names[] = {
     "fc_out",
     "dense_h_to_4h",
     "dense_4h_to_h",
-    "gate",
 };
 
 /* The same of StarCoder2; GPT-2 calls matrices so that are stored by columns. */
@@ -54,7 +53,7 @@ static bool is_head(struct str module)
 /* Which experts a token meets: it is small, and an error of it is another expert. */
 static bool is_router(struct str module)
 {
-    return ends_with(module, ".gate");
+    return ends_with(module, ".gate") || ends_with(module, ".router.layer");
 }
 
 /* Whether a module's last word is one of the n names. */
@@ -78,7 +77,8 @@ static int32_t find_module(const struct tensor *t, bool is_starcoder, struct are
     if (t->is_apart || t->n_dims != 2 || !ends_with(name, ".weight"))
         return INFLIGHT_OK;
     name.len -= strlen(".weight");
-    if (!is_head(name) && !is_called(name, linear_names, COUNT_OF(linear_names)) &&
+    if (!is_head(name) && !is_router(name) &&
+        !is_called(name, linear_names, COUNT_OF(linear_names)) &&
         !(is_starcoder && is_called(name, starcoder_names, COUNT_OF(starcoder_names))))
         return INFLIGHT_OK;
     if (name.len > MODULE_MOST)

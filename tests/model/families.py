@@ -41,11 +41,13 @@ def llama_model(family):
     name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
             "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
             "gemma3": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral",
-            "qwen3_moe": "Qwen3Moe", "gpt_oss": "GptOss", "olmoe": "Olmoe"}["mistral" if family == "mistral"
+            "qwen3_moe": "Qwen3Moe", "gpt_oss": "GptOss", "olmoe": "Olmoe",
+            "granitemoe": "GraniteMoe"}["mistral" if family == "mistral"
                                      else f.get("kind", f["arch"])]
     more = {"sliding_window": None} if name in ("Mistral", "Mixtral") else {}
     if "experts" in f:
-        more["num_local_experts" if name == "Mixtral" else "num_experts"] = f["experts"][0]
+        is_local = name in ("Mixtral", "GraniteMoe")
+        more["num_local_experts" if is_local else "num_experts"] = f["experts"][0]
         more["num_experts_per_tok"] = f["experts"][1]
         more["experts_implementation"] = "eager"  # others know no double precision
     if name == "GptOss":
@@ -64,6 +66,9 @@ def llama_model(family):
     if name == "Phi3" and "rotary_dim" in f:
         rope["partial_rotary_factor"] = f["rotary_dim"] / f["dim"]
         more["original_max_position_embeddings"] = rope["original_max_position_embeddings"]
+    for key, value in zip(("embedding_multiplier", "residual_multiplier", "attention_multiplier",
+                           "logits_scaling"), f.get("multipliers", ())):
+        more[key] = value
     for key, cap in zip(("attn", "final"), f.get("caps", ())):
         more[f"{key}_logit_softcapping"] = cap
     config = getattr(transformers, name + ("TextConfig" if name == "Gemma3" else "Config"))(
@@ -110,6 +115,9 @@ def hf_model(family, grain):
         name = t.hf.replace("embed_out", "lm_head")  # since transformers 5
         weights[name] = numbers.T.contiguous() if t.across else numbers
     fused = weights if family == "gptoss" else fuse_experts(weights)
+    if family == "granitemoe":
+        fused = {name.replace("mlp.", "block_sparse_moe.").replace("router.layer.", "router."): x
+                 for name, x in fused.items()}
     missing, unexpected = model.load_state_dict(fused, strict=False)
     if unexpected or missing != (["lm_head.weight"] if f["tied"] else []):
         raise SystemExit(f"{family}: missing {missing}, unexpected {unexpected}")

@@ -40,6 +40,9 @@ FAMILIES = {
         arch="gemma3", pre="gpt-2", D=64, F=160, H=4, K=2, dim=32, L=7, tied=False, eps=1e-6,
         theta=1000000.0, near=10000.0, window=12, norms=True, post_norms=True,
         rope=dict(rope_type="linear", factor=8.0)),
+    "granitemoe": dict(
+        arch="granitemoe", kind="granitemoe", pre="gpt-2", D=64, F=32, H=4, K=2, dim=16, L=2,
+        tied=False, eps=1e-4, theta=10000.0, experts=(6, 2), multipliers=(2.0, 0.5, 0.125, 4.0)),
     "llama3": dict(
         arch="llama", pre="llama-bpe", D=128, F=256, H=4, K=2, dim=32, L=2, tied=True, eps=1e-2,
         theta=500000.0, rope=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0,
@@ -184,9 +187,10 @@ def experts_of(family, layer, grain):
     """The router, and the matrices of each expert."""
     f = FAMILIES[family]
     here, is_mixtral = f"blk.{layer}.", f["kind"] == "mixtral"
-    there = f"model.layers.{layer}." + ("block_sparse_moe." if is_mixtral else "mlp.")
+    is_sparse = f["kind"] in ("mixtral", "granitemoe")
+    there = f"model.layers.{layer}." + ("block_sparse_moe." if is_sparse else "mlp.")
     is_gptoss = family == "gptoss"
-    router = "router" if is_gptoss else "gate"
+    router = {"gpt_oss": "router", "granitemoe": "router.layer"}.get(f["kind"], "gate")
     yield Tensor(family, f"{here}ffn_gate_inp.weight", f"{there}{router}.weight", f["experts"][0],
                  f["D"], 1.0, grain)
     for name, hf, size in gptoss.EXPERTS if is_gptoss else EXPERTS:
@@ -292,7 +296,7 @@ def convert(tensor, f, form):
     if form == "mxfp4" and not gptoss.is_of_expert(tensor):
         form = "bf16"
     heads = {"attn_q": f["H"], "attn_k": f["K"]}.get(tensor.name.split(".")[-2])
-    if heads and f["arch"] in ("llama", "smollm3", "granite", "arcee"):
+    if heads and f["arch"] in ("llama", "smollm3", "granite", "granitemoe", "arcee"):
         rows = interleave([numbers[i:i + n] for i in range(0, len(numbers), n)], heads)
         numbers = [x for row in rows for x in row]
     return tensor.name, (n, tensor.rows), form, pack(tensor, numbers, form)
@@ -340,6 +344,9 @@ def keys_of(family):
                  key(f"{arch}.expert_used_count", U32, f["experts"][1])]
     if arch in ("qwen3moe", "gpt-oss", "olmoe"):
         keys.append(key(f"{arch}.expert_feed_forward_length", U32, f["F"]))
+    for name, value in zip(("embedding_scale", "residual_scale", "attention.scale", "logit_scale"),
+                           f.get("multipliers", ())):
+        keys.append(key(f"{arch}.{name}", F32, value))
     for name, cap in zip(("attn", "final"), f.get("caps", ())):
         keys.append(key(f"{arch}.{name}_logit_softcapping", F32, cap))
     if rope.get("rope_type") in ("linear", "yarn"):

@@ -23,7 +23,7 @@ FORMS = {"f32": 1, "f16": 1, "bf16": 3, "mxfp4": 2}  # and shards; the last of g
 CLASS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
          "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
          "gemma3_text": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral", "qwen3_moe": "Qwen3Moe",
-         "olmoe": "Olmoe",
+         "olmoe": "Olmoe", "granitemoe": "GraniteMoe",
          "gpt_oss": "GptOss"}
 
 
@@ -80,8 +80,12 @@ def config_of(family, form):
     if kind == "gpt_oss":
         config.update(gptoss.config_keys(form))
     elif "experts" in f:
-        config["num_local_experts" if kind == "mixtral" else "num_experts"] = f["experts"][0]
+        is_local = kind in ("mixtral", "granitemoe")
+        config["num_local_experts" if is_local else "num_experts"] = f["experts"][0]
         config["num_experts_per_tok"] = f["experts"][1]
+    for name, value in zip(("embedding_multiplier", "residual_multiplier", "attention_multiplier",
+                            "logits_scaling"), f.get("multipliers", ())):
+        config[name] = value
     if kind == "olmoe":
         config.update(norm_topk_prob=False, clip_qkv=None)
     if kind == "qwen3_moe":
@@ -122,6 +126,26 @@ def stored(t, form):
     return t.hf, (t.length, t.rows), form, pack(t, columns, form)
 
 
+def stacked(rows):
+    """Of Granite all experts of a layer are two tensors: of each the rows of its gate and of its up,
+    and those of its down."""
+    kept, parts = [], {}
+    for row in rows:
+        layer, _, rest = row[0].partition(".experts.")
+        if rest:
+            parts.setdefault(layer, {}).setdefault(int(rest.split(".")[0]), []).append(row)
+        else:
+            kept.append(row)
+    for layer, experts in parts.items():
+        each = [experts[i] for i in sorted(experts)]
+        (F, D), form = each[0][0][1], each[0][0][2]
+        kept.append((f"{layer}.input_linear.weight", (len(each), 2 * F, D), form,
+                     b"".join(gate[3] + up[3] for gate, up, _ in each)))
+        kept.append((f"{layer}.output_linear.weight", (len(each), D, F), form,
+                     b"".join(down[3] for _, _, down in each)))
+    return kept
+
+
 def aged(rows, f, form):
     """The oldest files of GPT-2 and BLOOM have no root, and GPT-2's its mask in every layer."""
     if form != "bf16" or f["arch"] not in ("gpt2", "bloom"):
@@ -160,6 +184,7 @@ def write_folder(path, tensors, form, config):
     if is_gptoss:
         rows += gptoss.folder_rows(tensors, form, lambda numbers: pack(None, numbers, one))
     rows = aged(rows, FAMILIES[family], form)
+    rows = stacked(rows) if family == "granitemoe" else rows
     hf_write.weights(path, rows, FORMS[form])
     hf_write.tokenizer(path, *vocabulary())
     hf_write.json_file(f"{path}/config.json", config)

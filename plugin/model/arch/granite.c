@@ -1,10 +1,31 @@
-/* IBM's Granite 3 and 4, dense: Llama with multipliers. */
+/* IBM's Granite 3 and 4, dense, and of experts those without one that all tokens share: Llama with
+ * multipliers. */
 #include "../arch.h"
 
-extern const struct arch arch_granite;
+static const struct arch_name moe_names[] = {
+    {"token_embd", NULL, "embed_tokens"},
+    {"ffn_gate_inp", NULL, "block_sparse_moe.router.layer"},
+    {"ffn_gate_exps", NULL, "block_sparse_moe.input_linear"},
+    {"ffn_up_exps", NULL, "block_sparse_moe.input_linear"},
+    {"ffn_down_exps", NULL, "block_sparse_moe.output_linear"},
+    {"output_norm", NULL, "norm"},
+    {0},
+};
+static const struct arch_names granitemoe = {"model.", "layers.", moe_names};
+
+extern const struct arch arch_granite, arch_granitemoe;
 
 const struct arch arch_granite = {
     .id = "granite",
     .model_type = {"granite"},
     .multiplied = true,
+};
+
+const struct arch arch_granitemoe = {
+    .id = "granitemoe",
+    .model_type = {"granitemoe"},
+    .multiplied = true,
+    .experts = true,
+    .stacked = true,
+    .names = &granitemoe,
 };
