@@ -87,7 +87,7 @@ FAMILIES = {
         arch="qwen3moe", kind="qwen3_moe", pre="qwen2", D=64, F=32, H=4, K=2, dim=32, L=3,
         tied=False, eps=1e-6, theta=1000000.0, norms=True, experts=(10, 3)),
     "olmoe": dict(
-        arch="olmoe", kind="olmoe", pre="gpt-2", D=64, F=32, H=4, K=2, dim=16, L=3, tied=False,
+        arch="olmoe", kind="olmoe", pre="gpt-2", D=64, F=32, H=4, K=4, dim=16, L=3, tied=False,
         eps=1e-5, theta=10000.0, norms=True, wide=True, experts=(8, 3)),
     "smollm3": dict(
         arch="smollm3", pre="smaug-bpe", D=64, F=128, H=4, K=1, dim=16, L=5, tied=True, eps=1e-6,
