@@ -106,6 +106,12 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
     if (h->dim < 2 || h->dim % 2 || h->dim > 2 * FREQ_MAX)
         return err_set(err, INFLIGHT_E_MODEL, "head width %d is not an even number in 2 .. %d",
                        h->dim, 2 * FREQ_MAX);
+    /* Kernels take four values at once. */
+    if (arch->wide_norm && (h->H * h->dim % 4 || h->K * h->dim % 4))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "norms of %d and of %d heads of %d columns are not served: multiples of 4 "
+                       "together are",
+                       h->H, h->K, h->dim);
     h->scale = 1.0f / sqrtf((float)h->dim);
     h->rotary_dim = h->dim;
     h->rotary_scale = 1;

@@ -134,3 +134,11 @@ TEST(hparams_later, internlm_3_is_a_llama_without_biases)
     refuse(LLAMA, "\"model_type\": \"internlm3\", \"qkv_bias\": true", INFLIGHT_E_UNSUPPORTED,
            "config.json: qkv_bias is set: not served");
 }
+
+TEST(hparams_later, heads_that_are_normalised_together_come_in_fours)
+{
+    accept(OLMO3, "\"head_dim\": 6, \"num_key_value_heads\": 2");
+    refuse(OLMO3, "\"head_dim\": 6, \"num_key_value_heads\": 1", INFLIGHT_E_UNSUPPORTED,
+           "config.json: norms of 4 and of 1 heads of 6 columns are not served: multiples of 4 "
+           "together are");
+}
