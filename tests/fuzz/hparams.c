@@ -27,7 +27,12 @@ static void check_numbers(const struct hparams *h)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
-    static uint8_t weights[16];
+    static const char header[] =
+        "{\"model.language_model.norm.weight\": {\"dtype\": \"F32\", \"shape\": [1], "
+        "\"data_offsets\": [0, 4]}, \"language_model.lm_head.weight\": {\"dtype\": \"F32\", "
+        "\"shape\": [1], \"data_offsets\": [4, 8]}, \"visual.norm.weight\": {\"dtype\": \"F32\", "
+        "\"shape\": [1], \"data_offsets\": [8, 12]}}";
+    static uint8_t weights[sizeof header + 32];
     struct folder_image image = {0};
     const inflight_io io = image_io(&image);
     struct err err = {.code = INFLIGHT_OK};
@@ -38,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 
     image_put(&image, "m/config.json", bytes, n);
     image_put(&image, "m/model.safetensors", weights,
-              image_safetensors(weights, sizeof weights, "{}", 0));
+              image_safetensors(weights, sizeof weights, header, 12));
     arena_init(&arena, &mem_system);
     int32_t rc = n ? checkpoint_open(&c, "m", &io, &arena, &err) : INFLIGHT_E_IO;
     if (n && !rc) {
@@ -49,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
             check_numbers(&h);
         if (!rc && !weights_open(&w, &c.tensors, &c.scheme, weights_arch(&h, &c.tensors), &h,
                                  &arena, &err))
-            abort(); /* there is no tensor */
+            abort(); /* there is no embedding */
     }
     if (n)
         checkpoint_close(&c);
