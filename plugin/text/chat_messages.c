@@ -88,6 +88,18 @@ static bool convert(struct run *run, json_t *json, struct value *out)
 
 /* ---- What messages must look like ------------------------------------------------- */
 
+/* What a template would put a token for that stands for nothing. */
+static bool is_no_text(const char *type)
+{
+    static const char *const kinds[] = {"image",       "image_url", "input_image", "audio",
+                                        "audio_url",   "video",     "video_url",   "file",
+                                        "input_audio", "input_file"};
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
+        if (strcmp(type, kinds[i]) == 0)
+            return true;
+    return false;
+}
+
 static int32_t check_part(json_t *part, size_t i, size_t j, struct err *err)
 {
     json_t *type = json_object_get(part, "type");
@@ -98,6 +110,10 @@ static int32_t check_part(json_t *part, size_t i, size_t j, struct err *err)
                        "messages[%zu].content[%zu] needs a \"type\", as {\"type\": \"text\", "
                        "\"text\": ...}",
                        i, j);
+    if (is_no_text(json_string_value(type)))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "messages[%zu].content[%zu] is of type %s: only text is served", i, j,
+                       json_string_value(type));
     if (strcmp(json_string_value(type), "text") == 0 &&
         !json_is_string(json_object_get(part, "text")))
         return err_set(err, INFLIGHT_E_ARG, "messages[%zu].content[%zu].text must be a string", i,
@@ -115,20 +131,20 @@ static int32_t check_message(json_t *message, size_t i, struct err *err)
     if (content && !json_is_null(content) && !json_is_string(content) && !json_is_array(content))
         return err_set(err, INFLIGHT_E_ARG,
                        "messages[%zu].content must be a string, a list of parts or null", i);
-    for (size_t j = 0; j < json_array_size(content); j++)
-        if (check_part(json_array_get(content, j), i, j, err) != INFLIGHT_OK)
-            return INFLIGHT_E_ARG;
-    return INFLIGHT_OK;
+    int32_t rc = INFLIGHT_OK;
+    for (size_t j = 0; !rc && j < json_array_size(content); j++)
+        rc = check_part(json_array_get(content, j), i, j, err);
+    return rc;
 }
 
 static int32_t check_messages(json_t *messages, struct err *err)
 {
     if (!json_is_array(messages))
         return err_set(err, INFLIGHT_E_ARG, "messages must be a list");
-    for (size_t i = 0; i < json_array_size(messages); i++)
-        if (check_message(json_array_get(messages, i), i, err) != INFLIGHT_OK)
-            return INFLIGHT_E_ARG;
-    return INFLIGHT_OK;
+    int32_t rc = INFLIGHT_OK;
+    for (size_t i = 0; !rc && i < json_array_size(messages); i++)
+        rc = check_message(json_array_get(messages, i), i, err);
+    return rc;
 }
 
 /* Templates may write '<|' + role + '|>'. These words name no token that ends or

@@ -298,6 +298,18 @@ TEST(chat, input_is_a_list_an_object_or_plain_text)
     }
 }
 
+TEST(chat, parts_that_are_no_text_are_refused_by_their_type)
+{
+    struct rendered r =
+        render_text("{{ messages[1].content }}",
+                    "[{\"role\": \"system\", \"content\": \"\"}, {\"role\": \"user\", \"content\": "
+                    "[{\"type\": \"text\", \"text\": \"Look\"}, {\"type\": \"image_url\", "
+                    "\"image_url\": {}}]}]");
+    CHECK_EQ(r.rc, INFLIGHT_E_UNSUPPORTED);
+    CHECK(strstr(r.err.text, "messages[1].content[1] is of type image_url: only text is served"));
+    drop(&r);
+}
+
 TEST(chat, a_failed_rendering_leaves_the_buffers_as_they_were)
 {
     struct buf text, trusted;
