@@ -206,7 +206,8 @@ static int32_t read_cap(const struct arch *arch, const json_t *config, const cha
     return INFLIGHT_OK;
 }
 
-/* A number of that key, or 1; what is none becomes one that hparams_multiply refuses. */
+/* A number of that key, or what is missing; what is no number becomes one that hparams_multiply
+ * refuses. */
 static double factor_of(const json_t *config, const char *key, double missing)
 {
     const json_t *value = json_object_get(config, key);
