@@ -68,6 +68,12 @@ int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err)
     return INFLIGHT_OK;
 }
 
+void rope_end_before_growth(struct hparams *h, double beta, double original)
+{
+    if (beta != 0 && original < h->context)
+        h->context = (int32_t)fmax(original, 1);
+}
+
 int32_t rope_set_near(struct hparams *h, double base, struct err *err)
 {
     if (!(base > 1 && base < 1e15))

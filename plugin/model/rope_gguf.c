@@ -69,6 +69,11 @@ int32_t rope_read_gguf(struct hparams *h, const struct arch *arch, const struct 
                        (int)MIN(type.len, 40u), type.ptr);
     if (r.scaling == SCALING_LONG)
         r.attention = read_number(h, g, "rope.scaling.attn_factor", 1);
+    /* What cos and sin are multiplied by is divided by as much, by this much of the logarithm. */
+    const double all = read_number(h, g, "rope.scaling.yarn_log_multiplier", 0);
+    if (r.scaling == SCALING_YARN && all != 0 && r.factor > 0)
+        r.attention = (1 + 0.1 * log(r.factor)) / (1 + 0.1 * all * log(r.factor));
+    rope_end_before_growth(h, read_number(h, g, "attention.temperature_scale", 0), r.original);
     if (rope_set(h, &r, err) || refuse_others(h, &r, g, err))
         return err->code;
     const double near =

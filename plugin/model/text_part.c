@@ -33,15 +33,13 @@ static const struct seeing *find_row(const json_t *config)
 
 /* ---- Numbers */
 
-/* What counts for all parts, unless the text model says it for itself. */
-static int take_shared(json_t *text, const json_t *whole)
+/* The output head is the embedding if either says so: text models may say what is not theirs to. */
+static int take_tied(json_t *text, const json_t *whole)
 {
-    static const char *const keys[] = {"tie_word_embeddings"};
-    int failed = 0;
-    for (size_t i = 0; i < COUNT_OF(keys); i++)
-        if (!json_object_get(text, keys[i]) && json_object_get(whole, keys[i]))
-            failed |= json_object_set(text, keys[i], json_object_get(whole, keys[i]));
-    return failed;
+    static const char key[] = "tie_word_embeddings";
+    json_t *tied = json_object_get(whole, key);
+    const bool counts = tied && (json_is_true(tied) || !json_object_get(text, key));
+    return counts ? json_object_set(text, key, tied) : 0;
 }
 
 /* The text model's config.json, owned by the caller; NULL: no memory. */
@@ -51,7 +49,7 @@ static json_t *config_of(const struct seeing *row, const json_t *whole)
     json_t *text = json_deep_copy(json_is_object(part) ? part : whole);
     json_t *missing = json_loads(row->missing, 0, NULL);
     int failed =
-        !text || !missing || json_object_update_missing(text, missing) || take_shared(text, whole);
+        !text || !missing || json_object_update_missing(text, missing) || take_tied(text, whole);
     if (!failed && row->text_type)
         failed = json_object_set_new(text, "model_type", json_string(row->text_type));
     if (!failed)

@@ -42,7 +42,7 @@ def llama_model(family):
             "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
             "gemma3": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral",
             "qwen3_moe": "Qwen3Moe", "gpt_oss": "GptOss", "olmoe": "Olmoe",
-            "granitemoe": "GraniteMoe"}["mistral" if family == "mistral"
+            "granitemoe": "GraniteMoe", "ministral3": "Ministral3"}["mistral" if family == "mistral"
                                      else f.get("kind", f["arch"])]
     more = {"sliding_window": None} if name in ("Mistral", "Mixtral") else {}
     if "experts" in f:

@@ -53,6 +53,12 @@ FAMILIES = {
     "mistral": dict(
         arch="llama", pre="tekken", D=96, F=224, H=4, K=2, dim=40, L=3, tied=False, eps=1e-5,
         theta=1000000.0),
+    "ministral3": dict(
+        arch="mistral3", kind="ministral3", pre="tekken", D=64, F=160, H=4, K=2, dim=32, L=2,
+        tied=True, eps=1e-5, theta=1000000.0,
+        rope=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=512,
+                  beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0,
+                  llama_4_scaling_beta=0.1)),
     "mixtral": dict(
         arch="llama", kind="mixtral", pre="gpt-2", D=128, F=96, H=4, K=2, dim=32, L=2, tied=False,
         eps=1e-5, theta=1000000.0, experts=(6, 2)),
@@ -296,7 +302,7 @@ def convert(tensor, f, form):
     if form == "mxfp4" and not gptoss.is_of_expert(tensor):
         form = "bf16"
     heads = {"attn_q": f["H"], "attn_k": f["K"]}.get(tensor.name.split(".")[-2])
-    if heads and f["arch"] in ("llama", "smollm3", "granite", "granitemoe", "arcee"):
+    if heads and f["arch"] in ("llama", "mistral3", "smollm3", "granite", "granitemoe", "arcee"):
         rows = interleave([numbers[i:i + n] for i in range(0, len(numbers), n)], heads)
         numbers = [x for row in rows for x in row]
     return tensor.name, (n, tensor.rows), form, pack(tensor, numbers, form)
@@ -362,6 +368,9 @@ def keys_of(family):
                         rope["original_max_position_embeddings"]))
         keys += [key(f"{arch}.rope.scaling.yarn_{name}", F32, rope[name])
                  for name in ("beta_fast", "beta_slow") if name in rope]
+    if "llama_4_scaling_beta" in rope:
+        keys += [key(f"{arch}.rope.scaling.yarn_log_multiplier", F32, rope["mscale_all_dim"]),
+                 key(f"{arch}.attention.temperature_scale", F32, rope["llama_4_scaling_beta"])]
     return keys + tokenizer_keys(f["pre"], *vocabulary())
 
 

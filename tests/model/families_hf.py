@@ -24,6 +24,7 @@ CLASS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwe
          "smollm3": "SmolLM3", "gemma": "Gemma", "gemma2": "Gemma2",
          "gemma3_text": "Gemma3", "phi3": "Phi3", "mixtral": "Mixtral", "qwen3_moe": "Qwen3Moe",
          "olmoe": "Olmoe", "granitemoe": "GraniteMoe",
+         "ministral3": "Ministral3",
          "gpt_oss": "GptOss"}
 
 

@@ -23,7 +23,7 @@ static const struct {
     {"ct-w4a16-asym", FMT_fp8},    {"ct-w8a16", FMT_int4_128},  {"fp8-block", FMT_int4_32},
     {"modelopt-fp8", FMT_fp8_128}, {"modelopt-int4", FMT_int8}, {"awq", FMT_fp8_128},
     {"gptq", FMT_fp8_128},         {"gptq-asym", FMT_int8},     {"gptq-int8", FMT_int4_64},
-    {"gptq-desc-act", FMT_int8},
+    {"gptq-desc-act", FMT_int8},   {"fp8-static", FMT_int8},
 };
 
 static const char *path_of(const char *name, const char *end)

@@ -138,6 +138,12 @@ def as_static(q):
     return [as_bytes(q)[0], (name, (), form, raw), ("input_scale", (), "f32", b"\0\0\0\0")]
 
 
+def as_mistral(q):
+    """As Mistral writes its own: the same by other names."""
+    name, _, form, raw = q.scales("weight_scale_inv")
+    return [as_bytes(q)[0], (name, (), form, raw), ("activation_scale", (), "bf16", b"\0\0")]
+
+
 def as_pairs(q):
     nibbles = [[(c - 8) & 15 for c in row] for row in q.code]
     raw = bytes(a | b << 4 for even, odd in zip(nibbles[::2], nibbles[1::2])
@@ -213,6 +219,10 @@ WAYS = {
     "fp8-block": ({"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
                    "weight_block_size": [128, 128]},
                   lambda r: Quantized(r, 0, (128, 128), "f32"), as_blocks),
+    "fp8-static": ({"quant_method": "fp8", "activation_scheme": "static", "dequantize": False,
+                    "weight_block_size": None,
+                    "modules_to_not_convert": ["model.vision_tower", "lm_head"]},
+                   lambda r: Quantized(r, 0, (0, 0), "bf16"), as_mistral),
     "modelopt-fp8": ({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"],
                       "kv_cache_scheme": {"num_bits": 8, "type": "float", "dynamic": False}},
                      lambda r: Quantized(r, 0, (0, 0), "f32"), as_static),

@@ -241,6 +241,27 @@ TEST(checkpoint, the_text_model_may_have_no_part_of_its_own)
     arena_release(&arena);
 }
 
+/* Of Ministral 3 the part says no where the whole says yes. */
+TEST(checkpoint, either_may_say_that_the_head_is_the_embedding)
+{
+    static const char *const names[] = {"language_model.model.norm.weight"};
+    static const char *const says[][2] = {{"true", "false"}, {"false", "true"}, {"false", "false"}};
+    for (size_t i = 0; i < COUNT_OF(says); i++) {
+        char text[256];
+        struct checkpoint c;
+        struct arena arena;
+        snprintf(text, sizeof text,
+                 "{\"model_type\": \"mistral3\", \"tie_word_embeddings\": %s, "
+                 "\"text_config\": {\"tie_word_embeddings\": %s}}",
+                 says[i][0], says[i][1]);
+        arena_init(&arena, &mem_system);
+        CHECK_EQ(open_seeing(&c, &arena, text, names, 1), 0);
+        CHECK_EQ(json_is_true(json_object_get(c.config, "tie_word_embeddings")), i < 2);
+        checkpoint_close(&c);
+        arena_release(&arena);
+    }
+}
+
 TEST(checkpoint, two_tensors_that_are_one_of_the_text_model_are_refused)
 {
     static const char *const names[] = {"language_model.model.norm.weight",

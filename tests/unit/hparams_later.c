@@ -142,3 +142,15 @@ TEST(hparams_later, heads_that_are_normalised_together_come_in_fours)
            "config.json: norms of 4 and of 1 heads of 6 columns are not served: multiples of 4 "
            "together are");
 }
+
+TEST(hparams_later, ministral_3_is_served_up_to_where_its_queries_grow)
+{
+#define YARN                                                                                \
+    "\"rope_parameters\": {\"rope_type\": \"yarn\", \"rope_theta\": 1e6, \"factor\": 4.0, " \
+    "\"original_max_position_embeddings\": 512, \"mscale\": 1.0, \"mscale_all_dim\": 1.0"
+    accept(LLAMA, "\"model_type\": \"ministral3\", " YARN ", \"llama_4_scaling_beta\": 0.1}");
+    CHECK(h.context == 512 && h.rotary_scale == 1);
+    accept(LLAMA, "\"model_type\": \"ministral3\", " YARN "}");
+    CHECK_EQ(h.context, 2048);
+#undef YARN
+}

@@ -125,6 +125,23 @@ TEST(rope, yarn_keeps_fast_waves_and_stretches_slow_ones)
     CHECK_NEAR(h.rotary_scale, 1 + 0.1 * log(4), 1e-6);
 }
 
+/* As in files of Ministral 3: queries beyond the original context are larger. */
+TEST(rope, yarn_may_divide_what_it_multiplies_by_and_end_what_is_served)
+{
+    static const struct number yarn[] = {{"rope.scaling.factor", 4},
+                                         {"rope.scaling.original_context_length", 1024},
+                                         {"rope.scaling.yarn_log_multiplier", 1},
+                                         {"attention.temperature_scale", 0.1f}};
+    struct hparams h;
+    struct err err;
+    CHECK_EQ(read_rope(&h, "yarn", yarn, 3, &err), 0);
+    CHECK_NEAR(h.rotary_scale, 1, 1e-7);
+    const int32_t context = h.context;
+    CHECK(context > 1024);
+    CHECK_EQ(read_rope(&h, "yarn", yarn, 4, &err), 0);
+    CHECK_EQ(h.context, 1024);
+}
+
 TEST(rope, what_would_change_the_result_unseen_is_refused)
 {
     static const char *const keys[] = {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",

@@ -170,9 +170,9 @@ TEST(scheme, modelopt_leaves_globs_alone_and_may_mix)
 
 TEST(scheme, scales_of_activations_and_of_keys_and_values_are_known)
 {
-    static const char *const known[] = {"model.layers.0.self_attn.k_scale",
-                                        "model.layers.0.self_attn.v_proj.v_scale",
-                                        "model.layers.0.mlp.up_proj.input_scale"};
+    static const char *const known[] = {
+        "model.layers.0.self_attn.k_scale", "model.layers.0.self_attn.v_proj.v_scale",
+        "model.layers.0.mlp.up_proj.input_scale", "model.layers.0.mlp.up_proj.activation_scale"};
     static const char *const unknown[] = {"model.layers.0.mlp.up_proj.pre_quant_scale",
                                           "model.layers.0.mlp.up_proj.weight_scale", "k_scale"};
     const struct scheme none = {0};

@@ -1,5 +1,5 @@
-/* Llama 1 to 3.x and what is built like it under the same id in GGUF files: Mistral, InternLM3,
- * Yi, SmolLM, SmolLM2, and Mixtral, whose feed-forward parts are experts. */
+/* Llama 1 to 3.x and what is built like it: under the same id in GGUF files Mistral, InternLM3, Yi,
+ * SmolLM, SmolLM2, and Mixtral, whose feed-forward parts are experts; Ministral 3 under its own. */
 #include "../arch.h"
 
 static const struct arch_name mixtral_names[] = {
@@ -13,7 +13,13 @@ static const struct arch_name mixtral_names[] = {
 };
 static const struct arch_names mixtral = {"model.", "layers.", mixtral_names};
 
-extern const struct arch arch_llama, arch_mixtral;
+extern const struct arch arch_llama, arch_ministral3, arch_mixtral;
+
+/* In GGUF files Mistral Small 3 has its name, too. */
+const struct arch arch_ministral3 = {
+    .id = "mistral3",
+    .model_type = {"ministral3"},
+};
 
 /* Of folders; a GGUF file has the rotation of Llama's. */
 const struct arch arch_mixtral = {
