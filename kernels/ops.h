@@ -125,11 +125,14 @@ struct op_attend {
     float eps;
     float scale; /* of q k^T */
     int32_t layer, H, K, dim;
-    int32_t rope;        /* enum rope_kind */
-    int32_t rotary_dim;  /* the first columns of a head, which turn, an even number; 0: all. GPT-J,
+    int32_t rope;       /* enum rope_kind */
+    int32_t rotary_dim; /* the first columns of a head, which turn, an even number; 0: all. GPT-J,
                             GPT-NeoX, Phi */
-    int32_t window;      /* positions that a query sees, its own is the last; 0: all. Mistral 7B */
-    float cap;           /* of scores; 0: none. Gemma 2 */
+    int32_t window;     /* positions that a query sees, its own is the last; 0: all. Mistral 7B */
+    float cap;          /* of scores; 0: none. Gemma 2 */
+    float growth;       /* queries at position p come times 1 + growth log(1 + floor(p / from));
+                            0: they do not. Ministral 3 */
+    int32_t growth_from;
     const float *slopes; /* (H) or NULL: no bias by distance. ALiBi, Press et al. 2021 */
     const float *sinks;  /* (H) logits that take weight and give nothing, or NULL. gpt-oss */
 };

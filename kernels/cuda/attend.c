@@ -136,6 +136,8 @@ int cuda_attend(struct lane *lane, const struct op_attend *op, const struct batc
                                .cap_log2 = op->cap * LOG2_E,
                                .cap_rate = op->cap > 0 ? 2 / op->cap : 0,
                                .eps = op->eps,
+                               .growth = op->growth,
+                               .growth_from = op->growth_from,
                                .H = op->H,
                                .K = op->K,
                                .dim = op->dim,

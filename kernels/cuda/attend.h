@@ -1,5 +1,6 @@
 /* What rotate.h, decode.h and prefill.h share: the arguments, and how their work is cut.
  *
+ *   q[t][h] *= 1 + growth log(1 + floor(position / growth_from)), if growth
  *   s[j] = q[t][h] (k[j] - k_mean) scale;  s = cap tanh(s / cap), if cap
  *   s += slopes[h] (j - position), if slopes;  p[j] = 2^(s[j] log2(e) - max)
  *   y[t][h] = sum of p[j] v[j] / (sum of p[j] + 2^(sinks[h] log2(e) - max), if sinks)
@@ -48,6 +49,8 @@ struct attend_args {
     float scale_log2;         /* scale log2(e) */
     float cap_log2, cap_rate; /* cap log2(e) and 2 / cap; 0: none */
     float eps;
+    float growth; /* of queries by position, as in op_attend; 0: none */
+    int32_t growth_from;
     int32_t H, K, dim, width;
     int32_t rope;       /* enum rope_kind */
     int32_t rotary_dim; /* columns that turn */

@@ -69,9 +69,10 @@ static __device__ __forceinline__ head_source item_source(const attend_args &a, 
 {
     const int group = a.H / a.K, r = part.row + i, fresh = (i - part.rows) >> 1;
     if (i < part.rows)
-        return source_of(a, part.p.first + r / group, part.p.head * group + r % group);
+        return source_of(a, part.p.first + r / group, part.p.head * group + r % group,
+                         part.old + r / group);
     return source_of(a, part.p.first + part.fresh - part.old + fresh,
-                     a.H + (i - part.rows) % 2 * a.K + part.p.head);
+                     a.H + (i - part.rows) % 2 * a.K + part.p.head, 0);
 }
 
 template <class S>

@@ -24,10 +24,20 @@ struct head_source {
     const float *rotary; /* (2, rotary_dim/2) or NULL */
     const float *mean;   /* (dim) or NULL */
     int half;            /* pairs before this one are i, i + half; others are neighbours */
+    float scale;         /* of what has turned: 1, but for queries that grow */
 };
 
-/* Head i of a token's H + 2K. */
-static __device__ __forceinline__ head_source source_of(const attend_args &a, int token, int i)
+/* Of a query at a position. */
+static __device__ __forceinline__ float growth_of(const attend_args &a, int position)
+{
+    if (a.growth == 0 || position < a.growth_from)
+        return 1;
+    return fmaf(a.growth, logf((float)(1 + position / a.growth_from)), 1.0f);
+}
+
+/* Head i of the H + 2K of a token at a position. */
+static __device__ __forceinline__ head_source source_of(const attend_args &a, int token, int i,
+                                                        int position)
 {
     const bool is_q = i < a.H, is_v = i >= a.H + a.K, is_k = !is_q && !is_v;
     return {a.qkv + ((size_t)token * (a.H + 2 * a.K) + i) * a.dim,
@@ -36,7 +46,8 @@ static __device__ __forceinline__ head_source source_of(const attend_args &a, in
                    : a.k_norm,
             is_v || !a.rotary ? nullptr : a.rotary + (size_t)token * a.rotary_dim,
             is_k && a.k_mean ? a.k_mean + (i - a.H) * a.dim : nullptr,
-            a.rope == ROPE_HALF && !is_v ? a.rotary_dim / 2 : 0};
+            a.rope == ROPE_HALF && !is_v ? a.rotary_dim / 2 : 0,
+            is_q ? growth_of(a, position) : 1};
 }
 
 /* The two numbers of pair i of a row. */
@@ -123,7 +134,16 @@ static __device__ __forceinline__ void subtract_mean(head<PAIRS> &h, const head_
         }
 }
 
-/* The head's norm, rotation and mean, if it has them. */
+template <int PAIRS> static __device__ __forceinline__ void grow(head<PAIRS> &h, float scale)
+{
+#pragma unroll
+    for (int j = 0; j < PAIRS; j++) {
+        h.u[j] = __fmul_rn(h.u[j], scale);
+        h.v[j] = __fmul_rn(h.v[j], scale);
+    }
+}
+
+/* The head's norm, rotation, growth and mean, if it has them. */
 template <int PAIRS>
 static __device__ __forceinline__ void rotate_head(head<PAIRS> &h, const attend_args &a,
                                                    const head_source &from)
@@ -132,6 +152,8 @@ static __device__ __forceinline__ void rotate_head(head<PAIRS> &h, const attend_
         normalize(h, from, a.dim, a.eps);
     if (from.rotary)
         turn(h);
+    if (from.scale != 1)
+        grow(h, from.scale);
     if (from.mean)
         subtract_mean(h, from, a.dim);
 }

@@ -90,6 +90,8 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
         buf_format(out, ", window %d", op->window);
     if (op->cap > 0)
         buf_format(out, ", capped at %g", (double)op->cap);
+    if (op->growth > 0)
+        buf_format(out, ", growing by %g from %d on", (double)op->growth, op->growth_from);
     if (op->slopes)
         buf_format(out, ", %s", weights_name(s->w, op->slopes));
     if (op->sinks)

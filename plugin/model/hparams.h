@@ -26,8 +26,10 @@ struct hparams {
     float logit_scale;
     float score_cap; /* of attention, and of logits behind their scale; 0: none */
     float logit_cap;
-    int32_t rope;               /* enum rope_kind */
-    float scale;                /* of scores: 1 / sqrt(dim), or what the file says */
+    int32_t rope; /* enum rope_kind */
+    float scale;  /* of scores: 1 / sqrt(dim), or what the file says */
+    float growth; /* of struct op_attend; 0: none */
+    int32_t growth_from;
     int32_t rotary_dim;         /* first columns of a head, which turn: dim, or fewer */
     float freq[FREQ_MAX];       /* (rotary_dim / 2) rotary radians per position, scaling applied */
     float rotary_scale;         /* multiplies cos and sin: 1, or YaRN's */

@@ -222,6 +222,8 @@ static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l
         .rotary_dim = h->rotary_dim < h->dim ? h->rotary_dim : 0,
         .window = h->slides[l] ? h->window : 0,
         .cap = h->score_cap,
+        .growth = h->growth,
+        .growth_from = h->growth_from,
         .slopes = c->w->slopes,
         .sinks = layer->sinks,
     };

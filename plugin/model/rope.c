@@ -68,10 +68,17 @@ int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err)
     return INFLIGHT_OK;
 }
 
-void rope_end_before_growth(struct hparams *h, double beta, double original)
+int32_t rope_set_growth(struct hparams *h, double growth, double original, struct err *err)
 {
-    if (beta != 0 && original < h->context)
-        h->context = (int32_t)fmax(original, 1);
+    if (growth == 0)
+        return INFLIGHT_OK;
+    if (!(growth > 0 && growth <= 10) || !(original >= 1 && original < 1e9))
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "growth of queries, or the context it begins at, of %s out of range",
+                       h->arch);
+    h->growth = (float)growth;
+    h->growth_from = (int32_t)original;
+    return INFLIGHT_OK;
 }
 
 int32_t rope_set_near(struct hparams *h, double base, struct err *err)

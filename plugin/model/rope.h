@@ -25,9 +25,9 @@ struct rotation {
 /* Fills h->freq and h->rotary_scale; dim is set. INFLIGHT_E_MODEL: out of range. */
 int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err);
 
-/* Of a model whose queries grow from a context on, by steps: what is served ends there. beta: by
- * how much, 0: they do not. Ministral 3. */
-void rope_end_before_growth(struct hparams *h, double beta, double original);
+/* Queries that grow by their positions, from `original` on by steps: h->growth; growth 0: they do
+ * not. INFLIGHT_E_MODEL: out of range. */
+int32_t rope_set_growth(struct hparams *h, double growth, double original, struct err *err);
 
 /* The same of layers that slide: h->near_freq, which nothing scales. */
 int32_t rope_set_near(struct hparams *h, double base, struct err *err);

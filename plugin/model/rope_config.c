@@ -189,7 +189,8 @@ int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_
         r.fractions = json_is_false(get(scaling, "truncate"));
         r.attention = read_attention(&r, scaling);
     }
-    rope_end_before_growth(h, number(scaling, NULL, "llama_4_scaling_beta", 0), r.original);
+    if (rope_set_growth(h, number(scaling, NULL, "llama_4_scaling_beta", 0), r.original, err))
+        return err->code;
     const double near_base = arch->near_theta > 0 ? arch->near_theta : r.base;
     if (h->turns_twice && read_near(h, near_base, config, near, err))
         return err->code;

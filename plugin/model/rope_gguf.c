@@ -73,7 +73,9 @@ int32_t rope_read_gguf(struct hparams *h, const struct arch *arch, const struct 
     const double all = read_number(h, g, "rope.scaling.yarn_log_multiplier", 0);
     if (r.scaling == SCALING_YARN && all != 0 && r.factor > 0)
         r.attention = (1 + 0.1 * log(r.factor)) / (1 + 0.1 * all * log(r.factor));
-    rope_end_before_growth(h, read_number(h, g, "attention.temperature_scale", 0), r.original);
+    const double growth = read_number(h, g, "attention.temperature_scale", 0);
+    if (rope_set_growth(h, growth, r.original, err))
+        return err->code;
     if (rope_set(h, &r, err) || refuse_others(h, &r, g, err))
         return err->code;
     const double near =

@@ -89,16 +89,26 @@ static void score(const struct weighing *w, struct tile *t, float *queries)
                                   .sign = 1});
 }
 
+/* Of a query at a position: what its scores come times. */
+static float scale_of(const struct attention_rule *rule, int32_t position)
+{
+    if (rule->growth == 0)
+        return rule->scale;
+    return rule->scale * (1 + rule->growth * logf(1 + (float)(position / rule->growth_from)));
+}
+
 static void soften(const struct attention_rule *rule, struct tile *t)
 {
-    float most[QUERIES], sum[QUERIES];
+    float most[QUERIES], sum[QUERIES], scale[QUERIES];
     const float sink = rule->sinks ? rule->sinks[t->head] : -INFINITY;
-    for (int32_t c = 0; c < t->n; c++)
+    for (int32_t c = 0; c < t->n; c++) {
         most[c] = sink;
+        scale[c] = scale_of(rule, t->first + c);
+    }
     for (int32_t j = 0; j < t->m; j++)
         for (int32_t c = 0; c < t->n; c++) {
             float *s = &t->p[j * QUERIES + c];
-            *s *= rule->scale;
+            *s *= scale[c];
             if (rule->cap > 0)
                 *s = rule->cap * tanhf(*s / rule->cap);
             if (rule->slopes)

@@ -36,7 +36,8 @@ struct attention {
 
 /* Of one layer; see struct op_attend. */
 struct attention_rule {
-    float scale, cap;
+    float scale, cap, growth;
+    int32_t growth_from; /* of struct op_attend, as all here */
     int32_t window;
     const float *slopes, *sinks; /* (H) or NULL */
 };

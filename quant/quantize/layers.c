@@ -234,6 +234,8 @@ struct attention_rule layers_attention(const struct layers *l)
     const struct op_attend *attend = attend_of(l);
     return (struct attention_rule){.scale = attend->scale,
                                    .cap = attend->cap,
+                                   .growth = attend->growth,
+                                   .growth_from = attend->growth_from,
                                    .window = attend->window,
                                    .slopes = attend->slopes ? l->vector[SLOPE].value : NULL,
                                    .sinks = attend->sinks ? l->vector[SINKS].value : NULL};

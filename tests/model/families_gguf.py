@@ -56,9 +56,9 @@ FAMILIES = {
     "ministral3": dict(
         arch="mistral3", kind="ministral3", pre="tekken", D=64, F=160, H=4, K=2, dim=32, L=2,
         tied=True, eps=1e-5, theta=1000000.0,
-        rope=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=512,
+        rope=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16,
                   beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0,
-                  llama_4_scaling_beta=0.1)),
+                  llama_4_scaling_beta=0.5)),
     "mixtral": dict(
         arch="llama", kind="mixtral", pre="gpt-2", D=128, F=96, H=4, K=2, dim=32, L=2, tied=False,
         eps=1e-5, theta=1000000.0, experts=(6, 2)),

@@ -11,6 +11,8 @@
 #define HEADS_MAX 32
 
 /* What is computed, whoever computes it. */
+#define GROWTH 0.1f /* scores much larger would make errors of bfloat16 so */
+
 struct problem {
     int H, K, dim, n_seqs;
     int length[SEQS_MAX];
@@ -19,6 +21,7 @@ struct problem {
     int rotary_dim, window; /* 0: dim; 0: all */
     float cap;
     bool biased, sunk;      /* slopes, sinks */
+    int growth_from;        /* queries grow; 0: they do not */
     bool far;               /* keys, which then may not turn */
     float *qkv[SEQS_MAX];   /* (length, (H + 2K) * dim) */
     double *want[SEQS_MAX]; /* (length, H * dim) */
@@ -92,6 +95,8 @@ static inline void solve(struct problem *p, int s)
                             .cap = (double)p->cap,
                             .slopes = p->biased ? p->slope : NULL,
                             .sinks = p->sunk ? p->sink : NULL,
+                            .growth = p->growth_from ? (double)GROWTH : 0,
+                            .growth_from = p->growth_from,
                             .k = &k,
                             .v = &v};
     ref_attend(&op, &batch);
@@ -157,4 +162,5 @@ static const struct problem variants[] = {
     {.far = true, .unrotated = true},
     {.rotary_dim = 10, .rope = ROPE_HALF},
     {.rotary_dim = 24, .rope = ROPE_HALF, .window = 100, .cap = 3, .biased = true, .sunk = true},
+    {.growth_from = 48},
 };

@@ -132,6 +132,8 @@ static void step(struct work *w, const int n[SEQS_MAX])
                            .rotary_dim = p->rotary_dim,
                            .window = p->window,
                            .cap = p->cap,
+                           .growth = p->growth_from ? GROWTH : 0,
+                           .growth_from = p->growth_from,
                            .slopes = p->biased ? p->slope : NULL,
                            .sinks = p->sunk ? p->sink : NULL};
     struct call call = {&op, &batch};
@@ -201,11 +203,11 @@ static void check_error(const struct work *w, const struct way *way)
         if (!(error(w, s) < most))
             t_fail(__FILE__, __LINE__,
                    "isa %d %s, dim %d, heads %d/%d, rope %d of %d, norm %d, unrotated %d, "
-                   "far %d, window %d, cap %g, slopes %d, sinks %d, chunk %d: "
+                   "far %d, window %d, cap %g, slopes %d, sinks %d, growth from %d, chunk %d: "
                    "error %g",
                    way->isa, type_name[way->type], p->dim, p->H, p->K, p->rope, turned(p),
                    p->normed, p->unrotated, p->far, p->window, (double)p->cap, p->biased, p->sunk,
-                   way->chunk, error(w, s));
+                   p->growth_from, way->chunk, error(w, s));
 }
 
 /* Both ways must give the same bits. */

@@ -137,6 +137,8 @@ static void attend(const struct work *w, const struct batch *batch, const float 
                            .rotary_dim = p->rotary_dim,
                            .window = p->window,
                            .cap = p->cap,
+                           .growth = p->growth_from ? GROWTH : 0,
+                           .growth_from = p->growth_from,
                            .slopes = p->biased ? w->slope : NULL,
                            .sinks = p->sunk ? w->sink : NULL};
     const float *turned = cuda_array(w->device, rotary, table);
@@ -238,10 +240,11 @@ static void check_error(const struct work *w, const struct way *way)
         if (!(error(w, s) < bound(way->type)))
             t_fail(__FILE__, __LINE__,
                    "%s, dim %d, heads %d/%d, rope %d of %d, norm %d, unrotated %d, "
-                   "far %d, window %d, cap %g, slopes %d, sinks %d, chunk %d: error %g",
+                   "far %d, window %d, cap %g, slopes %d, sinks %d, growth from %d, chunk %d: "
+                   "error %g",
                    type_name[way->type], p->dim, p->H, p->K, p->rope, turned(p), p->normed,
-                   p->unrotated, p->far, p->window, (double)p->cap, p->biased, p->sunk, way->n[s],
-                   error(w, s));
+                   p->unrotated, p->far, p->window, (double)p->cap, p->biased, p->sunk,
+                   p->growth_from, way->n[s], error(w, s));
 }
 
 static void check_bits(const struct work *a, const struct work *b, const struct way *way)
@@ -346,7 +349,7 @@ TEST(cuda_attend, neighbours_with_more_splits_do_not_change_a_bit)
     }
 }
 
-/* Random steps, some of them for decode; with windows also five tokens at a time. */
+/* Random steps, some of them for decode; with windows and growth also five tokens at a time. */
 TEST(cuda_attend, variants_give_what_the_definition_says_in_all_ways)
 {
     static const struct way ways[] = {{.nan = true}, {.n = {5, 1}}};
@@ -360,7 +363,7 @@ TEST(cuda_attend, variants_give_what_the_definition_says_in_all_ways)
             p.n_seqs = 2;
             p.length[0] = p.window ? 530 : 290;
             p.length[1] = 45;
-            check_same(&p, (enum kv_type)type, ways, p.window ? 2 : 1);
+            check_same(&p, (enum kv_type)type, ways, p.window || p.growth_from ? 2 : 1);
         }
 }
 

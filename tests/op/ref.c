@@ -276,6 +276,8 @@ static void attend_token(const struct ref_attend *op, int s, int t, int position
     for (int h = 0; h < op->H; h++) {
         int kv = h / (op->H / op->K) * dim;
         rotate(rotated, q + h * dim, op->q_norm, rotary, op);
+        for (int i = 0; i < dim && op->growth > 0; i++)
+            rotated[i] *= 1 + op->growth * log(1 + floor((double)position / op->growth_from));
         attend_head(op, rotated, op->k[s] + kv, op->v[s] + kv, op->y + (t * op->H + h) * dim,
                     position + 1, h);
     }

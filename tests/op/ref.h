@@ -61,6 +61,8 @@ struct ref_attend {
     int rotary_dim, window;      /* 0: dim; 0: all */
     double cap;                  /* 0: none */
     const float *slopes, *sinks; /* (H) or NULL */
+    double growth;               /* 0: none */
+    int growth_from;
     double **k, **v; /* of each sequence of the batch: (positions, K, dim), appended to */
 };
 

@@ -33,7 +33,7 @@ KINDS = {
     "ministral3": ("Mistral3", {"text_config": {**TEXT, "model_type": "ministral3",
                                                 "rope_parameters": {
                                     "rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0,
-                                    "original_max_position_embeddings": 64, "beta_fast": 32.0,
+                                    "original_max_position_embeddings": 16, "beta_fast": 32.0,
                                     "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0,
                                     "llama_4_scaling_beta": 0.1}},
                                 "vision_config": {**VIT, "model_type": "pixtral", "head_dim": 32},

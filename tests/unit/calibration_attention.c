@@ -23,11 +23,12 @@ static const float slopes[HEADS] = {0.5f, 0.25f, 0.1f, 0, 1, 0.01f};
 static const float sinks[HEADS] = {0, 1, -1, 3, 0.5f, 2};
 
 static const struct attention_rule rules[] = {{.scale = 0.6f},
+                                              {.scale = 0.6f, .growth = 0.7f, .growth_from = 9},
                                               {.scale = 0.6f, .window = 7},
                                               {.scale = 0.6f, .cap = 1.5f},
                                               {.scale = 0.6f, .slopes = slopes},
                                               {.scale = 0.6f, .sinks = sinks},
-                                              {0.6f, 1.5f, 70, slopes, sinks}};
+                                              {0.6f, 1.5f, 0.7f, 9, 70, slopes, sinks}};
 
 /* p (T) of query i of head h: struct op_attend has the formula. */
 static void plain(const struct attention_rule *rule, const float *rows, int H, int K, int h, int i,
@@ -41,6 +42,8 @@ static void plain(const struct attention_rule *rule, const float *rows, int H, i
             s += (double)rows[i * row + h * DIM + d] *
                  (double)rows[j * row + (H + h / (H / K)) * DIM + d];
         s *= (double)rule->scale;
+        if (rule->growth > 0)
+            s *= 1 + (double)rule->growth * log(1 + floor((double)i / rule->growth_from));
         if (rule->cap > 0)
             s = (double)rule->cap * tanh(s / (double)rule->cap);
         if (rule->slopes)

@@ -143,14 +143,17 @@ TEST(hparams_later, heads_that_are_normalised_together_come_in_fours)
            "together are");
 }
 
-TEST(hparams_later, ministral_3_is_served_up_to_where_its_queries_grow)
+TEST(hparams_later, queries_of_ministral_3_grow)
 {
 #define YARN                                                                                \
     "\"rope_parameters\": {\"rope_type\": \"yarn\", \"rope_theta\": 1e6, \"factor\": 4.0, " \
     "\"original_max_position_embeddings\": 512, \"mscale\": 1.0, \"mscale_all_dim\": 1.0"
     accept(LLAMA, "\"model_type\": \"ministral3\", " YARN ", \"llama_4_scaling_beta\": 0.1}");
-    CHECK(h.context == 512 && h.rotary_scale == 1);
+    CHECK(h.context == 2048 && h.rotary_scale == 1 && h.growth == 0.1f && h.growth_from == 512);
     accept(LLAMA, "\"model_type\": \"ministral3\", " YARN "}");
-    CHECK_EQ(h.context, 2048);
+    CHECK(h.growth == 0);
+    refuse(LLAMA, "\"model_type\": \"ministral3\", " YARN ", \"llama_4_scaling_beta\": -1}",
+           INFLIGHT_E_MODEL,
+           "config.json: growth of queries, or the context it begins at, of mistral3 out of range");
 #undef YARN
 }

@@ -125,8 +125,8 @@ TEST(rope, yarn_keeps_fast_waves_and_stretches_slow_ones)
     CHECK_NEAR(h.rotary_scale, 1 + 0.1 * log(4), 1e-6);
 }
 
-/* As in files of Ministral 3: queries beyond the original context are larger. */
-TEST(rope, yarn_may_divide_what_it_multiplies_by_and_end_what_is_served)
+/* As in files of Ministral 3. */
+TEST(rope, yarn_may_divide_what_it_multiplies_by_and_queries_grow)
 {
     static const struct number yarn[] = {{"rope.scaling.factor", 4},
                                          {"rope.scaling.original_context_length", 1024},
@@ -136,10 +136,9 @@ TEST(rope, yarn_may_divide_what_it_multiplies_by_and_end_what_is_served)
     struct err err;
     CHECK_EQ(read_rope(&h, "yarn", yarn, 3, &err), 0);
     CHECK_NEAR(h.rotary_scale, 1, 1e-7);
-    const int32_t context = h.context;
-    CHECK(context > 1024);
+    CHECK(h.growth == 0 && h.context > 1024);
     CHECK_EQ(read_rope(&h, "yarn", yarn, 4, &err), 0);
-    CHECK_EQ(h.context, 1024);
+    CHECK(h.growth == 0.1f && h.growth_from == 1024 && h.context > 1024);
 }
 
 TEST(rope, what_would_change_the_result_unseen_is_refused)

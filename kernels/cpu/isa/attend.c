@@ -9,6 +9,8 @@
  *                                  split of a unit merges them all */
 #include "attend.h"
 
+#include <math.h>
+
 /* A run of tokens of one sequence. */
 struct item {
     int32_t seq, first; /* first: token of the sequence's share of the step */
@@ -179,6 +181,14 @@ static struct rotary rotary_of(const struct op_attend *op, int t, float scale)
                            .scale = scale};
 }
 
+/* Of a query at a position: what its scores come times. */
+static float query_scale(const struct op_attend *op, int position)
+{
+    if (op->growth == 0 || position < op->growth_from)
+        return op->scale;
+    return op->scale * (1.0f + op->growth * logf(1.0f + (float)(position / op->growth_from)));
+}
+
 /* Token i of the sequence's share. */
 static void append_token(struct attend *a, const struct batch_seq *seq, int i, int head)
 {
@@ -213,7 +223,8 @@ static struct attend_rows load_rows(struct attend *a, const struct batch_seq *se
     const struct op_attend *op = a->op;
     float *q = a->scratch.q;
     for (int i = first; i < last; i++) {
-        struct rotary rotary = rotary_of(op, seq->first + i, op->scale);
+        const float scale = query_scale(op, seq->position + i);
+        struct rotary rotary = rotary_of(op, seq->first + i, scale);
         if (i + 1 < last)
             fetch(head_of(op, seq->first + i + 1, head * a->group), a->group * op->dim);
         for (int g = 0; g < a->group; g++, q += KV_DIM_MAX) {
