@@ -126,6 +126,7 @@ int cuda_attend(struct lane *lane, const struct op_attend *op, const struct batc
                                .y = op->y,
                                .sequence = step->sequence,
                                .slot = step->slot,
+                               .position = step->position,
                                .first = step->first,
                                .length = step->length,
                                .page = step->page,

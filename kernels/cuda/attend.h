@@ -37,6 +37,7 @@ struct attend_args {
     float *y;                             /* (T, H * dim) */
     uint8_t *pool;                        /* the layer of page 0 */
     const int32_t *sequence, *slot;       /* (T) of the step, as in step.h */
+    const int32_t *position;              /* (T); of queries that grow alone */
     const int32_t *first, *length, *page; /* (S + 1), (S), (S, max_pages) */
     uint64_t page_bytes;
     /* Scratch of decode.h. Partial results of splits: max and sum as pairs, outputs (., width);

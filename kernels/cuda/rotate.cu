@@ -13,7 +13,8 @@ template <int TYPE> static __device__ __forceinline__ void rotate(const attend_a
     const int s = a.sequence[t], n = a.first[s + 1] - a.first[s];
     if (i >= a.H + 2 * a.K || attend_is_decode(n, a.length[s], a.H, a.K, a.rows_most))
         return;
-    const head_source from = source_of(a, t, i, a.length[s] - n + t - a.first[s]);
+    const int position = a.growth == 0 ? 0 : a.position[t];
+    const head_source from = source_of(a, t, i, position);
     const int slot = a.slot[t];
     head<PAIRS> h;
     wait_for_kernels_before();
