@@ -3,15 +3,17 @@
 rows of whole blocks of every format, those of 256 values too.
 
     train.py tokens TEXTS TOKENS     of what texts.py wrote, with a tokenizer: wants tokenizers
-    train.py model TOKENS FOLDER     [--minutes 25] [--size small] [--device auto] [--threads 1]
+    train.py model TOKENS FOLDER     [--minutes 25] [--size small] [--device auto] [--threads N]
                                      [--batch WINDOWS] [--seed 1]
 
 The rate falls linearly to zero over the time that is given, so another machine, or a busier one,
 trains another model: all that is compared is made from one of them. On an H100 three minutes are
-enough; a CPU only sees --size tiny learn anything. Wants torch and numpy."""
+enough; a CPU, all of whose cores are used unless --threads says how many, sees --size tiny learn
+in an hour. Wants torch, on a CPU a compiler, and numpy."""
 import argparse
 import collections
 import json
+import os
 import pathlib
 import re
 import sys
@@ -70,11 +72,16 @@ def make_tokens(texts, folder):
 
 # ---- The model: matrices in f32, products in bf16 where the device has them
 
+def multiplies_bf16(device):
+    """By an instruction of its own."""
+    return device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
 class Model:
     def __init__(self, size, device, seed):
         torch.manual_seed(seed)
         self.size, self.device, self.head = size, device, size.width // size.heads
-        self.dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        self.dtype = torch.bfloat16 if multiplies_bf16(device) else torch.float32
         kv_width = size.kv_heads * self.head
         shapes = {"self_attn.q_proj": (size.width, size.width),
                   "self_attn.k_proj": (kv_width, size.width),
@@ -180,11 +187,13 @@ def train(model, tokens, batch, until):
     adam = torch.optim.Adam(model.for_adam(), lr=0, betas=(0.9, 0.95))
     began = said = time.monotonic()
     order, step = torch.Generator().manual_seed(0), 0
+    # Half as fast again on a CPU; on a card, which is done in minutes, compiling takes longer.
+    loss_of = torch.compile(model.loss) if model.device == "cpu" else model.loss
     while (now := time.monotonic()) < until:
         gone = (now - began) / (until - began)
         rate = min(1, (step + 1) / WARM_UP) * (1 - gone)
         starts = torch.randint(len(tokens) - LENGTH, (batch,), generator=order)
-        loss = model.loss(windows(tokens, starts))
+        loss = loss_of(windows(tokens, starts))
         loss.backward()
         muon.step(0.02 * rate)
         adam.param_groups[0]["lr"] = 4e-3 * rate
@@ -279,7 +288,7 @@ def main():
     command.add_argument("--minutes", type=float, default=25)
     command.add_argument("--size", choices=SIZES, default="small")
     command.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     command.add_argument("--batch", type=int)
     command.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
