@@ -47,6 +47,8 @@ struct arch {
     bool near_turns;     /* if layers see a window, no others rotate */
     int32_t full_every;  /* layers see a window, but for every n-th; 0: as the file says */
     bool may_slide;      /* if the file has a window */
+    bool slides_all;     /* all layers see a window if a folder has one */
+    bool asks_window;    /* some do if use_sliding_window says so */
     double theta;        /* rotary base where config.json has none; 0: 10000 */
     double eps;          /* of the norms, where config.json has no key for it; 0: it must */
     double near_theta;   /* of layers that see a window, where the file has none; 0: they turn like

@@ -243,34 +243,28 @@ static int32_t read_scale(struct hparams *h, const json_t *config, struct err *e
     return INFLIGHT_OK;
 }
 
-/* Llama's code knows no window. Mistral's, Mixtral's, Phi's and StarCoder's layers all have it if
- * there is one; those of the others if it is asked for: those named in layer_types or else, of
- * SmolLM3 those without rotation, of Qwen those from max_window_layers on. */
+/* Where it is asked for, layers are those named in layer_types or else, of SmolLM3 those without
+ * rotation, of Qwen those from max_window_layers on. */
 static int32_t read_window(struct hparams *h, const struct arch *arch, const json_t *config,
                            struct err *err)
 {
-    const char *type = text_of(config, "model_type");
     const json_t *width = json_object_get(config, "sliding_window");
     const json_t *from = json_object_get(config, "max_window_layers");
-    static const char *const everywhere[] = {"mistral", "mixtral", "phi3", "starcoder2"};
-    bool is_everywhere = false;
-    for (size_t i = 0; i < COUNT_OF(everywhere); i++)
-        is_everywhere |= strcmp(type, everywhere[i]) == 0;
-    bool is_asked = is_everywhere || config_is_on(config, "use_sliding_window");
-    if (!is_asked || !config_has(config, "sliding_window") || strcmp(type, "llama") == 0)
+    const bool is_asked = arch->asks_window && config_is_on(config, "use_sliding_window");
+    if ((!arch->slides_all && !is_asked) || !config_has(config, "sliding_window"))
         return INFLIGHT_OK;
     if (!json_is_integer(width) || json_integer_value(width) < 1)
         return err_set(err, INFLIGHT_E_MODEL, "sliding_window must be an integer of 1 and more");
     h->window = (int32_t)MIN(json_integer_value(width), INT32_MAX);
-    if (!is_everywhere && config_has(config, "layer_types"))
+    if (!arch->slides_all && config_has(config, "layer_types"))
         return read_layer_types(h, json_object_get(config, "layer_types"), err);
-    if (!is_everywhere && !arch->nope_every && !json_is_integer(from))
+    if (!arch->slides_all && !arch->nope_every && !json_is_integer(from))
         return err_set(err, INFLIGHT_E_MODEL,
                        "use_sliding_window is true without layer_types or max_window_layers");
     for (int32_t l = 0; l < h->L; l++) {
         bool is_asked_here =
             arch->nope_every ? (l + 1) % arch->nope_every == 0 : l >= json_integer_value(from);
-        h->slides[l] = is_everywhere || is_asked_here;
+        h->slides[l] = arch->slides_all || is_asked_here;
     }
     return INFLIGHT_OK;
 }

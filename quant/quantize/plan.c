@@ -2,6 +2,8 @@
 
 #include "modelopt.h"
 
+#include "../../plugin/model/arch.h"
+
 #include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,10 +35,9 @@ static const char *const linear_names[] = {
     "fc_out",
     "dense_h_to_4h",
     "dense_4h_to_h",
+    "c_fc",
+    "c_proj",
 };
-
-/* The same of StarCoder2; GPT-2 calls matrices so that are stored by columns. */
-static const char *const starcoder_names[] = {"c_fc", "c_proj"};
 
 static bool ends_with(struct str text, const char *end)
 {
@@ -69,8 +70,8 @@ static bool is_called(struct str module, const char *const *names, size_t n)
 }
 
 /* The module of a matrix's name, or NULL in *out: it is none of a layer, nor the head. */
-static int32_t find_module(const struct tensor *t, bool is_starcoder, struct arena *arena,
-                           const char **out, struct err *err)
+static int32_t find_module(const struct tensor *t, struct arena *arena, const char **out,
+                           struct err *err)
 {
     struct str name = t->name;
     *out = NULL;
@@ -78,8 +79,7 @@ static int32_t find_module(const struct tensor *t, bool is_starcoder, struct are
         return INFLIGHT_OK;
     name.len -= strlen(".weight");
     if (!is_head(name) && !is_router(name) &&
-        !is_called(name, linear_names, COUNT_OF(linear_names)) &&
-        !(is_starcoder && is_called(name, starcoder_names, COUNT_OF(starcoder_names))))
+        !is_called(name, linear_names, COUNT_OF(linear_names)))
         return INFLIGHT_OK;
     if (name.len > MODULE_MOST)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "a module's name has %zu bytes, at most %d",
@@ -249,16 +249,29 @@ void plan_place(struct quantize_plan *plan)
     plan->n_shards = (int32_t)(shard - plan->shard) + 1;
 }
 
-int32_t quantize_plan(struct quantize_plan *plan, const struct checkpoint *c,
-                      const struct quantize_params *params, struct arena *arena, struct err *err)
+/* Families that nothing else here knows are converted, too. */
+static int32_t check_convertible(const struct checkpoint *c, struct err *err)
 {
-    const size_t n = (size_t)c->tensors.n;
     const char *type = json_string_value(json_object_get(c->config, "model_type"));
-    const bool is_starcoder = type && strcmp(type, "starcoder2") == 0;
+    const struct arch *arch = type ? arch_find_type(type) : NULL;
     if (c->scheme.n)
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "%s: the model is quantized already, by quant_method %s", c->scheme.where,
                        c->scheme.method);
+    if (arch && arch->across)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "model_type \"%s\": its matrices are stored by columns, which the files "
+                       "that are written cannot say; model.quantization converts it at load",
+                       type);
+    return INFLIGHT_OK;
+}
+
+int32_t quantize_plan(struct quantize_plan *plan, const struct checkpoint *c,
+                      const struct quantize_params *params, struct arena *arena, struct err *err)
+{
+    const size_t n = (size_t)c->tensors.n;
+    if (check_convertible(c, err))
+        return err->code;
     *plan = (struct quantize_plan){
         .n = (int32_t)n, .convention = params->convention, .is_part = c->whole != NULL};
     plan->output = arena_take_array(arena, n, sizeof *plan->output);
@@ -274,7 +287,7 @@ int32_t quantize_plan(struct quantize_plan *plan, const struct checkpoint *c,
         o->from = order[i];
         o->layer = o->from->is_apart ? -1 : find_layer(o->from->name);
         o->output_error = o->cost[0] = -1;
-        if (find_module(o->from, is_starcoder, arena, &o->module, err))
+        if (find_module(o->from, arena, &o->module, err))
             return err->code;
         if (!o->module)
             continue;

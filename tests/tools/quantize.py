@@ -410,6 +410,8 @@ def test_input_that_cannot_be_used(work):
         ([f"{work}/model", "-o", f"{work}/out", "-k", "*"], "no matrix is left"),
         (["build/models/family-gptoss-mxfp4", "-o", f"{work}/out"],
          "config.json: the model is quantized already, by quant_method mxfp4"),
+        (["build/models/family-gpt2-f32", "-o", f"{work}/out"],
+         'model_type "gpt2": its matrices are stored by columns'),
     ]
     for arguments, text in cases:
         done = run(*arguments)

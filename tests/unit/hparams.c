@@ -58,7 +58,7 @@ TEST(hparams, every_number_is_read_where_it_is_given)
     CHECK_NEAR(h.freq[1], pow(1e6, -2.0 / 32), 1e-7);
     accept(MISTRAL, "\"head_dim\": null, \"num_key_value_heads\": null");
     CHECK(h.K == 4 && h.dim == 16);
-    CHECK_TEXT(h.arch, "llama");
+    CHECK_TEXT(h.arch, "mistral");
 }
 
 TEST(hparams, a_folder_gives_its_name)

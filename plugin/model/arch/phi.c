@@ -38,6 +38,7 @@ const struct arch arch_phi2 = {
 const struct arch arch_phi3 = {
     .id = "phi3",
     .model_type = {"phi3"},
+    .slides_all = true,
     .rope = ROPE_HALF,
     .fused = true,
     .part_turns = true,

@@ -6,6 +6,7 @@ extern const struct arch arch_qwen2, arch_qwen3, arch_qwen3moe;
 const struct arch arch_qwen2 = {
     .id = "qwen2",
     .model_type = {"qwen2"},
+    .asks_window = true,
     .qkv_bias = true,
     .rope = ROPE_HALF,
 };
@@ -13,6 +14,7 @@ const struct arch arch_qwen2 = {
 const struct arch arch_qwen3 = {
     .id = "qwen3",
     .model_type = {"qwen3"},
+    .asks_window = true,
     .qk_norm = true,
     .rope = ROPE_HALF,
 };
@@ -20,6 +22,7 @@ const struct arch arch_qwen3 = {
 const struct arch arch_qwen3moe = {
     .id = "qwen3moe",
     .model_type = {"qwen3_moe"},
+    .asks_window = true,
     .qk_norm = true,
     .rope = ROPE_HALF,
     .experts = true,

@@ -15,6 +15,7 @@ extern const struct arch arch_starcoder2;
 const struct arch arch_starcoder2 = {
     .id = "starcoder2",
     .model_type = {"starcoder2"},
+    .slides_all = true,
     .qkv_bias = true,
     .rope = ROPE_HALF,
     .activation = ACTIVATION_GELU_TANH,
