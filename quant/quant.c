@@ -10,6 +10,7 @@
 #include "int4.h"
 #include "int8.h"
 #include "mxfp4.h"
+#include "nvfp4.h"
 #include "q4_0.h"
 #include "q4_1.h"
 #include "q4_k.h"

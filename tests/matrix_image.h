@@ -8,14 +8,17 @@
 #include "quant/bf16.h"
 #include "quant/e4m3.h"
 #include "quant/f16.h"
+#include "quant/mxfp4.h"
 
 enum { N_MOST = 300, K_MOST = 640 };
 
 struct definition {
     int N, K;
     int bits;          /* of integers; 0: E4M3 */
+    bool e2m1;         /* E2M1, which has 4 */
     int rows, columns; /* of a scale; 0: all */
-    enum dtype scales;
+    enum dtype scales; /* U8: E8M0 */
+    float factor;      /* of all scales, or of what they are over; 0: there is none */
     bool asymmetric, shuffled, scaled; /* scaled: its inputs are */
     double tiny;                       /* scales are that small; 0: as in models */
     int code[N_MOST][K_MOST];
@@ -53,13 +56,23 @@ static inline float as_stored(float value)
                                    : bf16_to_float(bf16_of_float(value));
 }
 
+static inline float random_scale(void)
+{
+    if (d.scales == DTYPE_F8_E4M3)
+        return e4m3_to_float((uint8_t)(random_below(0x7f) | random_below(2) << 7));
+    if (d.scales == DTYPE_U8)
+        return e8m0_to_float((uint8_t)(110 + random_below(12)));
+    const float scale = 0.001f + (float)random_below(100000) * 1e-7f;
+    return as_stored(d.tiny > 0 ? scale * (float)d.tiny : scale);
+}
+
 static inline void define(const struct definition *what)
 {
     d = *what;
     for (int n = 0; n < d.N; n++)
         for (int k = 0; k < d.K; k++) {
-            d.code[n][k] = random_below(d.bits == 4 ? 16 : 256);
-            if (!d.bits && (d.code[n][k] & 0x7f) == 0x7f)
+            d.code[n][k] = random_below(d.bits == 4 || d.e2m1 ? 16 : 256);
+            if (!d.bits && !d.e2m1 && (d.code[n][k] & 0x7f) == 0x7f)
                 d.code[n][k] = 0x7e;
         }
     for (int k = 0; k < d.K; k++)
@@ -74,18 +87,20 @@ static inline void define(const struct definition *what)
     const int middle = d.bits ? 1 << (d.bits - 1) : 0;
     for (int r = 0; r < scale_rows(); r++)
         for (int g = 0; g < groups(); g++) {
-            float scale = 0.001f + (float)random_below(100000) * 1e-7f;
-            d.scale[r][g] = as_stored(d.tiny > 0 ? scale * (float)d.tiny : scale);
+            d.scale[r][g] = random_scale();
             d.zero[r][g] = d.asymmetric ? random_below(2 * middle) : middle;
         }
 }
 
 static inline double value_at(int n, int k)
 {
-    const int r = d.rows ? n / d.rows : 0, g = d.group[k];
-    double number =
-        d.bits ? d.code[n][k] - d.zero[r][g] : (double)e4m3_to_float((uint8_t)d.code[n][k]);
-    return (double)d.scale[r][g] * (double)d.input[k] * number;
+    static const double e2m1[8] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+    const int r = d.rows ? n / d.rows : 0, g = d.group[k], code = d.code[n][k];
+    const double factor = d.factor != 0 ? (double)d.factor : 1;
+    double number = d.e2m1   ? (code & 8 ? -1 : 1) * e2m1[code & 7]
+                    : d.bits ? code - d.zero[r][g]
+                             : (double)e4m3_to_float((uint8_t)code);
+    return (double)d.scale[r][g] * factor * (double)d.input[k] * number;
 }
 
 /* ---- Writing it */
@@ -98,6 +113,10 @@ static inline void put_number(void *to, int64_t i, enum dtype dtype, double valu
     float real = (float)value;
     if (dtype == DTYPE_F32)
         memcpy((uint8_t *)to + i * 4, &real, 4);
+    else if (dtype == DTYPE_F8_E4M3)
+        ((uint8_t *)to)[i] = e4m3_of_float(real);
+    else if (dtype == DTYPE_U8)
+        ((uint8_t *)to)[i] = (uint8_t)(float_bits(real) >> 23);
     else
         memcpy((uint8_t *)to + i * 2, &half, 2);
 }
@@ -124,9 +143,10 @@ static inline void write_scales(const char *name, bool transposed)
 
 static inline void write_inputs(void)
 {
-    void *to = d.scaled ? image_add(&im, "m.pre_quant_scale", d.scales, 1, d.K) : NULL;
+    const enum dtype dtype = d.scales == DTYPE_F8_E4M3 ? DTYPE_F32 : d.scales;
+    void *to = d.scaled ? image_add(&im, "m.pre_quant_scale", dtype, 1, d.K) : NULL;
     for (int k = 0; d.scaled && k < d.K; k++)
-        put_number(to, k, d.scales, (double)d.input[k]);
+        put_number(to, k, dtype, (double)d.input[k]);
 }
 
 /* Bytes: E4M3 as they are, integers less the middle. */
@@ -216,6 +236,35 @@ static inline void write_packed_with_byte_zeros(void)
     write_packed();
     d.asymmetric = asymmetric;
     write_byte_zeros();
+}
+
+/* Numbers of E2M1, and the factor in the tensor that has it, or what it is over. */
+static inline void write_e2m1(const char *codes, const char *factor, bool is_over)
+{
+    uint8_t *to = image_add(&im, codes, DTYPE_U8, d.N, d.K / 2);
+    for (int n = 0; n < d.N; n++)
+        for (int k = 0; k < d.K; k++)
+            to[(n * d.K + k) / 2] |= (uint8_t)(d.code[n][k] << k % 2 * 4);
+    write_scales("m.weight_scale", false);
+    if (factor)
+        put_number(image_add(&im, factor, DTYPE_F32, 1, 1), 0, DTYPE_F32,
+                   is_over ? 1 / (double)d.factor : (double)d.factor);
+}
+
+static inline void write_nvfp4(void)
+{
+    write_e2m1("m.weight", "m.weight_scale_2", false);
+    write_inputs();
+}
+
+static inline void write_nvfp4_packed(void)
+{
+    write_e2m1("m.weight_packed", "m.weight_global_scale", true);
+}
+
+static inline void write_mxfp4_packed(void)
+{
+    write_e2m1("m.weight_packed", NULL, false);
 }
 
 static inline void write_awq(void)

@@ -110,7 +110,7 @@ static __device__ __forceinline__ void operands(const tile<L> &in, int c, uint32
             uint32_t second = word_of(in.row[r], 2 * c + 1);
             a[r] = pair_of_int8(first), a[r + 2] = pair_of_int8(first >> 8);
             a[r + 4] = pair_of_int8(second), a[r + 6] = pair_of_int8(second >> 8);
-        } else if constexpr (L == LAYOUT_E2M1) {
+        } else if constexpr (layout_is_e2m1(L)) {
             uint32_t q = word_of(in.row[r], c);
             a[r] = pair_of_e2m1(q), a[r + 2] = pair_of_e2m1(q >> 4);
             a[r + 4] = pair_of_e2m1(q >> 8), a[r + 6] = pair_of_e2m1(q >> 12);
@@ -139,6 +139,12 @@ static __device__ __forceinline__ float power_of(uint32_t e)
     return __uint_as_float(e ? e << 23 : 1u << 22);
 }
 
+/* Byte i of a word, an E4M3 number without a sign. */
+static __device__ __forceinline__ float unsigned_fp8(uint32_t word, int i)
+{
+    return __uint_as_float(__byte_perm(word, 0, 0x4440 + i) << 20) * 0x1p120f;
+}
+
 /* Of chunk c of row lane / 4 + 8 r. Products of a half and an integer of 8 bits are exact. */
 template <int L> static __device__ __forceinline__ scales scales_of(const tile<L> &in, int c, int r)
 {
@@ -152,6 +158,11 @@ template <int L> static __device__ __forceinline__ scales scales_of(const tile<L
         s.scale[0] = __uint_as_float(record[0]);
     } else if constexpr (L == LAYOUT_E2M1) {
         s.scale[0] = power_of(record[0] >> (8 * c) & 255);
+    } else if constexpr (L == LAYOUT_E2M1_16) {
+        const float d = __uint_as_float(record[0]);
+        s.scale[0] = d * unsigned_fp8(record[1 + c / 2], c % 2 * 2);
+        s.scale[1] = d * unsigned_fp8(record[1 + c / 2], c % 2 * 2 + 1);
+        return s;
     } else if constexpr (L == LAYOUT_INT4_D || L == LAYOUT_INT8_D) {
         s.scale[0] = half_of(record[c / 2], c % 2);
     } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {

@@ -41,7 +41,7 @@ template <int L> static __device__ __forceinline__ float number(const uint4 &par
     if constexpr (layout_tile_width(L) == 64)
         return (float)(int8_t)((s ? part.y : part.x) >> (8 * (h + 2 * e)));
     const uint32_t q = part.x >> (4 * (2 * s + h + 4 * e)) & 15;
-    if constexpr (L == LAYOUT_E2M1)
+    if constexpr (layout_is_e2m1(L))
         return __uint_as_float((q & 8) << 28 | (q & 7) << 22) * 0x1p126f;
     return (float)((int)q - (L == LAYOUT_INT4_D ? 8 : 0));
 }
@@ -60,6 +60,8 @@ static __device__ __forceinline__ record_words load_words(const uint32_t *record
     if constexpr (L == LAYOUT_INT4_K) {
         const uint32_t word = record[min(threadIdx.x % 4, 2)];
         return {__shfl_sync(0xffffffff, word, 0, 4), __shfl_sync(0xffffffff, word, 1 + c / 2, 4)};
+    } else if constexpr (L == LAYOUT_E2M1_16) {
+        return {record[0], record[1 + c / 2]};
     } else if constexpr (L == LAYOUT_INT8_K || L == LAYOUT_INT8_K16) {
         const uint2 words = *(const uint2 *)record;
         return {words.x, words.y};
@@ -72,7 +74,8 @@ static __device__ __forceinline__ record_words load_words(const uint32_t *record
     }
 }
 
-/* Of step s of chunk c of a tile: value = scale * number + min. */
+/* Of step s of chunk c of a tile: value = scale * number + min, of E2M1_16 without the scale of
+ * all. */
 template <int L>
 static __device__ __forceinline__ float2 scale_and_min(const record_words &words, int c, int s)
 {
@@ -85,6 +88,8 @@ static __device__ __forceinline__ float2 scale_and_min(const record_words &words
         return make_float2(__uint_as_float(words.first), 0);
     } else if constexpr (L == LAYOUT_E2M1) {
         return make_float2(power_of(words.first >> (8 * c) & 255), 0);
+    } else if constexpr (L == LAYOUT_E2M1_16) {
+        return make_float2(unsigned_fp8(words.second, c % 2 * 2 + s), 0);
     } else if constexpr (L == LAYOUT_INT4_D || L == LAYOUT_INT8_D) {
         return make_float2(half_of(words.first, c % 2), 0);
     } else if constexpr (L == LAYOUT_INT4_DM || L == LAYOUT_INT8_DM) {
@@ -122,6 +127,7 @@ static __device__ __forceinline__ void read_part(const embed_args &a, int token,
         load_part<L>(strip + (size_t)i * TILE_BYTES + row * 64 + t * 16 + c * (16 / chunks));
     const record_words words = load_words<L>(record, c);
     float2 scale[2] = {scale_and_min<L>(words, c, 0), scale_and_min<L>(words, c, 1)};
+    const float all = L == LAYOUT_E2M1_16 ? __uint_as_float(words.first) : 1;
     if constexpr (layout_has_row_scale(L))
         scale[0].x = scale[1].x = row_scale<L>(a.table, a.D, token);
 #pragma unroll
@@ -130,7 +136,7 @@ static __device__ __forceinline__ void read_part(const embed_args &a, int token,
         float v[4];
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            v[j] = fmaf(scale[s].x, number<L>(q, s, j), scale[s].y) * a.scale;
+            v[j] = fmaf(scale[s].x, number<L>(q, s, j), scale[s].y) * all * a.scale;
         if (k >= a.D)
             continue;
         if (more) {

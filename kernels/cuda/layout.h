@@ -53,6 +53,7 @@ enum layout {
     LAYOUT_INT4_Z,    /* int4_32, int4_64: (half d, bfloat16 -128 - zero)[4]; q - zero */
     LAYOUT_INT4_Z128, /* int4_128: one of these */
     LAYOUT_E2M1,      /* mxfp4: uint8 e[4], of powers of two */
+    LAYOUT_E2M1_16,   /* nvfp4: float, the row's scale; E4M3 scale[8], of 16 values each */
     LAYOUT_INT8_D,    /* q8_0, q5_0: half d[2] */
     LAYOUT_INT8_DM,   /* q5_1: (half d, m)[2] */
     LAYOUT_INT8_K,    /* q5_k: half d, dmin; (uint8 scale, min)[2] */
@@ -89,6 +90,7 @@ LAYOUT_FN int layout_words(int layout)
     case LAYOUT_FP8_128:
         return 1;
     case LAYOUT_INT4_K:
+    case LAYOUT_E2M1_16:
         return 3;
     case LAYOUT_INT4_DM:
     case LAYOUT_INT4_Z:
@@ -102,6 +104,18 @@ LAYOUT_FN int layout_words(int layout)
 LAYOUT_FN bool layout_is_fp8(int layout)
 {
     return layout == LAYOUT_FP8_ROW || layout == LAYOUT_FP8_128;
+}
+
+/* Numbers are E2M1. */
+LAYOUT_FN bool layout_is_e2m1(int layout)
+{
+    return layout == LAYOUT_E2M1 || layout == LAYOUT_E2M1_16;
+}
+
+/* Both halves of a chunk have scales of their own. */
+LAYOUT_FN bool layout_has_halves(int layout)
+{
+    return layout == LAYOUT_INT8_K16 || layout == LAYOUT_E2M1_16;
 }
 
 /* Integers have a zero point, which is in the record of their scale. */
@@ -253,6 +267,9 @@ LAYOUT_FN int slice_first(int n_tiles, int slice)
         break;                   \
     case LAYOUT_E2M1:            \
         BODY(LAYOUT_E2M1);       \
+        break;                   \
+    case LAYOUT_E2M1_16:         \
+        BODY(LAYOUT_E2M1_16);    \
         break;                   \
     case LAYOUT_INT8_D:          \
         BODY(LAYOUT_INT8_D);     \

@@ -15,6 +15,7 @@
 #include "../../quant/int4.h"
 #include "../../quant/int8.h"
 #include "../../quant/mxfp4.h"
+#include "../../quant/nvfp4.h"
 #include "../../quant/q4_0.h"
 #include "../../quant/q4_1.h"
 #include "../../quant/q5_0.h"
@@ -286,6 +287,13 @@ static inline void chunk_mxfp4(const void *row, int32_t i, int c, uint8_t *lanes
     record[c] = b->e;
 }
 
+static inline void chunk_nvfp4(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
+{
+    const struct nvfp4 *b = (const struct nvfp4 *)row + i / 2;
+    put_nibbles(b->q + i % 2 * (CHUNK / 2), c, lanes);
+    memcpy(record + 4 + c * 2, b->scale + i % 2 * 2, 2);
+}
+
 static inline void chunk_fp8(const void *row, int32_t i, int c, uint8_t *lanes, uint8_t *record)
 {
     const struct fp8 *b = (const struct fp8 *)row + i * CHUNK;
@@ -327,7 +335,8 @@ static inline void chunk_int8(const void *row, int32_t i, int c, uint8_t *lanes,
     X(int4_32, LAYOUT_INT4_Z)     \
     X(int4_64, LAYOUT_INT4_Z)     \
     X(int4_128, LAYOUT_INT4_Z128) \
-    X(mxfp4, LAYOUT_E2M1)
+    X(mxfp4, LAYOUT_E2M1)         \
+    X(nvfp4, LAYOUT_E2M1_16)
 
 /* n chunks of a row from chunk `first` of it on, which is where the source begins, to their places
  * behind those in its first tile and in the record of that; a function per format, in which the
@@ -385,6 +394,8 @@ static void pack_row(const struct weight_source *source, const uint8_t *row, int
         memcpy(padded, values + (size_t)chunks * CHUNK * (size_t)info->bytes, rest);
         pack[source->fmt](padded, chunks, 1, lanes, record);
     }
+    for (int32_t i = 0; layout == LAYOUT_E2M1_16 && i < layout_tiles(layout, source->K); i++)
+        memcpy(record + (size_t)i * STRIP_ROWS * 4 * (size_t)layout_words(layout), row, 4);
     if (layout_has_row_scale(layout))
         put_scale(row, values, layout_is_fp8(layout) ? source->K : 0, records + (size_t)r * 4);
 }

@@ -69,7 +69,7 @@ static __device__ __forceinline__ void multiply_chunk(const uint32_t (&a)[8], co
     }
     float part[4] = {0, 0, 0, 0};
     mma_bf16(part, a, x.x, x.y);
-    if constexpr (L == LAYOUT_INT8_K16) {
+    if constexpr (layout_has_halves(L)) {
         add_scaled(acc, part, low.scale[0], high.scale[0]);
         part[0] = part[1] = part[2] = part[3] = 0;
     }

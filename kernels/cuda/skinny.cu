@@ -433,6 +433,7 @@ static_assert(!HAS_FP8 || GROUPS(1) == 1, "the group that has the scale of a row
     SKINNY(skinny_##tokens##_int4_z, LAYOUT_INT4_Z, tokens)       \
     SKINNY(skinny_##tokens##_int4_z128, LAYOUT_INT4_Z128, tokens) \
     SKINNY(skinny_##tokens##_e2m1, LAYOUT_E2M1, tokens)           \
+    SKINNY(skinny_##tokens##_e2m1_16, LAYOUT_E2M1_16, tokens)     \
     SKINNY(skinny_##tokens##_int8_d, LAYOUT_INT8_D, tokens)       \
     SKINNY(skinny_##tokens##_int8_dm, LAYOUT_INT8_DM, tokens)     \
     SKINNY(skinny_##tokens##_int8_k, LAYOUT_INT8_K, tokens)       \

@@ -176,7 +176,7 @@ static __device__ constexpr bool needs_word(int layout, int c, int i)
            : layout == LAYOUT_INT4_DM || layout == LAYOUT_INT8_DM ? i == c
            : layout_has_zero(layout)                              ? i * layout_group(layout) == c
            : layout == LAYOUT_FP8_128                             ? c == 0
-           : layout == LAYOUT_INT4_K                              ? i == 0 || i == 1 + c / 2
+           : layout_words(layout) == 3                            ? i == 0 || i == 1 + c / 2
                                                                   : true;
 }
 

@@ -1,16 +1,17 @@
+#include "matrix_finding.h"
 #include "matrix_tile.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-/* "<module>.weight_scale" */
-#define NAME_MOST 256
 
 /* What stands beside the codes, after the module's name. NULL: there is none. */
 struct layout {
     const char *codes, *scales[2], *zeros, *groups, *shape, *inputs; /* scales: one of the two */
+    const char *factor;                                              /* of all scales */
     enum dtype dtype;                                                /* of the codes */
+    enum dtype scale_dtype; /* DTYPE_NONE: F32, F16 or BF16 */
 };
 
 static const struct layout layouts[CODES_COUNT] = {
@@ -40,19 +41,25 @@ static const struct layout layouts[CODES_COUNT] = {
                     .zeros = "qzeros",
                     .groups = "g_idx",
                     .dtype = DTYPE_I32},
+    [CODES_NVFP4] = {.codes = "weight",
+                     .scales = {"weight_scale"},
+                     .inputs = "pre_quant_scale",
+                     .factor = "weight_scale_2",
+                     .dtype = DTYPE_U8,
+                     .scale_dtype = DTYPE_F8_E4M3},
+    [CODES_NVFP4_PACKED] = {.codes = "weight_packed",
+                            .scales = {"weight_scale"},
+                            .factor = "weight_global_scale",
+                            .dtype = DTYPE_U8,
+                            .scale_dtype = DTYPE_F8_E4M3},
+    [CODES_MXFP4_PACKED] = {.codes = "weight_packed",
+                            .scales = {"weight_scale"},
+                            .dtype = DTYPE_U8,
+                            .scale_dtype = DTYPE_U8},
 };
 
-/* A matrix on its way. */
-struct finding {
-    struct matrix *m;
-    struct matrix_finder *f;
-    char module[NAME_MOST]; /* its name without ".weight" */
-    struct err *err;
-};
-
-/* Cut if it is too long, and then not found. */
-static struct finding finding_of(struct matrix *m, struct matrix_finder *f, const char *name,
-                                 struct err *err)
+struct finding finding_of(struct matrix *m, struct matrix_finder *f, const char *name,
+                          struct err *err)
 {
     static const char end[] = ".weight";
     struct finding o = {.m = m, .f = f, .err = err};
@@ -64,13 +71,12 @@ static struct finding finding_of(struct matrix *m, struct matrix_finder *f, cons
     return o;
 }
 
-static const char *path_of(const struct finding *o, const struct tensor *t)
+const char *finding_path(const struct finding *o, const struct tensor *t)
 {
     return o->f->tensors->file[t->file].path;
 }
 
-/* "<module><end>". NULL: there is none. */
-static const struct tensor *find_named(const struct finding *o, const char *end)
+const struct tensor *finding_named(const struct finding *o, const char *end)
 {
     char name[2 * NAME_MOST];
     int n = snprintf(name, sizeof name, "%s%s", o->module, end);
@@ -82,10 +88,10 @@ static const struct tensor *find(const struct finding *o, const char *suffix)
 {
     char end[NAME_MOST];
     (void)snprintf(end, sizeof end, ".%s", suffix ? suffix : "");
-    return suffix ? find_named(o, end) : NULL;
+    return suffix ? finding_named(o, end) : NULL;
 }
 
-static void use(const struct finding *o, const struct tensor *t)
+void finding_use(const struct finding *o, const struct tensor *t)
 {
     o->f->used[t - o->f->tensors->tensor] = true;
 }
@@ -96,10 +102,11 @@ static int32_t refuse_shape(const struct finding *o, const struct tensor *t, int
                             int64_t columns)
 {
     char shown[SHOWN_TEXT];
-    return err_set(
-        o->err, INFLIGHT_E_MODEL,
-        "%s: tensor %s is %" PRId64 " x %" PRId64 " x %" PRId64 ", want %" PRId64 " x %" PRId64,
-        path_of(o, t), shown_text(t->name, shown), t->dim[2], t->dim[1], t->dim[0], rows, columns);
+    return err_set(o->err, INFLIGHT_E_MODEL,
+                   "%s: tensor %s is %" PRId64 " x %" PRId64 " x %" PRId64 ", want %" PRId64
+                   " x %" PRId64,
+                   finding_path(o, t), shown_text(t->name, shown), t->dim[2], t->dim[1], t->dim[0],
+                   rows, columns);
 }
 
 /* Dimensions of 1 say nothing: (N, 1), (N) and (N, 1, 1) are the same scales. */
@@ -144,6 +151,10 @@ static int32_t check_codes(const struct finding *o, const struct tensor *t)
         return check_shape(o, t, K, ceil_div(N, 8));
     case CODES_GPTQ:
         return check_shape(o, t, ceil_div(K * bits, 32), N);
+    case CODES_NVFP4:
+    case CODES_NVFP4_PACKED:
+    case CODES_MXFP4_PACKED:
+        return check_shape(o, t, N, K / 2);
     default:
         return check_shape(o, t, N, K);
     }
@@ -161,11 +172,11 @@ static int32_t check_grid(const struct finding *o, const struct tensor *t, int32
     return is_transposed ? check_shape(o, t, columns, rows) : check_shape(o, t, rows, columns);
 }
 
-static int32_t refuse_dtype(const struct finding *o, const struct tensor *t, const char *want)
+int32_t finding_refuse_dtype(const struct finding *o, const struct tensor *t, const char *want)
 {
     char shown[SHOWN_TEXT];
-    return err_set(o->err, INFLIGHT_E_MODEL, "%s: tensor %s is of type %s, want %s", path_of(o, t),
-                   shown_text(t->name, shown), dtype_name(t->dtype), want);
+    return err_set(o->err, INFLIGHT_E_MODEL, "%s: tensor %s is of type %s, want %s",
+                   finding_path(o, t), shown_text(t->name, shown), dtype_name(t->dtype), want);
 }
 
 /* ---- Parts */
@@ -188,10 +199,39 @@ static int32_t add_scales(const struct finding *o, const struct layout *layout)
         t = find(o, layout->scales[1]);
     if (!t)
         return refuse_missing(o, layout->scales[0]);
-    if (!is_real(t))
-        return refuse_dtype(o, t, "F32, F16 or BF16");
+    if (layout->scale_dtype != DTYPE_NONE && t->dtype != layout->scale_dtype)
+        return finding_refuse_dtype(o, t, dtype_name(layout->scale_dtype));
+    if (layout->scale_dtype == DTYPE_NONE && !is_real(t))
+        return finding_refuse_dtype(o, t, "F32, F16 or BF16");
     o->m->part[PART_SCALES] = t;
     return check_grid(o, t, 0);
+}
+
+/* One number for all scales. */
+static int32_t add_factor(const struct finding *o, const struct layout *layout)
+{
+    const struct tensor *t = find(o, layout->factor);
+    float *factor = &o->m->factor;
+    char shown[SHOWN_TEXT];
+    if (!layout->factor)
+        return INFLIGHT_OK;
+    if (!t)
+        return refuse_missing(o, layout->factor);
+    if (t->dtype != DTYPE_F32)
+        return finding_refuse_dtype(o, t, "F32");
+    if (check_shape(o, t, 1, 1))
+        return o->err->code;
+    const void *data = tensors_view(o->f->tensors, t, &o->f->scratch, o->err);
+    if (!data)
+        return o->err->code;
+    memcpy(factor, data, sizeof *factor);
+    finding_use(o, t);
+    if (!isfinite(*factor) || !(*factor > 0) || !isfinite(1 / *factor))
+        return err_set(o->err, INFLIGHT_E_MODEL, "%s: tensor %s is %g, want a number above 0",
+                       finding_path(o, t), shown_text(t->name, shown), (double)*factor);
+    if (o->m->storage.codes == CODES_NVFP4_PACKED)
+        *factor = 1 / *factor;
+    return INFLIGHT_OK;
 }
 
 static int32_t add_inputs(const struct finding *o, const struct layout *layout)
@@ -200,7 +240,7 @@ static int32_t add_inputs(const struct finding *o, const struct layout *layout)
     if (!t)
         return INFLIGHT_OK;
     if (!is_real(t))
-        return refuse_dtype(o, t, "F32, F16 or BF16");
+        return finding_refuse_dtype(o, t, "F32, F16 or BF16");
     o->m->part[PART_INPUTS] = t;
     return check_shape(o, t, 1, o->m->K);
 }
@@ -215,7 +255,7 @@ static int32_t add_zeros(const struct finding *o, const struct layout *layout)
     s->middle_zeros = s->middle_zeros || !s->zeros;
     bool may_be_bytes = s->codes == CODES_I8 || s->codes == CODES_PACKED;
     if (t->dtype != DTYPE_I32 && !(t->dtype == DTYPE_I8 && may_be_bytes))
-        return refuse_dtype(o, t, may_be_bytes ? "I32 or I8" : "I32");
+        return finding_refuse_dtype(o, t, may_be_bytes ? "I32 or I8" : "I32");
     o->m->part[PART_ZEROS] = t;
     return check_grid(o, t, t->dtype == DTYPE_I32 ? s->bits : 0);
 }
@@ -228,19 +268,19 @@ static int32_t check_said_shape(const struct finding *o, const struct layout *la
     if (!t)
         return INFLIGHT_OK;
     if (t->dtype != DTYPE_I64)
-        return refuse_dtype(o, t, "I64");
+        return finding_refuse_dtype(o, t, "I64");
     if (check_shape(o, t, 1, 2))
         return o->err->code;
     const void *data = tensors_view(o->f->tensors, t, &o->f->scratch, o->err);
     if (!data)
         return o->err->code;
     memcpy(size, data, sizeof size);
-    use(o, t);
+    finding_use(o, t);
     if (size[0] != o->m->n || size[1] != o->m->K) {
         char shown[SHOWN_TEXT];
-        return err_set(o->err, INFLIGHT_E_MODEL,
-                       "%s: tensor %s says %" PRId64 " x %" PRId64 ", want %d x %d", path_of(o, t),
-                       shown_text(t->name, shown), size[0], size[1], o->m->n, o->m->K);
+        return err_set(
+            o->err, INFLIGHT_E_MODEL, "%s: tensor %s says %" PRId64 " x %" PRId64 ", want %d x %d",
+            finding_path(o, t), shown_text(t->name, shown), size[0], size[1], o->m->n, o->m->K);
     }
     return INFLIGHT_OK;
 }
@@ -252,12 +292,12 @@ static int32_t add_groups(const struct finding *o, const struct layout *layout)
     const struct tensor *t = find(o, layout->groups);
     if (!t)
         return INFLIGHT_OK;
-    use(o, t);
+    finding_use(o, t);
     /* Empty: there is no order but the columns' own. */
     if (t->bytes == 0)
         return INFLIGHT_OK;
     if (t->dtype != DTYPE_I32)
-        return refuse_dtype(o, t, "I32");
+        return finding_refuse_dtype(o, t, "I32");
     if (check_shape(o, t, 1, m->K))
         return o->err->code;
     const uint8_t *data = tensors_view(o->f->tensors, t, &o->f->scratch, o->err);
@@ -271,7 +311,7 @@ static int32_t add_groups(const struct finding *o, const struct layout *layout)
         if (group < 0 || group >= groups) {
             char shown[SHOWN_TEXT];
             return err_set(o->err, INFLIGHT_E_MODEL,
-                           "%s: tensor %s: column %d is in group %d of %d", path_of(o, t),
+                           "%s: tensor %s: column %d is in group %d of %d", finding_path(o, t),
                            shown_text(t->name, shown), k, group, groups);
         }
         m->is_scattered = m->is_scattered || group != k / columns;
@@ -308,6 +348,10 @@ static enum fmt fmt_for(const struct matrix *m)
     const int32_t block = block_of(is_row ? TILE_COLUMNS : matrix_unit(m), m->K);
     if (m->part[PART_INPUTS])
         return FMT_f16;
+    if (s->codes == CODES_MXFP4_PACKED)
+        return FMT_mxfp4;
+    if (codes_are_e2m1(s->codes))
+        return m->K % fmt_info[FMT_nvfp4].n ? FMT_f16 : FMT_nvfp4;
     if (s->codes == CODES_E4M3)
         return is_row ? FMT_fp8 : block == 128 ? FMT_fp8_128 : FMT_f16;
     if (s->bits == 8) {
@@ -336,7 +380,7 @@ static int32_t add_plain(const struct finding *o, const struct tensor *t)
     m->fmt = t->fmt;
     m->bytes = t->bytes;
     const int64_t rows = m->is_across ? m->K : m->n, columns = m->is_across ? m->n : m->K;
-    use(o, t);
+    finding_use(o, t);
     if (!tensor_is(t, 1, rows, columns))
         return refuse_shape(o, t, rows, columns);
     return INFLIGHT_OK;
@@ -352,10 +396,25 @@ static int32_t refuse_left_alone(const struct finding *o)
         if (t)
             return err_set(o->err, INFLIGHT_E_MODEL,
                            "%s: tensor %s is of type %s, but %s does not say that it is quantized",
-                           path_of(o, t), shown_text(t->name, shown), dtype_name(t->dtype),
+                           finding_path(o, t), shown_text(t->name, shown), dtype_name(t->dtype),
                            s->where ? s->where : "config.json");
     }
     return err_set(o->err, INFLIGHT_E_MODEL, "tensor %.160s.weight is missing", o->module);
+}
+
+/* What layouts ask of the shape itself. */
+static int32_t check_units(const struct finding *o)
+{
+    const struct matrix *m = o->m;
+    const enum codes codes = m->storage.codes;
+    const int32_t rows = codes == CODES_AWQ ? 8 : codes == CODES_PAIRS ? 2 : 1;
+    const int32_t columns = codes_are_e2m1(codes) ? m->storage.columns : 1;
+    if (m->n % rows == 0 && m->K % columns == 0)
+        return INFLIGHT_OK;
+    return err_set(o->err, INFLIGHT_E_UNSUPPORTED,
+                   "%.160s: %d %s are not served by quant_method %s: a multiple of %d is",
+                   o->module, m->n % rows ? m->n : m->K, m->n % rows ? "rows" : "columns",
+                   o->f->scheme->method, m->n % rows ? rows : columns);
 }
 
 static int32_t add_quantized(const struct finding *o)
@@ -366,21 +425,18 @@ static int32_t add_quantized(const struct finding *o)
     if (!t)
         return refuse_missing(o, layout->codes);
     if (t->dtype != layout->dtype)
-        return refuse_dtype(o, t, dtype_name(layout->dtype));
-    if ((m->storage.codes == CODES_AWQ && m->n % 8) ||
-        (m->storage.codes == CODES_PAIRS && m->n % 2))
-        return err_set(o->err, INFLIGHT_E_UNSUPPORTED,
-                       "%.160s: %d rows are not served by quant_method %s: a multiple of %d is",
-                       o->module, m->n, o->f->scheme->method,
-                       m->storage.codes == CODES_AWQ ? 8 : 2);
+        return finding_refuse_dtype(o, t, dtype_name(layout->dtype));
+    if (check_units(o))
+        return o->err->code;
     m->part[PART_CODES] = t;
-    if (check_codes(o, t) || add_scales(o, layout) || add_zeros(o, layout) ||
-        check_said_shape(o, layout) || add_groups(o, layout) || add_inputs(o, layout))
+    if (check_codes(o, t) || add_scales(o, layout) || add_factor(o, layout) ||
+        add_zeros(o, layout) || check_said_shape(o, layout) || add_groups(o, layout) ||
+        add_inputs(o, layout))
         return o->err->code;
     m->fmt = fmt_for(m);
     for (int32_t i = 0; i < PART_COUNT; i++)
         if (m->part[i]) {
-            use(o, m->part[i]);
+            finding_use(o, m->part[i]);
             m->bytes += m->part[i]->bytes;
         }
     return INFLIGHT_OK;
@@ -431,87 +487,14 @@ int32_t matrix_find_stack(struct matrix *m, struct matrix_finder *f, const char 
                          .part = {[PART_CODES] = plain},
                          .fmt = plain->fmt,
                          .bytes = plain->bytes};
-    use(&o, plain);
+    finding_use(&o, plain);
     if (!tensor_is(plain, n, N, K))
         return err_set(err, INFLIGHT_E_MODEL,
                        "%s: tensor %s is %" PRId64 " x %" PRId64 " x %" PRId64
                        ", want %d x %d x %d",
-                       path_of(&o, plain), shown_text(plain->name, shown), plain->dim[2],
+                       finding_path(&o, plain), shown_text(plain->name, shown), plain->dim[2],
                        plain->dim[1], plain->dim[0], n, N, K);
     return INFLIGHT_OK;
-}
-
-/* ---- One expert of a folder that has all in one tensor */
-
-static int32_t check_dims(const struct finding *o, const struct tensor *t,
-                          const int64_t want[TENSOR_DIMS])
-{
-    char shown[SHOWN_TEXT];
-    if (memcmp(t->dim, want, sizeof t->dim) == 0)
-        return INFLIGHT_OK;
-    return err_set(o->err, INFLIGHT_E_MODEL,
-                   "%s: tensor %s is %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64
-                   ", want %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64,
-                   path_of(o, t), shown_text(t->name, shown), t->dim[3], t->dim[2], t->dim[1],
-                   t->dim[0], want[3], want[2], want[1], want[0]);
-}
-
-static int32_t add_expert_table(const struct finding *o, const struct tensor *t,
-                                struct matrix_place place)
-{
-    struct matrix *m = o->m;
-    const int64_t want[TENSOR_DIMS] = {(int64_t)place.step * m->N, m->K, place.E, 1, 1};
-    if (t->fmt != FMT_f32 && t->fmt != FMT_f16 && t->fmt != FMT_bf16)
-        return refuse_dtype(o, t, "F32, F16 or BF16");
-    m->storage = (struct storage){.codes = CODES_NONE};
-    m->part[PART_CODES] = t;
-    m->fmt = t->fmt;
-    m->is_across = true;
-    m->table = place.e;
-    m->n = (int32_t)want[0];
-    m->first = place.first;
-    m->bytes = t->bytes / (uint64_t)place.E / (uint64_t)place.step;
-    use(o, t);
-    return check_dims(o, t, want);
-}
-
-static int32_t add_expert_blocks(const struct finding *o, const struct tensor *blocks,
-                                 struct matrix_place place)
-{
-    struct matrix *m = o->m;
-    const struct tensor *scales = find_named(o, "_scales");
-    const int64_t rows = (int64_t)place.step * m->N, groups = m->K / fmt_info[FMT_mxfp4].n;
-    if (!scales)
-        return err_set(o->err, INFLIGHT_E_MODEL, "tensor %.160s_scales is missing", o->module);
-    if (blocks->dtype != DTYPE_U8 || scales->dtype != DTYPE_U8)
-        return refuse_dtype(o, blocks->dtype == DTYPE_U8 ? scales : blocks, "U8");
-    if (m->K % fmt_info[FMT_mxfp4].n || rows * place.E > INT32_MAX)
-        return err_set(o->err, INFLIGHT_E_UNSUPPORTED,
-                       "%.160s: rows of %d columns are no whole blocks of MXFP4, or too many",
-                       o->module, m->K);
-    m->storage = (struct storage){.codes = CODES_MXFP4, .bits = 4};
-    m->part[PART_CODES] = blocks;
-    m->part[PART_SCALES] = scales;
-    m->fmt = FMT_mxfp4;
-    m->n = (int32_t)(rows * place.E);
-    m->first = (int32_t)(rows * place.e) + place.first;
-    m->bytes = (blocks->bytes + scales->bytes) / (uint64_t)place.E / (uint64_t)place.step;
-    use(o, blocks);
-    use(o, scales);
-    return check_dims(o, blocks, (const int64_t[TENSOR_DIMS]){16, groups, rows, place.E, 1})
-               ? o->err->code
-               : check_dims(o, scales, (const int64_t[TENSOR_DIMS]){groups, rows, place.E, 1, 1});
-}
-
-int32_t matrix_find_expert(struct matrix *m, struct matrix_finder *f, const char *name,
-                           struct matrix_place place, int32_t N, int32_t K, struct err *err)
-{
-    const struct finding o = finding_of(m, f, name, err);
-    const struct tensor *blocks = find_named(&o, "_blocks"), *table = find_named(&o, "");
-    *m = (struct matrix){.N = N, .K = K, .step = place.step};
-    if (!blocks && !table)
-        return err_set(err, INFLIGHT_E_MODEL, "tensor %.160s is missing", o.module);
-    return blocks ? add_expert_blocks(&o, blocks, place) : add_expert_table(&o, table, place);
 }
 
 bool matrix_is_there(struct matrix_finder *f, const char *name)

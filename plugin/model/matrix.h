@@ -7,15 +7,18 @@
  *   E4M3   fp8 if a row has one scale, fp8_128 if each 128 columns of it have
  *   4 bits int4_128, int4_64 or int4_32, the largest that groups and rows consist of; int8 if
  *          rows do not consist of any and have one scale
- *   E2M1   mxfp4
+ *   E2M1   mxfp4 if each 32 columns have a power of two, nvfp4 if each 16 have a scale and rows
+ *          consist of blocks of 64
  *   8 bits int8 if a row has one scale, q8_0 if each 32 columns of it have; with the zero in the
  *          middle
  *
  * or f16, into which values are rounded (by at most 2^-11 of a value, or 2^-25), where there is
  * none: groups of other sizes, groups whose columns do not stand together (GPTQ's desc_act), zero
- * points of 8 bits, inputs that are scaled (ModelOpt's pre_quant_scale, whose factors become those
- * of the columns). int4 and q8_0 have scales of half precision: those of F16 are kept, those of
- * BF16 too from 2^-17 on, those of F32 are rounded, by at most 2^-11 of the scale or 2^-25. */
+ * points of 8 bits, other rows of NVFP4, inputs that are scaled (ModelOpt's pre_quant_scale, whose
+ * factors become those of the columns). int4 and q8_0 have scales of half precision: those of F16
+ * are kept, those of BF16 too from 2^-17 on, those of F32 are rounded, by at most 2^-11 of the
+ * scale or 2^-25. What compressed-tensors divides scales of NVFP4 by becomes a factor, rounded
+ * once. */
 #pragma once
 
 #include "scheme.h"
@@ -39,6 +42,7 @@ struct matrix {
     int32_t n;      /* rows of the tensors, which other matrices may share */
     uint64_t bytes; /* of its tensors, its share of them */
     struct storage storage;
+    float factor;                          /* of all scales of NVFP4 */
     const struct tensor *part[PART_COUNT]; /* NULL: it has none */
     bool is_scattered; /* groups of columns that do not stand together: PART_GROUPS is needed */
     bool is_across;    /* plain numbers that stand by columns: K rows of n */

@@ -140,7 +140,10 @@ void tile_read_codes(const struct storage *s, const uint8_t *codes, int32_t n, i
         read_pairs(codes, K, t);
         break;
     case CODES_PACKED:
-        read_packed(codes, s->bits, K, t);
+    case CODES_NVFP4:
+    case CODES_NVFP4_PACKED:
+    case CODES_MXFP4_PACKED:
+        read_packed(codes, s->bits, K, t); /* four bytes of pairs are such a word */
         break;
     case CODES_AWQ:
         read_awq(codes, n, t);

@@ -3,6 +3,7 @@
 #include "matrix_tile.h"
 
 #include "../../quant/bf16.h"
+#include "../../quant/e4m3.h"
 #include "../../quant/f16.h"
 #include "../../quant/mxfp4.h"
 
@@ -29,6 +30,10 @@ static float float_at(enum dtype dtype, const uint8_t *data, int64_t i)
         memcpy(&value, data + i * (int64_t)sizeof value, sizeof value);
         return value;
     }
+    if (dtype == DTYPE_F8_E4M3)
+        return e4m3_to_float(data[i]);
+    if (dtype == DTYPE_U8)
+        return e8m0_to_float(data[i]);
     memcpy(&half, data + i * (int64_t)sizeof half, sizeof half);
     return dtype == DTYPE_F16 ? f16_to_float(half) : bf16_to_float(half);
 }
@@ -150,8 +155,10 @@ static bool read_zeros(const struct matrix_reader *r, struct tile *t, int32_t un
 static bool read_unit(const struct matrix_reader *r, struct tile *t, int32_t unit, int32_t group,
                       struct matrix_fault *fault)
 {
+    const enum codes codes = r->m.storage.codes;
+    const bool is_float = codes == CODES_E4M3 || codes_are_e2m1(codes);
     return read_scales(r, t, unit, group, fault) &&
-           (r->m.storage.codes == CODES_E4M3 || read_zeros(r, t, unit, group, fault));
+           (is_float || read_zeros(r, t, unit, group, fault));
 }
 
 static void copy_unit(struct tile *t, int32_t unit, int32_t from)
@@ -206,6 +213,7 @@ static const void *make_rows(void *maker, int worker, int32_t first, int32_t n)
     t->row = matrix_row(m, first);
     t->rows = n;
     t->unit = matrix_unit(m);
+    t->factor = m->factor;
     for (t->column = 0; t->column < m->K; t->column += TILE_COLUMNS) {
         t->columns = MIN(TILE_COLUMNS, m->K - t->column);
         if (!read_tile(r, t, &w->fault) ||

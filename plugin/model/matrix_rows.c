@@ -3,6 +3,8 @@
 
 #include "../../quant/e4m3.h"
 #include "../../quant/f16.h"
+#include "../../quant/mxfp4.h"
+#include "../../quant/nvfp4.h"
 
 #include <math.h>
 #include <string.h>
@@ -73,6 +75,52 @@ static bool write_fp8_128(const struct tile *t, uint8_t *out, size_t row_bytes,
     return check_numbers(t, fault);
 }
 
+/* ---- E2M1 */
+
+/* Bytes of eight codes of 4 bits to four bytes, the even ones low. */
+static inline uint32_t pack_eight(const uint8_t code[8])
+{
+    uint64_t w;
+    memcpy(&w, code, sizeof w);
+    w = (w | w >> 4) & 0x00ff00ff00ff00ffu;
+    w = (w | w >> 8) & 0x0000ffff0000ffffu;
+    return (uint32_t)(w | w >> 16);
+}
+
+/* Value j and value j + 16 share a byte. A scale is a power of two, 2^(e - 127). */
+static void write_mxfp4(const struct tile *t, uint8_t *out, size_t row_bytes)
+{
+    for (int32_t r = 0; r < t->rows; r++) {
+        struct mxfp4 *block = (struct mxfp4 *)(out + (size_t)r * row_bytes) + t->column / 32;
+        for (int32_t k = 0; k < t->columns; k += 32, block++) {
+            const uint8_t *code = t->code[r] + k;
+            block->e = (uint8_t)(float_bits(t->scale[k / t->unit][r]) >> 23);
+            for (int32_t j = 0; j < 16; j++)
+                block->q[j] = (uint8_t)(code[j] | code[j + 16] << 4);
+        }
+    }
+}
+
+/* Scales are E4M3 numbers; of one below zero the numbers change their signs instead. */
+static void write_nvfp4(const struct tile *t, uint8_t *out, size_t row_bytes)
+{
+    for (int32_t r = 0; r < t->rows; r++) {
+        uint8_t *row = out + (size_t)r * row_bytes;
+        struct nvfp4 *block = (struct nvfp4 *)(row + sizeof(float)) + t->column / 64;
+        memcpy(row, &t->factor, sizeof(float));
+        for (int32_t k = 0; k < t->columns; k += 64, block++)
+            for (int32_t g = 0; g < 4; g++) {
+                const uint8_t bits = e4m3_of_float(t->scale[(k + 16 * g) / t->unit][r]);
+                const uint32_t signs = bits & 0x80 ? 0x88888888u : 0;
+                block->scale[g] = bits & 0x7f;
+                for (int32_t i = 0; i < 16; i += 8) {
+                    const uint32_t four = pack_eight(t->code[r] + k + 16 * g + i) ^ signs;
+                    memcpy(block->q + 8 * g + i / 2, &four, sizeof four);
+                }
+            }
+    }
+}
+
 /* ---- Integers */
 
 /* Bytes of a file can be what 4 bits cannot. */
@@ -124,16 +172,6 @@ static bool write_q8_0(const struct tile *t, uint8_t *out, size_t row_bytes,
     return true;
 }
 
-/* Bytes of eight codes of 4 bits to four bytes, the even ones low. */
-static inline uint32_t pack_eight(const uint8_t code[8])
-{
-    uint64_t w;
-    memcpy(&w, code, sizeof w);
-    w = (w | w >> 4) & 0x00ff00ff00ff00ffu;
-    w = (w | w >> 8) & 0x0000ffff0000ffffu;
-    return (uint32_t)(w | w >> 16);
-}
-
 static bool write_int4(const struct tile *t, enum fmt fmt, uint8_t *out, size_t row_bytes,
                        struct matrix_fault *fault)
 {
@@ -183,18 +221,28 @@ static uint32_t put_halves(const float *scale, const float *number, int32_t n, u
     return most;
 }
 
-static bool write_f16(const struct tile *t, bool is_e4m3, uint8_t *out, size_t row_bytes,
+/* Of a code, before it is scaled. */
+static inline float number_of(enum codes codes, int code, int zero)
+{
+    if (codes == CODES_E4M3)
+        return e4m3_to_float((uint8_t)code);
+    return codes_are_e2m1(codes) ? 0.5f * (float)e2m1_twice(code) : (float)(code - zero);
+}
+
+static bool write_f16(const struct tile *t, enum codes codes, uint8_t *out, size_t row_bytes,
                       struct matrix_fault *fault)
 {
     const int shift = __builtin_ctz((unsigned)t->unit); /* a power of two */
+    const bool is_nvfp4 = codes == CODES_NVFP4 || codes == CODES_NVFP4_PACKED;
     for (int32_t r = 0; r < t->rows; r++) {
         float scale[TILE_COLUMNS], number[TILE_COLUMNS];
         uint16_t half[TILE_COLUMNS];
         for (int32_t k = 0; k < t->columns; k++) {
             const int32_t unit = k >> shift;
             scale[k] = t->scale[unit][r] * t->input[k];
-            number[k] =
-                is_e4m3 ? e4m3_to_float(t->code[r][k]) : (float)(t->code[r][k] - t->zero[unit][r]);
+            if (is_nvfp4)
+                scale[k] *= t->factor;
+            number[k] = number_of(codes, t->code[r][k], t->zero[unit][r]);
         }
         const uint32_t most = put_halves(scale, number, t->columns, half);
         for (int32_t k = 0; most > float_bits(HALF_MOST) && k < t->columns; k++)
@@ -221,7 +269,13 @@ bool tile_write(const struct tile *t, const struct storage *s, enum fmt fmt, uin
     case FMT_q8_0:
         return write_q8_0(t, out, row_bytes, fault);
     case FMT_f16:
-        return write_f16(t, s->codes == CODES_E4M3, out, row_bytes, fault);
+        return write_f16(t, s->codes, out, row_bytes, fault);
+    case FMT_mxfp4:
+        write_mxfp4(t, out, row_bytes);
+        return true;
+    case FMT_nvfp4:
+        write_nvfp4(t, out, row_bytes);
+        return true;
     default:
         return write_int4(t, fmt, out, row_bytes, fault);
     }

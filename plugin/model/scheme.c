@@ -353,9 +353,10 @@ int32_t scheme_find(const struct scheme *s, const char *module, const char *clas
 bool scheme_ignores(const struct scheme *s, struct str tensor)
 {
     static const char *const suffixes[] = {
-        ".input_scale", ".input_zero_point", ".input_scale_ub", ".output_scale",
-        ".k_scale",     ".v_scale",          ".q_scale",        ".kv_scale",
-        ".prob_scale",  ".k_zero_point",     ".v_zero_point",   ".activation_scale"};
+        ".input_scale",       ".input_zero_point", ".input_scale_ub", ".output_scale",
+        ".k_scale",           ".v_scale",          ".q_scale",        ".kv_scale",
+        ".prob_scale",        ".k_zero_point",     ".v_zero_point",   ".activation_scale",
+        ".input_global_scale"};
     for (size_t i = 0; s->where && i < COUNT_OF(suffixes); i++) {
         size_t n = strlen(suffixes[i]);
         if (tensor.len > n && memcmp(tensor.ptr + tensor.len - n, suffixes[i], n) == 0)

@@ -8,7 +8,8 @@
 #include "../file/folder.h"
 
 /* The numbers of a matrix of N rows and K columns, y = W x. Of integers the value is
- * scale * (code - zero), of others scale * code. */
+ * scale * (code - zero), of others scale * code. "E2M1 pairs": U8 (N, K / 2), two columns a byte,
+ * the even one low. */
 enum codes {
     CODES_NONE,   /* no scheme: rows of one of our formats */
     CODES_E4M3,   /* weight: F8_E4M3 (N, K) */
@@ -17,14 +18,23 @@ enum codes {
     CODES_PACKED, /* weight_packed: I32 (N, K bits / 32), from the lowest bits on */
     CODES_AWQ,    /* qweight: I32 (K, N / 8), columns 0 2 4 6 1 3 5 7 from the lowest bits on */
     CODES_GPTQ,   /* qweight: I32 (K bits / 32, N), from the lowest bits on */
-    CODES_MXFP4,  /* <module>_blocks: U8 (E, N, K / 32, 16), E2M1, of two columns the even one low;
-                     <module>_scales: U8 (E, N, K / 32), E8M0. By matrix_find_expert alone */
+    CODES_NVFP4,  /* weight: E2M1 pairs; scales are E4M3 times weight_scale_2 */
+    CODES_NVFP4_PACKED, /* weight_packed: E2M1 pairs; scales are E4M3 over weight_global_scale */
+    CODES_MXFP4_PACKED, /* weight_packed: E2M1 pairs; scales are E8M0, of type U8 */
+    CODES_MXFP4,        /* <module>_blocks: U8 (E, N, K / 32, 16), E2M1 pairs of blocks;
+                           <module>_scales: U8 (E, N, K / 32), E8M0. By matrix_find_expert alone */
     CODES_COUNT
 };
 
+/* Whether codes are numbers of E2M1. */
+static inline bool codes_are_e2m1(enum codes codes)
+{
+    return codes >= CODES_NVFP4 && codes <= CODES_MXFP4;
+}
+
 struct storage {
     enum codes codes;
-    int32_t bits;          /* of an integer, 4 or 8 */
+    int32_t bits;          /* of a code, 4 or 8 */
     int32_t rows, columns; /* that share a scale; 0: all there are */
     bool zeros;            /* zero points stand beside the scales; if not, the middle is zero */
     bool zeros_less_one;   /* in the file they are less by one */

@@ -50,6 +50,25 @@ static int32_t scales_of(const struct scheme_reader *r, const struct weights_row
     return INFLIGHT_OK;
 }
 
+/* Numbers of E2M1, each of the two formats with the groups that it is made for. */
+static int32_t floats_of_4(const struct scheme_reader *r, const struct weights_row *row,
+                           struct storage *storage)
+{
+    const bool is_mx = strcmp(row->format, "mxfp4-pack-quantized") == 0;
+    const int32_t columns = is_mx ? 32 : 16;
+    if (row->group != columns || (!is_mx && strcmp(row->format, "nvfp4-pack-quantized") != 0))
+        return scheme_refuse(r,
+                             "float numbers of 4 bits in groups of %d as %.40s are not served: "
+                             "nvfp4-pack-quantized in groups of 16 and mxfp4-pack-quantized of 32 "
+                             "are",
+                             row->group, row->format);
+    *storage = (struct storage){.codes = is_mx ? CODES_MXFP4_PACKED : CODES_NVFP4_PACKED,
+                                .bits = 4,
+                                .rows = 1,
+                                .columns = columns};
+    return INFLIGHT_OK;
+}
+
 static int32_t codes_of(const struct scheme_reader *r, const struct weights_row *row,
                         struct storage *storage)
 {
@@ -66,7 +85,7 @@ static int32_t codes_of(const struct scheme_reader *r, const struct weights_row 
         return scheme_refuse(r,
                              "%s numbers of %d bits and type %.20s as %.40s are not served: "
                              "float-quantized of 8 bits, int-quantized and pack-quantized of 4 and "
-                             "8 are",
+                             "8, nvfp4-pack-quantized and mxfp4-pack-quantized are",
                              row->symmetric ? "symmetric" : "asymmetric", row->bits, row->type,
                              row->format);
     storage->bits = row->bits;
@@ -92,6 +111,8 @@ static int32_t weights_of(const struct scheme_reader *r, const json_t *weights, 
     if (row.dynamic)
         return scheme_refuse(r, "weights with dynamic true are not served");
     *storage = (struct storage){.codes = CODES_NONE};
+    if (strcmp(row.type, "float") == 0 && row.bits == 4 && row.symmetric)
+        return floats_of_4(r, &row, storage);
     return codes_of(r, &row, storage) ? r->err->code : scales_of(r, &row, storage);
 }
 

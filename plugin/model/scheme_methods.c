@@ -172,25 +172,36 @@ static const struct {
     {"W8A8_SQ_PER_CHANNEL", {.codes = CODES_I8, .bits = 8, .rows = 1}},
     {"W8A16", {.codes = CODES_I8, .bits = 8, .rows = 1}},
     {"W4A16_AWQ", {.codes = CODES_PAIRS, .bits = 4, .rows = 1, .columns = 128}},
+    {"NVFP4", {.codes = CODES_NVFP4, .bits = 4, .rows = 1, .columns = 16}},
+    {"NVFP4_AWQ", {.codes = CODES_NVFP4, .bits = 4, .rows = 1, .columns = 16}},
+    {"W4A16_NVFP4", {.codes = CODES_NVFP4, .bits = 4, .rows = 1, .columns = 16}},
 };
 
 static int32_t modelopt_storage(const struct scheme_reader *r, const json_t *object,
                                 struct storage *storage)
 {
     const char *name = "none";
-    int32_t group = 128;
-    if (scheme_text(r, object, "quant_algo", &name) ||
-        scheme_integer(r, object, "group_size", &group))
+    size_t i = 0;
+    if (scheme_text(r, object, "quant_algo", &name))
         return r->err->code;
-    for (size_t i = 0; i < COUNT_OF(algorithms); i++)
-        if (strcasecmp(name, algorithms[i].name) == 0) {
-            *storage = algorithms[i].storage;
-            return storage->codes == CODES_PAIRS ? group_of(r, group, storage) : INFLIGHT_OK;
-        }
-    return scheme_refuse(r,
-                         "quant_algo %.40s is not served: FP8, FP8_PER_CHANNEL_PER_TOKEN, "
-                         "FP8_PB_WO, W8A8_SQ_PER_CHANNEL, W8A16 and W4A16_AWQ are",
-                         name);
+    while (i < COUNT_OF(algorithms) && strcasecmp(name, algorithms[i].name) != 0)
+        i++;
+    if (i == COUNT_OF(algorithms))
+        return scheme_refuse(r,
+                             "quant_algo %.40s is not served: FP8, FP8_PER_CHANNEL_PER_TOKEN, "
+                             "FP8_PB_WO, W8A8_SQ_PER_CHANNEL, W8A16, W4A16_AWQ, NVFP4, NVFP4_AWQ "
+                             "and W4A16_NVFP4 are",
+                             name);
+    *storage = algorithms[i].storage;
+    int32_t group = storage->columns;
+    if (storage->bits == 8)
+        return INFLIGHT_OK;
+    if (scheme_integer(r, object, "group_size", &group))
+        return r->err->code;
+    if (storage->codes == CODES_NVFP4 && group != storage->columns)
+        return scheme_refuse(r, "%s in groups of %d is not served: of %d is", name, group,
+                             storage->columns);
+    return group_of(r, group, storage);
 }
 
 /* Each of them with an algorithm of its own. */

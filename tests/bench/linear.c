@@ -24,9 +24,9 @@ static const struct {
     bool gated;
 } shapes[] = {{960, 576, false},   {576, 576, false},   {1536, 576, true},   {576, 1536, false},
               {49152, 576, false}, {4096, 4096, false}, {14336, 4096, false}};
-static const enum fmt fmts[] = {FMT_q4_1, FMT_q4_0,    FMT_q8_0,    FMT_q4_k,    FMT_q5_0,
-                                FMT_q5_k, FMT_q6_k,    FMT_mxfp4,   FMT_bf16,    FMT_fp8,
-                                FMT_int8, FMT_fp8_128, FMT_int4_32, FMT_int4_64, FMT_int4_128};
+static const enum fmt fmts[] = {
+    FMT_q4_1,  FMT_q4_0, FMT_q8_0, FMT_q4_k, FMT_q5_0,    FMT_q5_k,    FMT_q6_k,    FMT_mxfp4,
+    FMT_nvfp4, FMT_bf16, FMT_fp8,  FMT_int8, FMT_fp8_128, FMT_int4_32, FMT_int4_64, FMT_int4_128};
 static const int tokens[] = {1, 2, 4, 8, 16, 64, 512};
 
 #define MS ((int)(sizeof tokens / sizeof *tokens))

@@ -37,6 +37,11 @@ static const struct {
     {"a.b.qzeros", DTYPE_I32, 4},
     {"a.b.scales", DTYPE_F16, 2},
     {"a.b.g_idx", DTYPE_I32, 4},
+    {"a.b.weight_packed", DTYPE_U8, 1},
+    {"a.b.weight_scale", DTYPE_F8_E4M3, 1},
+    {"a.b.weight_scale", DTYPE_U8, 1},
+    {"a.b.weight_scale_2", DTYPE_F32, 4},
+    {"a.b.weight_global_scale", DTYPE_F32, 4},
 };
 
 enum { NAMES = COUNT_OF(names) };
@@ -56,11 +61,11 @@ static void shape_of(const struct storage *s, const struct model *m, size_t i, i
     const int64_t rows = s->rows ? (N + s->rows - 1) / s->rows : 1;
     const int64_t columns = s->columns ? (K + s->columns - 1) / s->columns : 1;
     const int64_t words = (N + each - 1) / each;
-    const bool awq = s->codes == CODES_AWQ;
+    const bool awq = s->codes == CODES_AWQ, pairs = codes_are_e2m1(s->codes);
     const int64_t shapes[NAMES][2] = {
         {N, K},
         {N, K},
-        {(N + 1) / 2, K},
+        {pairs ? N : (N + 1) / 2, pairs ? (K + 1) / 2 : K},
         {N, (K + each - 1) / each},
         {rows, columns},
         {rows, columns},
@@ -72,6 +77,11 @@ static void shape_of(const struct storage *s, const struct model *m, size_t i, i
         {columns, words},
         {columns, N},
         {1, K},
+        {N, (K + 1) / 2},
+        {rows, columns},
+        {rows, columns},
+        {1, 1},
+        {1, 1},
     };
     shape[0] = shapes[i][0];
     shape[1] = shapes[i][1];
@@ -108,9 +118,10 @@ static void make_tensors(struct model *m, const struct storage *s, struct input 
     m->K = next_byte(in) * 3 + 1;
     if (next_byte(in) & 1)
         m->K = (m->K + 63) / 64 * 64;
-    const uint32_t there = (uint32_t)next_byte(in) << 8 | next_byte(in);
+    uint32_t there = (uint32_t)next_byte(in) << 8 | next_byte(in);
     const size_t other = next_byte(in);
     const int64_t rows = next_byte(in), columns = next_byte(in);
+    there |= (uint32_t)next_byte(in) << 16;
     for (size_t i = 0; i < NAMES; i++) {
         int64_t shape[2];
         shape_of(s, m, i, shape);

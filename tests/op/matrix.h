@@ -71,6 +71,9 @@ static inline void tame_block(enum fmt fmt, uint8_t *block)
         block[2] = random_bits() % 2 ? 8 : (uint8_t)(random_bits() >> 9 & 15);
     } else if (fmt == FMT_mxfp4) {
         block[0] = (uint8_t)(118 + random_bits() % 6);
+    } else if (fmt == FMT_nvfp4) {
+        for (int g = 0; g < 4; g++)
+            block[g] = (uint8_t)(random_bits() % 0x58); /* up to 2^4, the smallest ones too */
     } else if (fmt == FMT_int8) {
         return; /* its scale is that of the row */
     } else if (fmt == FMT_f16) {

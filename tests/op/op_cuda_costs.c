@@ -50,6 +50,7 @@ static const struct shape shapes[] = {
     {FMT_fp8_128, 64, 4096, 1, EPILOGUE_ADD, false},
     {FMT_int8, 64, 1536, 16, EPILOGUE_STORE, true},
     {FMT_mxfp4, 64, 4096, 1, EPILOGUE_STORE, true},
+    {FMT_nvfp4, 64, 4096, 1, EPILOGUE_STORE, true},
 };
 
 static const char *shape_name(const struct shape *s)

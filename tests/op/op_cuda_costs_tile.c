@@ -53,6 +53,7 @@ static const struct shape shapes[] = {
     {FMT_fp8_128, 256, 1536, 64, EPILOGUE_ADD, 1},
     {FMT_int8, 64, 1536, 32, EPILOGUE_STORE, 132},
     {FMT_mxfp4, 256, 1536, 64, EPILOGUE_STORE, 1},
+    {FMT_nvfp4, 256, 1536, 64, EPILOGUE_STORE, 1},
 };
 
 /* A shape and how it is cut, what of it are the design's numbers. */
@@ -156,7 +157,7 @@ static int64_t record_loads(int layout)
         [LAYOUT_INT4_D] = 4 * 2,       [LAYOUT_INT4_DM] = 4 * 2, [LAYOUT_INT4_K] = 4 * 2 * 2,
         [LAYOUT_INT8_D] = 2 * 2,       [LAYOUT_INT8_DM] = 2 * 2, [LAYOUT_INT8_K] = 2 * 2 * 2,
         [LAYOUT_INT8_K16] = 2 * 2 * 2, [LAYOUT_INT4_Z] = 4 * 2,  [LAYOUT_INT4_Z128] = 2,
-        [LAYOUT_FP8_128] = 2,          [LAYOUT_E2M1] = 4 * 2};
+        [LAYOUT_FP8_128] = 2,          [LAYOUT_E2M1] = 4 * 2,    [LAYOUT_E2M1_16] = 4 * 2 * 2};
     return loads[layout];
 }
 
@@ -291,8 +292,9 @@ static void check_unpack(enum fmt fmt, int N, int K)
 TEST(cuda_costs, weights_for_the_library_are_read_and_written_once)
 {
     enum { T = 384, N = 64, K = 1024 };
-    static const enum fmt fmts[] = {FMT_bf16, FMT_q4_0, FMT_q4_1,     FMT_q4_k,    FMT_q8_0,
-                                    FMT_q5_k, FMT_q6_k, FMT_int4_128, FMT_fp8_128, FMT_mxfp4};
+    static const enum fmt fmts[] = {FMT_bf16,    FMT_q4_0,  FMT_q4_1, FMT_q4_k,
+                                    FMT_q8_0,    FMT_q5_k,  FMT_q6_k, FMT_int4_128,
+                                    FMT_fp8_128, FMT_mxfp4, FMT_nvfp4};
     struct device_config with_library = config;
     with_library.cublaslt = true;
     struct bench b = {.device = costs_open() ? cuda_device(&with_library) : NULL};

@@ -10,6 +10,7 @@
 #include "../../quant/int4.h"
 #include "../../quant/q4_0.h"
 #include "../../quant/q4_1.h"
+#include "../../quant/nvfp4.h"
 #include "../../quant/q4_k.h"
 #include "../../quant/q5_0.h"
 #include "../../quant/q5_1.h"
@@ -48,6 +49,8 @@ static int number_of(enum fmt fmt, const uint8_t *row, int k)
         return block[4 + k % n];
     case FMT_mxfp4:
         return block[1 + k % 16] >> k % n / 16 * 4 & 15;
+    case FMT_nvfp4:
+        return nvfp4_code((const struct nvfp4 *)(const void *)block, k % n);
     default:
         fmt_info[fmt].decode(block, &value);
         return bf16_of_float(value);
@@ -115,6 +118,10 @@ static void place_scales(enum fmt fmt, int r, int k, const uint8_t *row, int K, 
         break;
     case LAYOUT_E2M1:
         record[c] = block[0];
+        break;
+    case LAYOUT_E2M1_16:
+        memcpy(record, row, 4);
+        memcpy(record + 4 + c * 2, block + 4 + group * 2, 2);
         break;
     case LAYOUT_FP8_128:
         place_float_scale(block, block + 4, 128, record);

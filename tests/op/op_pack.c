@@ -13,6 +13,7 @@
 #include "../../quant/int4.h"
 #include "../../quant/int8.h"
 #include "../../quant/mxfp4.h"
+#include "../../quant/nvfp4.h"
 #include "../../quant/q4_0.h"
 #include "../../quant/q4_1.h"
 #include "../../quant/q4_k.h"
@@ -43,9 +44,10 @@ static const enum layout layout_of[FMT_COUNT] = {
     [FMT_fp8_128] = LAYOUT_fp8_128,   [FMT_int8] = LAYOUT_int8,
     [FMT_int4_32] = LAYOUT_int4_32,   [FMT_int4_64] = LAYOUT_int4_64,
     [FMT_int4_128] = LAYOUT_int4_128, [FMT_mxfp4] = LAYOUT_mxfp4,
+    [FMT_nvfp4] = LAYOUT_nvfp4,
 };
 
-/* The integer of value k of a row, of mxfp4 its code less stored_bias. */
+/* The integer of value k of a row, of mxfp4 and nvfp4 its code less stored_bias. */
 static int value_of(enum fmt fmt, const uint8_t *row, int k)
 {
     const struct mxfp4 *block;
@@ -68,6 +70,8 @@ static int value_of(enum fmt fmt, const uint8_t *row, int k)
     case FMT_mxfp4:
         block = (const struct mxfp4 *)row + k / 32;
         return (block->q[k % 16] >> k % 32 / 16 * 4 & 15) - 16;
+    case FMT_nvfp4:
+        return nvfp4_code((const struct nvfp4 *)(row + 4) + k / 64, k % 64) - 16;
     case FMT_int8:
         return int8_q((const struct int8 *)(row + 4), k);
     default:
@@ -94,7 +98,8 @@ static void define_float_scale(uint8_t *at, int r, const uint8_t *from, const ui
 /* The scales of group g of a row. */
 static void define_scales(enum fmt fmt, const uint8_t *row, int g, uint8_t *unit, int r)
 {
-    const uint8_t *block = row + (size_t)(g * GROUP / fmt_info[fmt].n * fmt_info[fmt].bytes);
+    const struct fmt_info *info = &fmt_info[fmt];
+    const uint8_t *block = row + info->head + (size_t)(g * GROUP / info->n * info->bytes);
     const struct q6_k *b6 = (const struct q6_k *)block;
     const struct q4_k *b4 = (const struct q4_k *)block; /* and q5_k, up to q */
     int in_block = g % 8;
@@ -119,6 +124,10 @@ static void define_scales(enum fmt fmt, const uint8_t *row, int g, uint8_t *unit
         break;
     case SCALES_E8:
         unit[g % 2 * 16 + r] = block[0];
+        break;
+    case SCALES_E4:
+        unit[2 * (g % 2) * 16 + r] = block[2 * (g % 2)];
+        unit[(2 * (g % 2) + 1) * 16 + r] = block[2 * (g % 2) + 1];
         break;
     case SCALES_Z32:
         copy_half(unit, g % 2, r, block);
@@ -199,7 +208,7 @@ static void define_row(enum isa isa, const struct weight_source *source, int n, 
     const size_t unit_size = unit_bytes(info->data, info->scales);
     const uint8_t *row =
         (const uint8_t *)source->data + (size_t)n * fmt_row_bytes(source->fmt, source->K);
-    if (info->scales == SCALES_ROW)
+    if (has_row_scale(info->scales))
         define_float_scale(tile, n % PACKED_ROWS, row, row + 4,
                            source->fmt == FMT_fp8 ? source->K : 0);
     for (int k = 0; k < source->K; k++)

@@ -8,8 +8,10 @@ few anew. Of gpt-oss's experts, which have not been written by others here, the 
 the engine read are those of transformers.
 """
 import copy
+import json
 import os
 import pathlib
+import shutil
 import sys
 
 import datasets
@@ -19,10 +21,12 @@ import modelopt.torch.quantization as mtq
 import models
 import torch
 import transformers
+from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
 from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from modelopt.torch.export import export_hf_checkpoint
-from safetensors.torch import load_file
+from modelopt.torch.quantization.qtensor import NVFP4QTensor
+from safetensors.torch import load_file, save_file
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "..", "tools"))
@@ -37,8 +41,8 @@ def samples():
     return torch.randint(0, 256, (SAMPLES, LENGTH), generator=torch.Generator().manual_seed(3))
 
 
-def opened_bf16(folder):
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16,
+def opened_as(dtype, folder):
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype,
                                                              attn_implementation="eager").eval()
 
 
@@ -46,7 +50,7 @@ def opened_bf16(folder):
 
 
 def compress(folder, out, modifier, is_calibrated):
-    model = opened_bf16(folder)
+    model = opened_as(torch.bfloat16, folder)
     text = datasets.Dataset.from_dict({"input_ids": samples().tolist(),
                                        "attention_mask": [[1] * LENGTH] * SAMPLES})
     more = {"dataset": text, "max_seq_length": LENGTH, "num_calibration_samples": SAMPLES}
@@ -59,6 +63,19 @@ def compress(folder, out, modifier, is_calibrated):
 SCHEMES = {"FP8": ("fp8", True), "FP8_DYNAMIC": ("fp8", False), "FP8_BLOCK": ("fp8_128", False),
            "W8A8": ("int8", False), "W8A16": ("q8_0", False), "W4A16": ("int4_128", False),
            "W4A16_ASYM": ("int4_128", False), "W4AFP8": ("int4_128", False)}
+
+
+def check_wanted(folder, plain, fmt, wanted, rounding):
+    """Its matrices are these numbers, but for that share of each, and the logits those of them."""
+    logits, rows, found = models.ours(folder, models.layers_of(plain))
+    assert set(found.values()) == {fmt}, found
+    for module, want in wanted.items():
+        error = ((rows[module] - want).abs() - rounding * want.abs()).max()
+        assert error <= 0, f"{module}: {error} from the file's"
+        plain.get_submodule(module).weight.data = want
+    off = models.off(logits, models.logits_of(plain))
+    print(f"  {os.path.basename(folder):28s} logits off by {off:.1e}")
+    assert off < models.BOUND, f"{folder}: logits off by {off}"
 
 
 def check_schemes(work, family, schemes):
@@ -99,20 +116,34 @@ def test_llmcompressor_head_too(work):
     models.check(f"{work}/out", ["int4_128"], models.matrices(model))
 
 
-def check_refused(folder, text):
-    try:
-        models.ours(folder)
-    except AssertionError as error:
-        assert text in str(error), error
+# Scheme: the format here, how much it rounds (what compressed-tensors divides scales by is a factor
+# here), whether it needs a text.
+FLOATS = {"NVFP4A16": ("nvfp4", 2.0 ** -22, False), "NVFP4": ("nvfp4", 2.0 ** -22, True),
+          "MXFP4A16": ("mxfp4", 0, False)}
+
+
+def floats_of(tensors, name):
+    """Numbers of a module as compressed-tensors unpacks them, which makes bf16 of them when it opens
+    a model."""
+    packed, scale = tensors[f"{name}.weight_packed"], tensors[f"{name}.weight_scale"]
+    numbers = unpack_fp4_from_uint8(packed, len(packed), 2 * packed.shape[1], torch.float32)
+    if scale.dtype == torch.uint8:
+        scale = torch.exp2(scale.float() - 127)
     else:
-        raise AssertionError(f"{folder} was served")
+        scale = scale.float() / tensors[f"{name}.weight_global_scale"]
+    return numbers * scale.repeat_interleave(numbers.shape[1] // scale.shape[1], 1)
 
 
-def test_llmcompressor_four_bit_floats_are_refused(work):
+def test_llmcompressor_four_bit_floats(work):
     models.make_model("llama", f"{work}/llama")
-    modifier = QuantizationModifier(targets="Linear", scheme="NVFP4A16", ignore=["lm_head"])
-    compress(f"{work}/llama", f"{work}/out", modifier, False)
-    check_refused(f"{work}/out", "nvfp4-pack-quantized are not served")
+    plain = opened_as(torch.float32, f"{work}/llama")
+    for name, (fmt, rounding, is_calibrated) in FLOATS.items():
+        out = f"{work}/{name}"
+        modifier = QuantizationModifier(targets="Linear", scheme=name, ignore=["lm_head"])
+        compress(f"{work}/llama", out, modifier, is_calibrated)
+        tensors = load_file(f"{out}/model.safetensors")
+        wanted = {module: floats_of(tensors, module) for module in models.layers_of(plain)}
+        check_wanted(out, plain, fmt, wanted, rounding)
 
 
 # ---- ModelOpt
@@ -133,7 +164,7 @@ def decoded(tensors, name):
 
 
 def quantized(folder, config):
-    return mtq.quantize(opened_bf16(folder), copy.deepcopy(config),
+    return mtq.quantize(opened_as(torch.bfloat16, folder), copy.deepcopy(config),
                         lambda m: [m(row[None]) for row in samples()])
 
 
@@ -172,12 +203,31 @@ def check_numbers(rows, tensors, rounded, rounding, step):
             f"{module}: {moved} of the numbers moved, by up to {off.max() / (step * most)} steps"
 
 
+def test_modelopt_four_bit_floats(work):
+    """Tensors of its own writer, which quantizes a model to them on a card alone."""
+    models.make_model("llama", f"{work}/llama")
+    plain = opened_as(torch.float32, f"{work}/llama")
+    tensors = load_file(f"{work}/llama/model.safetensors")
+    wanted = {}
+    for module in models.layers_of(plain):
+        packed, scale, factor = NVFP4QTensor.quantize(tensors[f"{module}.weight"].float(), 16)
+        wanted[module] = packed.dequantize(torch.float32, scale=scale, double_scale=factor,
+                                           block_sizes={-1: 16})
+        tensors.update({f"{module}.weight": packed._quantized_data, f"{module}.weight_scale": scale,
+                        f"{module}.weight_scale_2": factor})
+    shutil.copytree(f"{work}/llama", f"{work}/NVFP4")
+    save_file(tensors, f"{work}/NVFP4/model.safetensors")
+    pathlib.Path(work, "NVFP4/hf_quant_config.json").write_text(json.dumps(
+        {"producer": {"name": "modelopt"}, "quantization": {
+            "quant_algo": "NVFP4", "group_size": 16, "exclude_modules": ["lm_head"]}}))
+    check_wanted(f"{work}/NVFP4", plain, "nvfp4", wanted, 2.0 ** -22)
+
+
 def check_modelopt(work, name, config, fmt, rounding, step):
     source, out = f"{work}/llama", f"{work}/{name}"
     rounded = export(source, out, config)
     tensors = load_file(f"{out}/model.safetensors")
-    plain = transformers.AutoModelForCausalLM.from_pretrained(
-        source, dtype=torch.float32, attn_implementation="eager").eval()
+    plain = opened_as(torch.float32, source)
     logits, rows, found = models.ours(out, models.layers_of(plain))
     assert set(found.values()) == {fmt}, found
     check_numbers(rows, tensors, rounded, rounding, step)

@@ -105,6 +105,45 @@ TEST(matrix_bad, rows_that_words_do_not_hold_are_refused)
                 "m: 45 rows are not served by quant_method modelopt: a multiple of 2 is");
 }
 
+TEST(matrix_bad, columns_that_groups_do_not_hold_are_refused)
+{
+    static const char *const names[] = {"NVFP4", "NVFP4 of ModelOpt", "MXFP4"};
+    static const char *const why[] = {
+        "m: 312 columns are not served by quant_method compressed-tensors: a multiple of 16 is",
+        "m: 568 columns are not served by quant_method modelopt: a multiple of 16 is",
+        "m: 280 columns are not served by quant_method compressed-tensors: a multiple of 32 is"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        struct matrix m;
+        struct err err = {0};
+        begin_case(names[i]);
+        image_end(&im);
+        d.K -= 8;
+        CHECK_EQ(find_matrix(&m, &err), INFLIGHT_E_UNSUPPORTED);
+        CHECK_TEXT(err.text, why[i]);
+        end_case();
+    }
+}
+
+TEST(matrix_bad, a_factor_that_is_no_number_above_zero_is_refused)
+{
+    const float bad[] = {0, -1, INFINITY, NAN};
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        struct matrix m;
+        struct err err = {0};
+        char why[96];
+        begin_case("NVFP4");
+        memcpy(im.bytes + tensor_named("m.weight_global_scale")->offset, &bad[i], sizeof bad[i]);
+        image_end(&im);
+        CHECK_EQ(find_matrix(&m, &err), INFLIGHT_E_MODEL);
+        (void)snprintf(why, sizeof why,
+                       "model.safetensors: tensor m.weight_global_scale is %g, want a number above "
+                       "0",
+                       (double)bad[i]);
+        CHECK_TEXT(err.text, why);
+        end_case();
+    }
+}
+
 TEST(matrix_bad, a_module_that_is_left_alone_must_be_plain)
 {
     struct matrix m;
@@ -179,6 +218,10 @@ TEST(matrix_bad, rows_that_cannot_be_made_are_named_with_their_place)
     const uint32_t zeros = 0x7f7f7f80u;
     refuse_rows("fp8 of a channel", "m.weight_scale", 20 * 4, &infinite, 4,
                 "the scale of row 20, column 0 is not a finite number");
+    refuse_rows("NVFP4", "m.weight_scale", 20 * 20 + 3, &no_number, 1,
+                "the scale of row 20, column 48 is not a finite number");
+    refuse_rows("MXFP4", "m.weight_scale", 20 * 9 + 3, &no_number, 1,
+                "the scale of row 20, column 96 is not a finite number");
     refuse_rows("GPTQ of 128", "m.scales", (299 + 17) * 2, &half_nan, 2,
                 "the scale of row 17, column 128 is not a finite number");
     refuse_rows("int4 of ModelOpt, scaled inputs", "m.pre_quant_scale", 300 * 2, &half_nan, 2,

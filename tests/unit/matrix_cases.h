@@ -38,6 +38,8 @@ struct layout_case {
 #define F32       .scales = DTYPE_F32
 #define F16       .scales = DTYPE_F16
 #define BF16      .scales = DTYPE_BF16
+#define E4M3      .scales = DTYPE_F8_E4M3
+#define E8M0      .scales = DTYPE_U8
 
 #define EXACT {0, 0}
 #define HALF  {0x1p-11, 0x1p-25} /* one rounding, of a value or of a scale */
@@ -100,6 +102,22 @@ static const struct layout_case cases[] = {
      write_signed, FMT_int4_64, {.N = 20, .K = 128, .bits = 4, GROUP(64), F16}, EXACT},
     {"int4 in bytes with zero points", CT("int", "4", "int", STRATEGY("channel") ASYMMETRIC),
      write_signed, FMT_int8, {.N = 20, .K = 100, .bits = 4, ROW, F32, .asymmetric = true}, EXACT},
+    {"NVFP4 of ModelOpt", MODELOPT("NVFP4"), write_nvfp4, FMT_nvfp4,
+     {.N = 37, .K = 576, .e2m1 = true, GROUP(16), E4M3, .factor = 0.0009f}, EXACT},
+    {"NVFP4 of ModelOpt, not of blocks", MODELOPT("NVFP4"), write_nvfp4, FMT_f16,
+     {.N = 37, .K = 336, .e2m1 = true, GROUP(16), E4M3, .factor = 0.0009f}, SCALED},
+    {"NVFP4 of ModelOpt, scaled inputs", MODELOPT("NVFP4_AWQ"), write_nvfp4, FMT_f16,
+     {.N = 37, .K = 320, .e2m1 = true, GROUP(16), E4M3, .factor = 0.0009f, .scaled = true}, SCALED},
+    {"NVFP4", CT("nvfp4-pack", "4", "float", STRATEGY("tensor_group") ", " GROUPS("16")),
+     write_nvfp4_packed, FMT_nvfp4,
+     {.N = 37, .K = 320, .e2m1 = true, GROUP(16), E4M3, .factor = 0x1p-9f}, EXACT},
+    {"NVFP4, not of blocks",
+     CT("nvfp4-pack", "4", "float", STRATEGY("tensor_group") ", " GROUPS("16")),
+     write_nvfp4_packed, FMT_f16,
+     {.N = 37, .K = 272, .e2m1 = true, GROUP(16), E4M3, .factor = 0x1p-9f}, SCALED},
+    {"MXFP4", CT("mxfp4-pack", "4", "float", STRATEGY("group") ", " GROUPS("32")),
+     write_mxfp4_packed, FMT_mxfp4, {.N = 37, .K = 288, .e2m1 = true, GROUP(32), E8M0}, EXACT},
+
     {"W4A16 of 128", CT("pack", "4", "int", STRATEGY("group") ", " GROUPS("128")),
      write_packed, FMT_int4_128, {.N = 41, .K = 640, .bits = 4, GROUP(128), BF16}, EXACT},
     {"W4A16 of 64", CT("pack", "4", "int", GROUPS("64")),

@@ -12,6 +12,7 @@
 #include "quant/int4.h"
 #include "quant/int8.h"
 #include "quant/mxfp4.h"
+#include "quant/nvfp4.h"
 #include "quant/q4_0.h"
 #include "quant/q4_1.h"
 #include "quant/q4_k.h"
@@ -254,6 +255,18 @@ TEST(mxfp4, a_block_by_hand)
     CHECK(isinf(mxfp4_at(&b, 7)));
 }
 
+TEST(nvfp4, a_block_by_hand)
+{
+    struct nvfp4 b = {.scale = {0x38, 0x7e, 0x01, 0}}; /* 1, 448, 2^-9, 0 */
+    memset(b.q, 0xf7, sizeof b.q);                     /* 6 and -6 in turn */
+    CHECK(nvfp4_at(&b, 0) == 6 && nvfp4_at(&b, 15) == -6);
+    CHECK(nvfp4_at(&b, 16) == 2688 && nvfp4_at(&b, 31) == -2688);
+    CHECK(nvfp4_at(&b, 32) == 0x1.8p-7f && nvfp4_at(&b, 47) == -0x1.8p-7f);
+    CHECK(nvfp4_at(&b, 48) == 0 && nvfp4_at(&b, 63) == 0);
+    b.q[1] = 0x91;
+    CHECK(nvfp4_at(&b, 2) == 0.5f && nvfp4_at(&b, 3) == -0.5f);
+}
+
 /* Group 0: scale 63, min 1. Group 5: scale 0b10'0110, min 0b01'1001. */
 static const uint8_t hand_packed[12] = {[0] = 63, [1] = 0x80, [4] = 1, [5] = 0x40, [9] = 0x96};
 
@@ -422,6 +435,7 @@ VECTORS(int4_32)
 VECTORS(int4_64)
 VECTORS(int4_128)
 VECTORS(mxfp4)
+VECTORS(nvfp4)
 
 TEST(quant, f32_rows_are_copied_bit_by_bit)
 {

@@ -1,7 +1,7 @@
 """Writes quant_vectors.h: two random blocks of each weight format and their values as
 the reference implementation of the formats decodes them. Formats that GGUF files have not are
 decoded here, with the E4M3 numbers of ml_dtypes; those whose rows have one scale are given as
-a row of it and 64 values.
+a row of it and 64 or more values.
 
 Recipe (the result is committed, so this is only run when a format is added):
     pip install gguf ml_dtypes numpy
@@ -92,6 +92,23 @@ def two_mxfp4(rng):
     return blocks.tobytes(), dequantize(blocks, T.MXFP4).astype(np.float32).ravel()
 
 
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+
+
+def two_nvfp4(rng):
+    """A row of two blocks; the even values are in the low nibbles."""
+    scale = np.float32(rng.uniform(0.001, 0.01))
+    data, values = scale.tobytes(), []
+    for _ in range(2):
+        bits = rng.integers(0, 127, 4, dtype=np.uint8)
+        q = rng.integers(0, 16, 64, dtype=np.uint8)
+        number = np.where(q & 8, -E2M1[q & 7], E2M1[q & 7]) + np.float32(0)  # no zero has a sign
+        data += bits.tobytes() + (q[0::2] | q[1::2] << 4).tobytes()
+        scales = bits.view(ml_dtypes.float8_e4m3fn).astype(np.float32)
+        values.append(np.repeat(scales, 16) * number * scale)
+    return data, np.concatenate(values)
+
+
 def print_array(kind, name, items, per_line):
     print(f"static const {kind} {name}[] = {{")
     for i in range(0, len(items), per_line):
@@ -119,6 +136,7 @@ def main():
     others["fp8_128"] = two_fp8_128(rng)
     others.update({f"int4_{n}": two_int4(rng, n) for n in (32, 64, 128)})
     others["mxfp4"] = two_mxfp4(rng)
+    others["nvfp4"] = two_nvfp4(rng)
     for name, (data, values) in others.items():
         print_array("uint8_t", f"{name}_bytes", [f"0x{b:02x}" for b in data], 16)
         print_array("uint32_t", f"{name}_bits", [f"0x{b:08x}" for b in values.view(np.uint32)], 8)

@@ -237,9 +237,13 @@ static const struct {
      "config.json: quantization: weight_block_size is not two sizes of a block"},
     {"{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 0]}", INFLIGHT_E_MODEL,
      "config.json: quantization: weight_block_size is not two sizes of a block"},
-    {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"NVFP4\"}", INFLIGHT_E_UNSUPPORTED,
-     "config.json: quant_method modelopt: quant_algo NVFP4 is not served: FP8, "
-     "FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, W8A8_SQ_PER_CHANNEL, W8A16 and W4A16_AWQ are"},
+    {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"W4A8_MXFP4_FP8\"}", INFLIGHT_E_UNSUPPORTED,
+     "config.json: quant_method modelopt: quant_algo W4A8_MXFP4_FP8 is not served: FP8, "
+     "FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, W8A8_SQ_PER_CHANNEL, W8A16, W4A16_AWQ, NVFP4, "
+     "NVFP4_AWQ and W4A16_NVFP4 are"},
+    {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"NVFP4\", \"group_size\": 32}",
+     INFLIGHT_E_UNSUPPORTED,
+     "config.json: quant_method modelopt: NVFP4 in groups of 32 is not served: of 16 is"},
     {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"MIXED_PRECISION\"}",
      INFLIGHT_E_UNSUPPORTED,
      "config.json: quant_method modelopt: MIXED_PRECISION without quantized_layers is not served"},
@@ -247,7 +251,8 @@ static const struct {
      "{\"a\": {}}}",
      INFLIGHT_E_UNSUPPORTED,
      "quantized_layers a: config.json: quant_method modelopt: quant_algo none is not served: FP8, "
-     "FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, W8A8_SQ_PER_CHANNEL, W8A16 and W4A16_AWQ are"},
+     "FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, W8A8_SQ_PER_CHANNEL, W8A16, W4A16_AWQ, NVFP4, "
+     "NVFP4_AWQ and W4A16_NVFP4 are"},
 };
 
 TEST(scheme, what_is_not_served_is_said_with_what_is)
@@ -275,8 +280,11 @@ static void refuse_weights(const char *format, const char *weights, int32_t code
     close_scheme();
 }
 
-#define SERVED \
-    " are not served: float-quantized of 8 bits, int-quantized and pack-quantized of 4 and 8 are"
+#define SERVED                                                                               \
+    " are not served: float-quantized of 8 bits, int-quantized and pack-quantized of 4 and " \
+    "8, nvfp4-pack-quantized and mxfp4-pack-quantized are"
+#define SERVED_FLOATS \
+    " are not served: nvfp4-pack-quantized in groups of 16 and mxfp4-pack-quantized of 32 are"
 #define METHOD "config.json: quant_method compressed-tensors: "
 
 TEST(scheme, groups_that_are_not_served_are_said)
@@ -284,7 +292,15 @@ TEST(scheme, groups_that_are_not_served_are_said)
     const int32_t unsupported = INFLIGHT_E_UNSUPPORTED, broken = INFLIGHT_E_MODEL;
     refuse_weights("nvfp4-pack-quantized", "{\"num_bits\": 4, \"type\": \"float\"}", unsupported,
                    METHOD
-                   "symmetric numbers of 4 bits and type float as nvfp4-pack-quantized" SERVED);
+                   "float numbers of 4 bits in groups of 0 as nvfp4-pack-quantized" SERVED_FLOATS);
+    refuse_weights("mxfp4-pack-quantized",
+                   "{\"num_bits\": 4, \"type\": \"float\", \"group_size\": 16}", unsupported,
+                   METHOD
+                   "float numbers of 4 bits in groups of 16 as mxfp4-pack-quantized" SERVED_FLOATS);
+    refuse_weights("nvfp4-pack-quantized",
+                   "{\"num_bits\": 4, \"type\": \"float\", \"symmetric\": false}", unsupported,
+                   METHOD
+                   "asymmetric numbers of 4 bits and type float as nvfp4-pack-quantized" SERVED);
     refuse_weights("pack-quantized", "{\"num_bits\": 3}", unsupported,
                    METHOD "symmetric numbers of 3 bits and type int as pack-quantized" SERVED);
     refuse_weights("float-quantized", "{\"type\": \"float\", \"symmetric\": false}", unsupported,

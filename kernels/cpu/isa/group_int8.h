@@ -149,6 +149,9 @@ SIMD vi column_start(struct kind k, const struct group *g, int first, int c)
     case DATA_S4:
         return vi_set1(is_lifted(k, g) ? n->bias_s8 : n->bias_s4);
     case DATA_E2M1:
+        if (has_halves(k.scales)) /* those of S6 are for twice as much */
+            return vi_set1((first ? n->bias_s6_high : n->bias_s6_low) / 2);
+        return vi_add(vi_set1(n->bias_s4), vi_set1(n->bias_s4));
     case DATA_S5:
         return vi_add(vi_set1(n->bias_s4), vi_set1(n->bias_s4));
     case DATA_S6:
@@ -258,11 +261,11 @@ SIMD vf value_of_sum(struct kind k, const struct group *g, vi sum, vf zeros, int
     return vf_fma(zeros, vf_set1(numbers_of(k, g, c)->minus_sum), value);
 }
 
-/* The exact sums of 4 (K16) or 8 lines from the first on. */
+/* The exact sums of 4 or 8 lines, a half or all, from the first on. */
 SIMD void dot_lines(struct kind k, const struct group *g, int first,
                     vi sum[DOT_TILES_MAX][DOT_COLUMNS])
 {
-    const int last = first + (k.scales == SCALES_K16 ? 4 : 8);
+    const int last = first + (has_halves(k.scales) ? 4 : 8);
     const int n = MIN(lines_of_run(k.data), last - first);
     UNROLL
     for (int j = first; j < last; j += n)

@@ -27,9 +27,10 @@
  *   Z32  half d[2]; uint8 zero[2]              value = d (q - zero)
  *   Z64, Z128  half d; uint8 zero; 16 bytes    the same, one for all inputs of the unit
  *   E8   uint8 e[2]                            value = 2^(e - 128) q
+ *   E4   uint8 scale[4] of E4M3                value = row's scale / 2 q, a scale for 16 inputs
  *   F128 float scale                           value = scale number
  *   ROW  none, but the tile begins with one    value = scale q or scale number
- *        float for each row
+ *        float for each row, as that of E4 does
  *
  * Floats: a unit is 32 inputs, 16 rows each: f32 and f16 input by input, bf16 in pairs
  * of inputs, the even one in the lower half of 32 bits. E4M3 is in such pairs, of 16 bits, or with
@@ -69,6 +70,7 @@ enum scales {
     SCALES_K,
     SCALES_K16,
     SCALES_E8,
+    SCALES_E4,
     SCALES_Z32,
     SCALES_Z64,
     SCALES_Z128,
@@ -113,6 +115,7 @@ SIMD int unit_inputs(enum scales scales)
     case SCALES_D:
     case SCALES_DM:
     case SCALES_E8:
+    case SCALES_E4:
     case SCALES_Z32:
     case SCALES_Z64:
     case SCALES_ROW:
@@ -124,6 +127,18 @@ SIMD int unit_inputs(enum scales scales)
 SIMD bool is_float(enum data data)
 {
     return data == DATA_F32 || data == DATA_F16 || data == DATA_BF16 || data == DATA_E4M3;
+}
+
+/* Whether both halves of a group have scales of their own. */
+SIMD bool has_halves(enum scales scales)
+{
+    return scales == SCALES_K16 || scales == SCALES_E4;
+}
+
+/* Whether rows have one scale each. */
+SIMD bool has_row_scale(enum scales scales)
+{
+    return scales == SCALES_ROW || scales == SCALES_E4;
 }
 
 /* Whether there are zero points; of constants a constant. */
@@ -169,6 +184,7 @@ SIMD size_t scales_bytes(enum scales scales)
     case SCALES_E8:
         return 32;
     case SCALES_D:
+    case SCALES_E4:
     case SCALES_Z64:
     case SCALES_Z128:
     case SCALES_F128:
@@ -190,7 +206,7 @@ SIMD size_t scales_bytes(enum scales scales)
 /* Bytes of a tile before its units. */
 SIMD size_t head_bytes(enum scales scales)
 {
-    return scales == SCALES_ROW ? PACKED_ROWS * sizeof(float) : 0;
+    return has_row_scale(scales) ? PACKED_ROWS * sizeof(float) : 0;
 }
 
 SIMD size_t unit_bytes(enum data data, enum scales scales)
@@ -308,7 +324,7 @@ SIMD size_t zero_offset(enum scales scales, int g, int r)
 struct row_group {
     uint32_t word[GROUP / 4]; /* 4 values each, the first in the lowest byte */
     uint16_t d, m;            /* halves; K: d and dmin */
-    uint8_t scale, min;       /* K; E8: e */
+    uint8_t scale, min;       /* K; E8: e; E4: of both halves */
     uint8_t zero;             /* Z32, Z64, Z128 */
     int8_t half_scale[2];     /* K16 */
 };

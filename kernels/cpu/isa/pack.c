@@ -10,6 +10,7 @@
 #include "../../../quant/int4.h"
 #include "../../../quant/int8.h"
 #include "../../../quant/mxfp4.h"
+#include "../../../quant/nvfp4.h"
 #include "../../../quant/q4_0.h"
 #include "../../../quant/q4_1.h"
 #include "../../../quant/q4_k.h"
@@ -158,14 +159,27 @@ SIMD vi spread_nibbles(vi words)
     return vi_add(bits_of_bytes(two, 0, 4), vi_shl(bits_of_bytes(two, 4, 4), 8));
 }
 
-SIMD void read_int4(const vi *block, int j, struct tile_group *out)
+/* Group j of nibbles that stand in order. */
+SIMD void read_nibbles(const vi *block, int j, vi word[WORDS])
 {
     UNROLL
     for (int i = 0; i < 4; i++) {
-        vi word = block[BODY + 4 * j + i];
-        out->word[2 * i] = spread_nibbles(word);
-        out->word[2 * i + 1] = spread_nibbles(vi_shr(word, 16));
+        vi four = block[BODY + 4 * j + i];
+        word[2 * i] = spread_nibbles(four);
+        word[2 * i + 1] = spread_nibbles(vi_shr(four, 16));
     }
+}
+
+SIMD void read_nvfp4(const vi *block, int j, struct tile_group *out)
+{
+    read_nibbles(block, j, out->word);
+    out->scale = vi_shr(block[0], 16 * j);
+    out->min = vi_shr(block[0], 16 * j + 8);
+}
+
+SIMD void read_int4(const vi *block, int j, struct tile_group *out)
+{
+    read_nibbles(block, j, out->word);
     out->d = block[0];
     out->zero = bits_of_words(block[0], 16, 8);
 }
@@ -268,6 +282,9 @@ SIMD void put_scales(enum scales kind, uint8_t *scales, int g, const struct tile
         put_halves(halves, 1, group->m, present);
     } else if (kind == SCALES_E8) {
         put_bytes(scales, g, group->scale, present);
+    } else if (kind == SCALES_E4) {
+        put_bytes(scales, 2 * g, group->scale, present);
+        put_bytes(scales, 2 * g + 1, group->min, present);
     } else if (has_zeros(kind)) {
         vi_store_u16((uint16_t *)(void *)(scales + zero_scale_offset(kind, g, 0)),
                      vi_and(group->d, present));
@@ -327,31 +344,43 @@ SIMD void put_pair(enum layout layout, uint8_t *unit, int g, const struct tile_g
     }
 }
 
+/* The first word of each row's bytes from at on: a scale. */
+SIMD vi load_scales(const struct tile_rows *rows, size_t at)
+{
+    vi word[4];
+    vi_load_rows(rows->row, at, word);
+    return word[0];
+}
+
 /* PACKER(fmt, body, groups, layout): pack_<fmt> for a tile. A block's values begin at its field
- * body and are that many groups; a unit is one block, or two of a single group. */
-#define PACKER(fmt, body, groups, name)                                                         \
-    static void pack_##fmt(const struct tile_rows *rows)                                        \
-    {                                                                                           \
-        enum { SIZE = sizeof(struct fmt), BLOCKS = (groups) == 1 ? 2 : 1 };                     \
-        const struct layout_info *info = &layout_info[LAYOUT_##name];                           \
-        const int n = rows->K / GROUP / (groups);                                               \
-        uint8_t *unit = rows->tile;                                                             \
-        for (int b = 0; b < n; b += BLOCKS) {                                                   \
-            int last = b + BLOCKS <= n ? b + BLOCKS - 1 : b;                                    \
-            vi present[2] = {rows->present, last - b + 1 < BLOCKS ? vi_zero() : rows->present}; \
-            vi block[BLOCKS][BODY + SIZE / 4 + 4];                                              \
-            read_block(rows, (size_t)b *SIZE, offsetof(struct fmt, body), SIZE, block[0]);      \
-            if (BLOCKS == 2)                                                                    \
-                read_block(rows, (size_t)last *SIZE, offsetof(struct fmt, body), SIZE,          \
-                           block[BLOCKS - 1]);                                                  \
-            for (int g = 0; g < BLOCKS * (groups); g += 2) {                                    \
-                struct tile_group pair[2];                                                      \
-                read_##fmt(block[0], g, &pair[0]);                                              \
-                read_##fmt(block[BLOCKS - 1], g + 1, &pair[1]);                                 \
-                put_pair(LAYOUT_##name, unit, g, pair, present);                                \
-            }                                                                                   \
-            unit += unit_bytes(info->data, info->scales);                                       \
-        }                                                                                       \
+ * body and are that many groups; a unit is one block, or two of a single group. A row may begin
+ * with its scale. */
+#define PACKER(fmt, body, groups, name)                                                            \
+    static void pack_##fmt(const struct tile_rows *rows)                                           \
+    {                                                                                              \
+        enum { SIZE = sizeof(struct fmt), BLOCKS = (groups) == 1 ? 2 : 1 };                        \
+        const struct layout_info *info = &layout_info[LAYOUT_##name];                              \
+        const int n = rows->K / GROUP / (groups);                                                  \
+        const size_t head = (size_t)fmt_info[FMT_##fmt].head;                                      \
+        uint8_t *unit = rows->tile + head_bytes(info->scales);                                     \
+        if (has_row_scale(info->scales))                                                           \
+            vi_store(rows->tile, vi_and(load_scales(rows, 0), rows->present));                     \
+        for (int b = 0; b < n; b += BLOCKS) {                                                      \
+            int last = b + BLOCKS <= n ? b + BLOCKS - 1 : b;                                       \
+            vi present[2] = {rows->present, last - b + 1 < BLOCKS ? vi_zero() : rows->present};    \
+            vi block[BLOCKS][BODY + SIZE / 4 + 4];                                                 \
+            read_block(rows, head + (size_t)b * SIZE, offsetof(struct fmt, body), SIZE, block[0]); \
+            if (BLOCKS == 2)                                                                       \
+                read_block(rows, head + (size_t)last * SIZE, offsetof(struct fmt, body), SIZE,     \
+                           block[BLOCKS - 1]);                                                     \
+            for (int g = 0; g < BLOCKS * (groups); g += 2) {                                       \
+                struct tile_group pair[2];                                                         \
+                read_##fmt(block[0], g, &pair[0]);                                                 \
+                read_##fmt(block[BLOCKS - 1], g + 1, &pair[1]);                                    \
+                put_pair(LAYOUT_##name, unit, g, pair, present);                                   \
+            }                                                                                      \
+            unit += unit_bytes(info->data, info->scales);                                          \
+        }                                                                                          \
     }
 
 PACKER(q4_0, q, 1, q4_0)
@@ -360,20 +389,13 @@ PACKER(q5_0, q, 1, q5_0)
 PACKER(q5_1, q, 1, q5_1)
 PACKER(q8_0, q, 1, q8_0)
 PACKER(mxfp4, q, 1, mxfp4)
+PACKER(nvfp4, q, 2, nvfp4)
 PACKER(q4_k, q, 8, q4_k)
 PACKER(q5_k, high, 8, q5_k)
 PACKER(q6_k, low, 8, q6_k)
 PACKER(int4_32, q, 1, int4_32)
 PACKER(int4_64, q, 2, int4_64)
 PACKER(int4_128, q, 4, int4_128)
-
-/* The first word of each row's bytes from at on: a scale. */
-SIMD vi load_scales(const struct tile_rows *rows, size_t at)
-{
-    vi word[4];
-    vi_load_rows(rows->row, at, word);
-    return word[0];
-}
 
 static void pack_int8(const struct tile_rows *rows)
 {
@@ -510,6 +532,7 @@ static const struct {
     [FMT_q5_1] = {LAYOUT_q5_1, pack_q5_1},
     [FMT_q8_0] = {LAYOUT_q8_0, pack_q8_0},
     [FMT_mxfp4] = {LAYOUT_mxfp4, pack_mxfp4},
+    [FMT_nvfp4] = {LAYOUT_nvfp4, pack_nvfp4},
     [FMT_q4_k] = {LAYOUT_q4_k, pack_q4_k},
     [FMT_q5_k] = {LAYOUT_q5_k, pack_q5_k},
     [FMT_q6_k] = {LAYOUT_q6_k, pack_q6_k},

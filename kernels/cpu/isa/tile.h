@@ -5,7 +5,7 @@
  * the tile's neighbours or on who computes it:
  *   int8 inputs:  for each group g:  y = fma(m[g], scaled_sum[g], y)      (if it has m)
  *                                    y = fma(dot[g], d[g] * scale[g], y)
- *                 with dot[g] an exact integer; K16, whose halves differ in scale:
+ *                 with dot[g] an exact integer; K16 and E4, whose halves differ in scale:
  *                                    y = fma(fma(upper, d2, lower * d), scale[g], y)
  *                 with zero points taken off in it, if there are any; where four groups
  *                 share their scale (Z128):
@@ -87,8 +87,8 @@ SIMD vi stored_line(enum data data, const uint8_t *p, bool is_odd, int j)
     return joined_line(data, line, vi_load(p + upper_offset(data, is_odd, j)), is_odd, j);
 }
 
-/* Scales of the 16 rows in one group: weight = d q + m, exactly; K16: d2 for the upper half. One
- * that is of the whole row is left to the end. */
+/* Scales of the 16 rows in one group: weight = d q + m, exactly; K16, E4: d2 for the upper half.
+ * One that is of the whole row is left to the end. */
 struct group_scales {
     vf d, d2, m;
 };
@@ -103,6 +103,13 @@ SIMD bool has_offset(enum scales scales)
 SIMD bool has_unit_scale(enum scales scales)
 {
     return scales == SCALES_Z128;
+}
+
+/* Halves of E4M3 numbers, without signs, of 16 bytes at p: as bits of a float they are less by a
+ * power of two. */
+SIMD vf half_e4m3(const uint8_t *p)
+{
+    return vf_mul(vi_as_vf(vi_shl(vi_load_u8(p), 20)), vf_set1(0x1p119f));
 }
 
 /* Group g of the unit at p. */
@@ -130,6 +137,9 @@ SIMD struct group_scales group_scales(enum scales scales, const uint8_t *p, size
         const vi bits = vi_shl(vi_load_u8(p + g * PACKED_ROWS), 23);
         const vf power = vf_max(vi_as_vf(bits), vi_as_vf(vi_set1(1 << 22)));
         s.d = vf_mul(power, vf_set1(0.5f));
+    } else if (scales == SCALES_E4) {
+        s.d = half_e4m3(p + 2 * g * PACKED_ROWS);
+        s.d2 = half_e4m3(p + (2 * g + 1) * PACKED_ROWS);
     } else if (has_zeros(scales)) {
         vi zero = vi_load_u8(p + zero_offset(scales, (int)g, 0));
         s.d = vf_load_f16((const uint16_t *)(p + zero_scale_offset(scales, (int)g, 0)));

@@ -368,7 +368,7 @@ static void unpack_group(const struct layout_info *info, const uint8_t *unit, in
     const uint8_t *pair =
         unit + scales_bytes(info->scales) + (size_t)(g / 2) * pair_bytes(info->data);
     for (int i = 0; i < 8; i++) {
-        vf value[4], d = info->scales == SCALES_K16 && i >= 4 ? s.d2 : s.d;
+        vf value[4], d = has_halves(info->scales) && i >= 4 ? s.d2 : s.d;
         line_values(info->data, stored_line(info->data, pair, g % 2, i), value);
         for (int j = 0; j < 4; j++, out += PACKED_ROWS)
             vf_store(out, vf_fma(value[j], d, s.m));
@@ -421,7 +421,7 @@ COPIED void unpack_and_multiply(int width, const struct tile_job *job)
         unpack_group(info, unit, g % per_unit, weights);
         multiply_unpacked_blocks(weights, width, columns_at_once(width), job, g * GROUP);
     }
-    if (info->scales != SCALES_ROW)
+    if (!has_row_scale(info->scales))
         return;
     vf scale = vf_load((const float *)(const void *)job->tile);
     for (int i = 0; i < columns; i++)

@@ -65,7 +65,7 @@ SIMD void put_sums(struct kind k, const struct tile_job *job, int first,
     for (int i = 0; i < k.tiles; i++) {
         UNROLL
         for (int c = 0; c < k.columns; c++) {
-            if (k.scales == SCALES_ROW)
+            if (has_row_scale(k.scales))
                 acc[i][c] = vf_mul(acc[i][c], row_scales(job, i));
             vf_store(place_of(k, job, i, first + c), acc[i][c]);
         }
@@ -118,7 +118,7 @@ SIMD void dot_both(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX][D
     both[0].high = false;
     both[1].high = true;
     both[1].record += k.width * RECORD_INT8;
-    if (k.scales == SCALES_K16)
+    if (has_halves(k.scales))
         add_pair_of_halves(k, both, acc);
     else
         add_pair(k, both, acc);
@@ -130,7 +130,7 @@ SIMD void dot_in_turn(struct kind k, const struct group *g, vf acc[DOT_TILES_MAX
     UNROLL
     for (int i = 0; i < 2; i++, one.record += k.width * RECORD_INT8) {
         one.high = i;
-        if (k.scales == SCALES_K16)
+        if (has_halves(k.scales))
             add_halves(k, &one, acc);
         else
             add_group(k, &one, acc);
@@ -185,7 +185,7 @@ SIMD void dot_columns(struct kind k, const struct tile_job *job, struct span spa
 /* Columns of a block done at once: an even share for which there are registers. */
 SIMD int columns_of_kind(enum scales scales, int width)
 {
-    const int most = scales == SCALES_K16 ? DOT_COLUMNS_K16 : DOT_COLUMNS;
+    const int most = has_halves(scales) ? DOT_COLUMNS_K16 : DOT_COLUMNS;
     if (width <= most || width % most == 0)
         return width <= most ? width : most;
     return width % 3 == 0 && most >= 3 ? 3 : width % 2 == 0 ? 2 : 1;

@@ -27,6 +27,9 @@ static void get_scales(enum scales kind, const uint8_t *scales, int r, int g,
         group->m = get_half(halves, 1, r);
     } else if (kind == SCALES_E8) {
         group->scale = scales[g * PACKED_ROWS + r];
+    } else if (kind == SCALES_E4) {
+        group->scale = scales[2 * g * PACKED_ROWS + r];
+        group->min = scales[(2 * g + 1) * PACKED_ROWS + r];
     } else if (has_zeros(kind)) {
         memcpy(&group->d, scales + zero_scale_offset(kind, g, r), sizeof group->d);
         group->zero = scales[zero_offset(kind, g, r)];
@@ -88,6 +91,9 @@ static void unpack_group(const struct layout_info *info, const struct row_group 
     } else if (info->scales == SCALES_K) {
         scale[0] = scale[1] = d * (float)group->scale;
         offset = -(m * (float)group->min);
+    } else if (info->scales == SCALES_E4) {
+        scale[0] = 0.5f * e4m3_to_float(group->scale);
+        scale[1] = 0.5f * e4m3_to_float(group->min);
     } else if (info->scales == SCALES_K16) {
         scale[0] = d * (float)group->half_scale[0];
         scale[1] = d * (float)group->half_scale[1];
@@ -95,6 +101,8 @@ static void unpack_group(const struct layout_info *info, const struct row_group 
     for (int k = 0; k < GROUP; k++) {
         int q = value_of(info->data, (int)(group->word[k / 4] >> 8 * (k % 4) & 0xff)) - group->zero;
         out[k] = (float)q * scale[k / 16] + offset;
+        if (info->scales == SCALES_E4)
+            out[k] *= row_scale;
     }
 }
 
@@ -131,7 +139,7 @@ void ISA_FN(unpack_row)(const struct weight *weight, int32_t n, float *out)
     size_t bytes = unit_bytes(info->data, info->scales);
     const uint8_t *tile =
         (const uint8_t *)weight->data + (size_t)(n / PACKED_ROWS) * tile_bytes(layout, weight->K);
-    float scale = float_scale(tile, info->scales == SCALES_ROW, r);
+    float scale = float_scale(tile, has_row_scale(info->scales), r);
     struct row_group group = {0};
     for (int32_t g = 0; g < weight->K / GROUP; g++, out += GROUP) {
         const uint8_t *unit = tile + head_bytes(info->scales) + (size_t)(g / per_unit) * bytes;
