@@ -150,6 +150,21 @@ struct expert_choice {
     int32_t slot; /* where what the expert makes of it stands */
 };
 
+/* What the scores s of a token's experts become, before the factor of shares. */
+enum shares {
+    SHARES_OF_CHOSEN,  /* e^s[e] / sum of e^s over the U chosen: Mixtral */
+    SHARES_OF_ALL,     /* over all E: OLMoE, Qwen 2 */
+    SHARES_LOGISTIC,   /* p[e] = 1 / (1 + e^-s[e]), each by itself */
+    SHARES_OF_LOGISTIC /* p[e] / (sum of p over the U chosen + SHARES_LEAST): GLM-4.5 */
+};
+
+#define SHARES_LEAST 1e-20f
+
+static inline bool shares_are_logistic(int32_t shares)
+{
+    return shares == SHARES_LOGISTIC || shares == SHARES_OF_LOGISTIC;
+}
+
 /* A feed-forward part that is E of them, of which each token meets the U that its router scores
  * highest: Shazeer et al. 2017, Jiang et al. 2024 (Mixtral).
  *
@@ -157,9 +172,9 @@ struct expert_choice {
  *   x[t] += sum over i of share[i] (silu(n gate[e[i]]^T) * (n up[e[i]]^T)) down[e[i]]^T
  *
  * or with a limit as in EPILOGUE_GLU_CLAMPED in the place of silu, and with a bias behind each
- * product where there is one;
- *
- *   share[i] = e^s[e[i]] / sum of e^s, over the U chosen or, of whole_shares, over all E
+ * product where there is one. share[i] is what enum shares says of e[i], times a factor. With a
+ * choice_bias, or shares of the logistic function, experts are not chosen by s but by
+ * p + choice_bias, with p that function of s or e^s / sum of e^s over all E: Wang et al. 2024.
  *
  * The sum is taken in the order of i. A score that is no number is never chosen before one; if
  * there are fewer than U numbers, the first experts that are left. Beside x and the weights all is
@@ -170,6 +185,7 @@ struct op_experts {
     const struct weight *router;           /* (E, D) */
     const struct weight *gate, *up, *down; /* (E) of (F, D), (F, D) and (D, F) */
     const float *router_bias;              /* (E) or NULL */
+    const float *choice_bias;              /* (E) or NULL */
     const float *gate_bias, *up_bias;      /* (E, F) or NULL */
     const float *down_bias;                /* (E, D) or NULL */
     float *scores;                         /* (T, E) */
@@ -182,8 +198,15 @@ struct op_experts {
     float eps;
     float limit; /* of EPILOGUE_GLU_CLAMPED; 0: EPILOGUE_GLU_SILU */
     int32_t D, F, E, U;
-    bool whole_shares;
+    int32_t shares; /* enum shares */
+    float factor;   /* of shares */
 };
+
+/* Whether experts are chosen by p, which stand in place of the scores then. */
+static inline bool op_experts_has_p(const struct op_experts *op)
+{
+    return op->choice_bias || shares_are_logistic(op->shares);
+}
 
 #define EXPERTS_MOST 1024 /* of a layer */
 
@@ -193,6 +216,18 @@ static inline int64_t op_experts_rows(int64_t T, int64_t U, int64_t E)
 {
     return T * U + (E < T * U ? E : T * U);
 }
+
+/* y[t] = from[t] / (1 + e^-g), g = norm(x[t]) gate^T: how much a token takes of the expert that all
+ * meet. Qwen 1.5 and 2 */
+struct op_gate {
+    const float *x;    /* (T, D) */
+    const float *norm; /* (D) */
+    const float *gate; /* (D) */
+    const float *from; /* (T, F) */
+    float *y;          /* (T, F), which may be from */
+    float eps;
+    int32_t D, F;
+};
 
 /* logits[r] = norm(x[row[r]]) W^T + b for the rows of the batch that are sampled, then cap
  * tanh(that / cap), and what their blocks are like. */

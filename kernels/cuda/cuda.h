@@ -20,6 +20,7 @@
  *   add_norm        normalizes rows and adds them to others
  *   skinny, tile    products for few and for many tokens; linear.c chooses
  *   experts         choice of experts, products for the tokens of each
+ *   gate            rows times what a token takes of them
  *   dense           products for many tokens by cuBLASLt, which cublaslt.c finds
  *   rotate          rotary embedding, norms of heads, k and v to their pages
  *   decode, prefill attention over pages; attend.c chooses

@@ -49,10 +49,13 @@ static int choose(struct device *device, const struct op_experts *op, int32_t T)
     struct experts_choose_args args = {.scores = op->scores,
                                        .slot = device->step.view.slot,
                                        .choice = op->choice,
+                                       .choice_bias = op->choice_bias,
                                        .T = T,
                                        .E = op->E,
                                        .U = op->U,
-                                       .whole_shares = op->whole_shares};
+                                       .shares = op->shares,
+                                       .has_p = op_experts_has_p(op),
+                                       .factor = op->factor};
     struct grid grid = {.x = (uint32_t)(T + 7) / 8, .y = 1, .z = 1, .threads = 256};
     return cuda_launch(device, KERNEL_experts_choose, grid, &args);
 }

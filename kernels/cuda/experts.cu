@@ -36,13 +36,16 @@ static __device__ __forceinline__ scored best_of_warp(scored mine)
 }
 
 /* taken: bits of this lane's experts. */
-static __device__ __forceinline__ scored best_of(const float *score, int E, uint32_t taken)
+static __device__ __forceinline__ scored best_of(const experts_choose_args &a, const float *score,
+                                                 uint32_t taken)
 {
     const int lane = threadIdx.x & 31;
     scored best = {0, -1};
-    for (int e = lane; e < E; e += 32)
-        if (!(taken >> (e / 32) & 1) && is_before(score[e], e, best.score, best.expert))
-            best = {score[e], e};
+    for (int e = lane; e < a.E; e += 32) {
+        const float value = a.choice_bias ? score[e] + a.choice_bias[e] : score[e];
+        if (!(taken >> (e / 32) & 1) && is_before(value, e, best.score, best.expert))
+            best = {value, e};
+    }
     return best_of_warp(best);
 }
 
@@ -57,6 +60,46 @@ static __device__ __forceinline__ float sum_of_all(const float *score, int E, fl
     return sum;
 }
 
+static __device__ __forceinline__ float most_of_all(const float *score, int E)
+{
+    float most = -INFINITY;
+    for (int e = threadIdx.x & 31; e < E; e += 32)
+        most = fmaxf(most, score[e]);
+#pragma unroll
+    for (int i = 16; i > 0; i /= 2)
+        most = fmaxf(most, __shfl_xor_sync(FULL, most, i));
+    return most;
+}
+
+/* Scores become p, see op_experts: by each lane those of its experts, which others read when all
+ * have come on. */
+static __device__ __forceinline__ void make_p(const experts_choose_args &a, float *score)
+{
+    const int lane = threadIdx.x & 31;
+    if (a.shares == SHARES_LOGISTIC || a.shares == SHARES_OF_LOGISTIC)
+        for (int e = lane; e < a.E; e += 32)
+            score[e] = 1.0f / (1.0f + expf(-score[e]));
+    else {
+        const float most = most_of_all(score, a.E), sum = sum_of_all(score, a.E, most);
+        for (int e = lane; e < a.E; e += 32)
+            score[e] = expf(score[e] - most) / sum;
+    }
+    __syncwarp();
+}
+
+/* What shares are divided by. sum: of those that are chosen. */
+static __device__ __forceinline__ float divisor_of(const experts_choose_args &a, const float *score,
+                                                   float most, float sum)
+{
+    if (a.shares == SHARES_LOGISTIC)
+        return 1;
+    if (a.shares == SHARES_OF_LOGISTIC)
+        return sum + SHARES_LEAST;
+    if (a.shares == SHARES_OF_CHOSEN)
+        return sum;
+    return a.choice_bias ? 1 : sum_of_all(score, a.E, most);
+}
+
 extern "C" __global__ void __launch_bounds__(256)
     experts_choose(const __grid_constant__ experts_choose_args a)
 {
@@ -64,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(256)
     wait_for_kernels_before();
     if (t >= a.T)
         return;
-    const float *score = a.scores + (size_t)t * a.E;
+    float *score = a.scores + (size_t)t * a.E;
     expert_choice *choice = a.choice + (size_t)t * a.U;
     if (a.slot[t] < 0) {
         for (int i = lane; i < a.U; i += 32)
@@ -73,21 +116,22 @@ extern "C" __global__ void __launch_bounds__(256)
     }
     uint32_t taken = 0;
     float most = 0, sum = 0;
+    if (a.has_p)
+        make_p(a, score);
     for (int i = 0; i < a.U; i++) {
-        const scored best = best_of(score, a.E, taken);
+        const scored best = best_of(a, score, taken);
         if (best.expert % 32 == lane)
             taken |= 1u << best.expert / 32;
         if (i == 0)
             most = best.score;
-        const float share = expf(best.score - most);
+        const float share = a.has_p ? score[best.expert] : expf(best.score - most);
         sum += share;
         if (lane == 0)
             choice[i] = {best.expert, share, 0};
     }
-    if (a.whole_shares)
-        sum = sum_of_all(score, a.E, most);
+    const float divisor = divisor_of(a, score, most, sum);
     for (int i = 0; lane == 0 && i < a.U; i++)
-        choice[i].share /= sum;
+        choice[i].share = choice[i].share / divisor * a.factor;
 }
 
 /* ---- Rows */

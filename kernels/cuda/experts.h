@@ -29,11 +29,14 @@
 #define EXPERTS_SLOT_THREADS 1024
 
 struct experts_choose_args {
-    const float *scores;          /* (T, E) */
+    float *scores;                /* (T, E); overwritten by p if experts are chosen by it */
     const int32_t *slot;          /* (T) of the step: below 0 of dead rows */
     struct expert_choice *choice; /* (T, U); expert -1 of dead rows */
+    const float *choice_bias;     /* (E) or NULL */
     int32_t T, E, U;
-    int32_t whole_shares; /* bool */
+    int32_t shares; /* enum shares */
+    int32_t has_p;  /* bool: experts are chosen by p, see op_experts */
+    float factor;
 };
 
 struct experts_slots_args {

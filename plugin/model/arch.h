@@ -49,6 +49,7 @@ struct arch {
     bool may_slide;      /* if the file has a window */
     bool slides_all;     /* all layers see a window if a folder has one */
     bool asks_window;    /* some do if use_sliding_window says so */
+    bool names_slides;   /* which, layer_types must say */
     double theta;        /* rotary base where config.json has none; 0: 10000 */
     double eps;          /* of the norms, where config.json has no key for it; 0: it must */
     double near_theta;   /* of layers that see a window, where the file has none; 0: they turn like
@@ -82,8 +83,11 @@ struct arch {
     bool stacked;    /* in folders, too, one tensor has the rows of all of a layer, where those of a
                            gate stand before those of its up */
     float glu_limit; /* their gates are clamped, at this where config.json says no other */
-    bool asks_shares;  /* their shares sum to 1 in a folder only if norm_topk_prob says so */
-    bool whole_shares; /* they do not in GGUF files, which do not say it */
+    int32_t shares;  /* enum shares of files that do not say it */
+    bool asks_shares; /* norm_topk_prob of a folder says whether shares of those that are chosen sum
+                          to 1; where it is missing they do as shares has it, or do not */
+    bool shared;      /* there may be one more, that all tokens meet */
+    bool shared_gate; /* of which they take as much as a gate says */
     bool o_bias, ffn_bias, head_bias;
     const struct arch_names *names; /* NULL: Llama's */
     const struct arch *twin;        /* the row of models that have a tensor */

@@ -18,6 +18,10 @@ static const char *buffer_name(const struct plan_source *s, const float *p, bool
         return "added";
     if (s->h->parallel && at == b->ffn)
         return "ffn";
+    if (s->h->shared_F && at == b->shared)
+        return "shared";
+    if (s->h->shared_F && at == b->gated)
+        return "gated";
     if (at == b->logits)
         return "logits";
     return ffn ? "ffn" : "qkv";
@@ -65,7 +69,8 @@ static void dump_linear(const struct op_linear *op, const struct plan_source *s,
         buf_format(out, "%s(x, %s)", op->norm_kind == NORM_LAYER ? "layer norm" : "norm",
                    weights_name(s->w, op->norm));
     else
-        buf_put_text(out, buffer_name(s, op->x, op->D == s->h->F));
+        buf_put_text(out,
+                     buffer_name(s, op->x, op->D == (s->arch->experts ? s->h->dense_F : s->h->F)));
     for (int32_t i = 0; i < op->n_part; i++) {
         const struct linear_part *part = &op->part[i];
         buf_format(out, " | %s (%d %d)", weights_name(s->w, part->weight), part->weight->N,
@@ -104,12 +109,21 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
 
 static void dump_experts(const struct op_experts *op, const struct plan_source *s, struct buf *out)
 {
+    static const char *const shares[] = {
+        [SHARES_OF_CHOSEN] = "shares",
+        [SHARES_OF_ALL] = "shares of all",
+        [SHARES_LOGISTIC] = "logistic shares",
+        [SHARES_OF_LOGISTIC] = "shares of logistic ones",
+    };
     buf_format(out, "x (T %d) += %s of %d of %d experts of norm(x, %s) | %s (%d %d)", op->D,
-               op->whole_shares ? "shares of all" : "shares", op->U, op->E,
-               weights_name(s->w, op->norm), weights_name(s->w, op->router), op->router->N,
-               op->router->K);
+               shares[op->shares], op->U, op->E, weights_name(s->w, op->norm),
+               weights_name(s->w, op->router), op->router->N, op->router->K);
     if (op->router_bias)
         buf_format(out, " + %s", weights_name(s->w, op->router_bias));
+    if (op->choice_bias)
+        buf_format(out, ", chosen with %s", weights_name(s->w, op->choice_bias));
+    if (op->factor != 1)
+        buf_format(out, ", times %g", (double)op->factor);
     const struct weight *const part[] = {op->gate, op->up, op->down};
     const float *const bias[] = {op->gate_bias, op->up_bias, op->down_bias};
     for (size_t i = 0; i < COUNT_OF(part); i++) {
@@ -119,6 +133,13 @@ static void dump_experts(const struct op_experts *op, const struct plan_source *
     }
     if (op->limit > 0)
         buf_format(out, ", clamped at %g", (double)op->limit);
+}
+
+static void dump_gate(const struct op_gate *op, const struct plan_source *s, struct buf *out)
+{
+    buf_format(out, "%s (T %d) = %s / (1 + e^-norm(x, %s) %s)", buffer_name(s, op->y, false), op->F,
+               buffer_name(s, op->from, false), weights_name(s->w, op->norm),
+               weights_name(s->w, op->gate));
 }
 
 static void dump_head(const struct op_head *op, const struct plan_source *s, struct buf *out)

@@ -26,9 +26,12 @@ static const struct row rows[] = {
     {"embedding_length", {"hidden_size", "n_embd", "n_embed", "d_model"},
      offsetof(struct hparams, D), 32, 1 << 17, ALWAYS},
     {"feed_forward_length", {"intermediate_size", "n_inner", "ffn_hidden_size"},
-     offsetof(struct hparams, F), 32, 1 << 20, IF_GATED},
+     offsetof(struct hparams, dense_F), 32, 1 << 20, IF_GATED},
     {"expert_feed_forward_length", {"moe_intermediate_size"},
      offsetof(struct hparams, F), 32, 1 << 20, NEVER},
+    {"expert_shared_feed_forward_length",
+     {"shared_expert_intermediate_size", "shared_intermediate_size"},
+     offsetof(struct hparams, shared_F), 0, 1 << 20, NEVER},
     {"expert_count", {"num_local_experts", "num_experts"},
      offsetof(struct hparams, E), 0, EXPERTS_MAX, NEVER},
     {"expert_used_count", {"num_experts_per_tok", "experts_per_token"},
@@ -90,8 +93,10 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         if (read_row(h, arch, c, &rows[i], err))
             return err->code;
+    if (!h->dense_F)
+        h->dense_F = PLAIN_WIDTH * h->D;
     if (!h->F)
-        h->F = PLAIN_WIDTH * h->D;
+        h->F = h->dense_F;
     if (!h->context)
         h->context = PLAIN_CONTEXT;
     if (!h->K)
@@ -106,6 +111,9 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
     if (h->dim < 2 || h->dim % 2 || h->dim > 2 * FREQ_MAX)
         return err_set(err, INFLIGHT_E_MODEL, "head width %d is not an even number in 2 .. %d",
                        h->dim, 2 * FREQ_MAX);
+    if (h->shared_F && arch->experts && !arch->shared)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "an expert that all tokens meet is not served for %s", arch->id);
     /* Kernels take four values at once. */
     if (arch->wide_norm && (h->H * h->dim % 4 || h->K * h->dim % 4))
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
@@ -119,7 +127,8 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
     h->parallel = arch->parallel;
     h->alibi_max = 8;
     h->glu_limit = arch->glu_limit;
-    h->whole_shares = arch->whole_shares;
+    h->shares = arch->shares;
+    h->share_factor = 1;
     h->embed_scale = arch->root_embed ? sqrtf((float)h->D) : 1;
     h->logit_scale = 1;
     return INFLIGHT_OK;

@@ -14,7 +14,11 @@ struct hparams {
     int32_t H, K, dim;  /* query heads, key/value heads, head width */
     int32_t E, U;       /* experts of a layer, and those that a token meets; 0: there are none, and
                            F is one's width */
-    bool whole_shares;  /* of struct op_experts */
+    int32_t dense;      /* the first layers, which are no experts where others are */
+    int32_t dense_F;    /* feed-forward width of these */
+    int32_t shared_F;   /* of an expert that all tokens meet; 0: there is none */
+    int32_t shares;     /* enum shares of struct op_experts */
+    float share_factor; /* of struct op_experts */
     float glu_limit;    /* the same; 0: none */
     int32_t V;          /* vocabulary */
     int32_t context;    /* trained positions */

@@ -117,7 +117,8 @@ static int32_t read_experts(struct hparams *h, const struct arch *arch, const js
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "decoder_sparse_step is not 1: not served");
     if (json_array_size(json_object_get(config, "mlp_only_layers")) > 0)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "mlp_only_layers is not empty: not served");
-    h->whole_shares = arch->asks_shares && !config_is_on(config, "norm_topk_prob");
+    if (arch->asks_shares)
+        h->shares = config_is_on(config, "norm_topk_prob") ? SHARES_OF_CHOSEN : SHARES_OF_ALL;
     return arch->glu_limit > 0 ? read_limit(h, config, err) : INFLIGHT_OK;
 }
 
@@ -243,7 +244,7 @@ static int32_t read_scale(struct hparams *h, const json_t *config, struct err *e
     return INFLIGHT_OK;
 }
 
-/* Where it is asked for, layers are those named in layer_types or else, of SmolLM3 those without
+/* Where some layers see one, they are those named in layer_types or else, of SmolLM3 those without
  * rotation, of Qwen those from max_window_layers on. */
 static int32_t read_window(struct hparams *h, const struct arch *arch, const json_t *config,
                            struct err *err)
@@ -251,16 +252,21 @@ static int32_t read_window(struct hparams *h, const struct arch *arch, const jso
     const json_t *width = json_object_get(config, "sliding_window");
     const json_t *from = json_object_get(config, "max_window_layers");
     const bool is_asked = arch->asks_window && config_is_on(config, "use_sliding_window");
-    if ((!arch->slides_all && !is_asked) || !config_has(config, "sliding_window"))
+    if ((!arch->slides_all && !arch->may_slide && !is_asked) ||
+        !config_has(config, "sliding_window"))
         return INFLIGHT_OK;
     if (!json_is_integer(width) || json_integer_value(width) < 1)
         return err_set(err, INFLIGHT_E_MODEL, "sliding_window must be an integer of 1 and more");
     h->window = (int32_t)MIN(json_integer_value(width), INT32_MAX);
     if (!arch->slides_all && config_has(config, "layer_types"))
         return read_layer_types(h, json_object_get(config, "layer_types"), err);
+    if (arch->names_slides)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "use_sliding_window is true without layer_types: not served for %s",
+                       arch->id);
     if (!arch->slides_all && !arch->nope_every && !json_is_integer(from))
         return err_set(err, INFLIGHT_E_MODEL,
-                       "use_sliding_window is true without layer_types or max_window_layers");
+                       "there is a window without layer_types or max_window_layers");
     for (int32_t l = 0; l < h->L; l++) {
         bool is_asked_here =
             arch->nope_every ? (l + 1) % arch->nope_every == 0 : l >= json_integer_value(from);

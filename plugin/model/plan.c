@@ -30,6 +30,13 @@
  *
  *   experts  x   += shares of silu(norm(x) gate[e]^T) * norm(x) up[e]^T down[e]^T
  *
+ * and where all tokens meet one of them, it is computed around these, since all are of one x:
+ *
+ *   linear   shared = silu(norm(x) gate^T) * norm(x) up^T
+ *   gate     gated = shared / (1 + e^-(norm(x) g^T))       of Qwen 2 alone
+ *   experts  x   += ...
+ *   linear   x   += gated down^T
+ *
  * qkv and attn are alive together, ffn is not alive while they are but for that, so ffn shares
  * their memory. x and rotary live through the whole pass. */
 #include "plan.h"
@@ -65,7 +72,11 @@ static uint64_t place_ffn(struct plan_buffers *b, const struct arch *arch, const
         b->ffn = place(&at, T * (uint64_t)h->F * sizeof(float));
         return at;
     }
-    b->ffn = place(&at, rows * (uint64_t)h->F * sizeof(float));
+    const uint64_t dense = h->dense ? T * (uint64_t)h->dense_F : 0;
+    b->ffn = place(&at, MAX(rows * (uint64_t)h->F, dense) * sizeof(float));
+    b->shared = b->gated = place(&at, T * (uint64_t)h->shared_F * sizeof(float));
+    if (arch->shared_gate)
+        b->gated = place(&at, T * (uint64_t)h->shared_F * sizeof(float));
     b->answer = place(&at, rows * (uint64_t)h->D * sizeof(float));
     b->scores = place(&at, T * E * sizeof(float));
     b->choice = place(&at, T * U * sizeof(struct expert_choice));
@@ -88,12 +99,12 @@ void plan_measure(struct plan_buffers *b, const struct arch *arch, const struct 
     b->added = at;
     at += has_added(arch) ? ROUND_UP(row * (uint64_t)h->D, CACHE_LINE) : 0;
 
-    uint64_t shared = at;
+    uint64_t reused = at;
     b->qkv = at;
     at += ROUND_UP(row * (uint64_t)(h->H + 2 * h->K) * (uint64_t)h->dim, CACHE_LINE);
     b->attn = at;
     at += ROUND_UP(row * (uint64_t)h->H * (uint64_t)h->dim, CACHE_LINE);
-    at = MAX(at, place_ffn(b, arch, h, h->parallel ? at : shared));
+    at = MAX(at, place_ffn(b, arch, h, h->parallel ? at : reused));
 
     uint64_t rows = (uint64_t)max_rows;
     b->logits = at;
@@ -113,7 +124,7 @@ struct compiler {
     const struct weights *w;
     float *x, *rotary[ROTARY_KINDS], *qkv, *attn, *ffn, *added, *logits;
     struct logit_block *block;
-    float *scores, *answer;
+    float *scores, *answer, *shared, *gated;
     struct expert_choice *choice;
     int32_t *slots;
 };
@@ -254,8 +265,8 @@ static void emit_residual(struct compiler *c, const float *from, int32_t width,
         };
 }
 
-/* The first half of the feed-forward part, with a gate or without. */
-static void emit_up(struct compiler *c, const struct layer *layer)
+/* The first half of the feed-forward part, with a gate or without, to y (T, F). */
+static void emit_up(struct compiler *c, const struct layer *layer, float *y, int32_t F)
 {
     static const int32_t plain[] = {
         [ACTIVATION_GELU_TANH] = EPILOGUE_GELU_TANH,
@@ -266,13 +277,13 @@ static void emit_up(struct compiler *c, const struct layer *layer)
     struct op_linear *op = &emit(c, OP_linear)->a.linear;
     *op = (struct op_linear){
         .x = c->x,
-        .y = c->ffn,
+        .y = y,
         .norm = layer->ffn_norm ? layer->ffn_norm : layer->attn_norm,
         .norm_bias = layer->ffn_norm ? layer->ffn_norm_bias : layer->attn_norm_bias,
         .norm_kind = norm_kind(c),
         .eps = c->h->eps,
         .D = c->h->D,
-        .ldy = c->h->F,
+        .ldy = F,
         .n_part = 2,
         .epilogue = is_gelu ? EPILOGUE_GLU_GELU : EPILOGUE_GLU_SILU,
         .part = {{&layer->gate, NULL, 0}, {&layer->up, layer->up_bias, 0}},
@@ -311,26 +322,49 @@ static void emit_experts(struct compiler *c, const struct layer *layer)
         .F = h->F,
         .E = h->E,
         .U = h->U,
-        .whole_shares = h->whole_shares,
+        .shares = h->shares,
+        .factor = h->share_factor,
     };
+}
+
+/* All of it that is of experts, see above. */
+static void emit_mixture(struct compiler *c, const struct layer *layer)
+{
+    const struct hparams *h = c->h;
+    if (h->shared_F)
+        emit_up(c, layer, c->shared, h->shared_F);
+    if (layer->shared_gate)
+        emit(c, OP_gate)->a.gate = (struct op_gate){
+            .x = c->x,
+            .norm = layer->ffn_norm,
+            .gate = layer->shared_gate,
+            .from = c->shared,
+            .y = c->gated,
+            .eps = h->eps,
+            .D = h->D,
+            .F = h->shared_F,
+        };
+    emit_experts(c, layer);
+    if (h->shared_F)
+        emit_residual(c, c->gated, h->shared_F, &layer->down, NULL, NULL);
 }
 
 static void emit_layer(struct compiler *c, int32_t l)
 {
     const struct layer *layer = &c->w->layer[l];
-    const int32_t q = c->h->H * c->h->dim;
+    const int32_t q = c->h->H * c->h->dim, F = c->arch->experts ? c->h->dense_F : c->h->F;
     emit_qkv(c, layer);
     emit_attend(c, layer, l);
     if (c->h->parallel)
-        emit_up(c, layer);
+        emit_up(c, layer, c->ffn, F);
     emit_residual(c, c->attn, q, &layer->o, layer->o_bias, layer->attn_post_norm);
-    if (c->arch->experts) {
-        emit_experts(c, layer);
+    if (layer_has_experts(c->arch, c->h, l)) {
+        emit_mixture(c, layer);
         return;
     }
     if (!c->h->parallel)
-        emit_up(c, layer);
-    emit_residual(c, c->ffn, c->h->F, &layer->down, layer->down_bias, layer->ffn_post_norm);
+        emit_up(c, layer, c->ffn, F);
+    emit_residual(c, c->ffn, F, &layer->down, layer->down_bias, layer->ffn_post_norm);
 }
 
 static void emit_head(struct compiler *c)
@@ -385,6 +419,8 @@ static struct compiler begin(struct plan *plan, const struct plan_source *source
         .block = plan->block,
         .scores = (float *)(void *)(memory + b->scores),
         .answer = (float *)(void *)(memory + b->answer),
+        .shared = (float *)(void *)(memory + b->shared),
+        .gated = (float *)(void *)(memory + b->gated),
         .choice = (struct expert_choice *)(void *)(memory + b->choice),
         .slots = (int32_t *)(void *)(memory + b->slots),
     };

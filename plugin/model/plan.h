@@ -28,6 +28,8 @@ struct plan_buffers {
     uint64_t x, rotary[ROTARY_KINDS], qkv, attn, ffn, added, logits, block; /* offsets in bytes */
     uint64_t scores, choice, slots, answer; /* of experts: the latter first, count and token,
                                                and ffn is their hidden state */
+    uint64_t shared, gated;                 /* of the expert that all tokens meet: the latter
+                                               is what its gate, if it has one, leaves of it */
     uint64_t bytes, logits_bytes;           /* the latter with the blocks */
 };
 

@@ -7,7 +7,23 @@
 #include <stddef.h>
 
 /* Sizes a shape is made of; the index into a table filled from hparams. */
-enum extent { ONE, D, F, V, QD, KD, QKV, DIM, HALF_ROTARY, CONTEXT, EXPERTS, HEADS, EXTENT_COUNT };
+enum extent {
+    ONE,
+    D,
+    F,       /* of experts each one's, and then of other layers DENSE_F */
+    DENSE_F, /* where there are no experts the same */
+    SHARED_F,
+    V,
+    QD,
+    KD,
+    QKV,
+    DIM,
+    HALF_ROTARY,
+    CONTEXT,
+    EXPERTS,
+    HEADS,
+    EXTENT_COUNT
+};
 
 /* When a tensor must be there. */
 enum need {
@@ -35,6 +51,11 @@ enum need {
     IF_EXPERT_BIAS,
     IF_GATE_BIAS, /* of experts; in a folder that and the next are values of one tensor in turn */
     IF_UP_BIAS,
+    FIRST_OF_SHARED, /* of the expert that all tokens meet; in folders of arch->stacked the two are
+                        halves as those of fused ones */
+    SECOND_OF_SHARED,
+    IF_SHARED,
+    IF_SHARED_GATE,
     IF_SINKS
 };
 
@@ -89,9 +110,9 @@ static const struct tensor_row layer_rows[] = {
     {{"ffn_norm.weight", "pre_feedforward_layernorm.weight"},
      offsetof(struct layer, ffn_norm), VECTOR, D, ONE, IF_BOTH_NORMS},
     {{"ffn_gate.weight", "mlp.gate_proj.weight"},
-     offsetof(struct layer, gate), MATRIX, F, D, IF_GATED},
+     offsetof(struct layer, gate), MATRIX, DENSE_F, D, IF_GATED},
     {{"ffn_up.weight", "mlp.up_proj.weight"},
-     offsetof(struct layer, up), MATRIX, F, D, IF_GATED},
+     offsetof(struct layer, up), MATRIX, DENSE_F, D, IF_GATED},
     {{"ffn_up.weight", "mlp.gate_up_proj.weight"},
      offsetof(struct layer, gate), MATRIX, F, D, FIRST_OF_FUSED},
     {{"ffn_up.weight", "mlp.gate_up_proj.weight"},
@@ -101,7 +122,15 @@ static const struct tensor_row layer_rows[] = {
     {{"ffn_up.bias", "mlp.up_proj.bias"},
      offsetof(struct layer, up_bias), VECTOR, F, ONE, IF_FFN_BIAS},
     {{"ffn_down.weight", "mlp.down_proj.weight"},
-     offsetof(struct layer, down), MATRIX, D, F, UNLESS_EXPERTS},
+     offsetof(struct layer, down), MATRIX, D, DENSE_F, UNLESS_EXPERTS},
+    {{"ffn_gate_shexp.weight", "mlp.shared_experts.gate_proj.weight"},
+     offsetof(struct layer, gate), MATRIX, SHARED_F, D, FIRST_OF_SHARED},
+    {{"ffn_up_shexp.weight", "mlp.shared_experts.up_proj.weight"},
+     offsetof(struct layer, up), MATRIX, SHARED_F, D, SECOND_OF_SHARED},
+    {{"ffn_down_shexp.weight", "mlp.shared_experts.down_proj.weight"},
+     offsetof(struct layer, down), MATRIX, D, SHARED_F, IF_SHARED},
+    {{"ffn_gate_inp_shexp.weight", "mlp.shared_expert_gate.weight"},
+     offsetof(struct layer, shared_gate), VECTOR, D, ONE, IF_SHARED_GATE},
     {{"ffn_gate_inp.weight", "mlp.gate.weight"},
      offsetof(struct layer, router), MATRIX, EXPERTS, D, IF_EXPERTS},
     {{"ffn_gate_inp.bias", "mlp.gate.bias"},

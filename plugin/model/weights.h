@@ -18,8 +18,10 @@ struct layer {
     const float *o_bias, *up_bias, *down_bias;   /* (D), (F), (D) or NULL */
     const float *k_mean;          /* (K dim) of the rotated k_bias, or NULL: rope_mean */
     const float *q_norm, *k_norm; /* (dim), of wide_norm (H dim) and (K dim), or NULL */
+    /* Of a layer of experts the last three are of the one that all tokens meet. */
     struct weight q, k, v, o, gate, up, down;
-    struct weight router;                           /* (E, D), in place of the last three */
+    const float *shared_gate;                       /* (D) of that one, or NULL */
+    struct weight router;                           /* (E, D) of experts */
     struct weight *expert_gate;                     /* (E) of (F, D) */
     struct weight *expert_up;                       /* the same */
     struct weight *expert_down;                     /* (E) of (D, F) */
@@ -60,6 +62,12 @@ struct weights {
     const struct backend *backend;
     struct device *device; /* borrowed: open until release */
 };
+
+/* Whether layer l is experts. */
+static inline bool layer_has_experts(const struct arch *arch, const struct hparams *h, int32_t l)
+{
+    return arch->experts && l >= h->dense;
+}
 
 /* The row of a model: that of h->arch, or its twin. */
 const struct arch *weights_arch(const struct hparams *h, const struct tensors *tensors);

@@ -16,6 +16,8 @@ struct opening {
     struct arena *arena;
     const char *root; /* of the family's names, or "" */
     bool has_bias;    /* q, k and v have one */
+    bool has_experts; /* the layer */
+    bool has_shared;  /* and one of them is met by all tokens */
     int32_t extent[EXTENT_COUNT];
 };
 
@@ -103,8 +105,12 @@ static int32_t add_matrix(struct opening *o, const struct tensor_row *row, struc
                           struct err *err)
 {
     const char *class = row == &embed_row ? "Embedding" : "Linear";
-    const bool is_half = row->need == FIRST_OF_FUSED || row->need == SECOND_OF_FUSED;
     const bool is_folder = o->tensors->naming == NAMING_HUGGING_FACE;
+    const bool is_paired = is_folder && o->arch->stacked;
+    const bool is_second =
+        row->need == SECOND_OF_FUSED || (is_paired && row->need == SECOND_OF_SHARED);
+    const bool is_half =
+        is_second || row->need == FIRST_OF_FUSED || (is_paired && row->need == FIRST_OF_SHARED);
     const bool is_across = is_folder && o->arch->across && row != &embed_row && row != &head_row;
     const int32_t N = o->extent[row->N], K = o->extent[row->K];
     const int32_t rc = is_across
@@ -117,7 +123,7 @@ static int32_t add_matrix(struct opening *o, const struct tensor_row *row, struc
         matrix_ungroup(&item->matrix, o->extent[QD] / o->extent[KD], o->extent[DIM], err))
         return err_prefix(err, "tensor %s", item->name);
     if (is_half)
-        item->matrix = matrix_rows(&item->matrix, row->need == SECOND_OF_FUSED ? N : 0, N);
+        item->matrix = matrix_rows(&item->matrix, is_second ? N : 0, N);
     item->fmt = item->matrix.fmt;
     item->file_bytes = item->matrix.bytes;
     item->stays = row->need == IF_EXPERTS && row->N == EXPERTS;
@@ -192,17 +198,23 @@ static bool is_needed(const struct opening *o, enum need need)
     case UNLESS_FUSED:
         return !arch->fused;
     case IF_GATED:
-        return !has_fused_up && !arch->plain && !arch->experts;
+        return !has_fused_up && !arch->plain && !o->has_experts;
     case UNLESS_GATED:
         return arch->plain;
     case IF_EXPERTS:
-        return arch->experts;
+        return o->has_experts;
     case UNLESS_EXPERTS:
-        return !arch->experts;
+        return !o->has_experts;
     case IF_EXPERT_BIAS:
     case IF_GATE_BIAS:
     case IF_UP_BIAS:
-        return arch->expert_bias;
+        return o->has_experts && arch->expert_bias;
+    case FIRST_OF_SHARED:
+    case SECOND_OF_SHARED:
+    case IF_SHARED:
+        return o->has_shared;
+    case IF_SHARED_GATE:
+        return o->has_shared && arch->shared_gate;
     case IF_SINKS:
         return arch->sinks;
     default:
@@ -348,6 +360,8 @@ static int32_t add_layer(struct opening *o, const struct hparams *h, int32_t l, 
 {
     char prefix[PREFIX];
     prefix_of(o, l, prefix);
+    o->has_experts = layer_has_experts(o->arch, h, l);
+    o->has_shared = o->has_experts && h->shared_F;
     for (size_t i = 0; i < COUNT_OF(layer_rows); i++) {
         const struct tensor_row *row = &layer_rows[i];
         bool needed = is_needed(o, row->need);
@@ -356,7 +370,7 @@ static int32_t add_layer(struct opening *o, const struct hparams *h, int32_t l, 
         if (needed && row->offset == offsetof(struct layer, k_bias) && has_key_mean(o->arch))
             add_key_mean(o, h, l);
     }
-    return o->arch->experts ? add_experts(o, &o->w->layer[l], prefix, err) : INFLIGHT_OK;
+    return o->has_experts ? add_experts(o, &o->w->layer[l], prefix, err) : INFLIGHT_OK;
 }
 
 /* What code of old versions kept beside the weights and made anew from config.json. */
@@ -498,8 +512,9 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
         .tensors = tensors,
         .arch = arch,
         .arena = arena,
-        .extent = {1, h->D, h->F, h->V, h->H * h->dim, h->K * h->dim, (h->H + 2 * h->K) * h->dim,
-                   h->dim, h->rotary_dim / 2, h->context, h->E, h->H}};
+        .extent = {1, h->D, h->F, arch->experts ? h->dense_F : h->F, h->shared_F, h->V,
+                   h->H * h->dim, h->K * h->dim, (h->H + 2 * h->K) * h->dim, h->dim,
+                   h->rotary_dim / 2, h->context, h->E, h->H}};
     *w = (struct weights){.tensors = tensors};
     const size_t experts = arch->experts ? COUNT_OF(expert_rows) * (size_t)h->E : 0;
     size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1 + experts) + 10;
@@ -507,9 +522,9 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
         return err_set(err, INFLIGHT_E_MODEL,
                        "the number of experts, or of those that a token meets, is missing");
     /* Or a small file could ask for a list of gigabytes. */
-    if (arch->experts && tensors->n < (uint64_t)h->L * COUNT_OF(expert_rows))
+    if (arch->experts && tensors->n < (uint64_t)(h->L - h->dense) * COUNT_OF(expert_rows))
         return err_set(err, INFLIGHT_E_MODEL, "%llu tensors cannot be %d layers of %d experts",
-                       (unsigned long long)tensors->n, h->L, h->E);
+                       (unsigned long long)tensors->n, h->L - h->dense, h->E);
     w->layer = arena_take_array(arena, (size_t)h->L, sizeof *w->layer);
     w->item = arena_take_array(arena, n, sizeof *w->item);
     if (!w->layer || !w->item || !o.finder.used)

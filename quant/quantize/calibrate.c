@@ -36,9 +36,10 @@ static int32_t take_moments(struct calibration *c, int32_t *widest, struct err *
     if (!c->moments)
         return no_memory(err, "the moments of inputs");
     for (int32_t i = 0; i < INPUT_DOWN + c->n_down; i++) {
-        const int32_t K = layers_width(&c->layers, (enum input)MIN(i, INPUT_DOWN));
+        /* Behind the first of INPUT_DOWN experts alone. */
+        const int32_t K = i > INPUT_DOWN ? c->layers.h.F : layers_widest(&c->layers, (enum input)i);
         *widest = MAX(*widest, K);
-        if (i > INPUT_DOWN ? moments_init_beside(&c->moments[i], &c->moments[INPUT_DOWN], err)
+        if (i > INPUT_DOWN ? moments_init_beside(&c->moments[i], K, &c->moments[INPUT_DOWN], err)
                            : moments_init(&c->moments[i], K, c->source->threads, err))
             return err->code;
         if (has_limit && !c->source->is_measured)
@@ -60,7 +61,7 @@ static int32_t take_attention(struct calibration *c, struct err *err)
                             .threads = c->source->threads,
                             .n = c->samples.n};
     return attention_init(a, h->D, err) ||
-                   moments_init_beside(&c->attended, &c->moments[INPUT_QKV], err)
+                   moments_init_beside(&c->attended, h->D, &c->moments[INPUT_QKV], err)
                ? err->code
                : INFLIGHT_OK;
 }

@@ -18,7 +18,7 @@ static int32_t take(struct drift *d, size_t n, size_t length, struct err *err)
     const size_t D = (size_t)d->D;
     size_t K = 0;
     for (int i = 0; i < INPUTS; i++)
-        K = MAX(K, (size_t)layers_width(&d->layers, (enum input)i));
+        K = MAX(K, (size_t)layers_widest(&d->layers, (enum input)i));
     d->x = malloc(n * length * D * sizeof *d->x);
     d->away = malloc(length * MAX(K, D) * sizeof *d->away);
     d->inputs = malloc(K * K * sizeof *d->inputs);

@@ -33,7 +33,7 @@ static void list_slots(const struct calibration *c, int i, struct half *half)
     }
     half->n_attended = half->n_first - alike;
     add_slot(l, is_attention ? SLOT_O : SLOT_DOWN, second, &half->n_second);
-    for (int32_t e = 0; e < l->h.E && !is_attention && l->arch->experts; e++) {
+    for (int32_t e = 0; e < l->h.E && !is_attention && layers_has_experts(l); e++) {
         add_slot(l, expert_slot(SLOT_GATE, e), first, &half->n_first);
         add_slot(l, expert_slot(SLOT_UP, e), first, &half->n_first);
         add_slot(l, expert_slot(SLOT_DOWN, e), second, &half->n_second);
@@ -44,6 +44,7 @@ struct half half_of(const struct calibration *c, int i)
 {
     const struct arch *arch = c->layers.arch;
     const bool is_parallel = c->layers.h.parallel, is_attention = i == 0;
+    const bool has_experts = layers_has_experts(&c->layers);
     struct half half = {.before = INPUT_GATE_UP,
                         .between = INPUT_DOWN,
                         .from = STAGE_GATE_UP,
@@ -52,8 +53,8 @@ struct half half_of(const struct calibration *c, int i)
                         .rest = is_parallel ? STAGE_O : STAGE_DOWN,
                         .end = STAGE_DOWN,
                         .carries = true,
-                        .adds = !arch->post_norm && !arch->experts};
-    if (arch->experts)
+                        .adds = !arch->post_norm && !has_experts};
+    if (has_experts)
         half.rest = half.end = half.to;
     if (is_attention)
         half = (struct half){.before = INPUT_QKV,
@@ -91,7 +92,7 @@ int32_t observe_before(struct calibration *c, const struct half *half, struct er
     struct moments *m = moments_of_first(c, half);
     if (!half->n_first)
         return INFLIGHT_OK;
-    moments_clear(m);
+    moments_clear(m, m->most);
     drift_clear(&c->drift, m->K, false);
     for (int32_t i = 0; i < c->samples.n; i++) {
         if (layers_input(&c->layers, half->before, calibration_sample(c, i), c->X, err))
@@ -120,7 +121,7 @@ int32_t observe_attended(struct calibration *c, const struct half *half, enum at
 {
     struct moments *m = &c->attended;
     const struct view view = {&c->attention, as};
-    moments_clear(m);
+    moments_clear(m, m->most);
     drift_clear(&c->drift, m->K, false);
     for (int32_t i = 0; i < c->samples.n; i++) {
         const float *x = calibration_sample(c, i);
@@ -142,7 +143,7 @@ static int32_t run_to_between(struct calibration *c, const struct half *half, in
                               struct err *err)
 {
     float *x = calibration_sample(c, i);
-    if (half->between == INPUT_DOWN && c->layers.arch->experts)
+    if (half->between == INPUT_DOWN && layers_has_experts(&c->layers))
         x = memcpy(c->X, x, (size_t)c->samples.length * (size_t)c->layers.h.D * sizeof *x);
     if (half->between != INPUT_O || !c->source->params->recipe->is_static)
         return layers_run(&c->layers, half->from, half->to, x, err);
@@ -179,11 +180,17 @@ static int32_t drift_rest(struct calibration *c, const struct half *half, int32_
                : INFLIGHT_OK;
 }
 
+/* Inputs of the matrix that has a slot. */
+static int32_t slot_width(const struct calibration *c, int32_t slot)
+{
+    return c->layers.matrix[slot].item->matrix.K;
+}
+
 int32_t observe_between(struct calibration *c, const struct half *half, int32_t at, struct err *err)
 {
     const int32_t end = MIN(at + half_step(c, half), half->n_second);
     for (int32_t i = at; i < end; i++)
-        moments_clear(moments_of_second(c, half, at, i));
+        moments_clear(moments_of_second(c, half, at, i), slot_width(c, half->second[i]));
     drift_clear(&c->drift, moments_of_second(c, half, at, at)->K, half->adds);
     for (int32_t i = 0; i < c->samples.n; i++) {
         if ((at == 0 && drift_run(&c->drift, i, half->begin, half->to, err)) ||

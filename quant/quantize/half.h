@@ -11,9 +11,10 @@
 /* A half of a layer: the matrices that read x, normalised, and what adds to x.
  *
  * Of experts it has a second matrix each, whose inputs are its own, and as many first ones before
- * it; of others one. Where both halves are of the layer's input, x stays that until both are made:
- * the steps of the second then take it through the layer. Of these, where both are of the same norm
- * of it, all that reads that belongs to the first. */
+ * it, those of the one that all tokens meet first; of others one. Where both halves are of the
+ * layer's input, x stays that until both are made: the steps of the second then take it through the
+ * layer. Of these, where both are of the same norm of it, all that reads that belongs to the
+ * first. */
 struct half {
     const int32_t *first, *second; /* slots, (n_first) and (n_second) */
     int32_t n_first, n_second;
@@ -110,11 +111,11 @@ int32_t half_pass(struct calibration *c, const struct half *half, double *change
 int32_t half_put_own(struct calibration *c, const struct half *half, struct err *err);
 int32_t half_put_second(struct calibration *c, const struct half *half, struct err *err);
 
-/* Whether what the second read is of the same tokens in the model as it was, see drift.h: experts
- * may be chosen by others. */
+/* Whether what all of the second read is of the same tokens in the model as it was, see drift.h:
+ * experts may be chosen by others. */
 static inline bool half_drifts(const struct half *half)
 {
-    return half->n_second && !layers_is_expert(half->second[0]);
+    return half->n_second && !layers_is_expert(half->second[half->n_second - 1]);
 }
 
 /* First matrices of each second one. */

@@ -320,7 +320,7 @@ static void find_giver(const struct calibration *c, struct smoothing *sm)
         sm->giver = sm->rows = SLOT_Q;
         sm->bias = Q_BIAS;
         sm->first_row = (h->H + h->K) * h->dim;
-    } else if (l->arch->fused || l->arch->fused_up)
+    } else if (!sm->is_attention && !l->matrix[SLOT_UP].tensor)
         sm->giver = SLOT_GATE;
     bool is_ahead = true;
     for (int32_t i = 0; i < sm->n_first; i++)
@@ -334,13 +334,14 @@ static int32_t smooth_second(struct calibration *c, const struct half *half, int
                              struct err *err)
 {
     const int32_t share = half_share(half);
+    const bool of_experts = half->between == INPUT_DOWN && layers_has_experts(&c->layers);
     struct smoothing sm = {.first = half->first + i * share,
                            .n_first = share,
                            .second = half->second[i],
                            .before = moments_of_first(c, half),
                            .between = moments_of_second(c, half, at, i),
                            .is_attention = half->between == INPUT_O,
-                           .has_norm = !layers_is_expert(half->second[i]) && !c->layers.arch->bare,
+                           .has_norm = !of_experts && !c->layers.arch->bare,
                            .norm = layers_norm(&c->layers, half->before)};
     find_giver(c, &sm);
     int32_t rc = smooth(c, &sm, err);

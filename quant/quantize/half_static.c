@@ -78,7 +78,8 @@ static int32_t static_second(struct calibration *c, const struct half *half, str
         if (i == at && observe_between(c, half, at, err))
             return err->code;
         const struct moments *moments = moments_of_second(c, half, at, i);
-        largest = fmaxf(largest, moments_largest(moments));
+        if (layers_is_expert(half->second[i]))
+            largest = fmaxf(largest, moments_largest(moments));
         if (static_group(c, &half->second[i], 1, moments, err))
             return err->code;
     }

@@ -121,7 +121,7 @@ static int32_t first_step(const struct layers *l, enum stage stage)
         [STAGE_QKV] = 0, [STAGE_ATTEND] = 1, [STAGE_GATE_UP] = 2, [STAGE_O] = 3, [STAGE_DOWN] = 4};
     if (l->h.parallel)
         return together[stage];
-    if (l->arch->experts && stage == STAGE_DOWN)
+    if (layers_has_experts(l) && stage == STAGE_DOWN)
         stage = STAGE_GATE_UP;
     return (int32_t)stage + (l->arch->post_norm && stage > STAGE_O) +
            (l->arch->wide_norm && stage > STAGE_QKV ? WIDE_NORMS : 0);
@@ -131,6 +131,8 @@ static int32_t last_step(const struct layers *l, enum stage stage)
 {
     const bool is_normed = l->arch->post_norm && (stage == STAGE_O || stage == STAGE_DOWN);
     const int32_t wide = l->arch->wide_norm && stage == STAGE_QKV ? WIDE_NORMS : 0;
+    if (layers_has_experts(l) && stage >= STAGE_GATE_UP)
+        return l->plan.len - 1;
     return first_step(l, stage) + is_normed + wide;
 }
 
@@ -147,9 +149,34 @@ int32_t layers_run(struct layers *l, enum stage first, enum stage last, float *x
 
 /* ---- Inputs */
 
+bool layers_has_experts(const struct layers *l)
+{
+    return layer_has_experts(l->arch, &l->h, l->number);
+}
+
+/* Of INPUT_DOWN in a layer of experts, or in one that has none. */
+static int32_t down_width(const struct layers *l, bool has_experts)
+{
+    if (has_experts)
+        return l->h.shared_F;
+    return l->arch->experts ? l->h.dense_F : l->h.F;
+}
+
 int32_t layers_width(const struct layers *l, enum input input)
 {
-    return input == INPUT_O ? l->h.H * l->h.dim : input == INPUT_DOWN ? l->h.F : l->h.D;
+    if (input == INPUT_DOWN)
+        return down_width(l, layers_has_experts(l));
+    return input == INPUT_O ? l->h.H * l->h.dim : l->h.D;
+}
+
+int32_t layers_widest(const struct layers *l, enum input input)
+{
+    if (input != INPUT_DOWN)
+        return layers_width(l, input);
+    if (!l->arch->experts)
+        return l->h.F;
+    const int32_t shared = down_width(l, true), dense = l->h.dense ? down_width(l, false) : 0;
+    return MAX(l->h.F, MAX(shared, dense));
 }
 
 enum vector layers_norm(const struct layers *l, enum input input)
@@ -201,7 +228,8 @@ int32_t layers_input(struct layers *l, enum input input, const float *x, float *
     if (input == INPUT_O)
         return layers_read(l, X, l->buffers.attn, bytes, err);
     if (input == INPUT_DOWN)
-        return layers_read(l, X, l->buffers.ffn, bytes, err);
+        return layers_read(l, X, layers_has_experts(l) ? l->buffers.shared : l->buffers.ffn, bytes,
+                           err);
     if (l->arch->bare)
         memcpy(X, x, bytes);
     else

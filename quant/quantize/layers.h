@@ -7,7 +7,8 @@
 #include "../../plugin/model/decoder.h"
 #include "../../plugin/model/weights_load.h"
 
-/* Matrices of a layer; of experts expert_slot says which. */
+/* Matrices of a layer; of experts expert_slot says which, and SLOT_GATE, SLOT_UP and SLOT_DOWN are
+ * of the one that all tokens meet, if there is one. */
 enum slot { SLOT_Q, SLOT_K, SLOT_V, SLOT_O, SLOT_GATE, SLOT_UP, SLOT_DOWN, SLOT_ROUTER, SLOTS };
 
 /* Vectors of a layer, all but the first of which may be missing, and then of the model. */
@@ -27,6 +28,7 @@ enum vector {
     Q_NORM,
     K_NORM,
     SINKS,
+    SHARED_GATE,
     ROUTER_BIAS,
     EXPERT_GATE_BIAS,
     EXPERT_UP_BIAS,
@@ -44,7 +46,7 @@ enum vector {
 };
 
 /* Steps of a layer. O and DOWN add to x, with the norm of what is added where there is one. Of
- * experts GATE_UP and DOWN are one step. */
+ * experts GATE_UP and DOWN are one, with the steps of what all tokens meet. */
 enum stage { STAGE_QKV, STAGE_ATTEND, STAGE_O, STAGE_GATE_UP, STAGE_DOWN };
 
 /* What matrices multiply. */
@@ -127,11 +129,17 @@ struct part_rows {
 };
 struct part_rows layers_part(const struct layers *l, enum slot of);
 
+/* Whether the layer is experts. */
+bool layers_has_experts(const struct layers *l);
+
 /* The norm of what matrices read. */
 enum vector layers_norm(const struct layers *l, enum input input);
 
-/* Values of an input of one token. */
+/* Values of an input of one token; of INPUT_DOWN those of an expert are not meant. */
 int32_t layers_width(const struct layers *l, enum input input);
+
+/* The largest of them in any layer. */
+int32_t layers_widest(const struct layers *l, enum input input);
 
 /* What a vector's values are of the numbers of its tensor: as many more. */
 float layers_offset(const struct layers *l, enum vector vector);

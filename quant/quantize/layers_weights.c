@@ -22,6 +22,7 @@ static const size_t vector_at[VECTORS] = {
     [Q_NORM] = offsetof(struct layer, q_norm),
     [K_NORM] = offsetof(struct layer, k_norm),
     [SINKS] = offsetof(struct layer, sinks),
+    [SHARED_GATE] = offsetof(struct layer, shared_gate),
     [ROUTER_BIAS] = offsetof(struct layer, router_bias),
     [EXPERT_GATE_BIAS] = offsetof(struct layer, expert_gate_bias),
     [EXPERT_UP_BIAS] = offsetof(struct layer, expert_up_bias),
@@ -150,7 +151,7 @@ static int32_t slot_of(const struct layers *l, const void *target)
     for (int32_t slot = 0; slot < SLOTS; slot++)
         if (target == plain[slot])
             return slot;
-    for (int i = 0; i < 3 && l->arch->experts; i++) {
+    for (int i = 0; i < 3 && layers_has_experts(l); i++) {
         const int32_t e = place_among(experts[i], l->h.E, target);
         if (e < l->h.E)
             return expert_slot((enum slot)(SLOT_GATE + i), e);
@@ -158,7 +159,7 @@ static int32_t slot_of(const struct layers *l, const void *target)
     return -1;
 }
 
-/* Whether a matrix is made of the tensor of one before it: of a layer without experts, or of the
+/* Whether a matrix is made of the tensor of one before it: of those that are no experts', or of the
  * first of these. */
 static bool is_of_another(const struct layers *l, int32_t slot)
 {

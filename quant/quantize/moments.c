@@ -11,29 +11,32 @@ enum { TILE = 64 }; /* rows of a matrix that a thread multiplies by H at once */
 
 static int32_t take(struct moments *m, struct err *err)
 {
-    const size_t n = (size_t)m->K;
+    const size_t n = (size_t)m->most;
     m->H = malloc(n * n * sizeof *m->H);
     m->magnitude = malloc(n * sizeof *m->magnitude);
     m->largest = malloc(n * sizeof *m->largest);
     if (m->has_scratch)
         m->scratch = malloc((size_t)m->threads * 2 * n * TILE * sizeof *m->scratch);
     if (!m->H || !m->magnitude || !m->largest || !m->scratch)
-        return err_set(err, INFLIGHT_E_NOMEM, "no memory for the moments of %d inputs", m->K);
-    moments_clear(m);
+        return err_set(err, INFLIGHT_E_NOMEM, "no memory for the moments of %d inputs", m->most);
+    moments_clear(m, m->most);
     return INFLIGHT_OK;
 }
 
 int32_t moments_init(struct moments *m, int32_t K, int32_t threads, struct err *err)
 {
-    *m = (struct moments){
-        .K = K, .threads = MIN(threads, JOB_THREADS_MOST), .limit = INT64_MAX, .has_scratch = true};
+    *m = (struct moments){.most = K,
+                          .threads = MIN(threads, JOB_THREADS_MOST),
+                          .limit = INT64_MAX,
+                          .has_scratch = true};
     return take(m, err);
 }
 
-int32_t moments_init_beside(struct moments *m, const struct moments *other, struct err *err)
+int32_t moments_init_beside(struct moments *m, int32_t K, const struct moments *other,
+                            struct err *err)
 {
     *m = (struct moments){
-        .K = other->K, .threads = other->threads, .limit = INT64_MAX, .scratch = other->scratch};
+        .most = K, .threads = other->threads, .limit = INT64_MAX, .scratch = other->scratch};
     return take(m, err);
 }
 
@@ -47,9 +50,10 @@ void moments_release(struct moments *m)
     *m = (struct moments){0};
 }
 
-void moments_clear(struct moments *m)
+void moments_clear(struct moments *m, int32_t K)
 {
-    const size_t n = (size_t)m->K;
+    const size_t n = (size_t)K;
+    m->K = K;
     m->tokens = 0;
     memset(m->H, 0, n * n * sizeof *m->H);
     memset(m->magnitude, 0, n * sizeof *m->magnitude);

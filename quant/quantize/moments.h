@@ -6,7 +6,9 @@
 #include "../../plugin/base/err.h"
 
 struct moments {
-    int32_t K, threads;
+    int32_t K;    /* of the inputs that it is of now */
+    int32_t most; /* that K may be */
+    int32_t threads;
     int64_t tokens;
     int64_t limit;     /* tokens that H is of: the first; the rest is of all */
     float *H;          /* (K, K), owned; until moments_end the upper triangle alone */
@@ -16,14 +18,17 @@ struct moments {
     bool has_scratch;  /* which it owns */
 };
 
-/* Without a limit. */
+/* Of K inputs at most, without a limit. */
 int32_t moments_init(struct moments *m, int32_t K, int32_t threads, struct err *err);
 
-/* Like other, whose scratch it takes for as long as it is there: they do not compute at once. */
-int32_t moments_init_beside(struct moments *m, const struct moments *other, struct err *err);
+/* Of no more than other, whose scratch it takes for as long as it is there: they do not compute at
+ * once. */
+int32_t moments_init_beside(struct moments *m, int32_t K, const struct moments *other,
+                            struct err *err);
 void moments_release(struct moments *m); /* zeroed is allowed */
 
-void moments_clear(struct moments *m);
+/* Of K inputs from now on, and of no token yet. */
+void moments_clear(struct moments *m, int32_t K);
 
 /* T tokens: x (T, K). */
 void moments_add(struct moments *m, const float *x, int32_t T);

@@ -51,10 +51,12 @@ static bool is_head(struct str module)
     return ends_with(module, "lm_head") || ends_with(module, "embed_out");
 }
 
-/* Which experts a token meets: it is small, and an error of it is another expert. */
+/* Which experts a token meets, or how much of one: it is small, and an error of it is another
+ * expert. */
 static bool is_router(struct str module)
 {
-    return ends_with(module, ".gate") || ends_with(module, ".router.layer");
+    return ends_with(module, ".gate") || ends_with(module, ".router.layer") ||
+           ends_with(module, ".shared_expert_gate");
 }
 
 /* Whether a module's last word is one of the n names. */

@@ -41,6 +41,7 @@ static const struct {
     {.name = "embed", .threads = 256, .target = {64, 48, 64, 48}},
     {.name = "prepare", .threads = 256, .target = {24, 24, 24, 24}},
     {.name = "add_norm", .threads = 256, .target = {24, 24, 24, 24}},
+    {.name = "gate", .threads = 256, .target = {64, 48, 64, 48}},
     {.name = "dense_unpack", .threads = 256, .target = {32, 32, 32, 32}},
     {.name = "dense_finish", .threads = 256, .target = {64, 48, 64, 48}},
     {.name = "skinny_1_bf16",
@@ -443,9 +444,9 @@ static void read_log(FILE *log)
 /* One for each .cu; false: make has left none. */
 static bool read_logs(void)
 {
-    static const char *const names[] = {"decode",  "dense",   "embed",    "head",
-                                        "prefill", "prepare", "rotate",   "skinny",
-                                        "tile",    "choose",  "add_norm", "experts"};
+    static const char *const names[] = {"decode",   "dense",   "embed",  "head", "prefill",
+                                        "prepare",  "rotate",  "skinny", "tile", "choose",
+                                        "add_norm", "experts", "gate"};
     const char *build = getenv("BUILD");
     int n = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

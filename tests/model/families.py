@@ -98,6 +98,19 @@ def fuse_experts(weights):
     return {name.replace("block_sparse_moe", "mlp"): x for name, x in weights.items()}
 
 
+def name_granite(weights):
+    """From the names of fuse_experts."""
+    import torch
+    named = {name.replace(".mlp.", ".block_sparse_moe.").replace("router.layer.", "router."): x
+             for name, x in weights.items()}
+    for name in [name for name in named if name.endswith("shared_mlp.gate_proj.weight")]:
+        part = name.removesuffix("gate_proj.weight")
+        named[f"{part}input_linear.weight"] = torch.cat(
+            [named.pop(f"{part}{word}_proj.weight") for word in ("gate", "up")])
+        named[f"{part}output_linear.weight"] = named.pop(f"{part}down_proj.weight")
+    return named
+
+
 def hf_model(family, grain):
     import torch
     f = FAMILIES[family]
@@ -115,9 +128,8 @@ def hf_model(family, grain):
         name = t.hf.replace("embed_out", "lm_head")  # since transformers 5
         weights[name] = numbers.T.contiguous() if t.across else numbers
     fused = weights if family == "gptoss" else fuse_experts(weights)
-    if family == "granitemoe":
-        fused = {name.replace("mlp.", "block_sparse_moe.").replace("router.layer.", "router."): x
-                 for name, x in fused.items()}
+    if f["arch"] == "granitemoe":
+        fused = name_granite(fused)
     missing, unexpected = model.load_state_dict(fused, strict=False)
     if unexpected or missing != (["lm_head.weight"] if f["tied"] else []):
         raise SystemExit(f"{family}: missing {missing}, unexpected {unexpected}")

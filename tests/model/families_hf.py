@@ -129,9 +129,13 @@ def stored(t, form):
 
 def stacked(rows):
     """Of Granite all experts of a layer are two tensors: of each the rows of its gate and of its up,
-    and those of its down."""
-    kept, parts = [], {}
+    and those of its down. So are those of the one that all tokens meet."""
+    kept, parts, shared = [], {}, {}
     for row in rows:
+        part, _, word = row[0].removesuffix(".weight").rpartition(".")
+        if part.endswith("shared_mlp"):
+            shared.setdefault(part, {})[word] = row
+            continue
         layer, _, rest = row[0].partition(".experts.")
         if rest:
             parts.setdefault(layer, {}).setdefault(int(rest.split(".")[0]), []).append(row)
@@ -144,6 +148,10 @@ def stacked(rows):
                      b"".join(gate[3] + up[3] for gate, up, _ in each)))
         kept.append((f"{layer}.output_linear.weight", (len(each), D, F), form,
                      b"".join(down[3] for _, _, down in each)))
+    for part, row in shared.items():
+        _, (F, D), form, gate = row["gate_proj"]
+        kept.append((f"{part}.input_linear.weight", (2 * F, D), form, gate + row["up_proj"][3]))
+        kept.append((f"{part}.output_linear.weight", *row["down_proj"][1:]))
     return kept
 
 
@@ -185,7 +193,7 @@ def write_folder(path, tensors, form, config):
     if is_gptoss:
         rows += gptoss.folder_rows(tensors, form, lambda numbers: pack(None, numbers, one))
     rows = aged(rows, FAMILIES[family], form)
-    rows = stacked(rows) if family == "granitemoe" else rows
+    rows = stacked(rows) if FAMILIES[family]["arch"] == "granitemoe" else rows
     hf_write.weights(path, rows, FORMS[form])
     hf_write.tokenizer(path, *vocabulary())
     hf_write.json_file(f"{path}/config.json", config)

@@ -1,6 +1,8 @@
 """Families after Llama whose tensors have other names or kinds than its, for families_gguf.py,
 families_hf.py and families.py: as families_classic.py has those before it.
 """
+import families_moe as moe
+
 # A row per module of a layer: its name in a GGUF file, its name in a folder, what it is, and
 # whether it has a bias. "head" and "wide" are norms of each head, and of all of a token; "pair" is
 # a gate's rows before those of up.
@@ -39,6 +41,8 @@ MODULES = {
     "olmo2": QKV + GATED + POST_NORMS + [
         ("attn_q_norm", "self_attn.q_norm", "wide q", False),
         ("attn_k_norm", "self_attn.k_norm", "wide k", False)],
+    "granitemoe": NORMS + QKV,
+    "qwen2moe": NORMS + QKV_BIASED,
     "seed_oss": [("attn_norm", "input_layernorm", "norm", False),
                  ("post_attention_norm", "post_attention_layernorm", "norm", False)] +
                 QKV_BIASED + GATED,
@@ -110,10 +114,13 @@ FAMILIES = {
         H=4, K=2, dim=16, L=2, tied=True, eps=1e-5, layer_norm="norm_epsilon", plain_norms=False,
         theta=100000.0, more=dict(use_bias=True, hidden_act="gelu_pytorch_tanh")),
 }
+FAMILIES.update({name: family(**f) for name, f in moe.FAMILIES.items()})
 
 
 def module_shape(f, what):
     """Rows and their length, None of a vector."""
+    if what in moe.SIZES:
+        return moe.module_shape(f, what)
     q, kv = f["H"] * f["dim"], f["K"] * f["dim"]
     return {"q": (q, f["D"]), "k": (kv, f["D"]), "v": (kv, f["D"]), "o": (f["D"], q),
             "up": (f["F"], f["D"]), "pair": (2 * f["F"], f["D"]), "down": (f["D"], f["F"]),
@@ -142,11 +149,13 @@ def tensors_of(family, grain, n_tokens, tensor):
             yield from bias(name, root + hf, f["D"], 0.25)
     for layer in range(f["L"]):
         here, there = f"blk.{layer}.", f"{f['root']}{f['layer']}.{layer}."
-        for name, hf, what, has_bias in MODULES[f["modules"]]:
+        own = moe.modules_of(f, layer) if "experts" in f else []
+        for name, hf, what, has_bias in MODULES[f["modules"]] + own:
             rows, length = module_shape(f, what)
             if rows:
-                yield tensor(f"{here}{name}.weight", f"{there}{hf}.weight", rows, length,
-                             SIZES[what], grain)
+                size = moe.size_of(f, what) if what in moe.SIZES else SIZES[what]
+                yield tensor(f"{here}{name}.weight", f"{there}{hf}.weight", rows, length, size,
+                             grain)
             else:
                 yield from norm(here + name, there + hf, length)
             if has_bias:
@@ -158,9 +167,11 @@ def gguf_keys(family, context):
     f, rope = FAMILIES[family], FAMILIES[family].get("rope", {})
     eps = "layer_norm_epsilon" if "layer_norm" in f else "layer_norm_rms_epsilon"
     keys = {"block_count": f["L"], "context_length": context, "embedding_length": f["D"],
-            "feed_forward_length": f["F"], "attention.head_count": f["H"],
+            "feed_forward_length": f.get("dense_F", f["F"]), "attention.head_count": f["H"],
             "attention.head_count_kv": f["K"], f"attention.{eps}": f["eps"],
             "rope.freq_base": f["theta"]}
+    if "experts" in f:
+        keys.update(moe.gguf_keys(f))
     if f["dim"] != f["D"] // f["H"]:
         keys.update({"attention.key_length": f["dim"], "attention.value_length": f["dim"]})
     if "rotary_dim" in f:
@@ -203,7 +214,7 @@ def config_of(family, form, n_tokens, context):
     f = FAMILIES[family]
     config = {
         "architectures": [f["cls"] + "ForCausalLM"], "model_type": f["kind"],
-        "vocab_size": n_tokens, "hidden_size": f["D"], "intermediate_size": f["F"],
+        "vocab_size": n_tokens, "hidden_size": f["D"], "intermediate_size": f.get("dense_F", f["F"]),
         "num_hidden_layers": f["L"], "num_attention_heads": f["H"], "num_key_value_heads": f["K"],
         "max_position_embeddings": context, f.get("layer_norm", "rms_norm_eps"): f["eps"],
         "tie_word_embeddings": f["tied"], "bos_token_id": 1, "eos_token_id": 2,
@@ -212,6 +223,8 @@ def config_of(family, form, n_tokens, context):
     if "hidden_act" not in config:
         is_plain = f["kind"] in ("arcee", "nemotron")
         config["hidden_act"] = "relu2" if is_plain else "silu"
+    if "experts" in f:
+        config.update(moe.config_of(f))
     if f["dim"] != f["D"] // f["H"]:
         config["head_dim"] = f["dim"]
     if "window" in f:
@@ -235,6 +248,8 @@ def hf_model(family, n_tokens, context):
     config = config_of(family, "f32", n_tokens, context)
     for key in ("architectures", "dtype", "model_type"):
         config.pop(key)
+    if "experts" in f:
+        config["experts_implementation"] = "eager"  # others know no double precision
     config = getattr(transformers, f["cls"] + "Config")(
         **{**config, "pad_token_id": None}, attn_implementation="eager")
     return getattr(transformers, f["cls"] + "ForCausalLM")(config)

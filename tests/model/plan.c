@@ -9,7 +9,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define EXPERTS 3 /* of rows that have them */
+#define EXPERTS  3  /* of rows that have them */
+#define SHARED_F 96 /* of the one that all tokens meet, of those that may have it */
 
 static const struct hparams small = {
     .L = 4,
@@ -65,6 +66,7 @@ static const struct {
     {{"ffn_up.", "mlp.gate_up_proj."}, FUSED},
     {{"ffn_down.", "mlp.down_proj."}, ALL},
     {{"ffn_gate_inp.", "mlp.gate."}, ALL},
+    {{"ffn_gate_inp_shexp.", "mlp.shared_expert_gate."}, ALL},
     {{"ffn_gate_exps.weight[0]", "mlp.experts.0.gate_proj.weight"}, ALL},
     {{"ffn_up_exps.weight[0]", "mlp.experts.0.up_proj.weight"}, ALL},
     {{"ffn_down_exps.weight[0]", "mlp.experts.0.down_proj.weight"}, ALL},
@@ -72,6 +74,15 @@ static const struct {
     {{"output_norm.", "model.norm."}, ALL},
     {{"output.", "lm_head."}, ALL},
 };
+
+/* Whether a family has its own name for that. */
+static bool has_own(const struct arch *arch, const char *row)
+{
+    for (const struct arch_name *n = arch->names->names; n->row; n++)
+        if (strcmp(n->row, row) == 0)
+            return true;
+    return false;
+}
 
 #define PAIRS_MOST 48
 
@@ -116,7 +127,7 @@ static int own_pairs(const struct arch *arch, struct pair pair[PAIRS_MOST])
     /* The others are Llama's. */
     for (size_t i = 0; i < COUNT_OF(names) && n < PAIRS_MOST; i++)
         if (is_of(arch, names[i].which) &&
-            !(arch->experts && strncmp(names[i].part[1], "mlp.", 4) == 0))
+            !(has_own(arch, "ffn_gate_inp") && strncmp(names[i].part[1], "mlp.", 4) == 0))
             put_pair(&pair[n++], names[i].part[NAMING_GGUF], "", names[i].part[1]);
     return n;
 }
@@ -235,6 +246,10 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         {"ffn_down.weight", h->F, h->D, !arch->experts},
         {"ffn_gate_inp.weight", h->D, EXPERTS, arch->experts},
         {"ffn_gate_inp.bias", EXPERTS, 1, arch->expert_bias},
+        {"ffn_gate_shexp.weight", h->D, SHARED_F, arch->shared},
+        {"ffn_up_shexp.weight", h->D, SHARED_F, arch->shared},
+        {"ffn_down_shexp.weight", SHARED_F, h->D, arch->shared},
+        {"ffn_gate_inp_shexp.weight", h->D, 1, arch->shared_gate},
         {"ffn_gate_exps.bias", h->F, EXPERTS, arch->expert_bias},
         {"ffn_up_exps.bias", h->F, EXPERTS, arch->expert_bias},
         {"ffn_down_exps.bias", h->D, EXPERTS, arch->expert_bias},
@@ -337,6 +352,9 @@ static void set_family(struct hparams *h, const struct arch *arch)
     h->activation = arch->activation;
     h->parallel = arch->parallel;
     h->glu_limit = arch->glu_limit;
+    h->shares = arch->shares;
+    h->share_factor = 1;
+    h->shared_F = arch->shared ? SHARED_F : 0;
     h->embed_scale = arch->root_embed ? sqrtf((float)h->D) : 1;
     hparams_set_turns(h, arch);
 }

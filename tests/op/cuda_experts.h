@@ -28,7 +28,7 @@ struct layer {
     struct weight router, gate[E_MAX], up[E_MAX], down[E_MAX];
     void *gates, *ups, *downs; /* their arrays, if experts' matrices stand one behind the other */
     float *x, *norm, *scores, *hidden, *answer;
-    float *router_bias, *gate_bias, *up_bias, *down_bias;
+    float *choice_bias, *router_bias, *gate_bias, *up_bias, *down_bias;
     struct expert_choice *choice;
     int32_t *slots;
 };
@@ -79,6 +79,7 @@ static inline void take_layer(struct layer *l)
     l->scores = cuda_array(l->device, NULL, T * E_MAX * sizeof *l->scores);
     l->hidden = cuda_array(l->device, NULL, ROWS_MAX * F * sizeof *l->hidden);
     l->answer = cuda_array(l->device, NULL, ROWS_MAX * D * sizeof *l->answer);
+    l->choice_bias = cuda_array(l->device, p->choice_bias, sizeof p->choice_bias);
     l->router_bias = cuda_array(l->device, p->router_bias, sizeof p->router_bias);
     l->gate_bias = cuda_array(l->device, p->gate_bias, sizeof p->gate_bias);
     l->up_bias = cuda_array(l->device, p->up_bias, sizeof p->up_bias);
@@ -99,6 +100,7 @@ static inline void drop_layer(struct layer *l)
     cuda_drop(l->device, l->scores, T * E_MAX * sizeof *l->scores);
     cuda_drop(l->device, l->hidden, ROWS_MAX * F * sizeof *l->hidden);
     cuda_drop(l->device, l->answer, ROWS_MAX * D * sizeof *l->answer);
+    cuda_drop(l->device, l->choice_bias, sizeof p->choice_bias);
     cuda_drop(l->device, l->router_bias, sizeof p->router_bias);
     cuda_drop(l->device, l->gate_bias, sizeof p->gate_bias);
     cuda_drop(l->device, l->up_bias, sizeof p->up_bias);
@@ -145,7 +147,9 @@ static inline struct op_experts op_of(const struct layer *l)
                                .F = F,
                                .E = p->E,
                                .U = p->U,
-                               .whole_shares = p->whole_shares};
+                               .choice_bias = if_chosen(p, l->choice_bias),
+                               .shares = p->shares,
+                               .factor = factor_of(p)};
 }
 
 /* Dead rows have none. */

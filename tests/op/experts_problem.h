@@ -20,11 +20,14 @@ struct problem {
     enum fmt fmt;
     bool is_mixed, is_apart; /* of experts from the middle on, and of ups, it is q8_0 */
     int E, U;
-    bool whole_shares;
+    enum shares shares;
+    bool has_choice;   /* a bias for the choice */
+    float factor;      /* of shares; 0: 1 */
     float router_size; /* of the router's numbers; 0: as they come */
     struct matrix router, gate[E_MAX], up[E_MAX], down[E_MAX];
     float norm[D], x[T * D];
     float limit; /* as gpt-oss has one; then there are biases, too */
+    float choice_bias[E_MAX];
     float router_bias[E_MAX], gate_bias[E_MAX * F], up_bias[E_MAX * F], down_bias[E_MAX * D];
 };
 
@@ -46,6 +49,7 @@ static inline void problem_init(struct problem *p)
         p->norm[d] = 1 + 0.5f * random_float();
     random_inputs(p->x, T * D);
     random_inputs(p->router_bias, E_MAX);
+    random_inputs(p->choice_bias, E_MAX);
     random_inputs(p->gate_bias, E_MAX * F);
     random_inputs(p->up_bias, E_MAX * F);
     random_inputs(p->down_bias, E_MAX * D);
@@ -55,6 +59,16 @@ static inline void problem_init(struct problem *p)
 static inline const float *if_biased(const struct problem *p, const float *bias)
 {
     return p->limit > 0 ? bias : NULL;
+}
+
+static inline const float *if_chosen(const struct problem *p, const float *bias)
+{
+    return p->has_choice ? bias : NULL;
+}
+
+static inline float factor_of(const struct problem *p)
+{
+    return p->factor > 0 ? p->factor : 1;
 }
 
 static inline void problem_release(struct problem *p)
@@ -90,8 +104,10 @@ static inline void define(const struct problem *p, double *want)
                                     F,
                                     p->E,
                                     p->U,
-                                    p->whole_shares,
+                                    p->shares,
                                     if_biased(p, p->router_bias),
-                                    (double)p->limit};
+                                    (double)p->limit,
+                                    if_chosen(p, p->choice_bias),
+                                    (double)factor_of(p)};
     ref_experts(&ref, &batch);
 }

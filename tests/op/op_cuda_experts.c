@@ -4,6 +4,30 @@
 
 #ifdef INFLIGHT_CUDA
 
+static bool is_logistic(const struct problem *p)
+{
+    return p->shares == SHARES_LOGISTIC || p->shares == SHARES_OF_LOGISTIC;
+}
+
+/* Scores become what experts are chosen by. */
+static void weigh(const struct problem *p, double *score)
+{
+    double sum = 0;
+    if (!is_logistic(p) && !p->has_choice)
+        return;
+    for (int e = 0; e < p->E; e++)
+        sum += score[e] = is_logistic(p) ? 1 / (1 + exp(-score[e])) : exp(score[e]);
+    for (int e = 0; e < p->E; e++)
+        score[e] =
+            score[e] / (is_logistic(p) ? 1 : sum) + (p->has_choice ? (double)p->choice_bias[e] : 0);
+}
+
+/* What a difference of scores is at most in that. */
+static double slope(const struct problem *p)
+{
+    return is_logistic(p) || p->has_choice ? 0.25 : 1;
+}
+
 /* How far a token's last expert is before the first that it does not meet. */
 static double margin(const struct problem *p, int t)
 {
@@ -16,6 +40,7 @@ static double margin(const struct problem *p, int t)
             score[e] += (double)p->x[t * D + d] * (double)p->norm[d] *
                         (double)p->router.value[e * D + d] / sqrt(square / D + (double)eps);
     }
+    weigh(p, score);
     for (int i = 0; i < p->E; i++) /* the largest come first */
         for (int j = i + 1; j < p->E; j++)
             if (score[j] > score[i]) {
@@ -42,7 +67,7 @@ static void check_values(const struct problem *p, const float *x, const double *
         size = fmax(size, fabs(want[i]));
     for (int t = 0; t < T; t++) {
         double most = 0;
-        if (margin(p, t) < 0.15 * (p->router_size > 0 ? (double)p->router_size : 1)) {
+        if (margin(p, t) < slope(p) * 0.15 * (p->router_size > 0 ? (double)p->router_size : 1)) {
             left_out++;
             continue;
         }
@@ -95,7 +120,27 @@ TEST(cuda_experts, give_what_their_definition_says)
 {
     static const struct problem cases[] = {
         {.fmt = FMT_f32, .E = 8, .U = 2},
-        {.fmt = FMT_bf16, .E = 40, .U = 6, .whole_shares = true, .router_size = 0.05f},
+        {.fmt = FMT_bf16, .E = 40, .U = 6, .shares = SHARES_OF_ALL, .router_size = 0.05f},
+        {.fmt = FMT_f32, .E = 35, .U = 3, .has_choice = true, .router_size = 0.05f},
+        {.fmt = FMT_f32,
+         .E = 34,
+         .U = 3,
+         .has_choice = true,
+         .shares = SHARES_OF_ALL,
+         .router_size = 0.05f},
+        {.fmt = FMT_f32,
+         .E = 8,
+         .U = 2,
+         .shares = SHARES_LOGISTIC,
+         .factor = 2.5f,
+         .router_size = 0.2f},
+        {.fmt = FMT_bf16,
+         .E = 36,
+         .U = 4,
+         .has_choice = true,
+         .shares = SHARES_OF_LOGISTIC,
+         .factor = 1.5f,
+         .router_size = 0.05f},
         {.fmt = FMT_f16, .E = 3, .U = 1},
         {.fmt = FMT_f32, .E = 4, .U = 4},
         {.fmt = FMT_f32, .E = 6, .U = 4, .limit = 0.7f},

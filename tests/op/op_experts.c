@@ -81,7 +81,9 @@ static void compute(enum isa isa, int32_t activations, int threads, struct probl
                                .F = F,
                                .E = p->E,
                                .U = p->U,
-                               .whole_shares = p->whole_shares,
+                               .choice_bias = if_chosen(p, p->choice_bias),
+                               .shares = p->shares,
+                               .factor = factor_of(p),
                                .router_bias = if_biased(p, p->router_bias),
                                .gate_bias = if_biased(p, p->gate_bias),
                                .up_bias = if_biased(p, p->up_bias),
@@ -130,21 +132,30 @@ static void for_each_isa(struct problem *p, void (*what)(enum isa isa, struct pr
 
 TEST(experts, give_what_their_definition_says)
 {
-    static const struct {
-        enum fmt fmt;
-        int E, U;
-        bool whole_shares;
-        float limit;
-    } cases[] = {
-        {FMT_f32, 8, 2, false, 0},    {FMT_q8_0, 8, 2, false, 0},   {FMT_q4_1, 12, 4, false, 0},
-        {FMT_bf16, 5, 3, true, 0},    {FMT_f32, 3, 1, true, 0},     {FMT_f16, 4, 4, false, 0},
-        {FMT_int4_32, 6, 2, true, 0}, {FMT_f32, 6, 4, false, 0.7f}, {FMT_mxfp4, 5, 2, false, 7}};
+    static const struct problem cases[] = {
+        {.fmt = FMT_f32, .E = 8, .U = 2},
+        {.fmt = FMT_q8_0, .E = 8, .U = 2},
+        {.fmt = FMT_q4_1, .E = 12, .U = 4},
+        {.fmt = FMT_bf16, .E = 5, .U = 3, .shares = SHARES_OF_ALL},
+        {.fmt = FMT_f32, .E = 3, .U = 1, .shares = SHARES_OF_ALL},
+        {.fmt = FMT_f16, .E = 4, .U = 4},
+        {.fmt = FMT_int4_32, .E = 6, .U = 2, .shares = SHARES_OF_ALL},
+        {.fmt = FMT_f32, .E = 6, .U = 4, .limit = 0.7f},
+        {.fmt = FMT_mxfp4, .E = 5, .U = 2, .limit = 7},
+        {.fmt = FMT_f32, .E = 12, .U = 4, .has_choice = true},
+        {.fmt = FMT_f32, .E = 9, .U = 3, .has_choice = true, .shares = SHARES_OF_ALL},
+        {.fmt = FMT_f32, .E = 12, .U = 4, .shares = SHARES_LOGISTIC, .factor = 2.5f},
+        {.fmt = FMT_f32, .E = 12, .U = 3, .shares = SHARES_OF_LOGISTIC},
+        {.fmt = FMT_q8_0,
+         .E = 11,
+         .U = 4,
+         .has_choice = true,
+         .shares = SHARES_OF_LOGISTIC,
+         .factor = 1.5f,
+         .router_size = 0.2f}};
+    static struct problem p;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        struct problem p = {.fmt = cases[i].fmt,
-                            .E = cases[i].E,
-                            .U = cases[i].U,
-                            .whole_shares = cases[i].whole_shares,
-                            .limit = cases[i].limit};
+        p = cases[i];
         problem_init(&p);
         for_each_isa(&p, check_isa);
         problem_release(&p);

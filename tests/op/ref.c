@@ -133,6 +133,18 @@ void ref_linear(const struct ref_linear *op, const struct batch *batch)
     free(x);
 }
 
+void ref_gate(const struct ref_gate *op, const struct batch *batch)
+{
+    double *n = malloc((size_t)op->D * sizeof *n);
+    for (int t = 0; t < batch->T; t++) {
+        norm(n, op->x + t * op->D, op->norm, op->eps, op->D);
+        const double share = 1 / (1 + exp(-dot(n, op->gate, op->D)));
+        for (int i = 0; i < op->F; i++)
+            op->y[t * op->F + i] = share * op->from[t * op->F + i];
+    }
+    free(n);
+}
+
 static double bias_at(const float *bias, int i)
 {
     return bias ? (double)bias[i] : 0;
@@ -161,31 +173,53 @@ static void add_expert(const struct ref_experts *op, int e, const double *n, dou
     free(hidden);
 }
 
-/* An expert is chosen if fewer than U have a larger score, or the same and stand before it. */
-static bool is_chosen(const struct ref_experts *op, const double *score, int e)
+/* An expert is chosen if fewer than U have a larger number, or the same and stand before it. */
+static bool is_chosen(const struct ref_experts *op, const double *by, int e)
 {
     int before = 0;
     for (int i = 0; i < op->E; i++)
-        before += score[i] > score[e] || (score[i] >= score[e] && i < e);
+        before += by[i] > by[e] || (by[i] >= by[e] && i < e);
     return before < op->U;
+}
+
+static bool is_logistic(const struct ref_experts *op)
+{
+    return op->shares == SHARES_LOGISTIC || op->shares == SHARES_OF_LOGISTIC;
+}
+
+/* Scores become what shares are made of; by: what experts are chosen by. */
+static void weigh(const struct ref_experts *op, double *score, double *by)
+{
+    double sum = 0;
+    for (int e = 0; e < op->E; e++) {
+        score[e] = is_logistic(op) ? 1 / (1 + exp(-score[e])) : exp(score[e]);
+        sum += score[e];
+    }
+    for (int e = 0; e < op->E; e++)
+        by[e] = score[e] / (is_logistic(op) ? 1 : sum) + bias_at(op->choice_bias, e);
 }
 
 void ref_experts(const struct ref_experts *op, const struct batch *batch)
 {
     double *n = malloc((size_t)op->D * sizeof *n), *score = malloc((size_t)op->E * sizeof *score);
+    double *by = malloc((size_t)op->E * sizeof *by);
     for (int t = 0; t < batch->T; t++) {
         double sum = 0;
         norm(n, op->x + t * op->D, op->norm, op->eps, op->D);
         for (int e = 0; e < op->E; e++)
             score[e] = dot(n, op->router + e * op->D, op->D) + bias_at(op->router_bias, e);
+        weigh(op, score, by);
         for (int e = 0; e < op->E; e++)
-            sum += op->whole_shares || is_chosen(op, score, e) ? exp(score[e]) : 0;
+            sum += op->shares == SHARES_OF_ALL || is_chosen(op, by, e) ? score[e] : 0;
+        if (op->shares == SHARES_LOGISTIC)
+            sum = 1;
         for (int e = 0; e < op->E; e++)
-            if (is_chosen(op, score, e))
-                add_expert(op, e, n, exp(score[e]) / sum, op->x + t * op->D);
+            if (is_chosen(op, by, e))
+                add_expert(op, e, n, score[e] / sum * op->factor, op->x + t * op->D);
     }
     free(n);
     free(score);
+    free(by);
 }
 
 void ref_head(const struct ref_head *op, const struct batch *batch)

@@ -66,6 +66,14 @@ struct ref_attend {
     double **k, **v; /* of each sequence of the batch: (positions, K, dim), appended to */
 };
 
+struct ref_gate {
+    const double *x, *from;   /* (T, D), (T, F) */
+    const float *norm, *gate; /* (D) */
+    double *y;                /* (T, F) */
+    double eps;
+    int D, F;
+};
+
 struct ref_expert {
     const float *gate, *up, *down;                /* (F, D), (F, D), (D, F) */
     const float *gate_bias, *up_bias, *down_bias; /* (F), (F), (D), or NULL */
@@ -78,9 +86,11 @@ struct ref_experts {
     const struct ref_expert *expert; /* (E) */
     double eps;
     int D, F, E, U;
-    bool whole_shares;
+    enum shares shares;
     const float *router_bias; /* (E) or NULL */
     double limit;             /* 0: none, and silu */
+    const float *choice_bias; /* (E) or NULL */
+    double factor;
 };
 
 struct ref_head {
@@ -98,6 +108,7 @@ struct ref_head {
 void ref_embed(const struct ref_embed *op, const struct batch *batch);
 void ref_linear(const struct ref_linear *op, const struct batch *batch);
 void ref_add_norm(const struct ref_add_norm *op, const struct batch *batch);
+void ref_gate(const struct ref_gate *op, const struct batch *batch);
 void ref_experts(const struct ref_experts *op, const struct batch *batch);
 void ref_attend(const struct ref_attend *op, const struct batch *batch);
 void ref_head(const struct ref_head *op, const struct batch *batch);

@@ -19,7 +19,7 @@ TEST(calibration_scales, the_largest_input_of_a_column_is_kept)
     moments_add(&m, y, 1);
     CHECK(m.largest[0] == 2 && m.largest[1] == 3 && m.largest[2] == 0);
     CHECK(moments_largest(&m) == 3);
-    moments_clear(&m);
+    moments_clear(&m, 3);
     CHECK(moments_largest(&m) == 0);
     moments_release(&m);
 }

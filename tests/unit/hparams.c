@@ -262,7 +262,7 @@ TEST(hparams, a_window_that_is_not_understood_is_refused)
     refuse(MISTRAL, "\"sliding_window\": [4096]", INFLIGHT_E_MODEL,
            "config.json: sliding_window must be an integer of 1 and more");
     refuse(QWEN2, "\"sliding_window\": 300, \"use_sliding_window\": true", INFLIGHT_E_MODEL,
-           "config.json: use_sliding_window is true without layer_types or max_window_layers");
+           "config.json: there is a window without layer_types or max_window_layers");
     refuse(QWEN2, "\"sliding_window\": 3, \"use_sliding_window\": true, \"layer_types\": []",
            INFLIGHT_E_MODEL, "config.json: layer_types is not a list of 5 names");
     refuse(QWEN2,
@@ -481,15 +481,16 @@ TEST(hparams, switches_of_old_families_that_are_not_served_are_named)
 TEST(hparams, experts_are_counted)
 {
     accept(MIXTRAL, "\"sliding_window\": 64");
-    CHECK(h.E == 8 && h.U == 2 && h.F == 128 && !h.whole_shares);
+    CHECK(h.E == 8 && h.U == 2 && h.F == 128 && h.shares == SHARES_OF_CHOSEN);
     CHECK(h.window == 64 && h.slides[0] && h.rope == ROPE_HALF);
     CHECK_TEXT(h.arch, "mixtral");
     accept(QWEN3MOE, "\"norm_topk_prob\": true, \"mlp_only_layers\": []");
-    CHECK(h.E == 128 && h.U == 8 && h.F == 32 && !h.whole_shares);
+    CHECK(h.E == 128 && h.U == 8 && h.F == 32 && h.shares == SHARES_OF_CHOSEN);
     accept(QWEN3MOE, "\"decoder_sparse_step\": 1, \"mlp_only_layers\": null");
-    CHECK(h.whole_shares);
+    CHECK_EQ(h.shares, SHARES_OF_ALL);
     accept(GPTOSS, "\"swiglu_limit\": 5.5, \"swiglu_alpha\": 1.702");
-    CHECK(h.E == 32 && h.U == 4 && h.F == 128 && !h.whole_shares && h.glu_limit == 5.5f);
+    CHECK(h.E == 32 && h.U == 4 && h.F == 128 && h.shares == SHARES_OF_CHOSEN &&
+          h.glu_limit == 5.5f);
     CHECK(h.window == 128 && h.slides[0] && !h.slides[1] && h.slides[2]);
     accept(GPTOSS, "\"layer_types\": [\"full_attention\", \"sliding_attention\", "
                    "\"full_attention\", \"full_attention\", \"full_attention\"]");

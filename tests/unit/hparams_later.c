@@ -12,6 +12,9 @@
 #define EXPERTS  "\"num_experts\": 8, \"num_experts_per_tok\": 2, "
 #define OLMOE    "\"model_type\": \"olmoe\", " EXPERTS COMMON
 #define OLMO3    "\"model_type\": \"olmo3\", " COMMON
+#define QWEN2MOE                                                     \
+    "\"model_type\": \"qwen2_moe\", \"moe_intermediate_size\": 32, " \
+    "\"shared_expert_intermediate_size\": 96, " EXPERTS COMMON
 #define STABLELM "\"model_type\": \"stablelm\", \"layer_norm_eps\": 1e-5, " COMMON
 #define STARCODER2                                                             \
     "\"model_type\": \"starcoder2\", \"norm_epsilon\": 1e-4, \"hidden_act\": " \
@@ -120,11 +123,30 @@ TEST(hparams_later, switches_of_later_families_that_are_not_served_are_named)
 TEST(hparams_later, shares_of_olmoe_are_of_all_experts)
 {
     accept(OLMOE, "\"clip_qkv\": null");
-    CHECK(h.E == 8 && h.U == 2 && h.whole_shares);
+    CHECK(h.E == 8 && h.U == 2 && h.shares == SHARES_OF_ALL && h.share_factor == 1);
     accept(OLMOE, "\"norm_topk_prob\": true");
-    CHECK(!h.whole_shares);
+    CHECK_EQ(h.shares, SHARES_OF_CHOSEN);
     refuse(OLMOE, "\"clip_qkv\": 8.0", INFLIGHT_E_UNSUPPORTED,
            "config.json: clip_qkv is set: not served");
+}
+
+TEST(hparams_later, all_tokens_may_meet_one_expert)
+{
+    accept(QWEN2MOE, "\"norm_topk_prob\": false, \"use_sliding_window\": false");
+    CHECK(h.F == 32 && h.shared_F == 96 && h.dense == 0 && h.shares == SHARES_OF_ALL);
+    CHECK_TEXT(h.arch, "qwen2moe");
+    accept(QWEN2MOE, "\"norm_topk_prob\": true");
+    CHECK_EQ(h.shares, SHARES_OF_CHOSEN);
+    accept(OLMOE, "\"shared_intermediate_size\": 0");
+    CHECK_EQ(h.shared_F, 0);
+    refuse(OLMOE, "\"shared_intermediate_size\": 32", INFLIGHT_E_UNSUPPORTED,
+           "config.json: an expert that all tokens meet is not served for olmoe");
+    refuse(QWEN2MOE, "\"use_sliding_window\": true, \"sliding_window\": 64", INFLIGHT_E_UNSUPPORTED,
+           "config.json: use_sliding_window is true without layer_types: not served for qwen2moe");
+    refuse(QWEN2MOE, "\"mlp_only_layers\": [1]", INFLIGHT_E_UNSUPPORTED,
+           "config.json: mlp_only_layers is not empty: not served");
+    refuse(QWEN2MOE, "\"shared_expert_intermediate_size\": -1", INFLIGHT_E_MODEL,
+           "config.json: shared_expert_intermediate_size must be an integer in 0 .. 1048576");
 }
 
 TEST(hparams_later, internlm_3_is_a_llama_without_biases)

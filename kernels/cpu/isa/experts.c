@@ -14,41 +14,84 @@
 
 #include <math.h>
 
-/* The expert with the largest score of those that are not among the n chosen; of equals the first.
- * NaN comes behind all numbers. */
-static int32_t best_of(const float *score, int32_t E, const struct expert_choice *chosen, int n)
+/* The expert with the largest score, and bias, of those that are not among the n chosen; of equals
+ * the first. NaN comes behind all numbers. */
+static int32_t best_of(const struct op_experts *op, const float *score,
+                       const struct expert_choice *chosen, int n)
 {
     int32_t best = -1;
-    for (int32_t e = 0; e < E; e++) {
+    float most = 0;
+    for (int32_t e = 0; e < op->E; e++) {
+        const float value = op->choice_bias ? score[e] + op->choice_bias[e] : score[e];
         bool is_free = true;
         for (int i = 0; i < n; i++)
             is_free &= chosen[i].expert != e;
-        bool is_better =
-            best < 0 || score[e] > score[best] || (isnan(score[best]) && !isnan(score[e]));
-        if (is_free && is_better)
+        bool is_better = best < 0 || value > most || (isnan(most) && !isnan(value));
+        if (is_free && is_better) {
             best = e;
+            most = value;
+        }
     }
     return best;
 }
 
-static void choose_experts(const struct op_experts *op, const float *score,
-                           struct expert_choice *choice)
+/* Sum of e^(s - most) over all experts. */
+static float sum_of_all(const struct op_experts *op, const float *score, float most)
 {
     float sum = 0;
+    for (int32_t e = 0; e < op->E; e++)
+        sum += expf(score[e] - most);
+    return sum;
+}
+
+/* Scores become p, see op_experts. */
+static void make_p(const struct op_experts *op, float *score)
+{
+    float most = -INFINITY;
+    if (shares_are_logistic(op->shares)) {
+        for (int32_t e = 0; e < op->E; e++)
+            score[e] = 1 / (1 + expf(-score[e]));
+        return;
+    }
+    for (int32_t e = 0; e < op->E; e++)
+        most = fmaxf(most, score[e]);
+    const float sum = sum_of_all(op, score, most);
+    for (int32_t e = 0; e < op->E; e++)
+        score[e] = expf(score[e] - most) / sum;
+}
+
+/* What shares are divided by. sum: of those that are chosen. */
+static float divisor_of(const struct op_experts *op, const float *score, float most, float sum)
+{
+    switch (op->shares) {
+    case SHARES_OF_ALL:
+        return op->choice_bias ? 1 : sum_of_all(op, score, most);
+    case SHARES_LOGISTIC:
+        return 1;
+    case SHARES_OF_LOGISTIC:
+        return sum + SHARES_LEAST;
+    default:
+        return sum;
+    }
+}
+
+static void choose_experts(const struct op_experts *op, float *score, struct expert_choice *choice)
+{
+    const bool has_p = op_experts_has_p(op);
+    float sum = 0;
+    if (has_p)
+        make_p(op, score);
     for (int i = 0; i < op->U; i++)
-        choice[i].expert = best_of(score, op->E, choice, i);
+        choice[i].expert = best_of(op, score, choice, i);
     const float most = score[choice[0].expert];
     for (int i = 0; i < op->U; i++) {
-        choice[i].share = expf(score[choice[i].expert] - most);
+        const float of = score[choice[i].expert];
+        choice[i].share = has_p ? of : expf(of - most);
         sum += choice[i].share;
     }
-    if (op->whole_shares) {
-        sum = 0;
-        for (int32_t e = 0; e < op->E; e++)
-            sum += expf(score[e] - most);
-    }
+    const float divisor = divisor_of(op, score, most, sum);
     for (int i = 0; i < op->U; i++)
-        choice[i].share /= sum;
+        choice[i].share = choice[i].share / divisor * op->factor;
 }
 
 /* Slots by experts, of each expert in the order of tokens. */

@@ -23,6 +23,6 @@ const struct arch arch_olmoe = {
     .wide_norm = true,
     .rope = ROPE_HALF,
     .experts = true,
+    .shares = SHARES_OF_ALL,
     .asks_shares = true,
-    .whole_shares = true,
 };
