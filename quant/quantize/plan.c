@@ -28,15 +28,17 @@ static const char *const linear_names[] = {
     "dense",
     "fc1",
     "fc2",
-    "query_key_value",
     "out_proj",
     "Wqkv",
     "fc_in",
     "fc_out",
+    "query_key_value",
     "dense_h_to_4h",
     "dense_4h_to_h",
     "c_fc",
     "c_proj",
+    "input_linear",
+    "output_linear",
 };
 
 static bool ends_with(struct str text, const char *end)

@@ -9,6 +9,10 @@ SIZES = {"router": 1.0, "expert up": 0.25, "expert down": 0.03125, "shared up": 
          "shared down": 0.0625, "shared gate": 0.5}
 
 FAMILIES = {
+    "granitemoeshared": dict(
+        arch="granitemoe", kind="granitemoeshared", cls="GraniteMoeShared", modules="granitemoe", D=64,
+        F=32, H=4, K=2, dim=16, L=2, tied=False, eps=1e-4, experts=(6, 2), shared=64,
+        multipliers=(2.0, 0.5, 0.125, 4.0)),
     "qwen2moe": dict(
         arch="qwen2moe", kind="qwen2_moe", cls="Qwen2Moe", modules="qwen2moe", D=64, F=32, H=4, K=2,
         dim=16, L=3, tied=False, eps=1e-6, theta=1000000.0, dense_F=160, experts=(8, 3),

@@ -149,6 +149,15 @@ TEST(hparams_later, all_tokens_may_meet_one_expert)
            "config.json: shared_expert_intermediate_size must be an integer in 0 .. 1048576");
 }
 
+/* The multipliers of what layers add are of both. */
+TEST(hparams_later, granite_with_an_expert_for_all_is_granite_of_experts)
+{
+    accept(GRANITE, "\"model_type\": \"granitemoeshared\", \"num_local_experts\": 8, "
+                    "\"num_experts_per_tok\": 2, \"shared_intermediate_size\": 64");
+    CHECK(h.E == 8 && h.F == 128 && h.shared_F == 64 && h.shares == SHARES_OF_CHOSEN);
+    CHECK_TEXT(h.arch, "granitemoe");
+}
+
 TEST(hparams_later, internlm_3_is_a_llama_without_biases)
 {
     accept(LLAMA, "\"model_type\": \"internlm3\", \"bias\": false, \"qkv_bias\": false");

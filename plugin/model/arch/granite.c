@@ -1,5 +1,5 @@
-/* IBM's Granite 3 and 4, dense, and of experts those without one that all tokens share: Llama with
- * multipliers. */
+/* IBM's Granite 3 and 4, dense, and of experts, with one that all tokens meet and without: Llama
+ * with multipliers. */
 #include "../arch.h"
 
 static const struct arch_name moe_names[] = {
@@ -8,6 +8,9 @@ static const struct arch_name moe_names[] = {
     {"ffn_gate_exps", NULL, "block_sparse_moe.input_linear"},
     {"ffn_up_exps", NULL, "block_sparse_moe.input_linear"},
     {"ffn_down_exps", NULL, "block_sparse_moe.output_linear"},
+    {"ffn_gate_shexp", NULL, "shared_mlp.input_linear"},
+    {"ffn_up_shexp", NULL, "shared_mlp.input_linear"},
+    {"ffn_down_shexp", NULL, "shared_mlp.output_linear"},
     {"output_norm", NULL, "norm"},
     {0},
 };
@@ -23,9 +26,10 @@ const struct arch arch_granite = {
 
 const struct arch arch_granitemoe = {
     .id = "granitemoe",
-    .model_type = {"granitemoe"},
+    .model_type = {"granitemoe", "granitemoeshared"},
     .multiplied = true,
     .experts = true,
     .stacked = true,
+    .shared = true,
     .names = &granitemoe,
 };
