@@ -35,7 +35,7 @@ struct tensor {
     int64_t dim[TENSOR_DIMS]; /* dim[0] is the contiguous one; missing ones are 1 */
     uint64_t offset;          /* absolute, in the file */
     uint64_t bytes;
-    bool is_apart; /* of no part of the model that is served: not in by_name */
+    bool is_apart; /* of no part of the model that is served: not to be looked up */
 };
 
 /* Whether it is third x second x first, the last contiguous, and nothing more. */

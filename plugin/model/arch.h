@@ -39,6 +39,7 @@ struct arch {
     bool qkv_bias;                                /* q, k, v projections have a bias */
     bool may_have_bias;                           /* they have one if those of the first layer do */
     bool qk_norm;        /* each query and key head is normalised before rotation */
+    bool may_have_norm;  /* they are if the file says so, or has the weights */
     bool wide_norm;      /* all query heads of a token are normalised together, all key heads too */
     int32_t rope;        /* enum rope_kind of the weights as GGUF files store them; those of folders
                            are for ROPE_HALF */
@@ -85,11 +86,14 @@ struct arch {
     float glu_limit; /* their gates are clamped, at this where config.json says no other */
     int32_t shares;  /* enum shares of files that do not say it */
     bool asks_shares; /* norm_topk_prob of a folder says whether shares of those that are chosen sum
-                          to 1; where it is missing they do as shares has it, or do not */
+                          to 1; where it is missing they do not, logistic ones as shares has it */
+    bool choice_bias; /* they are chosen with a bias that counts for nothing else */
+    bool dense_first; /* the first layers, as many as the file says, are no experts */
     bool shared;      /* there may be one more, that all tokens meet */
     bool shared_gate; /* of which they take as much as a gate says */
     bool o_bias, ffn_bias, head_bias;
     const struct arch_names *names; /* NULL: Llama's */
+    bool ahead;                     /* files have layers behind the last one: ahead_part.h */
     const struct arch *twin;        /* the row of models that have a tensor */
     const char *twin_tensor[2];     /* of this name, by enum naming */
     int32_t odd_layers; /* a model of as many scales scores by 1 / sqrt(D / H), which a GGUF file

@@ -1,5 +1,6 @@
 #include "checkpoint.h"
 
+#include "ahead_part.h"
 #include "text_part.h"
 
 #include "../file/safetensors.h"
@@ -23,6 +24,7 @@ static int32_t open_gguf(struct checkpoint *c, const char *path, const inflight_
     c->gguf.tensors.n_files = 1;
     c->tensors = c->gguf.tensors;
     c->n_files = 1;
+    ahead_part_find(c);
     return INFLIGHT_OK;
 }
 
@@ -36,6 +38,7 @@ static int32_t open_folder(struct checkpoint *c, struct arena *arena, struct err
         safetensors_open(&c->tensors, &c->folder, arena, err) || text_part_find(c, arena, err))
         return err->code;
     c->n_files = c->tensors.n_files;
+    ahead_part_find(c);
     return INFLIGHT_OK;
 }
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* When a key must be there. */
-enum need { ALWAYS, IF_GATED, NEVER };
+enum need { ALWAYS, IF_GATED, IF_MIXED, NEVER };
 
 /* One integer key: its names, where it goes and what it may be. */
 struct row {
@@ -32,9 +32,15 @@ static const struct row rows[] = {
     {"expert_shared_feed_forward_length",
      {"shared_expert_intermediate_size", "shared_intermediate_size"},
      offsetof(struct hparams, shared_F), 0, 1 << 20, NEVER},
-    {"expert_count", {"num_local_experts", "num_experts"},
+    {"expert_shared_count", {"n_shared_experts", "moe_num_shared_experts"},
+     offsetof(struct hparams, shared), 0, EXPERTS_MAX, NEVER},
+    {"leading_dense_block_count", {"first_k_dense_replace", "moe_layer_start_index"},
+     offsetof(struct hparams, dense), 0, LAYERS_MAX, IF_MIXED},
+    {"nextn_predict_layers", {"num_nextn_predict_layers", "num_mtp_layers"},
+     offsetof(struct hparams, ahead), 0, LAYERS_MAX, NEVER},
+    {"expert_count", {"num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"},
      offsetof(struct hparams, E), 0, EXPERTS_MAX, NEVER},
-    {"expert_used_count", {"num_experts_per_tok", "experts_per_token"},
+    {"expert_used_count", {"num_experts_per_tok", "experts_per_token", "moe_k"},
      offsetof(struct hparams, U), 0, EXPERTS_MAX, NEVER},
     {"context_length", {"max_position_embeddings", "n_positions", "seq_length", "max_seq_len"},
      offsetof(struct hparams, context), 16, 1 << 24, IF_GATED},
@@ -69,7 +75,8 @@ static int32_t read_row(struct hparams *h, const struct arch *arch, const struct
     const char *key = c->config ? config_key(row, c->config) : full_key(h, row->gguf, full);
     const json_t *number = json_object_get(c->config, key);
     bool is_there = c->config ? config_has(c->config, key) : gguf_find(&c->gguf, key) != NULL;
-    bool is_needed = row->need == ALWAYS || (row->need == IF_GATED && !arch->plain);
+    bool is_needed = row->need == ALWAYS || (row->need == IF_GATED && !arch->plain) ||
+                     (row->need == IF_MIXED && arch->dense_first);
     int64_t value = json_integer_value(number);
     if (!is_there && !is_needed)
         return INFLIGHT_OK;
@@ -87,6 +94,34 @@ static int32_t read_row(struct hparams *h, const struct arch *arch, const struct
 #define PLAIN_WIDTH   4 /* of the feed-forward part, in model widths */
 #define PLAIN_CONTEXT 2048
 
+/* What the counts of layers and experts come to. In GGUF files layers are with those that predict
+ * further ahead. */
+static int32_t count_layers(struct hparams *h, const struct arch *arch, bool is_file,
+                            struct err *err)
+{
+    if (!arch->ahead)
+        h->ahead = 0;
+    if (is_file)
+        h->L -= h->ahead;
+    if (h->L < 1)
+        return err_set(err, INFLIGHT_E_MODEL,
+                       "%d layers predict tokens further ahead, and there are no others", h->ahead);
+    if (!arch->experts)
+        return INFLIGHT_OK;
+    if (!h->shared_F)
+        h->shared_F = h->shared * h->F;
+    if (h->dense > h->L)
+        return err_set(err, INFLIGHT_E_MODEL, "the first %d of %d layers cannot be no experts",
+                       h->dense, h->L);
+    if (h->dense && !arch->dense_first)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "the first %d layers are no experts: not served for %s", h->dense, arch->id);
+    if (h->shared_F && !arch->shared)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "an expert that all tokens meet is not served for %s", arch->id);
+    return INFLIGHT_OK;
+}
+
 static int32_t read_rows(struct hparams *h, const struct arch *arch, const struct checkpoint *c,
                          struct err *err)
 {
@@ -97,6 +132,8 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
         h->dense_F = PLAIN_WIDTH * h->D;
     if (!h->F)
         h->F = h->dense_F;
+    if (count_layers(h, arch, !c->config, err))
+        return err->code;
     if (!h->context)
         h->context = PLAIN_CONTEXT;
     if (!h->K)
@@ -111,9 +148,6 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
     if (h->dim < 2 || h->dim % 2 || h->dim > 2 * FREQ_MAX)
         return err_set(err, INFLIGHT_E_MODEL, "head width %d is not an even number in 2 .. %d",
                        h->dim, 2 * FREQ_MAX);
-    if (h->shared_F && arch->experts && !arch->shared)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED,
-                       "an expert that all tokens meet is not served for %s", arch->id);
     /* Kernels take four values at once. */
     if (arch->wide_norm && (h->H * h->dim % 4 || h->K * h->dim % 4))
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
@@ -327,8 +361,8 @@ static int32_t read_gguf(struct hparams *h, const struct checkpoint *c, struct e
         return err->code;
     if (arch->odd_layers == h->L)
         h->scale = 1.0f / sqrtf((float)(h->D / h->H));
-    if (refuse_clamps(h, g, err) || read_multipliers(h, arch, g, err) ||
-        (arch->plain && read_classic(h, g, err)))
+    if (refuse_clamps(h, g, err) || hparams_experts_gguf(h, arch, g, err) ||
+        read_multipliers(h, arch, g, err) || (arch->plain && read_classic(h, g, err)))
         return err->code;
     hparams_set_turns(h, arch);
     return arch->positions == POSITIONS_ROTARY ? rope_read_gguf(h, arch, g, err) : INFLIGHT_OK;

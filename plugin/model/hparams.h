@@ -16,7 +16,8 @@ struct hparams {
                            F is one's width */
     int32_t dense;      /* the first layers, which are no experts where others are */
     int32_t dense_F;    /* feed-forward width of these */
-    int32_t shared_F;   /* of an expert that all tokens meet; 0: there is none */
+    int32_t shared;     /* experts that all tokens meet, which are one of their width together */
+    int32_t shared_F;   /* that width; 0: there is none */
     int32_t shares;     /* enum shares of struct op_experts */
     float share_factor; /* of struct op_experts */
     float glu_limit;    /* the same; 0: none */
@@ -46,6 +47,8 @@ struct hparams {
     int32_t window;          /* positions that a query sees in layers that slide */
     bool slides[LAYERS_MAX]; /* (L) */
     bool untied;             /* the output head must be a tensor of its own */
+    bool qk_norm;            /* of a folder of arch->may_have_norm: it has the weights */
+    int32_t ahead;           /* of arch->ahead: layers behind the last one */
 };
 
 /* Every value checked for range; INFLIGHT_E_MODEL names the key. */
@@ -63,6 +66,12 @@ struct multipliers {
     double embedding, residual, score, logit; /* score, logit: factors of both */
 };
 int32_t hparams_multiply(struct hparams *h, const struct multipliers *m, struct err *err);
+
+/* What files say of experts, after E and U: hparams_experts.c. */
+int32_t hparams_experts_gguf(struct hparams *h, const struct arch *arch, const struct gguf *g,
+                             struct err *err);
+int32_t hparams_experts_config(struct hparams *h, const struct arch *arch, const json_t *config,
+                               struct err *err);
 
 /* The row of a config.json; NULL: err says why. */
 const struct arch *hparams_family(const json_t *config, struct err *err);

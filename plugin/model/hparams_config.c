@@ -81,45 +81,20 @@ static int32_t refuse_switches(const struct arch *arch, const json_t *config, st
     if (!arch->qkv_bias && !arch->may_have_bias && config_is_on(config, "attention_bias"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "attention_bias is true: not served for %s",
                        arch->id);
-    static const char *const others[] = {
-        "mlp_bias",     "attention_out_bias",    "use_bias", "use_qk_norm",
-        "qk_layernorm", "use_parallel_residual", "clip_qkv", "bias",
-        "qkv_bias"};
+    static const char *const others[] = {"mlp_bias",
+                                         "attention_out_bias",
+                                         "use_bias",
+                                         "qk_layernorm",
+                                         "use_parallel_residual",
+                                         "clip_qkv",
+                                         "bias",
+                                         "qkv_bias"};
+    if (!arch->may_have_norm && config_is_on(config, "use_qk_norm"))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "use_qk_norm is set: not served");
     for (size_t i = 0; i < COUNT_OF(others); i++)
         if (config_is_on(config, others[i]))
             return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is set: not served", others[i]);
     return INFLIGHT_OK;
-}
-
-/* Of gates that are clamped; their slope is EPILOGUE_GLU_CLAMPED's. */
-static int32_t read_limit(struct hparams *h, const json_t *config, struct err *err)
-{
-    const double slope = json_number_value(json_object_get(config, "swiglu_alpha"));
-    const double limit = json_number_value(json_object_get(config, "swiglu_limit"));
-    if (config_has(config, "swiglu_alpha") && !(fabs(slope - 1.702) < 1e-6))
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "swiglu_alpha is not 1.702: not served");
-    if (!config_has(config, "swiglu_limit"))
-        return INFLIGHT_OK;
-    if (!(limit >= 1e-3 && limit <= 1e6))
-        return err_set(err, INFLIGHT_E_MODEL, "swiglu_limit must be a number in 0.001 .. 1e6");
-    h->glu_limit = (float)limit;
-    return INFLIGHT_OK;
-}
-
-/* Layers that are no experts among others that are, are not served. */
-static int32_t read_experts(struct hparams *h, const struct arch *arch, const json_t *config,
-                            struct err *err)
-{
-    const json_t *step = json_object_get(config, "decoder_sparse_step");
-    if (!arch->experts)
-        return INFLIGHT_OK;
-    if (config_has(config, "decoder_sparse_step") && json_integer_value(step) != 1)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "decoder_sparse_step is not 1: not served");
-    if (json_array_size(json_object_get(config, "mlp_only_layers")) > 0)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "mlp_only_layers is not empty: not served");
-    if (arch->asks_shares)
-        h->shares = config_is_on(config, "norm_topk_prob") ? SHARES_OF_CHOSEN : SHARES_OF_ALL;
-    return arch->glu_limit > 0 ? read_limit(h, config, err) : INFLIGHT_OK;
 }
 
 /* The layers without rotation, 0 in no_rope_layers, must be those of the row. */
@@ -279,8 +254,9 @@ int32_t hparams_read_config(struct hparams *h, const struct arch *arch, const js
                             struct err *err)
 {
     h->untied = json_is_false(json_object_get(config, "tie_word_embeddings"));
+    h->qk_norm = config_is_on(config, "use_qk_norm");
     if (check_class(config, err) || (!arch->plain && refuse_switches(arch, config, err)) ||
-        check_unrotated(h, arch, config, err) || read_experts(h, arch, config, err) ||
+        check_unrotated(h, arch, config, err) || hparams_experts_config(h, arch, config, err) ||
         read_cap(arch, config, "attn_logit_softcapping", &h->score_cap, err) ||
         read_cap(arch, config, "final_logit_softcapping", &h->logit_cap, err) ||
         read_multipliers(h, arch, config, err))

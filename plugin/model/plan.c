@@ -306,6 +306,7 @@ static void emit_experts(struct compiler *c, const struct layer *layer)
         .up = layer->expert_up,
         .down = layer->expert_down,
         .router_bias = layer->router_bias,
+        .choice_bias = layer->choice_bias,
         .gate_bias = layer->expert_gate_bias,
         .up_bias = layer->expert_up_bias,
         .down_bias = layer->expert_down_bias,

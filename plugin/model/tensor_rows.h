@@ -49,6 +49,7 @@ enum need {
     IF_EXPERTS,
     UNLESS_EXPERTS,
     IF_EXPERT_BIAS,
+    IF_CHOICE_BIAS,
     IF_GATE_BIAS, /* of experts; in a folder that and the next are values of one tensor in turn */
     IF_UP_BIAS,
     FIRST_OF_SHARED, /* of the expert that all tokens meet; in folders of arch->stacked the two are
@@ -135,6 +136,8 @@ static const struct tensor_row layer_rows[] = {
      offsetof(struct layer, router), MATRIX, EXPERTS, D, IF_EXPERTS},
     {{"ffn_gate_inp.bias", "mlp.gate.bias"},
      offsetof(struct layer, router_bias), VECTOR, EXPERTS, ONE, IF_EXPERT_BIAS},
+    {{"exp_probs_b.bias", "mlp.gate.e_score_correction_bias"},
+     offsetof(struct layer, choice_bias), VECTOR, EXPERTS, ONE, IF_CHOICE_BIAS},
     {{"ffn_gate_exps.bias"},
      offsetof(struct layer, expert_gate_bias), VECTOR, EXPERTS, F, IF_GATE_BIAS},
     {{"ffn_up_exps.bias"},

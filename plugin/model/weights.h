@@ -25,7 +25,7 @@ struct layer {
     struct weight *expert_gate;                     /* (E) of (F, D) */
     struct weight *expert_up;                       /* the same */
     struct weight *expert_down;                     /* (E) of (D, F) */
-    const float *router_bias;                       /* (E) or NULL */
+    const float *router_bias, *choice_bias;         /* (E) or NULL */
     const float *expert_gate_bias, *expert_up_bias; /* (E, F) or NULL */
     const float *expert_down_bias;                  /* (E, D) or NULL */
     const float *sinks;                             /* (H) or NULL */

@@ -16,6 +16,7 @@ struct opening {
     struct arena *arena;
     const char *root; /* of the family's names, or "" */
     bool has_bias;    /* q, k and v have one */
+    bool has_qk_norm;
     bool has_experts; /* the layer */
     bool has_shared;  /* and one of them is met by all tokens */
     int32_t extent[EXTENT_COUNT];
@@ -41,7 +42,7 @@ static void name_of(const struct opening *o, const struct tensor_row *row, const
         const char *stem = is_folder ? n->folder : n->gguf;
         if (!stem)
             break;
-        if (is_folder && is_expert_bias(row))
+        if (is_folder && (is_expert_bias(row) || row->need == IF_CHOICE_BIAS))
             end = "_bias";
         (void)snprintf(name, ITEM_NAME, "%s%s%s", prefix, stem, end);
         bool is_last = !n[1].row || strcmp(n[1].row, n->row) != 0;
@@ -177,7 +178,7 @@ static bool is_needed(const struct opening *o, enum need need)
     case IF_NORM_BIAS:
         return arch->norm_bias;
     case IF_QK_NORM:
-        return arch->qk_norm;
+        return o->has_qk_norm;
     case IF_WIDE_NORM:
         return arch->wide_norm;
     case IF_POST_NORM:
@@ -209,6 +210,8 @@ static bool is_needed(const struct opening *o, enum need need)
     case IF_GATE_BIAS:
     case IF_UP_BIAS:
         return o->has_experts && arch->expert_bias;
+    case IF_CHOICE_BIAS:
+        return o->has_experts && arch->choice_bias;
     case FIRST_OF_SHARED:
     case SECOND_OF_SHARED:
     case IF_SHARED:
@@ -324,9 +327,9 @@ static int32_t add_experts(struct opening *o, struct layer *layer, const char *p
 }
 
 /* Scores that are all lower by the same are so for nothing if a sink is not. */
-static bool has_key_mean(const struct arch *arch)
+static bool has_key_mean(const struct opening *o)
 {
-    return !arch->qk_norm && !arch->wide_norm && !arch->sinks;
+    return !o->has_qk_norm && !o->arch->wide_norm && !o->arch->sinks;
 }
 
 #define PREFIX 40 /* bytes of what names of a layer begin with, at most */
@@ -341,19 +344,31 @@ static void prefix_of(const struct opening *o, int32_t l, char prefix[PREFIX])
         (void)snprintf(prefix, PREFIX, "%s%s%d.", o->root, o->arch->names->layer, l);
 }
 
-/* Whether q, k and v have a bias: of a family that may, where the first layer's query does. */
-static bool find_bias(const struct opening *o)
+/* Whether the first layer has the first row that is needed for that. */
+static bool is_there(const struct opening *o, enum need need)
 {
     char prefix[PREFIX], name[ITEM_NAME];
-    if (!o->arch->may_have_bias)
-        return o->arch->qkv_bias;
     prefix_of(o, 0, prefix);
     for (size_t i = 0; i < COUNT_OF(layer_rows); i++)
-        if (layer_rows[i].need == IF_BIAS) {
+        if (layer_rows[i].need == need) {
             name_of(o, &layer_rows[i], prefix, name);
             return tensors_find(o->tensors, name) != NULL;
         }
     return false;
+}
+
+/* Whether q, k and v have a bias: of a family that may, where the first layer's query does. */
+static bool find_bias(const struct opening *o)
+{
+    return o->arch->may_have_bias ? is_there(o, IF_BIAS) : o->arch->qkv_bias;
+}
+
+/* Whether heads are normalised: of a family that may be, what a folder says, or a file has. */
+static bool find_norm(const struct opening *o, const struct hparams *h)
+{
+    if (!o->arch->may_have_norm)
+        return o->arch->qk_norm;
+    return o->tensors->naming == NAMING_GGUF ? is_there(o, IF_QK_NORM) : h->qk_norm;
 }
 
 static int32_t add_layer(struct opening *o, const struct hparams *h, int32_t l, struct err *err)
@@ -367,7 +382,7 @@ static int32_t add_layer(struct opening *o, const struct hparams *h, int32_t l, 
         bool needed = is_needed(o, row->need);
         if (needed && add(o, row, &o->w->layer[l], prefix, err))
             return err->code;
-        if (needed && row->offset == offsetof(struct layer, k_bias) && has_key_mean(o->arch))
+        if (needed && row->offset == offsetof(struct layer, k_bias) && has_key_mean(o))
             add_key_mean(o, h, l);
     }
     return o->has_experts ? add_experts(o, &o->w->layer[l], prefix, err) : INFLIGHT_OK;
@@ -532,6 +547,7 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
     buf_init(&o.finder.scratch, arena->mem);
     o.root = find_root(&o);
     o.has_bias = find_bias(&o);
+    o.has_qk_norm = find_norm(&o, h);
     int32_t rc = open_items(&o, h, err);
     buf_release(&o.finder.scratch);
     return rc;

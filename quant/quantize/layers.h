@@ -30,6 +30,7 @@ enum vector {
     SINKS,
     SHARED_GATE,
     ROUTER_BIAS,
+    CHOICE_BIAS,
     EXPERT_GATE_BIAS,
     EXPERT_UP_BIAS,
     EXPERT_DOWN_BIAS,

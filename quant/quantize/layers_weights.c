@@ -24,6 +24,7 @@ static const size_t vector_at[VECTORS] = {
     [SINKS] = offsetof(struct layer, sinks),
     [SHARED_GATE] = offsetof(struct layer, shared_gate),
     [ROUTER_BIAS] = offsetof(struct layer, router_bias),
+    [CHOICE_BIAS] = offsetof(struct layer, choice_bias),
     [EXPERT_GATE_BIAS] = offsetof(struct layer, expert_gate_bias),
     [EXPERT_UP_BIAS] = offsetof(struct layer, expert_up_bias),
     [EXPERT_DOWN_BIAS] = offsetof(struct layer, expert_down_bias),

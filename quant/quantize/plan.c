@@ -407,14 +407,17 @@ static json_t *groups_of(const struct quantize_plan *plan, const struct quantize
     return groups;
 }
 
-/* The first word of a tensor's name that is no model: of parts that stay as they are as a whole. */
+/* The first word of a tensor's name that is no model, of layers with their number: of parts that
+ * stay as they are as a whole. */
 static struct str part_of(struct str name)
 {
-    static const char model[] = "model.";
-    const size_t skip = sizeof model - 1;
+    static const char model[] = "model.", layers[] = "layers.";
+    const size_t skip = sizeof model - 1, more = sizeof layers - 1;
     if (name.len > skip && memcmp(name.ptr, model, skip) == 0)
         name = (struct str){name.ptr + skip, name.len - skip};
-    const char *dot = memchr(name.ptr, '.', name.len);
+    const bool is_layer = name.len > more && memcmp(name.ptr, layers, more) == 0;
+    const char *from = name.ptr + (is_layer ? more : 0);
+    const char *dot = memchr(from, '.', name.len - (size_t)(from - name.ptr));
     return (struct str){name.ptr, dot ? (size_t)(dot - name.ptr) : name.len};
 }
 

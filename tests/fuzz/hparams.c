@@ -15,6 +15,7 @@ static void check_numbers(const struct hparams *h)
               h->scale > 0 && isfinite(h->embed_scale) && h->embed_scale > 0 &&
               isfinite(h->logit_scale) && h->logit_scale > 0 && h->score_cap >= 0 &&
               h->logit_cap >= 0 && h->F >= 32 && h->context >= 16 && h->alibi_max >= 1 &&
+              h->share_factor > 0 && h->dense >= 0 && h->dense_F >= 32 && h->shared_F >= 0 &&
               h->growth >= 0 && (h->growth == 0 || h->growth_from >= 1);
     for (int32_t i = 0; i < h->rotary_dim / 2; i++)
         ok = ok && isfinite(h->freq[i]) && h->freq[i] >= 0 && isfinite(h->near_freq[i]) &&

@@ -209,11 +209,13 @@ def experts_of(family, layer, grain):
         yield from gptoss.biases_of(family, layer, Tensor, shapes(f))
 
 
-def tensors_of(family, grain):
+def tensors_of(family, grain, **more):
+    """more: of families_later.py."""
     f, n_tokens = FAMILIES[family], len(vocabulary()[0])
     if module_of(family):
         yield from module_of(family).tensors_of(
-            family, grain, n_tokens, lambda *given, **more: Tensor(family, *given, **more))
+            family, grain, n_tokens, lambda *given, **keys: Tensor(family, *given, **keys),
+            **(more if module_of(family) == later else {}))
         return
     matrix = shapes(f)
     one = 0.0 if is_gemma(f) else 1.0
@@ -378,7 +380,7 @@ def write_family(family, folder):
     f, tensors = FAMILIES[family], {}
     for form, grain in grains_of(family).items():
         if grain not in tensors:
-            tensors[grain] = list(tensors_of(family, grain))
+            tensors[grain] = list(tensors_of(family, grain, is_file=True))
         rows = list(stacked([convert(t, f, form) for t in tensors[grain]]))
         if f.get("rope", {}).get("rope_type") == "llama3":
             factors = llama3_factors(f)

@@ -204,7 +204,7 @@ def write_family(family, folder):
     for form in [form for form in FORMS if form in grains_of(family)]:
         grain = grains_of(family)[form]
         if grain not in tensors:
-            tensors[grain] = list(tensors_of(family, grain))
+            tensors[grain] = list(tensors_of(family, grain, is_file=True))
         config = config_of(family, form)
         write_folder(f"{folder}/family-{family}-{form}", tensors[grain], form, config)
         if family in SEEING and form == "f32":

@@ -14,6 +14,10 @@ NORMS = [("attn_norm", "input_layernorm", "norm", False),
          ("ffn_norm", "post_attention_layernorm", "norm", False)]
 POST_NORMS = [("post_attention_norm", "post_attention_layernorm", "norm", False),
               ("post_ffw_norm", "post_feedforward_layernorm", "norm", False)]
+HEADS = [("attn_q_norm", "self_attn.q_norm", "head", False),
+         ("attn_k_norm", "self_attn.k_norm", "head", False)]
+GLM_MOE = [("attn_norm", "input_layernorm", "norm", False),
+           ("post_attention_norm", "post_attention_layernorm", "norm", False)]
 
 
 def biased(modules, names):
@@ -26,9 +30,7 @@ MODULES = {
     "arcee": NORMS + QKV + GATED[1:],
     "cohere": NORMS[:1] + QKV + GATED,
     "ernie4_5": NORMS + QKV + GATED,
-    "exaone4": QKV + GATED + POST_NORMS + [
-        ("attn_q_norm", "self_attn.q_norm", "head", False),
-        ("attn_k_norm", "self_attn.k_norm", "head", False)],
+    "exaone4": QKV + GATED + POST_NORMS + HEADS,
     "glm4": QKV_BIASED + [
         ("attn_norm", "input_layernorm", "norm", False),
         ("post_attention_norm", "post_self_attn_layernorm", "norm", False),
@@ -36,6 +38,8 @@ MODULES = {
         ("post_ffw_norm", "post_mlp_layernorm", "norm", False),
         ("ffn_up", "mlp.gate_up_proj", "pair", False),
         ("ffn_down", "mlp.down_proj", "down", False)],
+    "glm4moe": QKV_BIASED + GLM_MOE,
+    "glm4moe-norm": QKV + HEADS + GLM_MOE,
     "granite": NORMS + QKV + GATED,
     "nemotron": biased(NORMS, ALL) + QKV + GATED[1:],
     "olmo2": QKV + GATED + POST_NORMS + [
@@ -128,8 +132,8 @@ def module_shape(f, what):
             "wide k": (None, kv)}[what]
 
 
-def tensors_of(family, grain, n_tokens, tensor):
-    """tensor: as of families_classic.py."""
+def tensors_of(family, grain, n_tokens, tensor, is_file=False):
+    """tensor: as of families_classic.py. is_file: with those that nothing reads."""
     f = FAMILIES[family]
     one = 0.0 if f.get("less_one") else 1.0
 
@@ -147,7 +151,7 @@ def tensors_of(family, grain, n_tokens, tensor):
         yield from norm(name, root + hf)
         if not f["plain_norms"]:
             yield from bias(name, root + hf, f["D"], 0.25)
-    for layer in range(f["L"]):
+    for layer in range(f["L"] + (f.get("ahead", 0) if is_file else 0)):
         here, there = f"blk.{layer}.", f"{f['root']}{f['layer']}.{layer}."
         own = moe.modules_of(f, layer) if "experts" in f else []
         for name, hf, what, has_bias in MODULES[f["modules"]] + own:
@@ -156,6 +160,9 @@ def tensors_of(family, grain, n_tokens, tensor):
                 size = moe.size_of(f, what) if what in moe.SIZES else SIZES[what]
                 yield tensor(f"{here}{name}.weight", f"{there}{hf}.weight", rows, length, size,
                              grain)
+            elif what == "choice":
+                yield tensor(f"{here}{name}.bias", there + hf, None, length,
+                             moe.size_of(f, what), "fine")
             else:
                 yield from norm(here + name, there + hf, length)
             if has_bias:

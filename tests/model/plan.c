@@ -9,8 +9,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define EXPERTS  3  /* of rows that have them */
-#define SHARED_F 96 /* of the one that all tokens meet, of those that may have it */
+#define EXPERTS  3   /* of rows that have them */
+#define SHARED_F 96  /* of the one that all tokens meet, of those that may have it */
+#define DENSE_F  160 /* of the first layer, where that is none of them */
 
 static const struct hparams small = {
     .L = 4,
@@ -65,7 +66,11 @@ static const struct {
     {{"ffn_up.", "mlp.up_proj."}, SEPARATE},
     {{"ffn_up.", "mlp.gate_up_proj."}, FUSED},
     {{"ffn_down.", "mlp.down_proj."}, ALL},
+    {{"exp_probs_b.bias", "mlp.gate.e_score_correction_bias"}, ALL},
     {{"ffn_gate_inp.", "mlp.gate."}, ALL},
+    {{"ffn_gate_shexp.", "mlp.shared_experts.gate_proj."}, ALL},
+    {{"ffn_up_shexp.", "mlp.shared_experts.up_proj."}, ALL},
+    {{"ffn_down_shexp.", "mlp.shared_experts.down_proj."}, ALL},
     {{"ffn_gate_inp_shexp.", "mlp.shared_expert_gate."}, ALL},
     {{"ffn_gate_exps.weight[0]", "mlp.experts.0.gate_proj.weight"}, ALL},
     {{"ffn_up_exps.weight[0]", "mlp.experts.0.up_proj.weight"}, ALL},
@@ -216,7 +221,10 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
 {
     const bool late = has_late_ffn_norm(arch), has_fused_up = arch->fused || arch->fused_up;
     const bool has_ffn_norm = !arch->one_norm && !arch->bare && !late;
+    const bool has_experts = arch->experts && !(arch->dense_first && l == 0);
+    const bool has_shared = has_experts && arch->shared;
     const struct hparams *h = &small;
+    const int64_t ffn = arch->experts ? DENSE_F : h->F;
     int64_t q = h->H * h->dim, kv = h->K * h->dim;
     const struct {
         const char *name;
@@ -240,16 +248,17 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         {"post_attention_norm.weight", h->D, 1, arch->post_norm || late},
         {"ffn_norm.weight", h->D, 1, has_ffn_norm},
         {"ffn_norm.bias", h->D, 1, arch->norm_bias && has_ffn_norm},
-        {"ffn_gate.weight", h->D, h->F, !has_fused_up && !arch->plain && !arch->experts},
-        {"ffn_up.weight", h->D, has_fused_up && !arch->plain ? 2 * h->F : h->F, !arch->experts},
+        {"ffn_gate.weight", h->D, ffn, !has_fused_up && !arch->plain && !has_experts},
+        {"ffn_up.weight", h->D, has_fused_up && !arch->plain ? 2 * ffn : ffn, !has_experts},
         {"ffn_up.bias", h->F, 1, arch->ffn_bias},
-        {"ffn_down.weight", h->F, h->D, !arch->experts},
-        {"ffn_gate_inp.weight", h->D, EXPERTS, arch->experts},
+        {"ffn_down.weight", ffn, h->D, !has_experts},
+        {"ffn_gate_inp.weight", h->D, EXPERTS, has_experts},
         {"ffn_gate_inp.bias", EXPERTS, 1, arch->expert_bias},
-        {"ffn_gate_shexp.weight", h->D, SHARED_F, arch->shared},
-        {"ffn_up_shexp.weight", h->D, SHARED_F, arch->shared},
-        {"ffn_down_shexp.weight", SHARED_F, h->D, arch->shared},
-        {"ffn_gate_inp_shexp.weight", h->D, 1, arch->shared_gate},
+        {"exp_probs_b.bias", EXPERTS, 1, has_experts && arch->choice_bias},
+        {"ffn_gate_shexp.weight", h->D, SHARED_F, has_shared},
+        {"ffn_up_shexp.weight", h->D, SHARED_F, has_shared},
+        {"ffn_down_shexp.weight", SHARED_F, h->D, has_shared},
+        {"ffn_gate_inp_shexp.weight", h->D, 1, has_shared && arch->shared_gate},
         {"ffn_gate_exps.bias", h->F, EXPERTS, arch->expert_bias},
         {"ffn_up_exps.bias", h->F, EXPERTS, arch->expert_bias},
         {"ffn_down_exps.bias", h->D, EXPERTS, arch->expert_bias},
@@ -265,7 +274,7 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
             add_tensor(ts, arena, arch, name, by_columns ? rows[i].n : rows[i].k,
                        by_columns ? rows[i].k : rows[i].n);
     }
-    if (arch->experts)
+    if (has_experts)
         add_experts(ts, arena, arch, l);
 }
 
@@ -355,6 +364,8 @@ static void set_family(struct hparams *h, const struct arch *arch)
     h->shares = arch->shares;
     h->share_factor = 1;
     h->shared_F = arch->shared ? SHARED_F : 0;
+    h->dense = arch->dense_first;
+    h->dense_F = DENSE_F;
     h->embed_scale = arch->root_embed ? sqrtf((float)h->D) : 1;
     hparams_set_turns(h, arch);
 }

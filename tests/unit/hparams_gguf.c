@@ -2,6 +2,7 @@
  * values of rotation are compared on whole models (tests/model/families.c). */
 #include "t.h"
 
+#include "kernels/ops.h"
 #include "plugin/model/hparams.h"
 
 #include "gguf_image.h"
@@ -235,4 +236,78 @@ TEST(hparams_gguf, yarn_may_say_what_it_multiplies_by_anyway)
     CHECK_EQ(read_with((struct numbers){.arch = "olmo2", .L = 3}, put_another, 3),
              INFLIGHT_E_UNSUPPORTED);
     CHECK_TEXT(err.text, "olmo2.rope.scaling.yarn_attn_factor is not 1: not served");
+}
+
+/* What files say of experts: a key after "<arch>.", and its value. */
+struct said {
+    const char *key;
+    uint32_t value;
+};
+
+static const char *of_arch;
+static struct said said[8];
+
+static void put_said(struct image *im)
+{
+    char key[96];
+    for (size_t i = 0; i < COUNT_OF(said) && said[i].key; i++) {
+        snprintf(key, sizeof key, "%s.%s", of_arch, said[i].key);
+        put_key_u32(im, key, said[i].value);
+    }
+}
+
+/* Beside 8 experts, of which a token meets 2. */
+static int32_t read_experts(const char *arch, const struct said *more, int n_more)
+{
+    memset(said, 0, sizeof said);
+    said[0] = (struct said){"expert_count", 8};
+    said[1] = (struct said){"expert_used_count", 2};
+    for (int i = 0; i < n_more; i++)
+        said[2 + i] = more[i];
+    of_arch = arch;
+    return read_with((struct numbers){.arch = arch, .L = 5}, put_said, 2 + n_more);
+}
+
+#define EXPERTS(arch, ...)                                 \
+    read_experts(arch, (const struct said[]){__VA_ARGS__}, \
+                 (int)(sizeof((const struct said[]){__VA_ARGS__}) / sizeof(struct said)))
+
+TEST(hparams_gguf, layers_and_shares_of_glm_are_those_of_the_file)
+{
+    CHECK_EQ(EXPERTS("glm4moe", {"expert_feed_forward_length", 32}, {"expert_shared_count", 2},
+                     {"leading_dense_block_count", 1}, {"nextn_predict_layers", 1},
+                     {"expert_weights_scale", 2}),
+             0);
+    CHECK(h.L == 4 && h.ahead == 1 && h.dense == 1 && h.dense_F == 128);
+    CHECK(h.F == 32 && h.shared_F == 64 && h.shares == SHARES_OF_LOGISTIC && h.share_factor == 2);
+    CHECK_EQ(EXPERTS("glm4moe", {"leading_dense_block_count", 0}, {"expert_gating_func", 2}), 0);
+    CHECK(h.L == 5 && h.dense == 0 && h.F == 128 && h.shared_F == 0 && h.share_factor == 1);
+    CHECK_EQ(EXPERTS("glm4moe", {"leading_dense_block_count", 5}, {"nextn_predict_layers", 1}),
+             INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, "the first 5 of 4 layers cannot be no experts");
+    CHECK_EQ(EXPERTS("glm4moe", {"leading_dense_block_count", 0}, {"nextn_predict_layers", 5}),
+             INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, "5 layers predict tokens further ahead, and there are no others");
+    CHECK_EQ(EXPERTS("glm4moe", {"expert_shared_count", 1}), INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, "glm4moe.leading_dense_block_count is missing");
+}
+
+TEST(hparams_gguf, experts_that_are_not_served_are_refused_by_their_key)
+{
+    CHECK_EQ(EXPERTS("glm4moe", {"leading_dense_block_count", 0}, {"expert_gating_func", 1}),
+             INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "glm4moe.expert_gating_func is 1: not served for glm4moe");
+    CHECK_EQ(EXPERTS("qwen3moe", {"expert_gating_func", 2}), INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "qwen3moe.expert_gating_func is 2: not served for qwen3moe");
+    CHECK_EQ(EXPERTS("qwen3moe", {"expert_gating_func", 1}, {"expert_group_count", 1}), 0);
+    CHECK_EQ(EXPERTS("glm4moe", {"leading_dense_block_count", 0}, {"expert_group_count", 4}),
+             INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "glm4moe.expert_group_count is 4: not served");
+    CHECK_EQ(EXPERTS("glm4moe", {"leading_dense_block_count", 0}, {"expert_weights_scale", 2000}),
+             INFLIGHT_E_MODEL);
+    CHECK_TEXT(err.text, "glm4moe.expert_weights_scale must be a number in 0.001 .. 1000");
+    CHECK_EQ(EXPERTS("qwen3moe", {"leading_dense_block_count", 1}), INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "the first 1 layers are no experts: not served for qwen3moe");
+    CHECK_EQ(EXPERTS("qwen3moe", {"expert_shared_count", 1}), INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "an expert that all tokens meet is not served for qwen3moe");
 }

@@ -4,9 +4,13 @@
 
 #include <math.h>
 
-#define COHERE   "\"model_type\": \"cohere\", \"layer_norm_eps\": 1e-5, " COMMON
-#define COHERE2  "\"model_type\": \"cohere2\", \"layer_norm_eps\": 1e-5, " COMMON
-#define EXAONE4  "\"model_type\": \"exaone4\", " COMMON
+#define COHERE  "\"model_type\": \"cohere\", \"layer_norm_eps\": 1e-5, " COMMON
+#define COHERE2 "\"model_type\": \"cohere2\", \"layer_norm_eps\": 1e-5, " COMMON
+#define EXAONE4 "\"model_type\": \"exaone4\", " COMMON
+#define GLM4MOE                                                     \
+    "\"model_type\": \"glm4_moe\", \"moe_intermediate_size\": 32, " \
+    "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, "         \
+    "\"n_shared_experts\": 2, \"first_k_dense_replace\": 1, " COMMON
 #define GRANITE  "\"model_type\": \"granite\", " COMMON
 #define NEMOTRON "\"model_type\": \"nemotron\", \"norm_eps\": 1e-3, " COMMON
 #define EXPERTS  "\"num_experts\": 8, \"num_experts_per_tok\": 2, "
@@ -156,6 +160,31 @@ TEST(hparams_later, granite_with_an_expert_for_all_is_granite_of_experts)
                     "\"num_experts_per_tok\": 2, \"shared_intermediate_size\": 64");
     CHECK(h.E == 8 && h.F == 128 && h.shared_F == 64 && h.shares == SHARES_OF_CHOSEN);
     CHECK_TEXT(h.arch, "granitemoe");
+}
+
+TEST(hparams_later, glm_of_experts_has_others_in_its_first_layers)
+{
+    accept(GLM4MOE, "\"norm_topk_prob\": true, \"n_group\": 1, \"topk_group\": 1, "
+                    "\"num_nextn_predict_layers\": 1, \"routed_scaling_factor\": 2.5");
+    CHECK(h.L == 5 && h.ahead == 1 && h.dense == 1 && h.dense_F == 128 && h.F == 32);
+    CHECK(h.E == 8 && h.U == 2 && h.shared_F == 64 && h.rotary_dim == 8 && !h.qk_norm);
+    CHECK(h.shares == SHARES_OF_LOGISTIC && h.share_factor == 2.5f);
+    accept(GLM4MOE, "\"use_qk_norm\": true, \"attention_bias\": true");
+    CHECK(h.qk_norm && h.shares == SHARES_OF_LOGISTIC && h.share_factor == 1);
+    accept(GLM4MOE, "\"norm_topk_prob\": false");
+    CHECK_EQ(h.shares, SHARES_LOGISTIC);
+    refuse(GLM4MOE, "\"n_group\": 8", INFLIGHT_E_UNSUPPORTED,
+           "config.json: n_group is not 1: not served");
+    refuse(GLM4MOE, "\"topk_group\": 4", INFLIGHT_E_UNSUPPORTED,
+           "config.json: topk_group is not 1: not served");
+    refuse(GLM4MOE, "\"routed_scaling_factor\": 0", INFLIGHT_E_MODEL,
+           "config.json: routed_scaling_factor must be a number in 0.001 .. 1000");
+    refuse(GLM4MOE, "\"first_k_dense_replace\": null", INFLIGHT_E_MODEL,
+           "config.json: first_k_dense_replace is missing");
+    refuse(GLM4MOE, "\"first_k_dense_replace\": 6", INFLIGHT_E_MODEL,
+           "config.json: the first 6 of 5 layers cannot be no experts");
+    refuse(OLMOE, "\"first_k_dense_replace\": 1", INFLIGHT_E_UNSUPPORTED,
+           "config.json: the first 1 layers are no experts: not served for olmoe");
 }
 
 TEST(hparams_later, internlm_3_is_a_llama_without_biases)
