@@ -56,10 +56,18 @@ static bool is_ahead(const struct ahead *a, struct str name)
            number < a->end;
 }
 
+/* Those of ERNIE 4.5 have names of their own, whatever config.json says. */
+static bool is_own(struct str name)
+{
+    static const char own[] = "model.mtp_";
+    return name.len >= sizeof own - 1 && memcmp(name.ptr, own, sizeof own - 1) == 0;
+}
+
 void ahead_part_find(struct checkpoint *c)
 {
     const struct ahead a = c->config ? of_folder(c->config) : of_file(&c->gguf);
-    for (uint64_t i = 0; a.arch && a.arch->ahead && i < c->tensors.n; i++)
-        if (is_ahead(&a, c->tensors.tensor[i].name))
-            c->tensors.tensor[i].is_apart = true;
+    for (uint64_t i = 0; a.arch && a.arch->ahead && i < c->tensors.n; i++) {
+        struct tensor *t = &c->tensors.tensor[i];
+        t->is_apart |= is_ahead(&a, t->name) || is_own(t->name);
+    }
 }

@@ -69,6 +69,8 @@ int32_t hparams_experts_gguf(struct hparams *h, const struct arch *arch, const s
 
 /* ---- A folder */
 
+#define LEAST_SUM 1e-9 /* of shares; of those that are chosen it is far above that */
+
 /* Of gates that are clamped; their slope is EPILOGUE_GLU_CLAMPED's. */
 static int32_t read_limit(struct hparams *h, const json_t *config, struct err *err)
 {
@@ -84,15 +86,25 @@ static int32_t read_limit(struct hparams *h, const json_t *config, struct err *e
     return INFLIGHT_OK;
 }
 
-/* Experts in every other layer, or chosen by groups. */
-static int32_t refuse_patterns(const json_t *config, struct err *err)
+/* Experts in every other layer, or not in the last ones, or chosen by groups; or, of ERNIE, shares
+ * of such small sums that these are not what they are divided by. */
+static int32_t refuse_patterns(const struct hparams *h, const json_t *config, struct err *err)
 {
+    const json_t *end = json_object_get(config, "moe_layer_end_index");
+    const json_t *least = json_object_get(config, "moe_norm_min");
     static const char *const ones[] = {"decoder_sparse_step", "moe_layer_interval", "n_group",
                                        "topk_group"};
     for (size_t i = 0; i < COUNT_OF(ones); i++)
         if (config_has(config, ones[i]) &&
             json_integer_value(json_object_get(config, ones[i])) != 1)
             return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is not 1: not served", ones[i]);
+    if (config_has(config, "moe_layer_end_index") && json_integer_value(end) != -1 &&
+        json_integer_value(end) != h->L - 1)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "moe_layer_end_index is not that of the last layer: not served");
+    if (config_has(config, "moe_norm_min") && !(json_number_value(least) <= LEAST_SUM))
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "moe_norm_min is more than %g: not served",
+                       LEAST_SUM);
     if (json_array_size(json_object_get(config, "mlp_only_layers")) > 0)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "mlp_only_layers is not empty: not served");
     return INFLIGHT_OK;
@@ -105,7 +117,7 @@ int32_t hparams_experts_config(struct hparams *h, const struct arch *arch, const
     const json_t *factor = json_object_get(config, "routed_scaling_factor");
     if (!arch->experts)
         return INFLIGHT_OK;
-    if (refuse_patterns(config, err))
+    if (refuse_patterns(h, config, err))
         return err->code;
     if (arch->asks_shares && (!is_logistic || config_has(config, "norm_topk_prob")))
         h->shares = shares_of(arch, config_is_on(config, "norm_topk_prob"));

@@ -130,6 +130,8 @@ def hf_model(family, grain):
     fused = weights if family == "gptoss" else fuse_experts(weights)
     if f["arch"] == "granitemoe":
         fused = name_granite(fused)
+    for name in [name for name in fused if "moe_statics" in name]:
+        fused[name.replace("mlp.moe_statics", "mlp.gate.moe_statics")] = fused.pop(name).unsqueeze(0)
     missing, unexpected = model.load_state_dict(fused, strict=False)
     if unexpected or missing != (["lm_head.weight"] if f["tied"] else []):
         raise SystemExit(f"{family}: missing {missing}, unexpected {unexpected}")

@@ -120,7 +120,8 @@ def config_of(family, form):
 def stored(t, form):
     """As a folder has it: name, shape, format, bytes."""
     if not t.rows:
-        return t.hf, (t.length,), "f32", pack(t, t.numbers, "f32")
+        shape = (1, t.length) if "moe_statics" in t.hf else (t.length,)
+        return t.hf, shape, "f32", pack(t, t.numbers, "f32")
     if not t.across:
         return t.hf, (t.rows, t.length), form, pack(t, t.numbers, form)
     columns = [x for k in range(t.length) for x in t.numbers[k::t.length]]
@@ -164,6 +165,14 @@ def aged(rows, f, form):
     return rows + [(name, (1, 1, 8, 8), "f32", bytes(4 * 64)) for name in masks]
 
 
+def with_ahead(rows, f):
+    """Of ERNIE 4.5 with experts the layers that predict further ahead are no layers by their names."""
+    if f["arch"] != "ernie4_5-moe":
+        return rows
+    return rows + [("model.mtp_emb_norm.0.weight", (f["D"],), "f32", bytes(4 * f["D"])),
+                   ("model.mtp_linear_proj.0.weight", (f["D"], 2 * f["D"]), "f32", bytes(8 * f["D"]**2))]
+
+
 def write_seeing(path, family, tensors, config):
     whole, part, names, eyes = SEEING[family]
     rows = []
@@ -192,7 +201,7 @@ def write_folder(path, tensors, form, config):
     rows = [stored(t, one) for t in tensors if not (is_gptoss and gptoss.is_of_expert(t))]
     if is_gptoss:
         rows += gptoss.folder_rows(tensors, form, lambda numbers: pack(None, numbers, one))
-    rows = aged(rows, FAMILIES[family], form)
+    rows = with_ahead(aged(rows, FAMILIES[family], form), FAMILIES[family])
     rows = stacked(rows) if FAMILIES[family]["arch"] == "granitemoe" else rows
     hf_write.weights(path, rows, FORMS[form])
     hf_write.tokenizer(path, *vocabulary())

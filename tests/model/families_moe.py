@@ -11,6 +11,10 @@ SIZES = {"choice": 0.25, "router": 1.0, "expert up": 0.25, "expert down": 0.0312
          "shared down": 0.0625, "shared gate": 0.5, "dense up": 0.25, "dense down": 0.125, "ahead": 0.25}
 
 FAMILIES = {
+    "ernie4_5-moe": dict(
+        arch="ernie4_5-moe", kind="ernie4_5_moe", cls="Ernie4_5_Moe", modules="granitemoe", D=64, F=32,
+        H=4, K=1, dim=32, L=3, tied=True, eps=1e-5, theta=500000.0, experts=(8, 3), shared=64, dense=1,
+        dense_F=128, sizes={"choice": 0.125}, more=dict(use_bias=False)),
     "glm4moe": dict(
         arch="glm4moe", kind="glm4_moe", cls="Glm4Moe", modules="glm4moe", D=64, F=32, H=4, K=2, dim=32,
         L=3, tied=False, eps=1e-5, theta=1000000.0, rotary_dim=16, experts=(8, 3), shared=64,
@@ -50,6 +54,8 @@ def modules_of(f, layer):
         rows.append(("ffn_gate_inp_shexp", "mlp.shared_expert_gate", "shared gate", False))
     if arch == "glm4moe":
         rows.append(("exp_probs_b", "mlp.gate.e_score_correction_bias", "choice", False))
+    if arch == "ernie4_5-moe":
+        rows.append(("exp_probs_b", "mlp.moe_statics.e_score_correction_bias", "choice", False))
     if layer >= f["L"]:
         rows += [("nextn.eh_proj", "eh_proj", "ahead", False), ("nextn.enorm", "enorm", "norm", False),
                  ("nextn.hnorm", "hnorm", "norm", False),
@@ -82,6 +88,9 @@ def gguf_keys(f):
                      "leading_dense_block_count": f["dense"], "expert_weights_scale": f["factor"],
                      "expert_weights_norm": f["sums"], "block_count": f["L"] + f["ahead"],
                      "nextn_predict_layers": f["ahead"]})
+    if f["arch"] == "ernie4_5-moe":
+        keys.update({"expert_shared_count": f["shared"] // f["F"],
+                     "leading_dense_block_count": f["dense"], "interleave_moe_layer_step": 1})
     return keys
 
 
@@ -95,6 +104,10 @@ def config_of(f):
                 "n_shared_experts": f["shared"] // f["F"], "first_k_dense_replace": f["dense"],
                 "routed_scaling_factor": f["factor"], "norm_topk_prob": f["sums"], "n_group": 1,
                 "topk_group": 1, "num_nextn_predict_layers": f["ahead"]}
+    if f["arch"] == "ernie4_5-moe":
+        return {"moe_intermediate_size": f["F"], "moe_num_experts": E, "moe_k": U,
+                "moe_num_shared_experts": f["shared"] // f["F"], "moe_layer_start_index": f["dense"],
+                "moe_layer_end_index": -1, "moe_layer_interval": 1, "num_nextn_predict_layers": 1}
     return {"moe_intermediate_size": f["F"], "num_experts": E, "num_experts_per_tok": U,
             "shared_expert_intermediate_size": f["shared"], "norm_topk_prob": False,
             "decoder_sparse_step": 1, "mlp_only_layers": [], "use_sliding_window": False}

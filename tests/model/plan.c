@@ -123,6 +123,8 @@ static int own_pairs(const struct arch *arch, struct pair pair[PAIRS_MOST])
         snprintf(file, sizeof file, number ? "%s.weight[0]" : "%s.",
                  name->gguf ? name->gguf : name->row);
         snprintf(folder, sizeof folder, "%s.", name->folder);
+        if (strcmp(name->row, "exp_probs_b") == 0)
+            snprintf(folder, sizeof folder, "%s_", name->folder);
         if (number)
             snprintf(folder, sizeof folder, "%.*s0%s.weight", (int)(number - name->folder),
                      name->folder, number + 2);

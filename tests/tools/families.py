@@ -13,7 +13,7 @@ import safetensors
 from calibrate import TEXT
 
 BUILD = sys.argv[1] if len(sys.argv) > 1 else "build"
-FAMILIES = ["arcee", "bloom", "cohere", "cohere2", "ernie4_5", "exaone4", "falcon", "falcon-wide", "gemma2",
+FAMILIES = ["arcee", "bloom", "cohere", "cohere2", "ernie4_5", "ernie4_5-moe", "exaone4", "falcon", "falcon-wide", "gemma2",
             "glm4", "glm4moe", "glm4moe-norm", "gptj", "gptneox", "gptneox-serial", "gptoss", "granite", "granitemoe", "granitemoeshared", "mixtral", "mpt", "nemotron",
             "olmo3", "olmoe", "phi2", "phi3", "qwen2", "qwen2moe", "qwen3moe", "seed_oss", "stablelm", "starcoder2"]
 # A recipe by plain rounding, a method (none: its static twin), and how large the divergence may be
@@ -83,7 +83,7 @@ def matrices_of(family):
     with open(f"{model_of(family)}/config.json", encoding="utf-8") as f:
         ahead = f".layers.{json.load(f).get('num_hidden_layers')}."
     return {name.removesuffix(".weight") for name, (_, shape, *_) in tensors.items()
-            if len(shape) == 2 and ahead not in name and name.endswith(".weight") and any(w.isdigit() for w in name.split("."))
+            if len(shape) == 2 and ahead not in name and ".mtp_" not in name and name.endswith(".weight") and any(w.isdigit() for w in name.split("."))
             and not name.endswith((".gate.weight", ".router.weight", ".router.layer.weight",
                                    ".shared_expert_gate.weight"))}
 
@@ -97,14 +97,16 @@ def test_every_matrix_of_a_layer_is_converted(work):
 
 def test_layers_that_predict_further_ahead_are_copied(work):
     """And named as such."""
-    quantize(work, "glm4moe", "ahead", "-r", "fp8")
-    source, _ = safetensors.read(f"{model_of('glm4moe')}/model.safetensors")
-    made, _ = safetensors.read(f"{work}/ahead/model.safetensors")
-    ahead = [name for name in source if ".layers.3." in name]
-    assert len(ahead) > 30 and all(made[name] == source[name] for name in ahead)
-    with open(f"{work}/ahead/config.json", encoding="utf-8") as f:
-        ignored = json.load(f)["quantization_config"]["ignore"]
-    assert "re:.*layers.3\\..*" in ignored and not any("layers\\" in name for name in ignored), ignored
+    for family, part, n in (("glm4moe", "layers.3", 30), ("ernie4_5-moe", "mtp_linear_proj", 1)):
+        quantize(work, family, family, "-r", "fp8")
+        source, _ = safetensors.read(f"{model_of(family)}/model.safetensors")
+        made, _ = safetensors.read(f"{work}/{family}/model.safetensors")
+        ahead = [name for name in source if f".{part}." in name]
+        assert len(ahead) >= n and all(made[name] == source[name] for name in ahead), family
+        with open(f"{work}/{family}/config.json", encoding="utf-8") as f:
+            ignored = json.load(f)["quantization_config"]["ignore"]
+        assert f"re:.*{part}\\..*" in ignored, ignored
+        assert not any("layers\\" in name for name in ignored), ignored
 
 
 def test_of_models_that_see_the_text_model_is_converted(work):

@@ -306,6 +306,10 @@ TEST(hparams_gguf, experts_that_are_not_served_are_refused_by_their_key)
     CHECK_EQ(EXPERTS("glm4moe", {"leading_dense_block_count", 0}, {"expert_weights_scale", 2000}),
              INFLIGHT_E_MODEL);
     CHECK_TEXT(err.text, "glm4moe.expert_weights_scale must be a number in 0.001 .. 1000");
+    CHECK_EQ(
+        EXPERTS("ernie4_5-moe", {"leading_dense_block_count", 1}, {"interleave_moe_layer_step", 2}),
+        INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "ernie4_5-moe.interleave_moe_layer_step is 2: not served");
     CHECK_EQ(EXPERTS("qwen3moe", {"leading_dense_block_count", 1}), INFLIGHT_E_UNSUPPORTED);
     CHECK_TEXT(err.text, "the first 1 layers are no experts: not served for qwen3moe");
     CHECK_EQ(EXPERTS("qwen3moe", {"expert_shared_count", 1}), INFLIGHT_E_UNSUPPORTED);

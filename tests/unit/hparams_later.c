@@ -7,6 +7,10 @@
 #define COHERE  "\"model_type\": \"cohere\", \"layer_norm_eps\": 1e-5, " COMMON
 #define COHERE2 "\"model_type\": \"cohere2\", \"layer_norm_eps\": 1e-5, " COMMON
 #define EXAONE4 "\"model_type\": \"exaone4\", " COMMON
+#define ERNIE                                                               \
+    "\"model_type\": \"ernie4_5_moe\", \"moe_intermediate_size\": 32, "     \
+    "\"moe_num_experts\": 8, \"moe_k\": 2, \"moe_num_shared_experts\": 2, " \
+    "\"moe_layer_start_index\": 1, " COMMON
 #define GLM4MOE                                                     \
     "\"model_type\": \"glm4_moe\", \"moe_intermediate_size\": 32, " \
     "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, "         \
@@ -185,6 +189,22 @@ TEST(hparams_later, glm_of_experts_has_others_in_its_first_layers)
            "config.json: the first 6 of 5 layers cannot be no experts");
     refuse(OLMOE, "\"first_k_dense_replace\": 1", INFLIGHT_E_UNSUPPORTED,
            "config.json: the first 1 layers are no experts: not served for olmoe");
+}
+
+TEST(hparams_later, ernie_of_experts_has_them_in_all_layers_but_the_first)
+{
+    accept(ERNIE, "\"moe_layer_end_index\": -1, \"moe_layer_interval\": 1, \"use_bias\": false");
+    CHECK(h.E == 8 && h.U == 2 && h.dense == 1 && h.dense_F == 128 && h.shared_F == 64);
+    CHECK(h.shares == SHARES_OF_CHOSEN && h.share_factor == 1 && h.rope == ROPE_INTERLEAVED);
+    accept(ERNIE, "\"moe_layer_end_index\": 4, \"moe_norm_min\": 1e-12");
+    refuse(ERNIE, "\"moe_layer_end_index\": 3", INFLIGHT_E_UNSUPPORTED,
+           "config.json: moe_layer_end_index is not that of the last layer: not served");
+    refuse(ERNIE, "\"moe_layer_interval\": 2", INFLIGHT_E_UNSUPPORTED,
+           "config.json: moe_layer_interval is not 1: not served");
+    refuse(ERNIE, "\"moe_norm_min\": 0.1", INFLIGHT_E_UNSUPPORTED,
+           "config.json: moe_norm_min is more than 1e-09: not served");
+    refuse(ERNIE, "\"use_bias\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: use_bias is set: not served");
 }
 
 TEST(hparams_later, internlm_3_is_a_llama_without_biases)
