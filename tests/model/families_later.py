@@ -38,6 +38,7 @@ MODULES = {
         ("post_ffw_norm", "post_mlp_layernorm", "norm", False),
         ("ffn_up", "mlp.gate_up_proj", "pair", False),
         ("ffn_down", "mlp.down_proj", "down", False)],
+    "dots1": NORMS + QKV + HEADS,
     "glm4moe": QKV_BIASED + GLM_MOE,
     "glm4moe-norm": QKV + HEADS + GLM_MOE,
     "granite": NORMS + QKV + GATED,

@@ -11,6 +11,11 @@ SIZES = {"choice": 0.25, "router": 1.0, "expert up": 0.25, "expert down": 0.0312
          "shared down": 0.0625, "shared gate": 0.5, "dense up": 0.25, "dense down": 0.125, "ahead": 0.25}
 
 FAMILIES = {
+    "dots1": dict(
+        arch="dots1", kind="dots1", cls="Dots1", modules="dots1", D=64, F=32, H=4, K=4, dim=16, L=3,
+        tied=False, eps=1e-6, theta=10000000.0, experts=(8, 3), shared=64, sizes={"router": 0.25}, dense=1,
+        dense_F=160, sums=True, factor=2.5,
+        more=dict(attention_bias=False, sliding_window=None, max_window_layers=3)),
     "ernie4_5-moe": dict(
         arch="ernie4_5-moe", kind="ernie4_5_moe", cls="Ernie4_5_Moe", modules="granitemoe", D=64, F=32,
         H=4, K=1, dim=32, L=3, tied=True, eps=1e-5, theta=500000.0, experts=(8, 3), shared=64, dense=1,
@@ -52,7 +57,7 @@ def modules_of(f, layer):
              for name, hf, what in GATED]
     if arch == "qwen2moe":
         rows.append(("ffn_gate_inp_shexp", "mlp.shared_expert_gate", "shared gate", False))
-    if arch == "glm4moe":
+    if arch in ("dots1", "glm4moe"):
         rows.append(("exp_probs_b", "mlp.gate.e_score_correction_bias", "choice", False))
     if arch == "ernie4_5-moe":
         rows.append(("exp_probs_b", "mlp.moe_statics.e_score_correction_bias", "choice", False))
@@ -82,12 +87,13 @@ def gguf_keys(f):
             "expert_shared_feed_forward_length": f["shared"]}
     if f["arch"] != "granitemoe":
         keys["expert_feed_forward_length"] = f["F"]
-    if f["arch"] == "glm4moe":
+    if f["arch"] in ("dots1", "glm4moe"):
         keys.pop("expert_shared_feed_forward_length")
         keys.update({"expert_shared_count": f["shared"] // f["F"], "expert_gating_func": 2,
                      "leading_dense_block_count": f["dense"], "expert_weights_scale": f["factor"],
-                     "expert_weights_norm": f["sums"], "block_count": f["L"] + f["ahead"],
-                     "nextn_predict_layers": f["ahead"]})
+                     "expert_weights_norm": f["sums"]})
+    if "ahead" in f:
+        keys.update({"block_count": f["L"] + f["ahead"], "nextn_predict_layers": f["ahead"]})
     if f["arch"] == "ernie4_5-moe":
         keys.update({"expert_shared_count": f["shared"] // f["F"],
                      "leading_dense_block_count": f["dense"], "interleave_moe_layer_step": 1})
@@ -99,11 +105,12 @@ def config_of(f):
     if f["arch"] == "granitemoe":
         return {"num_local_experts": E, "num_experts_per_tok": U,
                 "shared_intermediate_size": f["shared"]}
-    if f["arch"] == "glm4moe":
+    if f["arch"] in ("dots1", "glm4moe"):
+        ahead = {"num_nextn_predict_layers": f["ahead"]} if "ahead" in f else {}
         return {"moe_intermediate_size": f["F"], "n_routed_experts": E, "num_experts_per_tok": U,
                 "n_shared_experts": f["shared"] // f["F"], "first_k_dense_replace": f["dense"],
                 "routed_scaling_factor": f["factor"], "norm_topk_prob": f["sums"], "n_group": 1,
-                "topk_group": 1, "num_nextn_predict_layers": f["ahead"]}
+                "topk_group": 1, **ahead}
     if f["arch"] == "ernie4_5-moe":
         return {"moe_intermediate_size": f["F"], "moe_num_experts": E, "moe_k": U,
                 "moe_num_shared_experts": f["shared"] // f["F"], "moe_layer_start_index": f["dense"],

@@ -13,7 +13,7 @@ import safetensors
 from calibrate import TEXT
 
 BUILD = sys.argv[1] if len(sys.argv) > 1 else "build"
-FAMILIES = ["arcee", "bloom", "cohere", "cohere2", "ernie4_5", "ernie4_5-moe", "exaone4", "falcon", "falcon-wide", "gemma2",
+FAMILIES = ["arcee", "bloom", "cohere", "cohere2", "dots1", "ernie4_5", "ernie4_5-moe", "exaone4", "falcon", "falcon-wide", "gemma2",
             "glm4", "glm4moe", "glm4moe-norm", "gptj", "gptneox", "gptneox-serial", "gptoss", "granite", "granitemoe", "granitemoeshared", "mixtral", "mpt", "nemotron",
             "olmo3", "olmoe", "phi2", "phi3", "qwen2", "qwen2moe", "qwen3moe", "seed_oss", "stablelm", "starcoder2"]
 # A recipe by plain rounding, a method (none: its static twin), and how large the divergence may be

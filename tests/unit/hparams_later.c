@@ -7,6 +7,10 @@
 #define COHERE  "\"model_type\": \"cohere\", \"layer_norm_eps\": 1e-5, " COMMON
 #define COHERE2 "\"model_type\": \"cohere2\", \"layer_norm_eps\": 1e-5, " COMMON
 #define EXAONE4 "\"model_type\": \"exaone4\", " COMMON
+#define DOTS1                                                    \
+    "\"model_type\": \"dots1\", \"moe_intermediate_size\": 32, " \
+    "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, "      \
+    "\"n_shared_experts\": 2, \"first_k_dense_replace\": 1, " COMMON
 #define ERNIE                                                               \
     "\"model_type\": \"ernie4_5_moe\", \"moe_intermediate_size\": 32, "     \
     "\"moe_num_experts\": 8, \"moe_k\": 2, \"moe_num_shared_experts\": 2, " \
@@ -205,6 +209,19 @@ TEST(hparams_later, ernie_of_experts_has_them_in_all_layers_but_the_first)
            "config.json: moe_norm_min is more than 1e-09: not served");
     refuse(ERNIE, "\"use_bias\": true", INFLIGHT_E_UNSUPPORTED,
            "config.json: use_bias is set: not served");
+}
+
+TEST(hparams_later, dots_has_a_window_from_a_layer_on_if_there_is_one)
+{
+    accept(DOTS1, "\"sliding_window\": null, \"routed_scaling_factor\": 2.5");
+    CHECK(h.window == 0 && h.dense == 1 && h.F == 32 && h.shared_F == 64);
+    CHECK(h.shares == SHARES_LOGISTIC && h.share_factor == 2.5f);
+    accept(DOTS1, "\"sliding_window\": 64, \"max_window_layers\": 3, \"norm_topk_prob\": true");
+    CHECK(h.window == 64 && !h.slides[2] && h.slides[3] && h.shares == SHARES_OF_LOGISTIC);
+    refuse(DOTS1, "\"sliding_window\": 64", INFLIGHT_E_MODEL,
+           "config.json: there is a window without layer_types or max_window_layers");
+    refuse(DOTS1, "\"attention_bias\": true", INFLIGHT_E_UNSUPPORTED,
+           "config.json: attention_bias is true: not served for dots1");
 }
 
 TEST(hparams_later, internlm_3_is_a_llama_without_biases)
