@@ -81,14 +81,14 @@ static int32_t refuse_switches(const struct arch *arch, const json_t *config, st
     if (!arch->qkv_bias && !arch->may_have_bias && config_is_on(config, "attention_bias"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "attention_bias is true: not served for %s",
                        arch->id);
-    static const char *const others[] = {"mlp_bias",
-                                         "attention_out_bias",
-                                         "use_bias",
-                                         "qk_layernorm",
-                                         "use_parallel_residual",
-                                         "clip_qkv",
-                                         "bias",
-                                         "qkv_bias"};
+    static const char *const others[] = {
+        "mlp_bias",     "attention_out_bias",    "use_bias",
+        "qk_layernorm", "use_parallel_residual", "clip_qkv",
+        "bias",
+    };
+    if (config_has(config, "qkv_bias") && config_is_on(config, "qkv_bias") != arch->qkv_bias)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "qkv_bias is %s: not served",
+                       arch->qkv_bias ? "false" : "set");
     if (!arch->may_have_norm && config_is_on(config, "use_qk_norm"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "use_qk_norm is set: not served");
     for (size_t i = 0; i < COUNT_OF(others); i++)

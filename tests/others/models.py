@@ -41,6 +41,12 @@ FAMILIES = {
                 "num_experts_per_tok": 2},
     "qwen3moe": {"num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 64,
                  "num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 128},
+    "qwen2moe": {"num_attention_heads": 8, "num_key_value_heads": 2, "num_experts": 8,
+                 "num_experts_per_tok": 3, "moe_intermediate_size": 128,
+                 "shared_expert_intermediate_size": 256},
+    "glm4moe": {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64,
+                "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 128,
+                "n_shared_experts": 2, "first_k_dense_replace": 1, "attention_bias": True},
     "cohere2": {"num_attention_heads": 8, "num_key_value_heads": 2, "sliding_window": 16,
                 "tie_word_embeddings": True, "logit_scale": 0.25,
                 "layer_types": ["sliding_attention", "full_attention"]},
@@ -55,7 +61,8 @@ FAMILIES = {
 CLASS = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "phi3": "Phi3",
          "gemma2": "Gemma2", "gemma3": "Gemma3", "bloom": "Bloom", "falcon": "Falcon",
          "gptneox": "GPTNeoX", "gptj": "GPTJ", "mpt": "Mpt", "phi2": "Phi",
-         "mixtral": "Mixtral", "qwen3moe": "Qwen3Moe", "cohere2": "Cohere2", "glm4": "Glm4",
+         "mixtral": "Mixtral", "qwen3moe": "Qwen3Moe", "qwen2moe": "Qwen2Moe",
+         "glm4moe": "Glm4Moe", "cohere2": "Cohere2", "glm4": "Glm4",
          "granite": "Granite", "nemotron": "Nemotron", "olmo3": "Olmo3", "starcoder2": "Starcoder2"}
 
 
@@ -93,9 +100,9 @@ def matrices(model):
 
 
 def layers_of(model):
-    shapes = matrices(model)
-    shapes.pop("lm_head", None)
-    return shapes
+    """But for routers and the like."""
+    return {name: shape for name, shape in matrices(model).items()
+            if name != "lm_head" and not name.endswith("shared_expert_gate")}
 
 
 def quantize(model, out, *options):

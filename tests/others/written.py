@@ -118,7 +118,9 @@ def test_families_after_llama(work):
 
 # Modules of experts, and those of one: what gates, what that is multiplied by, what follows.
 EXPERTS = {"mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
+           "qwen2moe": ("mlp", "gate_proj", "up_proj", "down_proj"),
            "qwen3moe": ("mlp", "gate_proj", "up_proj", "down_proj")}
+SHARED = [f"mlp.shared_expert.{word}" for word in EXPERTS["qwen2moe"][1:]]
 
 
 def test_experts(work):
@@ -136,8 +138,14 @@ def test_experts(work):
                       (size[1], size[2]) if word == down else (size[2], size[1])
                       for i in range(len(theirs)) for e in range(size[0])
                       for word in (gate, up, down)}
+            shared = {f"model.layers.{i}.{name}": tuple(layer.get_submodule(name).weight.shape)
+                      for i, layer in enumerate(theirs) for name in SHARED if family == "qwen2moe"}
+            shapes.update(shared)
             _, rows, found = models.ours(out, shapes)
             assert set(found.values()) == set(formats), found
+            for module in shared:
+                there = theirs.get_submodule(module.removeprefix("model.layers."))
+                assert torch.equal(there.weight, rows[module].bfloat16()), module
             for i, layer in enumerate(theirs):
                 for e in range(size[0]):
                     ours = [rows[f"model.layers.{i}.{part}.experts.{e}.{word}"].bfloat16()

@@ -147,7 +147,7 @@ TEST(hparams_later, all_tokens_may_meet_one_expert)
     accept(QWEN2MOE, "\"norm_topk_prob\": false, \"use_sliding_window\": false");
     CHECK(h.F == 32 && h.shared_F == 96 && h.dense == 0 && h.shares == SHARES_OF_ALL);
     CHECK_TEXT(h.arch, "qwen2moe");
-    accept(QWEN2MOE, "\"norm_topk_prob\": true");
+    accept(QWEN2MOE, "\"norm_topk_prob\": true, \"qkv_bias\": true");
     CHECK_EQ(h.shares, SHARES_OF_CHOSEN);
     accept(OLMOE, "\"shared_intermediate_size\": 0");
     CHECK_EQ(h.shared_F, 0);
@@ -155,6 +155,8 @@ TEST(hparams_later, all_tokens_may_meet_one_expert)
            "config.json: an expert that all tokens meet is not served for olmoe");
     refuse(QWEN2MOE, "\"use_sliding_window\": true, \"sliding_window\": 64", INFLIGHT_E_UNSUPPORTED,
            "config.json: use_sliding_window is true without layer_types: not served for qwen2moe");
+    refuse(QWEN2MOE, "\"qkv_bias\": false", INFLIGHT_E_UNSUPPORTED,
+           "config.json: qkv_bias is false: not served");
     refuse(QWEN2MOE, "\"mlp_only_layers\": [1]", INFLIGHT_E_UNSUPPORTED,
            "config.json: mlp_only_layers is not empty: not served");
     refuse(QWEN2MOE, "\"shared_expert_intermediate_size\": -1", INFLIGHT_E_MODEL,
