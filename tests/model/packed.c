@@ -135,10 +135,11 @@ static void check(struct direct_packed p)
 TEST(packed, any_weights_are_the_same_from_the_file)
 {
     static const char *const paths[] = {
-        MODELS "tiny.gguf",        MODELS "family-llama-linear-q8_0.gguf",
-        MODELS "family-qwen3-f16", MODELS "family-qwen2-bf16.gguf",
-        MODELS "quantized-gptq",   MODELS "quantized-fp8-block",
-        MODELS "quantized-awq",    MODELS "quantized-ct-w4a16-asym"};
+        MODELS "tiny.gguf",          MODELS "family-llama-linear-q8_0.gguf",
+        MODELS "family-qwen3-f16",   MODELS "family-qwen2-bf16.gguf",
+        MODELS "quantized-gptq",     MODELS "quantized-fp8-block",
+        MODELS "quantized-awq",      MODELS "quantized-ct-w4a16-asym",
+        MODELS "family-glm4moe-f16", MODELS "family-qwen2moe-bf16.gguf"};
     for (size_t i = 0; i < COUNT_OF(paths); i++)
         for (int32_t isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++)
             if (cpu_can((enum isa)isa))
