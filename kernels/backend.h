@@ -33,6 +33,8 @@ struct device_config {
     int32_t max_context;      /* largest position + 1 of a sequence */
     int32_t max_width;        /* largest K (inputs) of any matrix, for scratch */
     int32_t L, H, K, dim;     /* layers, query heads, key/value heads, head width */
+    const uint8_t *kv_kind;   /* (L) enum kv_kind, outlives the device; NULL: all are KV_OWN */
+    int32_t near_K, near_dim; /* of KV_NEAR, which need not be there */
     int32_t experts;          /* of a layer; 0: there are none */
     int32_t experts_met;      /* by a token */
     int32_t kv_type;          /* enum kv_type */

@@ -16,6 +16,33 @@ static int32_t check_range(const char *name, int32_t value, int32_t least, int32
     return err_set(err, INFLIGHT_E_ARG, "%s is %d, expected %d to %d", name, value, least, most);
 }
 
+/* Of keys and values of a layer. */
+static int32_t check_shape(const struct device_config *config, int32_t K, int32_t dim,
+                           int32_t dim_most, struct err *err)
+{
+    if (check_range("key/value heads", K, 1, HEADS_MAX, err) ||
+        check_range("head width", dim, 2, dim_most, err))
+        return err->code;
+    if (dim % 2)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED, "head width %d is odd", dim);
+    if (config->H % K)
+        return err_set(err, INFLIGHT_E_UNSUPPORTED,
+                       "%d query heads cannot share %d key/value heads evenly", config->H, K);
+    return INFLIGHT_OK;
+}
+
+/* Of layers that differ. */
+static int32_t check_kinds(const struct device_config *config, int32_t dim_most, struct err *err)
+{
+    for (int32_t l = 0; l < config->L; l++) {
+        if (check_range("kind of keys and values", config->kv_kind[l], KV_OWN, KV_NONE, err) ||
+            (config->kv_kind[l] == KV_NEAR &&
+             check_shape(config, config->near_K, config->near_dim, dim_most, err)))
+            return err->code;
+    }
+    return INFLIGHT_OK;
+}
+
 int32_t device_config_check(const struct device_config *config, int32_t dim_most, struct err *err)
 {
     const struct {
@@ -30,8 +57,6 @@ int32_t device_config_check(const struct device_config *config, int32_t dim_most
         {"max_width", config->max_width, 1, WIDTH_MAX},
         {"layers", config->L, 1, LAYERS_MAX},
         {"query heads", config->H, 1, HEADS_MAX},
-        {"key/value heads", config->K, 1, HEADS_MAX},
-        {"head width", config->dim, 2, dim_most},
         {"KV type", config->kv_type, KV_BF16, KV_F32},
         {"KV pages", config->kv_pages, 1, PAGES_MAX},
         {"experts", config->experts, 0, EXPERTS_MOST},
@@ -43,13 +68,8 @@ int32_t device_config_check(const struct device_config *config, int32_t dim_most
         if (rc)
             return rc;
     }
-    if (config->dim % 2)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED, "head width %d is odd", config->dim);
-    if (config->H % config->K)
-        return err_set(err, INFLIGHT_E_UNSUPPORTED,
-                       "%d query heads cannot share %d key/value heads evenly", config->H,
-                       config->K);
-    return INFLIGHT_OK;
+    int32_t rc = check_shape(config, config->K, config->dim, dim_most, err);
+    return !rc && config->kv_kind ? check_kinds(config, dim_most, err) : rc;
 }
 
 int32_t device_config_pool(const struct device_config *config, uint64_t page,

@@ -26,6 +26,7 @@ struct rotary_table {
     float *out;        /* (T, 2, dim/2), or NULL: there is none */
     const float *freq; /* (dim/2) radians per position */
     float scale;       /* 1 except for YaRN */
+    int32_t dim;       /* columns of a head that turn */
 };
 
 /* Rotations that layers of one model may differ in: Gemma 3 turns those that slide faster. */
@@ -38,7 +39,7 @@ struct op_embed {
     const float *position;      /* (max_context, D) or NULL. GPT-2 */
     float scale;                /* 1; Gemma: sqrt(D) */
     struct rotary_table rotary[ROTARY_KINDS];
-    int32_t D, dim;
+    int32_t D;
 };
 
 enum norm {
@@ -49,11 +50,12 @@ enum norm {
 /* gelu(x) = x P(X <= x) for a standard normal X, Hendrycks and Gimpel 2016; gelu_tanh is their
  * approximation x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). */
 enum epilogue {
-    EPILOGUE_STORE,     /* y = x W^T + b */
-    EPILOGUE_ADD,       /* y += x W^T + b */
-    EPILOGUE_GELU,      /* y = gelu(x W^T + b): Falcon, MPT */
-    EPILOGUE_GELU_TANH, /* y = gelu_tanh(x W^T + b): GPT-2, GPT-J, BLOOM, Phi */
-    EPILOGUE_RELU2,     /* y = max(x W^T + b, 0)^2: Nemotron, So et al. 2021 */
+    EPILOGUE_STORE,      /* y = x W^T + b */
+    EPILOGUE_ADD,        /* y += x W^T + b */
+    EPILOGUE_GELU,       /* y = gelu(x W^T + b): Falcon, MPT */
+    EPILOGUE_GELU_TANH,  /* y = gelu_tanh(x W^T + b): GPT-2, GPT-J, BLOOM, Phi */
+    EPILOGUE_GELU_TIMES, /* y = gelu_tanh(x W^T + b) * factor: Gemma 4 */
+    EPILOGUE_RELU2,      /* y = max(x W^T + b, 0)^2: Nemotron, So et al. 2021 */
     /* Two parts of one width, y = f(x part[0]^T) * (x part[1]^T): */
     EPILOGUE_GLU_SILU, /* f(x) = x / (1 + e^-x): Llama */
     EPILOGUE_GLU_GELU, /* f = gelu_tanh: Gemma */
@@ -86,20 +88,24 @@ struct op_linear {
     int32_t n_part;
     int32_t epilogue; /* enum epilogue */
     struct linear_part part[3];
+    const float *factor; /* of EPILOGUE_GELU_TIMES, of one part: what row t of that comes times */
+    int32_t ld_factor;   /* from one row of it to the next */
 };
 
-/* x[t] += norm(y[t]): Gemma 2 and 3 normalise what is added, too. Rows may be parts of longer
- * ones. */
+/* x[t] = (x[t] + norm(y[t])) factor: Gemma 2 and 3 normalise what is added, too. Rows may be parts
+ * of longer ones, or of several parts, each of which is normalised by itself. */
 struct op_add_norm {
-    float *x;               /* (T, D) */
-    const float *y;         /* (T, D) */
+    float *x;               /* (T, parts, D) */
+    const float *y;         /* (T, parts, D) */
     const float *norm;      /* (D) */
     const float *norm_bias; /* (D) of NORM_LAYER, or NULL */
     int32_t norm_kind;      /* enum norm */
     float eps;
     int32_t D;
-    int32_t ld;    /* row t of both begins at t ld */
-    bool is_first; /* x[t] = norm(y[t]), and y may be x: BLOOM's embeddings, OLMo 2's heads */
+    int32_t ld;          /* row t of both begins at t ld */
+    bool is_first;       /* x[t] = norm(y[t]), and y may be x: BLOOM's embeddings, OLMo 2's heads */
+    int32_t parts;       /* of a row, side by side; 0: one */
+    const float *factor; /* (1) or NULL: 1. These two: Gemma 4 */
 };
 
 /* Of the columns that turn, dim: */
@@ -115,7 +121,7 @@ enum rope_kind {
  *   s[j] = q (k[j] - k_mean) scale, then cap tanh(s[j] / cap), then + slopes[h] (j - position)
  *   y = sum of e^s[j] v[j] / (sum of e^s[j] + e^sinks[h]),  position - window < j <= position */
 struct op_attend {
-    float *qkv;          /* (T, (H + 2K) * dim): q heads, k heads, v heads; overwritten */
+    float *qkv;          /* (T, attend_heads * dim): q heads, k heads, v heads; overwritten */
     float *y;            /* (T, H * dim) */
     const float *rotary; /* (T, 2, rotary_dim/2), or NULL: no rotation in this layer */
     const float *q_norm; /* (dim) RMSNorm of each query head before rotation, or NULL */
@@ -123,8 +129,13 @@ struct op_attend {
     const float *k_mean; /* (K, dim) what pages hold keys less, or NULL: 0. All scores of a query
                             are lower by the same, which without cap and sinks changes nothing */
     float eps;
-    float scale; /* of q k^T */
-    int32_t layer, H, K, dim;
+    float scale;   /* of q k^T */
+    int32_t layer; /* whose keys and values: its own, or of `shared` those of one before it */
+    int32_t H, K, dim;
+    bool shared;        /* nothing is appended, and there are queries alone. This and the next two:
+                           Gemma 4 */
+    bool v_of_k;        /* values are what keys are before norm and rotation, and not in qkv */
+    bool v_norm;        /* values are normalised as keys are, by weights of 1 */
     int32_t rope;       /* enum rope_kind */
     int32_t rotary_dim; /* the first columns of a head, which turn, an even number; 0: all. GPT-J,
                             GPT-NeoX, Phi */
@@ -136,6 +147,12 @@ struct op_attend {
     const float *slopes; /* (H) or NULL: no bias by distance. ALiBi, Press et al. 2021 */
     const float *sinks;  /* (H) logits that take weight and give nothing, or NULL. gpt-oss */
 };
+
+/* Heads of a token in qkv. */
+static inline int32_t attend_heads(const struct op_attend *op)
+{
+    return op->shared ? op->H : op->H + (op->v_of_k ? 1 : 2) * op->K;
+}
 
 /* Columns of a head that turn. */
 static inline int32_t attend_rotary_dim(const struct op_attend *op)

@@ -33,13 +33,6 @@ static int32_t find_table(const struct device_config *config, const struct isa_t
     return INFLIGHT_OK;
 }
 
-/* Bytes of one page, all layers and heads. */
-static uint64_t page_bytes(const struct device_config *config)
-{
-    struct kv_layout layout = kv_layout_of((enum kv_type)config->kv_type, config->dim);
-    return (uint64_t)kv_page_blocks(config) * layout.bytes;
-}
-
 static int32_t cpu_probe(struct err *err)
 {
     (void)err;
@@ -55,7 +48,7 @@ static int32_t cpu_measure(const struct device_config *config, struct device_byt
     if (!rc)
         rc = find_table(config, &isa, err);
     if (!rc)
-        rc = device_config_pool(config, page_bytes(config), bytes, err);
+        rc = device_config_pool(config, kv_page_bytes(config), bytes, err);
     if (rc)
         return rc;
     bytes->available = UINT64_MAX;
@@ -162,6 +155,7 @@ static int32_t cpu_open(const struct device_config *config, const struct mem *me
     if (!device)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for a device");
     device->config = *config;
+    device->kv_page = kv_page_bytes(config);
     device->mem = mem;
     (void)find_table(config, &device->isa, NULL); /* measured above */
     device->habits = cpu_habits();
@@ -290,7 +284,7 @@ static void cpu_set_threads(struct device *device, int threads)
 /* Whole pages: in a block the positions are interleaved, and the rest is never used. */
 static void cpu_copy_page(struct device *device, int32_t to, int32_t from, int32_t n)
 {
-    size_t bytes = page_bytes(&device->config);
+    size_t bytes = device->kv_page;
     if (n > 0 && to != from)
         memcpy(device->kv + (size_t)to * bytes, device->kv + (size_t)from * bytes, bytes);
 }

@@ -52,6 +52,7 @@ struct device {
 
     uint8_t *kv; /* (pages, L, K, block): see kv.h */
     size_t kv_bytes;
+    size_t kv_page; /* bytes of one */
     void *linear_scratch;
     size_t linear_scratch_bytes;
     void *attend_scratch; /* (threads, attend_scratch_bytes) */

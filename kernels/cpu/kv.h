@@ -1,5 +1,5 @@
-/* One KV page in memory: 16 positions of one sequence. For each layer and each key/value
- * head a page has one block, read front to back by attention:
+/* One KV page in memory: 16 positions of one sequence. For each layer that has keys and values of
+ * its own, and each of its key/value heads, a page has one block, read front to back by attention:
  *
  *   pool    [page][layer][kv head] block                 so that a few pages are little memory
  *   block   keys | key scales | values | value scales
@@ -20,7 +20,7 @@
 
 #include "../backend.h"
 
-#define KV_DIM_MAX 256
+#define KV_DIM_MAX 512
 
 struct kv_layout {
     int32_t width;              /* of a row of values, dims */
@@ -52,17 +52,52 @@ static inline struct kv_layout kv_layout_of(enum kv_type type, int32_t dim)
     return layout;
 }
 
-/* Blocks of a page, an odd number: so the blocks of one head in consecutive pages fall on
- * different sets of the caches, though their size is mostly a power of two. */
-static inline size_t kv_page_blocks(const struct device_config *config)
+/* Key/value heads of a layer and their width; no heads: it has none of its own. */
+struct kv_shape {
+    int32_t K, dim;
+};
+
+static inline struct kv_shape kv_shape_of(const struct device_config *config, int32_t layer)
 {
-    return ((size_t)config->L * (size_t)config->K) | 1;
+    const int kind = config->kv_kind ? config->kv_kind[layer] : KV_OWN;
+    if (kind == KV_NEAR)
+        return (struct kv_shape){config->near_K, config->near_dim};
+    return (struct kv_shape){kind == KV_OWN ? config->K : 0, config->dim};
+}
+
+static inline size_t kv_block_bytes(const struct device_config *config, int32_t dim)
+{
+    return kv_layout_of((enum kv_type)config->kv_type, dim).bytes;
+}
+
+/* Where a layer's blocks begin in a page; of L: where they end. */
+static inline size_t kv_layer_offset(const struct device_config *config, int32_t layer)
+{
+    size_t at = 0;
+    if (!config->kv_kind)
+        return (size_t)layer * (size_t)config->K * kv_block_bytes(config, config->dim);
+    for (int32_t l = 0; l < layer; l++) {
+        const struct kv_shape shape = kv_shape_of(config, l);
+        at += (size_t)shape.K * kv_block_bytes(config, shape.dim);
+    }
+    return at;
+}
+
+/* Bytes of a page, an odd number of the smallest blocks: so the blocks of one head in consecutive
+ * pages fall on different sets of the caches, though their size is mostly a power of two. */
+static inline size_t kv_page_bytes(const struct device_config *config)
+{
+    const size_t all = kv_layer_offset(config, config->L);
+    size_t least = kv_block_bytes(config, config->dim);
+    if (config->kv_kind && config->near_dim)
+        least = MIN(least, kv_block_bytes(config, config->near_dim));
+    return all / least % 2 ? all : all + least;
 }
 
 /* The block of (layer, page, head) in the pool. */
-static inline size_t kv_block(const struct device_config *config, size_t block_bytes, int32_t layer,
-                              int32_t page, int32_t head)
+static inline size_t kv_block(const struct device_config *config, int32_t layer, int32_t page,
+                              int32_t head)
 {
-    size_t in_page = (size_t)layer * (size_t)config->K + (size_t)head;
-    return ((size_t)page * kv_page_blocks(config) + in_page) * block_bytes;
+    return (size_t)page * kv_page_bytes(config) + kv_layer_offset(config, layer) +
+           (size_t)head * kv_block_bytes(config, kv_shape_of(config, layer).dim);
 }

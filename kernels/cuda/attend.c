@@ -63,6 +63,11 @@ int32_t attend_check(const struct device_config *config, struct err *err)
     if (config->kv_type == KV_F32)
         return err_set(err, INFLIGHT_E_UNSUPPORTED,
                        "keys and values are bf16, int8 or fp8 on a CUDA device, not f32");
+    if (config->kv_kind)
+        return err_set(
+            err, INFLIGHT_E_UNSUPPORTED,
+            "layers whose heads differ, or that share keys and values, are not served on "
+            "a CUDA device");
     return INFLIGHT_OK;
 }
 

@@ -34,9 +34,9 @@ static int32_t cuda_measure(const struct device_config *config, struct device_by
                             struct err *err)
 {
     *bytes = (struct device_bytes){0};
-    int32_t rc = device_config_check(config, WIDEST_HEAD, err);
+    int32_t rc = attend_check(config, err);
     if (!rc)
-        rc = attend_check(config, err);
+        rc = device_config_check(config, WIDEST_HEAD, err);
     if (!rc)
         rc = device_config_pool(config, kv_page_bytes(config), bytes, err);
     if (rc)

@@ -11,6 +11,7 @@ static void add_rotary(struct embed_args *args, const struct rotary_table *rotar
     args->rotary[args->n_rotary] = rotary->out;
     args->freq[args->n_rotary] = rotary->freq;
     args->rotary_scale[args->n_rotary] = rotary->scale;
+    args->dim = rotary->dim; /* of all kinds: see attend_check */
     args->n_rotary++;
 }
 
@@ -30,7 +31,6 @@ int cuda_embed(struct lane *lane, const struct op_embed *op, const struct batch 
                               .scale = op->scale,
                               .layout = op->table->layout,
                               .D = op->D,
-                              .dim = op->dim,
                               .stride = ahead_stride(&device->config)};
     for (int i = 0; i < ROTARY_KINDS; i++)
         add_rotary(&args, &op->rotary[i]);

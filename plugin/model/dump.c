@@ -31,7 +31,7 @@ static void dump_embed(const struct op_embed *op, const struct plan_source *s, s
 {
     buf_format(out, "%s (T %d)", buffer_name(s, op->x, false), op->D);
     if (op->rotary[0].out)
-        buf_format(out, ", rotary (T 2 %d)", op->dim / 2);
+        buf_format(out, ", rotary (T 2 %d)", op->rotary[0].dim / 2);
     buf_format(out, " = %s", weights_name(s->w, op->table));
     if (op->position)
         buf_format(out, " + %s", weights_name(s->w, op->position));

@@ -152,12 +152,12 @@ static void emit_embed(struct compiler *c)
         .position = c->w->position,
         .scale = c->h->embed_scale,
         .D = c->h->D,
-        .dim = kinds ? c->h->rotary_dim : 0,
     };
     if (kinds > 0)
-        op->rotary[0] = (struct rotary_table){c->rotary[0], c->w->freq, c->h->rotary_scale};
+        op->rotary[0] =
+            (struct rotary_table){c->rotary[0], c->w->freq, c->h->rotary_scale, c->h->rotary_dim};
     if (kinds > 1)
-        op->rotary[1] = (struct rotary_table){c->rotary[1], c->w->near_freq, 1};
+        op->rotary[1] = (struct rotary_table){c->rotary[1], c->w->near_freq, 1, c->h->rotary_dim};
     if (c->arch->embed_norm)
         emit(c, OP_add_norm)->a.add_norm = (struct op_add_norm){
             .x = c->x,

@@ -167,12 +167,12 @@ static int embed_body(struct lane *lane, const struct card_case *c, int i)
     const struct matrices *m = c->arg;
     struct weight weight[3];
     place(m, i, weight);
-    const struct op_embed op = {.x = m->x,
-                                .table = &weight[0],
-                                .scale = 1,
-                                .rotary = {{.out = m->rotary, .freq = m->freq, .scale = 1}},
-                                .D = m->shape->K,
-                                .dim = 128};
+    const struct op_embed op = {
+        .x = m->x,
+        .table = &weight[0],
+        .scale = 1,
+        .rotary = {{.out = m->rotary, .freq = m->freq, .scale = 1, .dim = 128}},
+        .D = m->shape->K};
     return backend_cuda.embed(lane, &op, &c->batch);
 }
 

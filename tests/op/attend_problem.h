@@ -9,6 +9,7 @@
 
 #define SEQS_MAX  4
 #define HEADS_MAX 32
+#define DIM_MAX   512
 
 /* What is computed, whoever computes it. */
 #define GROWTH 0.1f /* scores much larger would make errors of bfloat16 so */
@@ -23,9 +24,12 @@ struct problem {
     bool biased, sunk;      /* slopes, sinks */
     int growth_from;        /* queries grow; 0: they do not */
     bool far;               /* keys, which then may not turn */
-    float *qkv[SEQS_MAX];   /* (length, (H + 2K) * dim) */
+    bool v_of_k, v_norm;    /* values: of keys, normalised. These and the next two: the CPU alone */
+    bool shared;            /* by a second layer, whose queries they are */
+    int kind;               /* of the layer among others, 1 + enum kv_kind; 0: all are alike */
+    float *qkv[SEQS_MAX];   /* (length, width) */
     double *want[SEQS_MAX]; /* (length, H * dim) */
-    float norm[2][256], slope[HEADS_MAX], sink[HEADS_MAX];
+    float norm[2][DIM_MAX], slope[HEADS_MAX], sink[HEADS_MAX];
     float k_mean[HEADS_MAX * 256]; /* (K, dim) of keys that are far from zero */
 };
 
@@ -36,7 +40,7 @@ static inline uint32_t random_below(uint32_t n)
 
 static inline int width(const struct problem *p)
 {
-    return (p->H + 2 * p->K) * p->dim;
+    return (p->H + (p->v_of_k ? 1 : 2) * p->K) * p->dim;
 }
 
 /* Columns that turn, and numbers of a token's rotary row. */
@@ -69,7 +73,7 @@ static inline void solve(struct problem *p, int s)
     double *rotary = malloc(n * (size_t)turned(p) * sizeof *rotary);
     double *k = malloc(n * (size_t)(p->K * p->dim) * sizeof *k);
     double *v = malloc(n * (size_t)(p->K * p->dim) * sizeof *v);
-    float row[256];
+    float row[DIM_MAX];
     for (size_t i = 0; i < n * (size_t)width(p); i++)
         qkv[i] = (double)p->qkv[s][i];
     for (size_t t = 0; t < n; t++) {
@@ -97,6 +101,8 @@ static inline void solve(struct problem *p, int s)
                             .sinks = p->sunk ? p->sink : NULL,
                             .growth = p->growth_from ? (double)GROWTH : 0,
                             .growth_from = p->growth_from,
+                            .v_of_k = p->v_of_k,
+                            .v_norm = p->v_norm,
                             .k = &k,
                             .v = &v};
     ref_attend(&op, &batch);

@@ -67,7 +67,8 @@ static void check_width(int32_t D, int32_t kind, bool is_first)
     }
     const float *b = kind == NORM_LAYER ? bias : NULL;
     const struct batch batch = {.T = T};
-    const struct ref_add_norm ref = {want, added, norm, (double)eps, D, D, b, kind, is_first};
+    const struct ref_add_norm ref = {want, added, norm,     (double)eps, D,   D,
+                                     b,    kind,  is_first, 0,           NULL};
     ref_add_norm(&ref, &batch);
     for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) {
         if (!cpu_can(isa))
@@ -120,6 +121,46 @@ TEST(add_norm, part_of_a_row_becomes_its_norm)
         compute(isa, op, 0, T, x + FIRST);
         for (int i = 0; i < T * LD; i++)
             CHECK_NEAR(x[i], want[i], 2e-6);
+    }
+}
+
+/* And what is left comes times a number. */
+TEST(add_norm, parts_of_a_row_are_normalised_each_by_itself)
+{
+    enum { D = 40, PARTS = 3, LD = D * PARTS };
+    static float before[T * LD], y[T * LD], x[T * LD], norm[D], alone[LD];
+    static double want[T * LD], added[T * LD];
+    static const float factor = 0.375f;
+    for (int i = 0; i < T * LD; i++) {
+        before[i] = random_float();
+        y[i] = 30 * random_float() * (float)(1 + i / D % PARTS);
+        want[i] = (double)before[i];
+        added[i] = (double)y[i];
+    }
+    for (int i = 0; i < D; i++)
+        norm[i] = 1 + random_float();
+    const struct batch batch = {.T = T};
+    const struct ref_add_norm ref = {.x = want,
+                                     .y = added,
+                                     .norm = norm,
+                                     .eps = (double)eps,
+                                     .D = D,
+                                     .ld = LD,
+                                     .parts = PARTS,
+                                     .factor = &factor};
+    ref_add_norm(&ref, &batch);
+    for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) {
+        if (!cpu_can(isa))
+            continue;
+        const struct op_add_norm op = {
+            .y = y, .norm = norm, .eps = eps, .D = D, .ld = LD, .parts = PARTS, .factor = &factor};
+        memcpy(x, before, sizeof x);
+        compute(isa, op, 0, T, x);
+        for (int i = 0; i < T * LD; i++)
+            CHECK_NEAR(x[i], want[i], 2e-6);
+        memcpy(alone, before + (T - 1) * LD, sizeof alone);
+        compute(isa, op, T - 1, 1, alone);
+        CHECK(memcmp(alone, x + (T - 1) * LD, sizeof alone) == 0);
     }
 }
 

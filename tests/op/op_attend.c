@@ -38,6 +38,23 @@ static int total_length(const struct problem *p)
     return n;
 }
 
+/* The layer among others of other shapes, or without keys and values. */
+static void put_among_kinds(struct device_config *config, const struct problem *p)
+{
+    static const uint8_t kinds[][3] = {
+        [KV_OWN] = {KV_NEAR, KV_OWN, KV_NONE}, [KV_NEAR] = {KV_OWN, KV_NEAR, KV_NONE}};
+    config->L = 3;
+    config->kv_kind = kinds[p->kind - 1];
+    config->near_K = p->H;
+    config->near_dim = 18;
+    if (p->kind - 1 == KV_NEAR) {
+        config->near_K = p->K;
+        config->near_dim = p->dim;
+        config->K = 1;
+        config->dim = 34;
+    }
+}
+
 /* Page tables scattered over a pool of which all bits are set: NaN in every type. */
 static void work_init(struct work *w, const struct problem *p, const struct way *way)
 {
@@ -56,6 +73,8 @@ static void work_init(struct work *w, const struct problem *p, const struct way 
                                    .kv_type = (int32_t)way->type,
                                    .kv_pages = pages};
     struct err err = {0};
+    if (p->kind)
+        put_among_kinds(&config, p);
     *w = (struct work){.p = p};
     CHECK_EQ(backend_cpu.open(&config, &mem_system, &w->device, &err), 0);
     memset(w->device->kv, 0xff, w->device->kv_bytes);
@@ -95,6 +114,29 @@ static int attend_body(struct lane *lane, void *arg)
     return backend_cpu.attend(lane, call->op, call->batch);
 }
 
+/* The layer whose keys and values they are attends with other queries, and then a second one with
+ * those of the problem, which stand alone. */
+static void attend_twice(struct work *w, struct call *call)
+{
+    const struct op_attend *first = call->op;
+    const int T = call->batch->T, row = width(w->p), q = w->p->H * w->p->dim;
+    float *queries = malloc((size_t)(T * q) * sizeof *queries);
+    for (int t = 0; t < T; t++)
+        for (int i = 0; i < q; i++) {
+            queries[t * q + i] = first->qkv[t * row + i];
+            first->qkv[t * row + i] *= -2;
+        }
+    CHECK_EQ(backend_cpu.run(w->device, attend_body, call), 0);
+    struct op_attend second = *first;
+    second.qkv = queries;
+    second.shared = true;
+    second.v_norm = second.v_of_k = false;
+    second.k_norm = NULL;
+    call->op = &second;
+    CHECK_EQ(backend_cpu.run(w->device, attend_body, call), 0);
+    free(queries);
+}
+
 /* One step of n[s] tokens of each sequence. */
 static void step(struct work *w, const int n[SEQS_MAX])
 {
@@ -128,6 +170,8 @@ static void step(struct work *w, const int n[SEQS_MAX])
                            .H = p->H,
                            .K = p->K,
                            .dim = p->dim,
+                           .v_of_k = p->v_of_k,
+                           .v_norm = p->v_norm,
                            .rope = (int32_t)p->rope,
                            .rotary_dim = p->rotary_dim,
                            .window = p->window,
@@ -137,7 +181,10 @@ static void step(struct work *w, const int n[SEQS_MAX])
                            .slopes = p->biased ? p->slope : NULL,
                            .sinks = p->sunk ? p->sink : NULL};
     struct call call = {&op, &batch};
-    CHECK_EQ(backend_cpu.run(w->device, attend_body, &call), 0);
+    if (p->shared)
+        attend_twice(w, &call);
+    else
+        CHECK_EQ(backend_cpu.run(w->device, attend_body, &call), 0);
     for (int s = 0, t = 0; s < p->n_seqs; t += n[s], s++) {
         memcpy(w->y[s] + (size_t)w->done[s] * out, y + (size_t)t * out,
                (size_t)n[s] * out * sizeof *y);
@@ -236,7 +283,7 @@ static void check_same(const struct problem *p, const struct way *one, const str
     for (enum isa isa = ISA_ID_PLAIN; isa < ISA_COUNT; isa++) \
         if (cpu_can(isa))
 
-static const int dims[] = {64, 80, 96, 128, 256, 2};
+static const int dims[] = {64, 80, 96, 128, 256, 2, 512, 264};
 static const int heads[][2] = {{3, 1}, {4, 4}, {9, 3}, {10, 2}, {7, 1}, {1, 1}, {13, 1}, {6, 3}};
 
 TEST(attend, gives_what_the_definition_says)
@@ -327,6 +374,37 @@ TEST(attend, cutting_a_long_context_between_lanes_does_not_change_a_bit)
             check_same(&p, &whole, &decode);
         }
     problem_release(&p);
+}
+
+/* Layers of two shapes, values that are normalised or keys, those of a layer before: Gemma 4. */
+TEST(attend, keys_and_values_of_other_layers_and_kinds_in_all_ways)
+{
+    static const struct problem kinds[] = {
+        {.kind = 1 + KV_OWN, .v_norm = true, .dim = 512, .normed = true},
+        {.kind = 1 + KV_NEAR, .v_norm = true, .dim = 64, .normed = true, .window = 37},
+        {.kind = 1 + KV_OWN, .v_norm = true, .v_of_k = true, .dim = 80},
+        {.kind = 1 + KV_NEAR, .shared = true, .v_norm = true, .dim = 48, .window = 300},
+        {.kind = 1 + KV_OWN, .shared = true, .v_of_k = true, .dim = 320, .normed = true},
+        {.shared = true, .dim = 64, .rope = ROPE_HALF},
+        {.v_of_k = true, .dim = 96, .rope = ROPE_HALF, .rotary_dim = 32},
+    };
+    for (size_t v = 0; v < COUNT_OF(kinds); v++) {
+        struct problem p = kinds[v];
+        p.H = heads[v % COUNT_OF(heads)][0];
+        p.K = heads[v % COUNT_OF(heads)][1];
+        p.n_seqs = 2;
+        p.length[0] = 330;
+        p.length[1] = 45;
+        problem_init(&p);
+        FOR_EACH_ISA(isa)
+        for (int type = KV_BF16; type <= KV_F32; type++)
+            for (int threads = 1; threads <= 3; threads++) {
+                struct way whole = way_of(isa, (enum kv_type)type, 1, p.length[0]);
+                struct way mixed = way_of(isa, (enum kv_type)type, threads, threads % 2 ? 0 : 1);
+                check_same(&p, &whole, &mixed);
+            }
+        problem_release(&p);
+    }
 }
 
 TEST(attend, variants_give_what_the_definition_says_in_all_ways)

@@ -129,8 +129,8 @@ TEST(backend, refuses_what_it_cannot_serve_and_says_why)
     struct device_config config = small();
     config.dim = 63;
     check_refused(&config, INFLIGHT_E_UNSUPPORTED, "head width 63 is odd");
-    config.dim = 258;
-    check_refused(&config, INFLIGHT_E_ARG, "head width is 258, expected 2 to 256");
+    config.dim = 514;
+    check_refused(&config, INFLIGHT_E_ARG, "head width is 514, expected 2 to 512");
     config = small();
     config.K = 4;
     check_refused(&config, INFLIGHT_E_UNSUPPORTED,
@@ -241,7 +241,7 @@ TEST(backend, a_copied_page_is_the_page_in_every_layer)
         struct device *device;
         config.kv_type = type;
         CHECK_EQ(cpu()->open(&config, &mem_system, &device, NULL), 0);
-        size_t block = kv_layout_of((enum kv_type)type, config.dim).bytes;
+        size_t block = kv_block_bytes(&config, config.dim);
         for (size_t i = 0; i < device->kv_bytes; i++)
             device->kv[i] = (uint8_t)(i * 2654435761u >> 13);
         uint8_t *before = malloc(device->kv_bytes);
@@ -252,13 +252,67 @@ TEST(backend, a_copied_page_is_the_page_in_every_layer)
         for (int layer = 0; layer < config.L; layer++)
             for (int page = 0; page < config.kv_pages; page++)
                 for (int head = 0; head < config.K; head++) {
-                    size_t to = kv_block(&config, block, layer, page, head);
-                    size_t from = kv_block(&config, block, layer, page == 7 ? 3 : page, head);
+                    size_t to = kv_block(&config, layer, page, head);
+                    size_t from = kv_block(&config, layer, page == 7 ? 3 : page, head);
                     CHECK(memcmp(device->kv + to, before + from, block) == 0);
                 }
         free(before);
         cpu()->close(device);
     }
+}
+
+/* Every block of every layer is a place of its own, and a layer that shares another's has none. */
+TEST(backend, layers_of_different_kinds_have_blocks_of_their_size)
+{
+    static const uint8_t kinds[] = {KV_NEAR, KV_OWN, KV_NEAR, KV_NONE, KV_NONE};
+    for (int type = KV_BF16; type <= KV_F32; type++) {
+        struct device_config config = small();
+        config.kv_type = type;
+        config.L = COUNT_OF(kinds);
+        config.dim = 512;
+        const uint64_t alike = kv_page_bytes(&config);
+        config.kv_kind = kinds;
+        config.near_K = 3;
+        config.near_dim = 80;
+        const size_t page = kv_page_bytes(&config);
+        uint8_t *seen = calloc(2, page);
+        size_t all = 0;
+        for (int layer = 0; layer < config.L; layer++) {
+            const struct kv_shape shape = kv_shape_of(&config, layer);
+            CHECK_EQ(shape.K, layer > 2 ? 0 : kinds[layer] == KV_NEAR ? 3 : 2);
+            const size_t bytes = kv_block_bytes(&config, shape.dim);
+            for (int i = 0; i < 2 * shape.K; i++) {
+                uint8_t *at = seen + kv_block(&config, layer, i % 2, i / 2);
+                CHECK(at + bytes <= seen + 2 * page && !memchr(at, 1, bytes));
+                CHECK_EQ((at - seen) % CACHE_LINE, 0);
+                memset(at, 1, bytes);
+                all += bytes;
+            }
+        }
+        const size_t least = kv_block_bytes(&config, 80);
+        CHECK(all / 2 <= page && page < all / 2 + 2 * least && page / least % 2 == 1);
+        CHECK(page < alike / 2);
+        free(seen);
+    }
+}
+
+TEST(backend, layers_of_different_kinds_are_checked_each)
+{
+    static const uint8_t kinds[] = {KV_OWN, KV_NEAR, KV_NEAR};
+    static const uint8_t unknown[] = {KV_OWN, KV_NEAR, 3};
+    struct device_config config = small();
+    config.kv_kind = kinds;
+    check_refused(&config, INFLIGHT_E_ARG, "key/value heads is 0, expected 1 to 4096");
+    config.near_K = 4;
+    config.near_dim = 64;
+    check_refused(&config, INFLIGHT_E_UNSUPPORTED,
+                  "6 query heads cannot share 4 key/value heads evenly");
+    config.near_K = 3;
+    config.near_dim = 514;
+    check_refused(&config, INFLIGHT_E_ARG, "head width is 514, expected 2 to 512");
+    config.near_dim = 64;
+    config.kv_kind = unknown;
+    check_refused(&config, INFLIGHT_E_ARG, "kind of keys and values is 3, expected 0 to 2");
 }
 
 TEST(backend, packs_on_any_number_of_lanes_to_the_same_bytes)

@@ -114,8 +114,8 @@ static void check_width(struct arrays *a, int32_t D)
     }
     const struct batch batch = {.T = T};
     const struct ref_add_norm ref = {
-        want,    added,      norm, (double)eps, D, D, a->kind == NORM_LAYER ? bias : NULL,
-        a->kind, a->is_first};
+        want,    added,       norm, (double)eps, D, D, a->kind == NORM_LAYER ? bias : NULL,
+        a->kind, a->is_first, 0,    NULL};
     take(a, y, norm, bias, D);
     ref_add_norm(&ref, &batch);
     memcpy(x, before, T * a->row);

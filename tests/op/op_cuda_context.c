@@ -152,9 +152,9 @@ static void check_steps(struct device *device)
                           .scale = 1,
                           .rotary = {{.out = cuda_array(device, NULL, sizeof x),
                                       .freq = cuda_array(device, freq, sizeof freq),
-                                      .scale = 1}},
-                          .D = D,
-                          .dim = 64};
+                                      .scale = 1,
+                                      .dim = 64}},
+                          .D = D};
     for (int step = 0; step < 3; step++) /* the second and third as a graph */
         CHECK_EQ(backend_cuda.run(device, embed_body, &op), 0);
     CHECK_EQ(backend_cuda.read(device, x, op.x, sizeof x), 0);

@@ -449,10 +449,10 @@ static void check_embed(struct bench *b, enum fmt fmt, int D, int T, int tables,
     const int layout = cuda_layout(fmt);
     (void)snprintf(what, sizeof what, "%s D %d T %d", fmt_info[fmt].name, D, T);
     set_batch(b, T);
-    b->embed = (struct op_embed){.x = b->x, .table = table, .scale = 1, .D = D, .dim = DIM};
+    b->embed = (struct op_embed){.x = b->x, .table = table, .scale = 1, .D = D};
     for (int i = 0; i < tables; i++)
         b->embed.rotary[i] =
-            (struct rotary_table){b->y + i * T_MAX * DIM, b->norm + i * DIM / 2, 1};
+            (struct rotary_table){b->y + i * T_MAX * DIM, b->norm + i * DIM / 2, 1, DIM};
     CHECK_EQ(backend_cuda.run(b->device, embed_body, b), 0);
     const struct gpu_kernel_counts counts = costs_of(KERNEL_embed);
     const struct traffic got = traffic_of(&counts), want = embed_design(fmt, D, T, tables);

@@ -94,9 +94,8 @@ static bool compute(const struct matrix *table, struct batch batch, struct resul
         .table = &weight,
         .position = is_classic ? p : NULL,
         .scale = EMBED_SCALE,
-        .rotary = {{on->rotary[0], f[0], 1.25f}, {on->rotary[1], f[1], 1}},
+        .rotary = {{on->rotary[0], f[0], 1.25f, DIM}, {on->rotary[1], f[1], 1, DIM}},
         .D = D,
-        .dim = DIM,
     };
     for (int i = 0; is_classic && i < ROTARY_KINDS; i++)
         call.embed.rotary[i].out = NULL;
@@ -135,9 +134,8 @@ static void define(const struct matrix *table, double *x, double *rotary[ROTARY_
         .table = table->value,
         .position = is_classic ? places[0] : NULL,
         .scale = (double)EMBED_SCALE,
-        .rotary = {{rotary[0], freq[0], 1.25}, {rotary[1], freq[1], 1}},
+        .rotary = {{rotary[0], freq[0], 1.25, DIM}, {rotary[1], freq[1], 1, DIM}},
         .D = D,
-        .dim = DIM,
     };
     struct ref_head head = {.x = x,
                             .norm = norm,

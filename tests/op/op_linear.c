@@ -61,6 +61,10 @@ static void compute(struct problem *p, struct device *device, int first, int T, 
                                  .ldy = p->ldy,
                                  .n_part = p->n_part,
                                  .epilogue = (int32_t)p->epilogue};
+    if (p->epilogue == EPILOGUE_GELU_TIMES) {
+        call.op.factor = p->before + first * p->ldy;
+        call.op.ld_factor = p->ldy;
+    }
     for (int i = 0; i < p->n_part; i++)
         call.op.part[i] = (struct linear_part){&p->matrix[i].weight, p->bias[i], p->column[i]};
     CHECK_EQ(backend_cpu.run(device, call_body, &call), 0);
@@ -118,7 +122,9 @@ static void define(const struct problem *p, rounding *round, double *y)
                             .D = p->K,
                             .ldy = p->ldy,
                             .n_part = p->n_part,
-                            .epilogue = p->epilogue};
+                            .epilogue = p->epilogue,
+                            .factor = p->before,
+                            .ld_factor = p->ldy};
     struct batch batch = {.T = T_MAX};
     for (int i = 0; i < p->n_part; i++)
         op.part[i] = (struct ref_part){.weight = p->matrix[i].value,
@@ -362,8 +368,8 @@ TEST(linear, layers_are_normalized_with_and_without_a_bias)
 
 TEST(linear, every_activation_is_that_of_its_definition)
 {
-    static const enum epilogue kinds[] = {EPILOGUE_GELU, EPILOGUE_GELU_TANH, EPILOGUE_RELU2,
-                                          EPILOGUE_GLU_GELU};
+    static const enum epilogue kinds[] = {EPILOGUE_GELU, EPILOGUE_GELU_TANH, EPILOGUE_GELU_TIMES,
+                                          EPILOGUE_RELU2, EPILOGUE_GLU_GELU};
     static float yes;
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         struct problem p = {.epilogue = kinds[i],

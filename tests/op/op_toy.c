@@ -185,9 +185,8 @@ static void ref_toy(const struct toy *toy, double *logits)
     ref_embed(&(struct ref_embed){.x = x,
                                   .table = toy->rows[0][W_TABLE],
                                   .scale = 1,
-                                  .rotary = {{rotary, toy->freq, 1}},
-                                  .D = D,
-                                  .dim = DIM},
+                                  .rotary = {{rotary, toy->freq, 1, DIM}},
+                                  .D = D},
               &step.batch);
     for (int layer = 0; layer < L; layer++)
         ref_layer(toy, layer, x, rotary, &step.batch);
@@ -286,14 +285,14 @@ static int run_layer(struct run *run, struct lane *lane, int layer)
 static int run_body(struct lane *lane, void *arg)
 {
     struct run *run = arg;
-    int rc = run->backend->embed(lane,
-                                 &(struct op_embed){.x = run->x,
-                                                    .table = &run->weight[0][W_TABLE],
-                                                    .scale = 1,
-                                                    .rotary = {{run->rotary, run->toy->freq, 1}},
-                                                    .D = D,
-                                                    .dim = DIM},
-                                 run->batch);
+    int rc =
+        run->backend->embed(lane,
+                            &(struct op_embed){.x = run->x,
+                                               .table = &run->weight[0][W_TABLE],
+                                               .scale = 1,
+                                               .rotary = {{run->rotary, run->toy->freq, 1, DIM}},
+                                               .D = D},
+                            run->batch);
     for (int layer = 0; layer < L && rc == 0; layer++)
         rc = run_layer(run, lane, layer);
     return rc ? rc

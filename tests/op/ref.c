@@ -51,9 +51,9 @@ static double dot(const double *x, const float *row, int n)
     return sum;
 }
 
-static void ref_rotary(const struct ref_rotary *rotary, int dim, int t, int position)
+static void ref_rotary(const struct ref_rotary *rotary, int t, int position)
 {
-    int half = dim / 2;
+    int dim = rotary->dim, half = dim / 2;
     for (int i = 0; i < half && rotary->out; i++) {
         double angle = (double)position * (double)rotary->freq[i];
         rotary->out[t * dim + i] = cos(angle) * rotary->scale;
@@ -69,21 +69,23 @@ void ref_embed(const struct ref_embed *op, const struct batch *batch)
         for (int i = 0; i < op->D; i++)
             op->x[t * op->D + i] = (double)row[i] * op->scale + (place ? (double)place[i] : 0);
         for (int i = 0; i < ROTARY_KINDS; i++)
-            ref_rotary(&op->rotary[i], op->dim, t, batch->position[t]);
+            ref_rotary(&op->rotary[i], t, batch->position[t]);
     }
 }
 
 void ref_add_norm(const struct ref_add_norm *op, const struct batch *batch)
 {
     double *added = malloc((size_t)op->D * sizeof *added);
-    for (int t = 0; t < batch->T; t++) {
-        double *x = op->x + t * op->ld;
+    const int parts = op->parts ? op->parts : 1;
+    for (int part = 0; part < batch->T * parts; part++) {
+        const int at = part / parts * op->ld + part % parts * op->D;
+        double *x = op->x + at;
         if (op->norm_kind == NORM_LAYER)
-            layer_norm(added, op->y + t * op->ld, op->norm, op->norm_bias, op->eps, op->D);
+            layer_norm(added, op->y + at, op->norm, op->norm_bias, op->eps, op->D);
         else
-            norm(added, op->y + t * op->ld, op->norm, op->eps, op->D);
+            norm(added, op->y + at, op->norm, op->eps, op->D);
         for (int i = 0; i < op->D; i++)
-            x[i] = (op->is_first ? 0 : x[i]) + added[i];
+            x[i] = ((op->is_first ? 0 : x[i]) + added[i]) * (op->factor ? (double)*op->factor : 1);
     }
     free(added);
 }
@@ -116,7 +118,9 @@ static void linear_token(const struct ref_linear *op, int t, const double *x, do
                   : op->epilogue == EPILOGUE_GELU      ? gelu(value)
                   : op->epilogue == EPILOGUE_GELU_TANH ? gelu_tanh(value)
                   : op->epilogue == EPILOGUE_RELU2     ? fmax(value, 0) * fmax(value, 0)
-                                                       : value;
+                  : op->epilogue == EPILOGUE_GELU_TIMES
+                      ? gelu_tanh(value) * (double)op->factor[t * op->ld_factor + i]
+                      : value;
         }
 }
 
@@ -294,17 +298,26 @@ static void attend_head(const struct ref_attend *op, const double *q, const doub
     free(p);
 }
 
+static double dot_self(const double *x, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sum;
+}
+
 /* Token t of the step, the next position of sequence s. */
 static void attend_token(const struct ref_attend *op, int s, int t, int position)
 {
     int dim = op->dim, width = op->K * dim;
-    const double *q = op->qkv + t * (op->H + 2 * op->K) * dim;
+    const double *q = op->qkv + t * (op->H + (op->v_of_k ? 1 : 2) * op->K) * dim;
     const double *rotary = op->rotary ? op->rotary + t * ref_rotary_dim(op) : NULL;
     for (int h = 0; h < op->K; h++) {
-        const double *k = q + (op->H + h) * dim, *v = k + width;
+        const double *k = q + (op->H + h) * dim, *v = op->v_of_k ? k : k + width;
+        const double size = op->v_norm ? sqrt(dot_self(v, dim) / dim + op->eps) : 1;
         rotate(op->k[s] + position * width + h * dim, k, op->k_norm, rotary, op);
         for (int i = 0; i < dim; i++)
-            op->v[s][position * width + h * dim + i] = v[i];
+            op->v[s][position * width + h * dim + i] = v[i] / size;
     }
     double *rotated = malloc((size_t)dim * sizeof *rotated);
     for (int h = 0; h < op->H; h++) {

@@ -10,6 +10,7 @@ struct ref_rotary {
     double *out;       /* (T, 2, dim/2) or NULL */
     const float *freq; /* (dim/2) */
     double scale;
+    int dim;
 };
 
 struct ref_embed {
@@ -18,11 +19,11 @@ struct ref_embed {
     const float *position; /* (positions, D) or NULL */
     double scale;
     struct ref_rotary rotary[ROTARY_KINDS];
-    int D, dim;
+    int D;
 };
 
 struct ref_add_norm {
-    double *x;         /* (T, ld), columns 0 .. D - 1 of it */
+    double *x;         /* (T, ld), columns 0 .. parts D - 1 of it */
     const double *y;   /* the same */
     const float *norm; /* (D) */
     double eps;
@@ -30,6 +31,8 @@ struct ref_add_norm {
     const float *norm_bias; /* (D) or NULL */
     enum norm norm_kind;
     bool is_first;
+    int parts;           /* 0: 1 */
+    const float *factor; /* (1) or NULL */
 };
 
 struct ref_part {
@@ -48,10 +51,12 @@ struct ref_linear {
     int D, ldy, n_part;
     enum epilogue epilogue;
     struct ref_part part[3];
+    const float *factor; /* (T, ld_factor) of EPILOGUE_GELU_TIMES */
+    int ld_factor;
 };
 
 struct ref_attend {
-    const double *qkv;            /* (T, (H + 2K) * dim) */
+    const double *qkv;            /* (T, (H + 2K) * dim), of v_of_k (T, (H + K) * dim) */
     double *y;                    /* (T, H * dim) */
     const double *rotary;         /* (T, 2, rotary_dim/2) or NULL */
     const float *q_norm, *k_norm; /* (dim) or NULL */
@@ -63,7 +68,8 @@ struct ref_attend {
     const float *slopes, *sinks; /* (H) or NULL */
     double growth;               /* 0: none */
     int growth_from;
-    double **k, **v; /* of each sequence of the batch: (positions, K, dim), appended to */
+    bool v_of_k, v_norm; /* values are keys before norm and rotation; are normalised */
+    double **k, **v;     /* of each sequence of the batch: (positions, K, dim), appended to */
 };
 
 struct ref_gate {

@@ -248,6 +248,32 @@ static void open_engine(const char *yaml, struct heard *h)
     "version: 1\nmodel: {path: " TINY ", context: 64}\n" \
     "device: {kind: " kind ", threads: 1}\nlog: {level: info}\n"
 
+/* Which "auto" then passes over, with this sentence. */
+TEST(backends, layers_of_two_kinds_are_refused_by_cuda)
+{
+    static const uint8_t kinds[] = {KV_NEAR, KV_OWN};
+    const struct device_config config = {.threads = 1,
+                                         .max_tokens = 16,
+                                         .max_rows = 1,
+                                         .max_context = 64,
+                                         .max_width = 64,
+                                         .L = 2,
+                                         .H = 4,
+                                         .K = 2,
+                                         .dim = 512,
+                                         .kv_kind = kinds,
+                                         .near_K = 2,
+                                         .near_dim = 256,
+                                         .kv_pages = 4};
+    struct device_bytes bytes;
+    struct err err = {0};
+    if (!cuda())
+        return;
+    CHECK_EQ(cuda()->measure(&config, &bytes, &err), INFLIGHT_E_UNSUPPORTED);
+    CHECK_TEXT(err.text, "layers whose heads differ, or that share keys and values, are not served "
+                         "on a CUDA device");
+}
+
 TEST(backends, the_host_is_told_what_auto_passed_over)
 {
     struct err probe = {0};

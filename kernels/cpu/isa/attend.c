@@ -19,7 +19,8 @@ struct item {
 /* One lane's part of the device's scratch; all arrays begin on cache lines. */
 struct scratch {
     struct item *items; /* (max_tokens) */
-    float *q;           /* (rows, KV_DIM_MAX) */
+    int rows;           /* queries of a unit, at most */
+    float *q;           /* (runs, rows, QUERY_RUN) */
     float *weights;     /* (TILE_ROWS, SPLIT) */
     float *state;       /* (rows, partial_stride): merged so far */
     float *next;        /* the same: one split */
@@ -33,6 +34,8 @@ struct attend {
     const struct batch *batch;
     struct attend_keys keys; /* without page and base */
     struct scratch scratch;
+    size_t layer;    /* where its blocks begin in a page */
+    size_t row;      /* floats of a token in qkv */
     int group;       /* query heads of a key/value head */
     int block;       /* most tokens of a unit, divides a page */
     bool one_each;   /* every sequence has one token */
@@ -61,16 +64,27 @@ static void *place(uint8_t *base, size_t *used, size_t bytes)
     return at;
 }
 
+/* The fewest key/value heads and the widest head of any layer. */
+static struct kv_shape widest(const struct device_config *config)
+{
+    const bool has_near = config->kv_kind && config->near_K;
+    return (struct kv_shape){has_near ? MIN(config->K, config->near_K) : config->K,
+                             has_near ? MAX(config->dim, config->near_dim) : config->dim};
+}
+
 /* Places the arrays of one lane; base NULL: only measures. Returns their bytes. */
 static size_t place_scratch(const struct device_config *config, uint8_t *base,
                             struct scratch *scratch)
 {
-    struct kv_layout layout = kv_layout_of((enum kv_type)config->kv_type, config->dim);
-    size_t group = (size_t)(config->H / config->K), row = partial_stride(&layout) * sizeof(float);
+    const struct kv_shape most = widest(config);
+    struct kv_layout layout = kv_layout_of((enum kv_type)config->kv_type, most.dim);
+    size_t group = (size_t)(config->H / most.K), row = partial_stride(&layout) * sizeof(float);
     size_t rows = ROWS_UP(group * PAGE_TOKENS), used = 0;
+    size_t runs = ((size_t)most.dim + QUERY_RUN - 1) / QUERY_RUN;
     size_t partials = config->threads > 1 ? (size_t)splits_of(config->max_context) : 0;
+    scratch->rows = (int)rows;
     scratch->items = place(base, &used, (size_t)config->max_tokens * sizeof *scratch->items);
-    scratch->q = place(base, &used, rows * KV_DIM_MAX * sizeof(float));
+    scratch->q = place(base, &used, runs * rows * QUERY_RUN * sizeof(float));
     scratch->weights = place(base, &used, (size_t)TILE_ROWS * SPLIT * sizeof(float));
     scratch->state = place(base, &used, rows * row);
     scratch->next = place(base, &used, rows * row);
@@ -139,7 +153,10 @@ static void prepare(struct attend *a)
     a->keys.dim = op->dim;
     a->keys.pairs =
         DOT_PAIRS && a->keys.type == KV_BF16 && config->activations == (int32_t)ACT_INT8;
-    a->keys.stride = kv_page_blocks(config) * a->keys.layout.bytes;
+    a->keys.stride = a->lane->device->kv_page;
+    a->layer = config->kv_kind ? kv_layer_offset(config, op->layer)
+                               : (size_t)op->layer * (size_t)op->K * a->keys.layout.bytes;
+    a->row = (size_t)attend_heads(op) * (size_t)op->dim;
     a->group = op->H / op->K;
     scratch_of(a->lane->device, a->lane->id, &a->scratch);
     a->one_each = batch->T == batch->S;
@@ -152,15 +169,13 @@ static void prepare(struct attend *a)
 
 static void use_keys(struct attend *a, const struct batch_seq *seq, int head)
 {
-    const struct device *device = a->lane->device;
     a->keys.page = seq->page;
-    a->keys.base =
-        device->kv + kv_block(&device->config, a->keys.layout.bytes, a->op->layer, 0, head);
+    a->keys.base = a->lane->device->kv + a->layer + (size_t)head * a->keys.layout.bytes;
 }
 
-static const float *head_of(const struct op_attend *op, int t, int head)
+static const float *head_of(const struct attend *a, int t, int head)
 {
-    return op->qkv + ((size_t)t * (size_t)(op->H + 2 * op->K) + (size_t)head) * (size_t)op->dim;
+    return a->op->qkv + (size_t)t * a->row + (size_t)head * (size_t)a->op->dim;
 }
 
 /* The next token's heads are too far away for the hardware to see a stream. */
@@ -193,13 +208,18 @@ static float query_scale(const struct op_attend *op, int position)
 static void append_token(struct attend *a, const struct batch_seq *seq, int i, int head)
 {
     const struct op_attend *op = a->op;
-    float k[KV_DIM_MAX];
+    float k[KV_DIM_MAX], normal[KV_DIM_MAX];
     int t = seq->first + i;
     struct rotary rotary = rotary_of(op, t, 1.0f);
     rotary.mean = op->k_mean ? op->k_mean + head * op->dim : NULL;
-    ISA_FN(rotate)(&rotary, head_of(op, t, op->H + head), op->k_norm, k);
+    ISA_FN(rotate)(&rotary, head_of(a, t, op->H + head), op->k_norm, k);
+    const float *v = head_of(a, t, op->H + (op->v_of_k ? 0 : op->K) + head);
+    if (op->v_norm) {
+        ISA_FN(normalize)(v, NULL, op->eps, op->dim, normal);
+        v = normal;
+    }
     use_keys(a, seq, head);
-    ISA_FN(append)(&a->keys, seq->position + i, k, head_of(op, t, op->H + op->K + head));
+    ISA_FN(append)(&a->keys, seq->position + i, k, v);
 }
 
 /* This lane's share of all tokens. */
@@ -216,6 +236,19 @@ static void append_share(struct attend *a)
     }
 }
 
+/* A query of a head of several runs; q: its row of the first. */
+static void load_wide(const struct attend *a, const struct rotary *rotary, const float *x, float *q)
+{
+    float wide[KV_DIM_MAX];
+    ISA_FN(rotate)(rotary, x, a->op->q_norm, wide);
+    for (int run = 0; run < a->op->dim; run += QUERY_RUN, q += a->scratch.rows * QUERY_RUN) {
+        const int n = MIN(a->op->dim - run, QUERY_RUN);
+        memcpy(q, wide + run, (size_t)n * sizeof *q);
+        if (a->keys.pairs)
+            round_row(q, 0, n);
+    }
+}
+
 /* The queries of tokens [first, last) of the sequence's share, rotated and scaled. */
 static struct attend_rows load_rows(struct attend *a, const struct batch_seq *seq, int head,
                                     int first, int last)
@@ -226,9 +259,13 @@ static struct attend_rows load_rows(struct attend *a, const struct batch_seq *se
         const float scale = query_scale(op, seq->position + i);
         struct rotary rotary = rotary_of(op, seq->first + i, scale);
         if (i + 1 < last)
-            fetch(head_of(op, seq->first + i + 1, head * a->group), a->group * op->dim);
-        for (int g = 0; g < a->group; g++, q += KV_DIM_MAX) {
-            const float *x = head_of(op, seq->first + i, head * a->group + g);
+            fetch(head_of(a, seq->first + i + 1, head * a->group), a->group * op->dim);
+        for (int g = 0; g < a->group; g++, q += QUERY_RUN) {
+            const float *x = head_of(a, seq->first + i, head * a->group + g);
+            if (op->dim > QUERY_RUN) {
+                load_wide(a, &rotary, x, q);
+                continue;
+            }
             ISA_FN(rotate)(&rotary, x, op->q_norm, q);
             if (a->keys.pairs)
                 round_row(q, 0, op->dim);
@@ -237,6 +274,7 @@ static struct attend_rows load_rows(struct attend *a, const struct batch_seq *se
     use_keys(a, seq, head);
     return (struct attend_rows){.keys = a->keys,
                                 .q = a->scratch.q,
+                                .run_rows = a->scratch.rows,
                                 .n = (last - first) * a->group,
                                 .group = a->group,
                                 .position = seq->position + first,
@@ -272,7 +310,7 @@ static void attend_unit(struct attend *a, const struct item *item, int head)
     const struct kv_layout *layout = &a->keys.layout;
     size_t stride = partial_stride(layout);
     int last = unit_end(seq, item->first, a->block);
-    if (a->one_each)
+    if (a->one_each && !a->op->shared)
         append_token(a, seq, 0, head);
     struct attend_rows rows = load_rows(a, seq, head, item->first, last);
     int split = first_split(a, seq->position + item->first);
@@ -344,7 +382,7 @@ static void attend_piece(struct attend *a, int s, int head, int split)
     const struct batch_seq *seq = &a->batch->seq[s];
     size_t row = partial_stride(&a->keys.layout) * sizeof(float);
     int unit = s * a->op->K + head, splits = splits_of(seq->position + 1);
-    if (split + 1 == splits)
+    if (split + 1 == splits && !a->op->shared)
         append_token(a, seq, 0, head);
     struct attend_rows rows = load_rows(a, seq, head, 0, 1);
     ISA_FN(attend_split)(&rows, split, a->scratch.weights, a->scratch.next);
@@ -377,7 +415,7 @@ int ISA_FN(attend)(struct lane *lane, const struct op_attend *op, const struct b
 {
     struct attend a = {.lane = lane, .op = op, .batch = batch};
     prepare(&a);
-    if (!a.one_each) {
+    if (!a.one_each && !op->shared) {
         append_share(&a);
         lane_barrier(lane);
     }

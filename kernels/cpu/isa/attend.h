@@ -15,6 +15,10 @@
 #define SPLIT       256 /* positions */
 #define SPLIT_PAGES (SPLIT / PAGE_TOKENS)
 
+/* Queries of wider heads stand in runs of so many columns: the first of all rows, then the second
+ * of all. */
+#define QUERY_RUN 256
+
 /* A partial result: width weighted values, then these. */
 #define PARTIAL_MAX   0 /* largest score */
 #define PARTIAL_SUM   1 /* of the weights, e^(score - largest) */
@@ -35,8 +39,9 @@ struct attend_keys {
  * by token. All tokens lie in one page, so all rows see the same splits and pages. */
 struct attend_rows {
     struct attend_keys keys;
-    const float *q;      /* (rows, KV_DIM_MAX) rotated and scaled; readable up to ROWS_UP(rows).
-                            keys.pairs: rows are bf16, where they begin is the same */
+    const float *q;      /* (runs, run_rows, QUERY_RUN) rotated and scaled; readable up to
+                            ROWS_UP(n). keys.pairs: rows are bf16, where they begin is the same */
+    int run_rows;        /* rows that there is room for */
     int n, group;        /* rows, and how many of them share a position */
     int position;        /* of the first row */
     int window;          /* positions that a row sees; 0: all */
@@ -71,6 +76,9 @@ static inline int first_seen(int position, int window)
 {
     return window && position >= window ? position - window + 1 : 0;
 }
+
+/* out = x / sqrt(mean(x^2) + eps) * weight (n); weight NULL: 1. May be x. */
+void ISA_FN(normalize)(const float *x, const float *weight, float eps, int n, float *out);
 
 /* out = x normalized by weight (NULL: as it is), rotated, times scale, less mean; (dim). May not be
  * x. */

@@ -6,10 +6,10 @@
 #include <math.h>
 
 /* The angle is a product in double: exact for positions below 2^29. */
-static void write_rotary(const struct rotary_table *rotary, int32_t dim, int t, int32_t position)
+static void write_rotary(const struct rotary_table *rotary, int t, int32_t position)
 {
-    const int32_t half = dim / 2;
-    float *out = rotary->out + (size_t)t * (size_t)dim;
+    const int32_t half = rotary->dim / 2;
+    float *out = rotary->out + (size_t)t * (size_t)rotary->dim;
     for (int32_t i = 0; i < half; i++) {
         double angle = (double)position * (double)rotary->freq[i];
         out[i] = (float)(cos(angle) * (double)rotary->scale);
@@ -46,7 +46,7 @@ int ISA_FN(embed)(struct lane *lane, const struct op_embed *op, const struct bat
             add_row(x, op->D, op->position + (size_t)batch->position[t] * (size_t)op->D);
         for (int i = 0; i < ROTARY_KINDS; i++)
             if (op->rotary[i].out)
-                write_rotary(&op->rotary[i], op->dim, t, batch->position[t]);
+                write_rotary(&op->rotary[i], t, batch->position[t]);
     }
     lane_barrier(lane);
     return 0;

@@ -16,6 +16,8 @@ int ISA_FN(linear)(struct lane *lane, const struct op_linear *op, const struct b
         .epilogue = op->epilogue,
         .n_part = op->n_part,
         .part = op->part,
+        .factor = op->factor,
+        .ld_factor = (size_t)op->ld_factor,
     };
     ISA_FN(multiply)(lane, &product);
     return 0;

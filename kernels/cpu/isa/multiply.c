@@ -333,6 +333,7 @@ static void finish_tile(const struct sides *sides, struct finish f, int32_t epil
         finish_columns(&f, EPILOGUE_GELU);
         break;
     case EPILOGUE_GELU_TANH:
+    case EPILOGUE_GELU_TIMES: /* multiply_rows follows */
         finish_columns(&f, EPILOGUE_GELU_TANH);
         break;
     case EPILOGUE_RELU2:
@@ -348,6 +349,18 @@ static void finish_tile(const struct sides *sides, struct finish f, int32_t epil
         finish_columns(&f, EPILOGUE_GLU_CLAMPED);
         break;
     }
+}
+
+/* Results that are in y come times their factors. */
+static void multiply_rows(const struct sides *sides, const struct pass *pass, int tile, int b)
+{
+    const struct product *product = pass->product;
+    const struct finish f = finish_of(sides, pass, tile, b);
+    const size_t token = (size_t)(pass->first + b * BLOCK_COLUMNS);
+    const float *factor = product->factor + token * product->ld_factor + tile * PACKED_ROWS;
+    float *y = f.y;
+    for (int i = 0; i < f.n; i++, y += f.ldy, factor += product->ld_factor)
+        store_rows(y, vf_mul(load_rows(y, f.rows), load_rows(factor, f.rows)), f.rows);
 }
 
 /* The lines that results are added to, which are a token apart where no stream is seen, are asked
@@ -376,6 +389,8 @@ static void run_tiles(struct sides *sides, const struct pass *pass, int first, i
             run_side(&sides->gate, tile, n, b, blocks);
         for (int i = 0; i < n * blocks; i++)
             finish_tile(sides, finish_of(sides, pass, tile + i % n, b + i / n), epilogue, i);
+        for (int i = 0; epilogue == EPILOGUE_GELU_TIMES && i < n * blocks; i++)
+            multiply_rows(sides, pass, tile + i % n, b + i / n);
     }
 }
 

@@ -3,8 +3,7 @@
 
 #include <math.h>
 
-/* out = x / sqrt(mean(x^2) + eps) * weight */
-static void normalize(const float *x, const float *weight, float eps, int n, float *out)
+void ISA_FN(normalize)(const float *x, const float *weight, float eps, int n, float *out)
 {
     vf squares = vf_zero();
     for (int i = 0; i < n; i += LANES) {
@@ -15,7 +14,9 @@ static void normalize(const float *x, const float *weight, float eps, int n, flo
     for (int i = 0; i < n; i += LANES) {
         int m = MIN(n - i, LANES);
         vf a = vf_mul(vf_load_first(x + i, m), vf_set1(factor));
-        vf_store_first(out + i, vf_mul(a, vf_load_first(weight + i, m)), m);
+        if (weight)
+            a = vf_mul(a, vf_load_first(weight + i, m));
+        vf_store_first(out + i, a, m);
     }
 }
 
@@ -75,7 +76,7 @@ void ISA_FN(rotate)(const struct rotary *rotary, const float *x, const float *we
 {
     float normalized[KV_DIM_MAX];
     if (weight) {
-        normalize(x, weight, rotary->eps, rotary->dim, normalized);
+        ISA_FN(normalize)(x, weight, rotary->eps, rotary->dim, normalized);
         x = normalized;
     }
     int turned = rotary->angles ? rotary->turned : 0;

@@ -16,7 +16,8 @@ struct tile {
     const struct attend_keys *keys;
     const uint8_t *block[SPLIT_PAGES]; /* filled up to the end with pages that exist */
     int first_page, n_pages;           /* that a row sees: [first_page, n_pages) */
-    const float *q;                    /* (rows, KV_DIM_MAX) */
+    const float *q;                    /* (rows, QUERY_RUN), of each run */
+    int q_run;                         /* from one run to the next */
     float *weights;                    /* (rows, SPLIT), scores at first; keys->pairs: rows become
                                           bf16, as those of q are */
     int n_all;                         /* positions that every row sees, an even number */
@@ -83,7 +84,6 @@ SIMD void score_pages(struct kind kind, const struct tile *tile, int rows, int c
 {
     const enum kv_type type = kind.type;
     const int dots = kind.pairs ? rows : 0, halves = kind.pairs ? 0 : 2;
-    const float *q = tile->q;
     const uint8_t *const *block = tile->block + first;
     const uint8_t *const *next = block + (first + columns < SPLIT_PAGES ? columns : 0);
     vf sum[TILE_ROWS][COLUMNS_MAX];
@@ -92,21 +92,27 @@ SIMD void score_pages(struct kind kind, const struct tile *tile, int rows, int c
         UNROLL
     for (int c = 0; c < columns; c++)
         sum[r][c] = vf_zero();
-    for (int i = 0; i < tile->keys->dim; i += 2) {
-        UNROLL
-        for (int c = 0; c < columns; c++) {
-            const uint8_t *at = key_at(type, block[c], i);
-            if (rows <= FETCH_ROWS)
-                __builtin_prefetch(key_at(type, next[c], i));
+    const float *q = tile->q;
+    /* Before a run is as much as the columns before it would take. */
+    const int next_run = tile->q_run - QUERY_RUN / (kind.pairs ? 2 : 1);
+    for (int i = 0, end; i < tile->keys->dim; q += next_run) {
+        end = MIN(tile->keys->dim, i + QUERY_RUN);
+        for (; i < end; i += 2) {
             UNROLL
-            for (int r = 0; r < dots; r++)
-                sum[r][c] = vf_dot_pairs(sum[r][c], vi_load(at), pair_at(q + r * KV_DIM_MAX, i));
-            UNROLL
-            for (int half = 0; half < halves; half++) {
-                vf key = row_at(type, at, PAGE_TOKENS, half);
+            for (int c = 0; c < columns; c++) {
+                const uint8_t *at = key_at(type, block[c], i);
+                if (rows <= FETCH_ROWS)
+                    __builtin_prefetch(key_at(type, next[c], i));
                 UNROLL
-                for (int r = 0; r < rows; r++)
-                    sum[r][c] = vf_add_times(sum[r][c], key, q + r * KV_DIM_MAX + i + half);
+                for (int r = 0; r < dots; r++)
+                    sum[r][c] = vf_dot_pairs(sum[r][c], vi_load(at), pair_at(q + r * QUERY_RUN, i));
+                UNROLL
+                for (int half = 0; half < halves; half++) {
+                    vf key = row_at(type, at, PAGE_TOKENS, half);
+                    UNROLL
+                    for (int r = 0; r < rows; r++)
+                        sum[r][c] = vf_add_times(sum[r][c], key, q + r * QUERY_RUN + i + half);
+                }
             }
         }
     }
@@ -380,7 +386,8 @@ static void attend_tile(const struct attend_rows *rows, int split, int r0, int n
 
 void ISA_FN(attend_split)(const struct attend_rows *rows, int split, float *weights, float *out)
 {
-    struct tile tile = {.keys = &rows->keys, .weights = weights};
+    struct tile tile = {
+        .keys = &rows->keys, .q_run = rows->run_rows * QUERY_RUN, .weights = weights};
     int last_count = row_count(rows, split, rows->n - 1);
     tile.first_page = row_first(rows, split, 0) / PAGE_TOKENS;
     tile.n_pages = (last_count + PAGE_TOKENS - 1) / PAGE_TOKENS;
@@ -389,7 +396,7 @@ void ISA_FN(attend_split)(const struct attend_rows *rows, int split, float *weig
             attend_block(&rows->keys, split * SPLIT + MIN(p, tile.n_pages - 1) * PAGE_TOKENS);
     tile.out_stride = partial_stride(&rows->keys.layout);
     for (int r = 0; r < rows->n; r += TILE_ROWS) {
-        tile.q = rows->q + r * KV_DIM_MAX;
+        tile.q = rows->q + r * QUERY_RUN;
         tile.out = out + (size_t)r * tile.out_stride;
         attend_tile(rows, split, r, MIN(rows->n - r, TILE_ROWS), &tile);
     }
