@@ -1,5 +1,6 @@
 /* tokenizer.ggml.* of GGUF files: "gpt2" is byte-level BPE, cut into words as
- * tokenizer.ggml.pre says; "llama" SentencePiece's BPE with scores; "t5" its unigram model. */
+ * tokenizer.ggml.pre says; "llama" SentencePiece's BPE with scores; "t5" its unigram model;
+ * "gemma4" BPE by a list of rules of what SentencePiece makes of a text. */
 #include "families.h"
 #include "spec_read.h"
 
@@ -120,17 +121,22 @@ static int32_t read_gpt2(struct spec *s, const struct gguf *g, bool *start, stru
     return code ? code : read_rules(s, g, err);
 }
 
+static void read_unknown(struct spec *s, const struct gguf *g)
+{
+    int64_t unknown;
+    if (gguf_int(g, "tokenizer.ggml.unknown_token_id", &unknown) && unknown >= 0 && unknown < s->n)
+        s->unknown = (int32_t)unknown;
+}
+
 static int32_t read_sentencepiece(struct spec *s, const struct gguf *g, enum spec_model model,
                                   struct err *err)
 {
     struct spec_spaces spaces = {.add_prefix = true, .squeeze = model == SPEC_UNIGRAM};
     const struct gguf_value *map = gguf_find(g, "tokenizer.ggml.precompiled_charsmap");
-    int64_t unknown;
     s->model = model;
     s->byte_fallback = true;
     s->fuse_unknown = s->single = true;
-    if (gguf_int(g, "tokenizer.ggml.unknown_token_id", &unknown) && unknown >= 0 && unknown < s->n)
-        s->unknown = (int32_t)unknown;
+    read_unknown(s, g);
     (void)gguf_bool(g, "tokenizer.ggml.add_space_prefix", &spaces.add_prefix);
     (void)gguf_bool(g, "tokenizer.ggml.remove_extra_whitespaces", &spaces.squeeze);
     if (map && map->type == GGUF_ARRAY && map->element <= GGUF_I8)
@@ -139,6 +145,22 @@ static int32_t read_sentencepiece(struct spec *s, const struct gguf *g, enum spe
     if (!code && model == SPEC_UNIGRAM)
         spec_score_users(s);
     return code ? code : spec_set_spaces(s, &spaces, err);
+}
+
+/* Lines are words, and so are the ends between them, as llama.cpp cuts them. */
+static int32_t read_gemma4(struct spec *s, const struct gguf *g, struct err *err)
+{
+    struct spec_spaces spaces = {.add_prefix = false};
+    s->model = SPEC_BPE_RULES;
+    s->byte_fallback = s->fuse_unknown = true;
+    read_unknown(s, g);
+    (void)gguf_bool(g, "tokenizer.ggml.add_space_prefix", &spaces.add_prefix);
+    int32_t code = spec_set_spaces(s, &spaces, err);
+    struct pretok_step *step = code ? NULL : spec_pretok(s, PRETOK_SPLIT, err);
+    if (!step)
+        return err->code;
+    step->pattern = str_of("[^\\n]+|[\\n]+");
+    return read_rules(s, g, err);
 }
 
 static int32_t read_model(struct spec *s, const struct gguf *g, bool *start, bool *stop,
@@ -159,8 +181,12 @@ static int32_t read_model(struct spec *s, const struct gguf *g, bool *start, boo
         *stop = true;
         return read_sentencepiece(s, g, SPEC_UNIGRAM, err);
     }
+    if (str_is(model, "gemma4")) {
+        *start = true;
+        return read_gemma4(s, g, err);
+    }
     return err_set(err, INFLIGHT_E_MODEL,
-                   "tokenizer.ggml.model is '%s'; supported are 'gpt2', 'llama' and 't5'",
+                   "tokenizer.ggml.model is '%s'; supported are 'gpt2', 'llama', 't5' and 'gemma4'",
                    shown_text(model, shown));
 }
 

@@ -273,6 +273,42 @@ TEST(tokenizer, pieces_and_names_are_the_bytes_and_the_written_form)
     text_model_close(&model);
 }
 
+/* Spaces are marks, rules are of characters, lines stand alone, and what is no token is bytes: each
+ * text gives the ids that llama.cpp gives. */
+TEST(tokenizer, gemma_4_merges_marks_and_lines_by_rules)
+{
+    static const struct text_token more[] = {
+        {"\u2581", 1},   {"\n", 1},       {"\n\n", 1},   {"\u2581a", 1}, {"ab", 1},
+        {"\u2581ab", 1}, {"<0xE4>", 6},   {"<0xB8>", 6}, {"<eos>", 3},   {"\u2581\u2581", 1},
+        {"<tool>", 4},   {"\u2581\n", 1}, {"<0xAD>", 6},
+    };
+    enum { MARK = 256, END, ENDS, MARK_A, A_B, MARK_AB, BYTE_E4, BYTE_B8, EOS, MARKS, TOOL };
+    static const char *const rules[] = {"\n \n", "\u2581 \u2581", "\u2581 a",
+                                        "a b",   "\u2581a b",     "\u2581 \n"};
+    static const struct {
+        const char *text, *ids;
+    } cases[] = {
+        {"ab", "260"},
+        {" ab", "261"},
+        {"  ab", "265 260"},
+        {"a b", "97 256 98"},
+        {"\n\n\nab", "258 257 260"},
+        {"ab \n ab", "260 256 257 261"},
+        {"a\u4e2d", "97 262 263 268"},
+        {"b<tool> a", "98 266 259"},
+    };
+    if (text_model_open(&model, "gemma4", "default", more, COUNT_OF(more), rules, COUNT_OF(rules),
+                        EOS))
+        t_fail(__FILE__, __LINE__, "%s", model.err.text);
+    for (size_t i = 0; model.tokenizer && i < COUNT_OF(cases); i++)
+        CHECK_TEXT(encode(cases[i].text, strlen(cases[i].text), 0), cases[i].ids);
+    if (model.tokenizer) {
+        CHECK(memcmp(tokenizer_piece(model.tokenizer, MARK_AB).ptr, " ab", 3) == 0);
+        CHECK_EQ((uint8_t)tokenizer_piece(model.tokenizer, BYTE_E4).ptr[0], 0xe4);
+    }
+    text_model_close(&model);
+}
+
 static const char *error_of(const char *kind, const char *pre, const char *merge)
 {
     int32_t code = text_model_open(&model, kind, pre, tokens, COUNT_OF(tokens), &merge, 1, 0);
