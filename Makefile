@@ -344,6 +344,7 @@ CHECKS := "tests/abi/headers.sh $(BUILD)" "tests/abi/exports.sh $(LIB)" "tests/a
           "tests/tools/eval.py $(BUILD)" "tests/tools/quantize.py $(BUILD)" "tests/tools/calibrate.py $(BUILD)" \
           "tests/tools/gptq.py $(BUILD)" "tests/tools/static.py $(BUILD)" "tests/tools/smooth.py $(BUILD)" \
           "tests/tools/families.py $(BUILD)" \
+          "env TEST_MODEL=$(BUILD)/models/family-gemma4-e2b-f32.gguf $(BUILD)/tests/model/invariance" \
           "tests/tools/accuracy.py $(BUILD)" "tests/others/kept.py $(BUILD)" "tests/examples.sh $(BUILD)" \
           "$(VALIDATOR) $(LIB) --model $(TINY)" $(foreach f,$(FUZZ),"$(BUILD)/fuzz/$(f) tests/fuzz/corpus/$(f)")
 

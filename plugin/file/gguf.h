@@ -63,6 +63,9 @@ bool gguf_float(const struct gguf *g, const char *key, double *out); /* f32, f64
 bool gguf_bool(const struct gguf *g, const char *key, bool *out);
 bool gguf_str(const struct gguf *g, const char *key, struct str *out);
 
+/* Whether it is there and a list of integers. */
+bool gguf_is_integers(const struct gguf_value *value);
+
 /* Elements of arrays, i < n. What is of another kind, or does not fit, reads as zero or
  * empty: callers look at element and n first. */
 struct str gguf_str_at(const struct gguf_value *array, uint64_t i);

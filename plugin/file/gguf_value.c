@@ -107,6 +107,13 @@ bool gguf_str(const struct gguf *g, const char *key, struct str *out)
     return true;
 }
 
+bool gguf_is_integers(const struct gguf_value *value)
+{
+    int64_t integer;
+    return value && value->type == GGUF_ARRAY && value->n &&
+           int_of(value->element, value->data, &integer);
+}
+
 struct str gguf_str_at(const struct gguf_value *array, uint64_t i)
 {
     if (array->type != GGUF_ARRAY || array->element != GGUF_STRING || i >= array->n)

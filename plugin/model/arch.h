@@ -40,6 +40,7 @@ struct arch {
     bool may_have_bias;                           /* they have one if those of the first layer do */
     bool qk_norm;        /* each query and key head is normalised before rotation */
     bool may_have_norm;  /* they are if the file says so, or has the weights */
+    bool v_norm;         /* each value head is, too, by weights of 1 */
     bool wide_norm;      /* all query heads of a token are normalised together, all key heads too */
     int32_t rope;        /* enum rope_kind of the weights as GGUF files store them; those of folders
                            are for ROPE_HALF */
@@ -63,6 +64,8 @@ struct arch {
     bool by_groups;  /* those of a folder: of each key/value head its queries, its key, its value */
     bool across;     /* matrices of layers are stored by columns in a folder */
     bool part_turns; /* heads may turn in their first columns alone */
+    double waves;    /* of layers that see all, this share of a head's waves turns, the fastest,
+                     where config.json does not say; 0: all do */
     double part;     /* how much of a head does, where config.json does not say; 0: all of it */
     int32_t activation; /* enum activation */
     bool post_norm;     /* what both parts of a layer add is normalised, too */
@@ -70,7 +73,13 @@ struct arch {
     bool root_embed;    /* embeddings come times sqrt(D) */
     bool multiplied; /* by multipliers of the file: embeddings, what layers add, scores, logits */
     double logit_scale; /* of logits, where config.json does not say; 0: they are not scaled */
+    bool unscaled;      /* scores are not multiplied */
     bool capped;        /* scores and logits, by caps of the file */
+    bool logits_capped; /* logits alone, if the file has a cap */
+    bool has_kinds;     /* layers that see a window have heads of another shape than those that see
+                           all; the last ones may be shared, and each have an embedding of its own:
+                           hparams_kinds.c */
+    bool layer_factor;  /* what a layer leaves comes times a number of the file */
     bool norm_less_one; /* Hugging Face's norms are stored less 1; GGUF files have them whole */
     int32_t positions;  /* enum positions */
     bool layer_norm;    /* norms are of NORM_LAYER */

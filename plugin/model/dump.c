@@ -16,6 +16,8 @@ static const char *buffer_name(const struct plan_source *s, const float *p, bool
         return "attn";
     if ((s->arch->post_norm || s->arch->embed_norm) && at == b->added)
         return "added";
+    if (s->h->P && at >= b->own && at < b->qkv)
+        return "own";
     if (s->h->parallel && at == b->ffn)
         return "ffn";
     if (s->h->shared_F && at == b->shared)
@@ -48,7 +50,19 @@ static void dump_add_norm(const struct op_add_norm *op, const struct plan_source
 {
     buf_format(out, "%s (T %d) %s %s(%s, %s)", buffer_name(s, op->x, false), op->D,
                op->is_first ? "=" : "+=", op->norm_kind == NORM_LAYER ? "layer norm" : "norm",
-               buffer_name(s, op->y, false), weights_name(s->w, op->norm));
+               op->parts ? "own_in" : buffer_name(s, op->y, false), weights_name(s->w, op->norm));
+    if (op->parts)
+        buf_format(out, " of each of %d parts", op->parts);
+    if (op->factor)
+        buf_format(out, ", times %s", weights_name(s->w, op->factor));
+}
+
+/* Where it is of a layer with an embedding of its own, whose gate is in the memory of ffn. */
+static const char *input_name(const struct op_linear *op, const struct plan_source *s)
+{
+    const struct hparams *h = s->h;
+    const int32_t F = s->arch->experts ? h->dense_F : h->F;
+    return buffer_name(s, op->x, op->D == F || op->D == h->wide_F || op->D == h->P);
 }
 
 static void dump_linear(const struct op_linear *op, const struct plan_source *s, struct buf *out)
@@ -58,19 +72,21 @@ static void dump_linear(const struct op_linear *op, const struct plan_source *s,
         [EPILOGUE_ADD] = "+=",
         [EPILOGUE_GELU] = "= gelu",
         [EPILOGUE_GELU_TANH] = "= gelu tanh",
+        [EPILOGUE_GELU_TIMES] = "= own * gelu tanh",
         [EPILOGUE_RELU2] = "= squared relu",
         [EPILOGUE_GLU_CLAMPED] = "= clamped *",
         [EPILOGUE_GLU_SILU] = "= silu *",
         [EPILOGUE_GLU_GELU] = "= gelu tanh *",
     };
     bool is_ffn = op->epilogue > EPILOGUE_ADD;
-    buf_format(out, "%s (T %d) %s ", buffer_name(s, op->y, is_ffn), op->ldy, sign[op->epilogue]);
+    const bool is_own_in = op->part[0].weight == &s->w->own_in; /* in the memory of qkv */
+    buf_format(out, "%s (T %d) %s ", is_own_in ? "own_in" : buffer_name(s, op->y, is_ffn), op->ldy,
+               sign[op->epilogue]);
     if (op->norm)
         buf_format(out, "%s(x, %s)", op->norm_kind == NORM_LAYER ? "layer norm" : "norm",
                    weights_name(s->w, op->norm));
     else
-        buf_put_text(out,
-                     buffer_name(s, op->x, op->D == (s->arch->experts ? s->h->dense_F : s->h->F)));
+        buf_put_text(out, input_name(op, s));
     for (int32_t i = 0; i < op->n_part; i++) {
         const struct linear_part *part = &op->part[i];
         buf_format(out, " | %s (%d %d)", weights_name(s->w, part->weight), part->weight->N,
@@ -91,6 +107,10 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
         buf_put_text(out, " of near layers");
     if (op->rotary_dim)
         buf_format(out, " of %d columns", op->rotary_dim);
+    if (op->shared)
+        buf_put_text(out, ", shared");
+    if (op->v_norm)
+        buf_format(out, ", %s normalised", op->v_of_k ? "keys for values" : "values");
     if (op->window)
         buf_format(out, ", window %d", op->window);
     if (op->cap > 0)
@@ -104,7 +124,9 @@ static void dump_attend(const struct op_attend *op, const struct plan_source *s,
     if (op->k_mean)
         buf_format(out, ", less %s", weights_name(s->w, op->k_mean));
     if (op->q_norm)
-        buf_format(out, ", %s, %s", weights_name(s->w, op->q_norm), weights_name(s->w, op->k_norm));
+        buf_format(out, ", %s", weights_name(s->w, op->q_norm));
+    if (op->k_norm)
+        buf_format(out, ", %s", weights_name(s->w, op->k_norm));
 }
 
 static void dump_experts(const struct op_experts *op, const struct plan_source *s, struct buf *out)

@@ -68,6 +68,18 @@ static const char *config_key(const struct row *row, const json_t *config)
     return row->config[0];
 }
 
+/* The integer of a key, or of a row with kinds of layers the first of its list, which
+ * hparams_kinds_gguf reads. */
+static bool read_integer(const struct arch *arch, const struct gguf *g, const char *key,
+                         int64_t *value)
+{
+    const struct gguf_value *list = gguf_find(g, key);
+    if (!arch->has_kinds || !gguf_is_integers(list))
+        return gguf_int(g, key, value);
+    *value = gguf_int_at(list, 0);
+    return true;
+}
+
 static int32_t read_row(struct hparams *h, const struct arch *arch, const struct checkpoint *c,
                         const struct row *row, struct err *err)
 {
@@ -82,7 +94,8 @@ static int32_t read_row(struct hparams *h, const struct arch *arch, const struct
         return INFLIGHT_OK;
     if (!is_there)
         return err_set(err, INFLIGHT_E_MODEL, "%s is missing", key);
-    bool is_integer = c->config ? json_is_integer(number) : gguf_int(&c->gguf, key, &value);
+    bool is_integer =
+        c->config ? json_is_integer(number) : read_integer(arch, &c->gguf, key, &value);
     if (!is_integer || value < row->min || value > row->max)
         return err_set(err, INFLIGHT_E_MODEL, "%s must be an integer in %lld .. %lld", key,
                        (long long)row->min, (long long)row->max);
@@ -154,7 +167,7 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
                        "norms of %d and of %d heads of %d columns are not served: multiples of 4 "
                        "together are",
                        h->H, h->K, h->dim);
-    h->scale = 1.0f / sqrtf((float)h->dim);
+    h->scale = arch->unscaled ? 1 : 1.0f / sqrtf((float)h->dim);
     h->rotary_dim = h->dim;
     h->rotary_scale = 1;
     h->activation = arch->activation;
@@ -166,6 +179,14 @@ static int32_t read_rows(struct hparams *h, const struct arch *arch, const struc
     h->embed_scale = arch->root_embed ? sqrtf((float)h->D) : 1;
     h->logit_scale = 1;
     return INFLIGHT_OK;
+}
+
+int32_t hparams_kv_layer(const struct hparams *h, int32_t l)
+{
+    int32_t from = hparams_is_shared(h, l) ? h->L - h->n_shared - 1 : l;
+    while (from >= 0 && h->slides[from] != h->slides[l])
+        from--;
+    return from;
 }
 
 void hparams_set_turns(struct hparams *h, const struct arch *arch)
@@ -359,6 +380,11 @@ static int32_t read_gguf(struct hparams *h, const struct checkpoint *c, struct e
     if (arch->capped && (read_cap(h, g, "attn_logit_softcapping", &h->score_cap, err) ||
                          read_cap(h, g, "final_logit_softcapping", &h->logit_cap, err)))
         return err->code;
+    if (arch->logits_capped && gguf_find(g, full_key(h, "final_logit_softcapping", key)) &&
+        read_cap(h, g, "final_logit_softcapping", &h->logit_cap, err))
+        return err->code;
+    if (arch->has_kinds && hparams_kinds_gguf(h, c, err))
+        return err->code;
     if (arch->odd_layers == h->L)
         h->scale = 1.0f / sqrtf((float)(h->D / h->H));
     if (refuse_clamps(h, g, err) || hparams_experts_gguf(h, arch, g, err) ||
@@ -417,7 +443,8 @@ static int32_t read_folder(struct hparams *h, const struct checkpoint *c, struct
         return err_set(err, INFLIGHT_E_MODEL, "vocab_size must be an integer in 1 .. %d", 1 << 24);
     h->V = (int32_t)n;
     if (hparams_read_config(h, arch, c->config, err) ||
-        (arch->plain && hparams_read_classic(h, arch, c->config, err)))
+        (arch->plain && hparams_read_classic(h, arch, c->config, err)) ||
+        (arch->has_kinds && hparams_kinds_config(h, c->config, err)))
         return err->code;
     hparams_set_turns(h, arch);
     return arch->positions == POSITIONS_ROTARY ? rope_read_config(h, arch, c->config, err)

@@ -3,15 +3,21 @@
 
 #include "checkpoint.h"
 
-#define FREQ_MAX    128 /* dim / 2 of the widest head served */
+#define FREQ_MAX    256 /* dim / 2 of the widest head served */
 #define LAYERS_MAX  1024
 #define EXPERTS_MAX 1024
 
 struct hparams {
-    char arch[32];      /* general.architecture, of a folder that of its row */
-    char name[64];      /* general.name, of a folder its own; cut to fit */
-    int32_t L, D, F;    /* layers, model width, feed-forward width */
-    int32_t H, K, dim;  /* query heads, key/value heads, head width */
+    char arch[32];            /* general.architecture, of a folder that of its row */
+    char name[64];            /* general.name, of a folder its own; cut to fit */
+    int32_t L, D, F;          /* layers, model width, feed-forward width */
+    int32_t H, K, dim;        /* query heads, key/value heads, head width */
+    int32_t near_K, near_dim; /* K and dim of layers that slide; 0: as of the others */
+    int32_t n_shared; /* the last layers, which attend to keys and values of layers before them */
+    int32_t wide_F;   /* F of these; 0: as of the others */
+    bool values_of_keys; /* of layers that do not slide: they are what keys are before their norm */
+    int32_t P;           /* width of the embedding that each layer has of its own; 0: none has */
+    uint8_t kv_kind[LAYERS_MAX]; /* (L) of struct device_config, if the family has kinds */
     int32_t E, U;       /* experts of a layer, and those that a token meets; 0: there are none, and
                            F is one's width */
     int32_t dense;      /* the first layers, which are no experts where others are */
@@ -51,6 +57,38 @@ struct hparams {
     int32_t ahead;           /* of arch->ahead: layers behind the last one */
 };
 
+/* Of layer l: key/value heads, their width, and that of the feed-forward part. */
+static inline int32_t hparams_K(const struct hparams *h, int32_t l)
+{
+    return h->slides[l] && h->near_K ? h->near_K : h->K;
+}
+
+static inline int32_t hparams_dim(const struct hparams *h, int32_t l)
+{
+    return h->slides[l] && h->near_dim ? h->near_dim : h->dim;
+}
+
+static inline bool hparams_is_shared(const struct hparams *h, int32_t l)
+{
+    return l >= h->L - h->n_shared;
+}
+
+static inline int32_t hparams_F(const struct hparams *h, int32_t l)
+{
+    return hparams_is_shared(h, l) && h->wide_F ? h->wide_F : h->F;
+}
+
+/* The layer whose keys and values layer l attends to: its own, or the last before the shared ones
+ * that slides as it does; -1: there is none. */
+int32_t hparams_kv_layer(const struct hparams *h, int32_t l);
+
+/* Columns of the heads of layers that slide that turn: as of the others, or all of heads of another
+ * width. */
+static inline int32_t hparams_near_turned(const struct hparams *h)
+{
+    return h->near_dim && h->near_dim != h->dim ? h->near_dim : h->rotary_dim;
+}
+
 /* Every value checked for range; INFLIGHT_E_MODEL names the key. */
 int32_t hparams_read(struct hparams *h, const struct checkpoint *c, struct err *err);
 
@@ -58,6 +96,11 @@ int32_t hparams_read(struct hparams *h, const struct checkpoint *c, struct err *
  * slide. */
 struct arch;
 void hparams_set_turns(struct hparams *h, const struct arch *arch);
+
+/* Layers of two kinds, of a row that has them, once it is known which slide: K and dim of each
+ * kind, which layers are shared, P. Both fill kv_kind. */
+int32_t hparams_kinds_config(struct hparams *h, const json_t *config, struct err *err);
+int32_t hparams_kinds_gguf(struct hparams *h, const struct checkpoint *c, struct err *err);
 
 /* Multipliers of the file, all 1 where it has none. A layer that adds m times what it computes to x
  * is one that adds it to x / m, whose norm is that of x with eps / m^2: nothing but these two

@@ -70,13 +70,24 @@ static int32_t check_activation(const struct arch *arch, const json_t *config, s
     return INFLIGHT_OK;
 }
 
+/* In both may be all that is seen, or what pictures show, of which there are none here. */
+static int32_t check_directions(const json_t *config, struct err *err)
+{
+    static const char key[] = "use_bidirectional_attention";
+    const char *what = text_of(config, key);
+    char shown[SHOWN_TEXT];
+    if (!config_is_on(config, key) || (what && strcmp(what, "vision") == 0))
+        return INFLIGHT_OK;
+    return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is %s: not served", key,
+                   what ? shown_text((struct str){what, strlen(what)}, shown) : "true");
+}
+
 static int32_t refuse_switches(const struct arch *arch, const json_t *config, struct err *err)
 {
     if (check_activation(arch, config, err))
         return err->code;
-    if (config_is_on(config, "use_bidirectional_attention"))
-        return err_set(err, INFLIGHT_E_UNSUPPORTED,
-                       "use_bidirectional_attention is true: not served");
+    if (check_directions(config, err))
+        return err->code;
     /* Code of a row with biases has them on q, k and v whatever the key says. */
     if (!arch->qkv_bias && !arch->may_have_bias && config_is_on(config, "attention_bias"))
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "attention_bias is true: not served for %s",
@@ -167,14 +178,14 @@ static int32_t read_own_window(struct hparams *h, const struct arch *arch, const
 }
 
 /* A null is no cap; of a family that has none a number is refused. */
-static int32_t read_cap(const struct arch *arch, const json_t *config, const char *key, float *cap,
-                        struct err *err)
+static int32_t read_cap(bool has_cap, const struct arch *arch, const json_t *config,
+                        const char *key, float *cap, struct err *err)
 {
     const json_t *number = json_object_get(config, key);
     const double value = json_number_value(number);
     if (!config_has(config, key))
         return INFLIGHT_OK;
-    if (!arch->capped)
+    if (!has_cap)
         return err_set(err, INFLIGHT_E_UNSUPPORTED, "%s is set: not served for %s", key, arch->id);
     if (!json_is_number(number) || !(value >= 1e-3 && value <= 1e6))
         return err_set(err, INFLIGHT_E_MODEL, "%s must be a number in 0.001 .. 1e6", key);
@@ -257,11 +268,13 @@ int32_t hparams_read_config(struct hparams *h, const struct arch *arch, const js
     h->qk_norm = config_is_on(config, "use_qk_norm");
     if (check_class(config, err) || (!arch->plain && refuse_switches(arch, config, err)) ||
         check_unrotated(h, arch, config, err) || hparams_experts_config(h, arch, config, err) ||
-        read_cap(arch, config, "attn_logit_softcapping", &h->score_cap, err) ||
-        read_cap(arch, config, "final_logit_softcapping", &h->logit_cap, err) ||
+        read_cap(arch->capped, arch, config, "attn_logit_softcapping", &h->score_cap, err) ||
+        read_cap(arch->capped || arch->logits_capped, arch, config, "final_logit_softcapping",
+                 &h->logit_cap, err) ||
         read_multipliers(h, arch, config, err))
         return err->code;
     if (arch->full_every)
-        return read_own_window(h, arch, config, err) ? err->code : read_scale(h, config, err);
+        return read_own_window(h, arch, config, err) || arch->unscaled ? err->code
+                                                                       : read_scale(h, config, err);
     return read_window(h, arch, config, err);
 }

@@ -37,9 +37,28 @@
  *   experts  x   += ...
  *   linear   x   += gated down^T
  *
+ * Where layers have embeddings of their own, the plan begins with all of a token's, of P columns
+ * each, which are, e the rows of their table and u what x gives,
+ *
+ *   (e sqrt(P) + norm(u / sqrt(D))) / sqrt(2)
+ *
+ * the norm of each layer's part by itself. A norm of u / sqrt(D) is one of u with D times eps, and
+ * both factors of e are one, so that there are four steps, and three more in each layer:
+ *
+ *   embed    x, rotary
+ *   embed    own = its rows sqrt(P / 2)
+ *   linear   u   = x own_in^T
+ *   add_norm own += norm(u), by weights over sqrt(2)
+ *   ...
+ *   linear   ffn = gelu(x own_gate^T) * own[l]
+ *   linear   added = ffn own_out^T
+ *   add_norm x  += norm(added)
+ *
  * qkv and attn are alive together, ffn is not alive while they are but for that, so ffn shares
- * their memory. x and rotary live through the whole pass. */
+ * their memory, and u that of all of them. x, rotary and own live through the whole pass. */
 #include "plan.h"
+
+#include <math.h>
 
 static int rotary_kinds(const struct arch *arch, const struct hparams *h)
 {
@@ -52,6 +71,37 @@ static int rotary_kinds(const struct arch *arch, const struct hparams *h)
 static bool has_added(const struct arch *arch)
 {
     return arch->post_norm || arch->embed_norm;
+}
+
+/* Columns of a head, of layers of each of these. */
+static int32_t width_of(const struct hparams *h, int kind)
+{
+    return kind && h->near_dim ? h->near_dim : h->dim;
+}
+
+/* The most that any layer has of what f says. */
+static uint64_t most_of(const struct hparams *h, int32_t (*f)(const struct hparams *h, int32_t l))
+{
+    int32_t most = 0;
+    for (int32_t l = 0; l < h->L; l++)
+        most = MAX(most, f(h, l));
+    return (uint64_t)most;
+}
+
+static int32_t q_width(const struct hparams *h, int32_t l)
+{
+    return h->H * hparams_dim(h, l);
+}
+
+/* Whether a layer's values are what its keys are before their norm. */
+static bool has_values_of_keys(const struct hparams *h, int32_t l)
+{
+    return h->values_of_keys && !h->slides[l];
+}
+
+static int32_t qkv_width(const struct hparams *h, int32_t l)
+{
+    return q_width(h, l) + 2 * hparams_K(h, l) * hparams_dim(h, l);
 }
 
 /* What stands at *at, which moves behind it. */
@@ -69,7 +119,7 @@ static uint64_t place_ffn(struct plan_buffers *b, const struct arch *arch, const
     const uint64_t T = (uint64_t)b->max_tokens, U = (uint64_t)h->U, E = (uint64_t)h->E;
     const uint64_t rows = (uint64_t)op_experts_rows(b->max_tokens, h->U, h->E);
     if (!arch->experts) {
-        b->ffn = place(&at, T * (uint64_t)h->F * sizeof(float));
+        b->ffn = place(&at, T * MAX(most_of(h, hparams_F), (uint64_t)h->P) * sizeof(float));
         return at;
     }
     const uint64_t dense = h->dense ? T * (uint64_t)h->dense_F : 0;
@@ -94,17 +144,20 @@ void plan_measure(struct plan_buffers *b, const struct arch *arch, const struct 
     at += ROUND_UP(row * (uint64_t)h->D, CACHE_LINE);
     for (int i = 0; i < rotary_kinds(arch, h); i++) {
         b->rotary[i] = at;
-        at += ROUND_UP(row * (uint64_t)h->dim, CACHE_LINE);
+        at += ROUND_UP(row * (uint64_t)width_of(h, i), CACHE_LINE);
     }
     b->added = at;
     at += has_added(arch) ? ROUND_UP(row * (uint64_t)h->D, CACHE_LINE) : 0;
+    b->own = place(&at, row * (uint64_t)h->L * (uint64_t)h->P);
 
     uint64_t reused = at;
     b->qkv = at;
-    at += ROUND_UP(row * (uint64_t)(h->H + 2 * h->K) * (uint64_t)h->dim, CACHE_LINE);
+    at += ROUND_UP(row * most_of(h, qkv_width), CACHE_LINE);
     b->attn = at;
-    at += ROUND_UP(row * (uint64_t)h->H * (uint64_t)h->dim, CACHE_LINE);
+    at += ROUND_UP(row * most_of(h, q_width), CACHE_LINE);
     at = MAX(at, place_ffn(b, arch, h, h->parallel ? at : reused));
+    b->own_in = reused;
+    at = MAX(at, reused + ROUND_UP(row * (uint64_t)h->L * (uint64_t)h->P, (uint64_t)CACHE_LINE));
 
     uint64_t rows = (uint64_t)max_rows;
     b->logits = at;
@@ -124,6 +177,7 @@ struct compiler {
     const struct weights *w;
     float *x, *rotary[ROTARY_KINDS], *qkv, *attn, *ffn, *added, *logits;
     struct logit_block *block;
+    float *own, *own_in;
     float *scores, *answer, *shared, *gated;
     struct expert_choice *choice;
     int32_t *slots;
@@ -157,7 +211,8 @@ static void emit_embed(struct compiler *c)
         op->rotary[0] =
             (struct rotary_table){c->rotary[0], c->w->freq, c->h->rotary_scale, c->h->rotary_dim};
     if (kinds > 1)
-        op->rotary[1] = (struct rotary_table){c->rotary[1], c->w->near_freq, 1, c->h->rotary_dim};
+        op->rotary[1] =
+            (struct rotary_table){c->rotary[1], c->w->near_freq, 1, hparams_near_turned(c->h)};
     if (c->arch->embed_norm)
         emit(c, OP_add_norm)->a.add_norm = (struct op_add_norm){
             .x = c->x,
@@ -172,10 +227,45 @@ static void emit_embed(struct compiler *c)
         };
 }
 
-static void emit_qkv(struct compiler *c, const struct layer *layer)
+/* The embeddings of all layers. */
+static void emit_own(struct compiler *c)
 {
     const struct hparams *h = c->h;
-    int32_t q = h->H * h->dim, k = h->K * h->dim;
+    emit(c, OP_embed)->a.embed = (struct op_embed){
+        .x = c->own,
+        .table = &c->w->own_embed,
+        .scale = sqrtf((float)h->P / 2),
+        .D = h->L * h->P,
+    };
+    emit(c, OP_linear)->a.linear = (struct op_linear){
+        .x = c->x,
+        .y = c->own_in,
+        .D = h->D,
+        .ldy = h->L * h->P,
+        .n_part = 1,
+        .epilogue = EPILOGUE_STORE,
+        .part = {{&c->w->own_in, NULL, 0}},
+    };
+    emit(c, OP_add_norm)->a.add_norm = (struct op_add_norm){
+        .x = c->own,
+        .y = c->own_in,
+        .norm = c->w->own_norm,
+        .eps = h->eps * (float)h->D,
+        .D = h->P,
+        .ld = h->L * h->P,
+        .parts = h->L,
+    };
+}
+
+static void emit_qkv(struct compiler *c, const struct layer *layer, int32_t l)
+{
+    const struct hparams *h = c->h;
+    const bool has_values = !has_values_of_keys(h, l);
+    int32_t q = q_width(h, l), k = hparams_K(h, l) * hparams_dim(h, l), n = 3;
+    if (c->arch->fused || hparams_is_shared(h, l))
+        n = 1;
+    else if (!has_values)
+        n = 2;
     emit(c, OP_linear)->a.linear = (struct op_linear){
         .x = c->x,
         .y = c->qkv,
@@ -184,8 +274,8 @@ static void emit_qkv(struct compiler *c, const struct layer *layer)
         .norm_kind = norm_kind(c),
         .eps = h->eps,
         .D = h->D,
-        .ldy = q + 2 * k,
-        .n_part = c->arch->fused ? 1 : 3,
+        .ldy = hparams_is_shared(h, l) ? q : q + k + (has_values ? k : 0),
+        .n_part = n,
         .epilogue = EPILOGUE_STORE,
         .part = {{&layer->q, layer->q_bias, 0},
                  {&layer->k, layer->k_bias, q},
@@ -211,7 +301,9 @@ static void emit_wide_norm(struct compiler *c, const float *norm, int32_t heads,
 static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l)
 {
     const struct hparams *h = c->h;
-    const bool is_near = h->slides[l] && h->turns_twice;
+    const bool is_near = h->slides[l] && h->turns_twice, is_shared = hparams_is_shared(h, l);
+    const int32_t dim = hparams_dim(h, l),
+                  turned = is_near ? hparams_near_turned(h) : h->rotary_dim;
     if (c->arch->wide_norm) {
         emit_wide_norm(c, layer->q_norm, h->H, 0);
         emit_wide_norm(c, layer->k_norm, h->K, h->H * h->dim);
@@ -225,12 +317,15 @@ static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l
         .k_mean = layer->k_mean,
         .eps = h->eps,
         .scale = h->scale,
-        .layer = l,
+        .layer = is_shared ? hparams_kv_layer(h, l) : l,
         .H = h->H,
-        .K = h->K,
-        .dim = h->dim,
+        .K = hparams_K(h, l),
+        .dim = dim,
+        .shared = is_shared,
+        .v_of_k = has_values_of_keys(h, l),
+        .v_norm = c->arch->v_norm && !is_shared,
         .rope = h->rope,
-        .rotary_dim = h->rotary_dim < h->dim ? h->rotary_dim : 0,
+        .rotary_dim = turned < dim ? turned : 0,
         .window = h->slides[l] ? h->window : 0,
         .cap = h->score_cap,
         .growth = h->growth,
@@ -241,9 +336,10 @@ static void emit_attend(struct compiler *c, const struct layer *layer, int32_t l
 }
 
 /* x += from weight^T, which is normalised first if there is a norm: the end of each half of a
- * layer. */
+ * layer. factor: (1) what comes of it comes times, or NULL, and only with a norm. */
 static void emit_residual(struct compiler *c, const float *from, int32_t width,
-                          const struct weight *weight, const float *bias, const float *norm)
+                          const struct weight *weight, const float *bias, const float *norm,
+                          const float *factor)
 {
     emit(c, OP_linear)->a.linear = (struct op_linear){
         .x = from,
@@ -262,7 +358,26 @@ static void emit_residual(struct compiler *c, const float *from, int32_t width,
             .eps = c->h->eps,
             .D = c->h->D,
             .ld = c->h->D,
+            .factor = factor,
         };
+}
+
+/* What a layer's own embedding adds: its gate is of x as it is. */
+static void emit_own_part(struct compiler *c, const struct layer *layer, int32_t l)
+{
+    const struct hparams *h = c->h;
+    emit(c, OP_linear)->a.linear = (struct op_linear){
+        .x = c->x,
+        .y = c->ffn,
+        .D = h->D,
+        .ldy = h->P,
+        .n_part = 1,
+        .epilogue = EPILOGUE_GELU_TIMES,
+        .part = {{&layer->own_gate, NULL, 0}},
+        .factor = c->own + (size_t)l * (size_t)h->P,
+        .ld_factor = h->L * h->P,
+    };
+    emit_residual(c, c->ffn, h->P, &layer->own_out, NULL, layer->own_post_norm, layer->factor);
 }
 
 /* The first half of the feed-forward part, with a gate or without, to y (T, F). */
@@ -347,25 +462,29 @@ static void emit_mixture(struct compiler *c, const struct layer *layer)
         };
     emit_experts(c, layer);
     if (h->shared_F)
-        emit_residual(c, c->gated, h->shared_F, &layer->down, NULL, NULL);
+        emit_residual(c, c->gated, h->shared_F, &layer->down, NULL, NULL, NULL);
 }
 
 static void emit_layer(struct compiler *c, int32_t l)
 {
     const struct layer *layer = &c->w->layer[l];
-    const int32_t q = c->h->H * c->h->dim, F = c->arch->experts ? c->h->dense_F : c->h->F;
-    emit_qkv(c, layer);
+    const int32_t F = c->arch->experts ? c->h->dense_F : hparams_F(c->h, l);
+    emit_qkv(c, layer, l);
     emit_attend(c, layer, l);
     if (c->h->parallel)
         emit_up(c, layer, c->ffn, F);
-    emit_residual(c, c->attn, q, &layer->o, layer->o_bias, layer->attn_post_norm);
+    emit_residual(c, c->attn, q_width(c->h, l), &layer->o, layer->o_bias, layer->attn_post_norm,
+                  NULL);
     if (layer_has_experts(c->arch, c->h, l)) {
         emit_mixture(c, layer);
         return;
     }
     if (!c->h->parallel)
         emit_up(c, layer, c->ffn, F);
-    emit_residual(c, c->ffn, F, &layer->down, layer->down_bias, layer->ffn_post_norm);
+    emit_residual(c, c->ffn, F, &layer->down, layer->down_bias, layer->ffn_post_norm,
+                  c->h->P ? NULL : layer->factor);
+    if (c->h->P)
+        emit_own_part(c, layer, l);
 }
 
 static void emit_head(struct compiler *c)
@@ -386,11 +505,12 @@ static void emit_head(struct compiler *c)
     };
 }
 
-#define STEPS_PER_LAYER 9 /* at most */
+#define STEPS_PER_LAYER 12 /* at most */
+#define STEPS_BESIDE    6
 
 int32_t plan_reserve(struct plan *plan, int32_t L, struct arena *arena, struct err *err)
 {
-    *plan = (struct plan){.cap = L * STEPS_PER_LAYER + 3};
+    *plan = (struct plan){.cap = L * STEPS_PER_LAYER + STEPS_BESIDE};
     plan->step = arena_take_array(arena, (size_t)plan->cap, sizeof *plan->step);
     if (!plan->step)
         return err_set(err, INFLIGHT_E_NOMEM, "no memory for a plan of %d steps", plan->cap);
@@ -418,6 +538,8 @@ static struct compiler begin(struct plan *plan, const struct plan_source *source
         .added = (float *)(void *)(memory + b->added),
         .logits = plan->logits,
         .block = plan->block,
+        .own = (float *)(void *)(memory + b->own),
+        .own_in = (float *)(void *)(memory + b->own_in),
         .scores = (float *)(void *)(memory + b->scores),
         .answer = (float *)(void *)(memory + b->answer),
         .shared = (float *)(void *)(memory + b->shared),
@@ -431,6 +553,8 @@ void plan_compile(struct plan *plan, const struct plan_source *source)
 {
     struct compiler c = begin(plan, source);
     emit_embed(&c);
+    if (source->h->P)
+        emit_own(&c);
     for (int32_t l = 0; l < source->h->L; l++)
         emit_layer(&c, l);
     emit_head(&c);

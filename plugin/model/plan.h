@@ -26,6 +26,7 @@ struct plan {
 struct plan_buffers {
     int32_t max_tokens, max_rows;
     uint64_t x, rotary[ROTARY_KINDS], qkv, attn, ffn, added, logits, block; /* offsets in bytes */
+    uint64_t own, own_in;                   /* embeddings of layers, and what is added to them */
     uint64_t scores, choice, slots, answer; /* of experts: the latter first, count and token,
                                                and ffn is their hidden state */
     uint64_t shared, gated;                 /* of the expert that all tokens meet: the latter

@@ -41,7 +41,7 @@ static bool in_range(const struct rotation *r)
     bool is_scale = r->attention == 0 || (r->attention > 1e-3 && r->attention < 1e3);
     return r->base > 1 && r->base < 1e15 && r->factor >= 1 && r->factor < 1e6 && r->original >= 1 &&
            r->original < 1e9 && r->slow > 0 && r->fast >= r->slow && r->fast < 1e6 && is_ramp &&
-           is_scale;
+           is_scale && (r->scaling != SCALING_PART || (r->part > 0 && r->part <= 1));
 }
 
 int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err)
@@ -59,6 +59,8 @@ int32_t rope_set(struct hparams *h, const struct rotation *r, struct err *err)
             h->freq[i] = (float)yarn_frequency(r, h->rotary_dim, i, freq);
         else if (r->scaling == SCALING_LLAMA3)
             h->freq[i] /= llama3_factor(r, freq);
+        else if (r->scaling == SCALING_PART)
+            h->freq[i] = i < floor(r->part * h->rotary_dim / 2) ? (float)(freq / r->factor) : 0;
     }
     h->rotary_scale = 1;
     if (r->scaling == SCALING_YARN)
@@ -85,8 +87,9 @@ int32_t rope_set_near(struct hparams *h, double base, struct err *err)
 {
     if (!(base > 1 && base < 1e15))
         return err_set(err, INFLIGHT_E_MODEL, "rotary base of layers with a window out of range");
-    for (int32_t i = 0; i < h->rotary_dim / 2; i++)
-        h->near_freq[i] = (float)pow(base, -2.0 * i / h->rotary_dim);
+    const int32_t turned = hparams_near_turned(h);
+    for (int32_t i = 0; i < turned / 2; i++)
+        h->near_freq[i] = (float)pow(base, -2.0 * i / turned);
     return INFLIGHT_OK;
 }
 

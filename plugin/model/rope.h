@@ -8,6 +8,7 @@ enum scaling {
     SCALING_LINEAR,
     SCALING_YARN,   /* Peng et al. 2023 */
     SCALING_LLAMA3, /* Llama 3.1: slow waves stretched, a ramp to fast ones */
+    SCALING_PART,   /* the fastest waves turn and the others do not: Gemma 4 */
     SCALING_LONG,   /* LongRoPE, Ding et al. 2024: a factor for each wave */
 };
 
@@ -19,6 +20,7 @@ struct rotation {
     double original;   /* context before that */
     double fast, slow; /* YaRN, Llama 3: turns over that context; more: kept, fewer: stretched */
     double attention;  /* YaRN, LongRoPE: multiplies cos and sin; 0: by the factor */
+    double part;       /* how much of the waves turn, of SCALING_PART */
     bool fractions;    /* YaRN: the ramp need not begin and end at whole pairs */
 };
 

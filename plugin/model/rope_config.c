@@ -35,6 +35,7 @@ static int32_t read_kind(struct rotation *r, const json_t *scaling, struct err *
         {"linear", SCALING_LINEAR},
         {"yarn", SCALING_YARN},
         {"llama3", SCALING_LLAMA3},
+        {"proportional", SCALING_PART},
         {"longrope", SCALING_LONG},
         {"su", SCALING_LONG},
         /* Beyond the trained positions alone, and no sequence gets there. */
@@ -171,15 +172,20 @@ int32_t rope_read_config(struct hparams *h, const struct arch *arch, const json_
     struct rotation r = {.factor = 1, .slow = 1, .fast = 32};
     if (scaling && !json_is_object(scaling))
         return err_set(err, INFLIGHT_E_MODEL, "rope_scaling is not an object");
-    if (refuse_others(scaling, err) || read_kind(&r, scaling, err) ||
-        read_part(h, arch, scaling, config, err))
+    if (refuse_others(scaling, err) || read_kind(&r, scaling, err))
+        return err->code;
+    if (!scaling && arch->waves > 0)
+        r.scaling = SCALING_PART;
+    if (r.scaling == SCALING_PART)
+        r.part = scaling ? number(scaling, NULL, "partial_rotary_factor", 1) : arch->waves;
+    else if (read_part(h, arch, scaling, config, err))
         return err->code;
     r.base = number(scaling, config, "rope_theta", number(NULL, config, "rotary_emb_base", theta));
     r.original = number(scaling, config, "original_max_position_embeddings", h->context);
     if (r.scaling == SCALING_LONG && read_long(h, &r, scaling, err))
         return err->code;
     if (r.scaling != SCALING_NONE && r.scaling != SCALING_LONG)
-        r.factor = number(scaling, NULL, "factor", (double)NAN);
+        r.factor = number(scaling, NULL, "factor", r.scaling == SCALING_PART ? 1 : (double)NAN);
     if (r.scaling == SCALING_LLAMA3) {
         r.slow = number(scaling, NULL, "low_freq_factor", (double)NAN);
         r.fast = number(scaling, NULL, "high_freq_factor", (double)NAN);

@@ -22,6 +22,8 @@ enum extent {
     CONTEXT,
     EXPERTS,
     HEADS,
+    OWN, /* of a layer's own embedding, and of those of all layers */
+    OWNS,
     EXTENT_COUNT
 };
 
@@ -34,6 +36,7 @@ enum need {
     IF_FFN_BIAS,
     IF_NORM_BIAS,
     IF_QK_NORM,
+    IF_K_NORM, /* unless keys are another layer's */
     IF_WIDE_NORM,
     IF_POST_NORM,
     IF_BOTH_NORMS,
@@ -44,7 +47,9 @@ enum need {
     FIRST_OF_FUSED, /* the first half of the tensor's rows, N of them */
     SECOND_OF_FUSED,
     UNLESS_FUSED,
-    IF_GATED, /* and not fused */
+    IF_KEYS,   /* the same, and keys and values are not another layer's */
+    IF_VALUES, /* the same, and values are not keys */
+    IF_GATED,  /* and not fused */
     UNLESS_GATED,
     IF_EXPERTS,
     UNLESS_EXPERTS,
@@ -57,7 +62,9 @@ enum need {
     SECOND_OF_SHARED,
     IF_SHARED,
     IF_SHARED_GATE,
-    IF_SINKS
+    IF_SINKS,
+    IF_OWN_EMBED,
+    IF_FACTOR
 };
 
 struct tensor_row {
@@ -77,9 +84,9 @@ static const struct tensor_row layer_rows[] = {
     {{"attn_q.weight", "self_attn.q_proj.weight"},
      offsetof(struct layer, q), MATRIX, QD, D, UNLESS_FUSED},
     {{"attn_k.weight", "self_attn.k_proj.weight"},
-     offsetof(struct layer, k), MATRIX, KD, D, UNLESS_FUSED},
+     offsetof(struct layer, k), MATRIX, KD, D, IF_KEYS},
     {{"attn_v.weight", "self_attn.v_proj.weight"},
-     offsetof(struct layer, v), MATRIX, KD, D, UNLESS_FUSED},
+     offsetof(struct layer, v), MATRIX, KD, D, IF_VALUES},
     {{"attn_qkv.weight", "self_attn.qkv_proj.weight"},
      offsetof(struct layer, q), MATRIX, QKV, D, IF_FUSED},
     {{"attn_q.bias", "self_attn.q_proj.bias"},
@@ -93,7 +100,7 @@ static const struct tensor_row layer_rows[] = {
     {{"attn_q_norm.weight", "self_attn.q_norm.weight"},
      offsetof(struct layer, q_norm), VECTOR, DIM, ONE, IF_QK_NORM},
     {{"attn_k_norm.weight", "self_attn.k_norm.weight"},
-     offsetof(struct layer, k_norm), VECTOR, DIM, ONE, IF_QK_NORM},
+     offsetof(struct layer, k_norm), VECTOR, DIM, ONE, IF_K_NORM},
     {{"attn_q_norm.weight", "self_attn.q_norm.weight"},
      offsetof(struct layer, q_norm), VECTOR, QD, ONE, IF_WIDE_NORM},
     {{"attn_k_norm.weight", "self_attn.k_norm.weight"},
@@ -150,6 +157,14 @@ static const struct tensor_row layer_rows[] = {
      offsetof(struct layer, down_bias), VECTOR, D, ONE, IF_FFN_BIAS},
     {{"post_ffw_norm.weight", "post_feedforward_layernorm.weight"},
      offsetof(struct layer, ffn_post_norm), VECTOR, D, ONE, IF_POST_NORM},
+    {{"inp_gate.weight", "per_layer_input_gate.weight"},
+     offsetof(struct layer, own_gate), MATRIX, OWN, D, IF_OWN_EMBED},
+    {{"proj.weight", "per_layer_projection.weight"},
+     offsetof(struct layer, own_out), MATRIX, D, OWN, IF_OWN_EMBED},
+    {{"post_norm.weight", "post_per_layer_input_norm.weight"},
+     offsetof(struct layer, own_post_norm), VECTOR, D, ONE, IF_OWN_EMBED},
+    {{"layer_output_scale.weight", "layer_scalar"},
+     offsetof(struct layer, factor), VECTOR, ONE, ONE, IF_FACTOR},
 };
 
 /* Of each expert, whose number stands for %d: in struct layer where an array of them is. */
@@ -183,6 +198,16 @@ static const struct tensor_row embed_norm_rows[] = {
      offsetof(struct weights, embed_norm), VECTOR, D, ONE, ALWAYS},
     {{"token_embd_norm.bias", "word_embeddings_layernorm.bias"},
      offsetof(struct weights, embed_norm_bias), VECTOR, D, ONE, ALWAYS},
+};
+/* Embeddings that layers have of their own, all of a token in a row, and what its embedding adds to
+ * them. */
+static const struct tensor_row own_rows[] = {
+    {{"per_layer_token_embd.weight", "model.embed_tokens_per_layer.weight"},
+     offsetof(struct weights, own_embed), MATRIX, V, OWNS, IF_OWN_EMBED},
+    {{"per_layer_model_proj.weight", "model.per_layer_model_projection.weight"},
+     offsetof(struct weights, own_in), MATRIX, OWNS, D, IF_OWN_EMBED},
+    {{"per_layer_proj_norm.weight", "model.per_layer_projection_norm.weight"},
+     offsetof(struct weights, own_norm), VECTOR, OWN, ONE, IF_OWN_EMBED},
 };
 /* What the frequencies are divided by, of GGUF files. */
 static const struct tensor_row freqs_rows[] = {

@@ -16,6 +16,16 @@ static const struct seeing rows[] = {
      "{\"vocab_size\": 262208, \"num_attention_heads\": 8, \"num_key_value_heads\": 4, "
      "\"head_dim\": 256, \"max_position_embeddings\": 131072, \"rms_norm_eps\": 1e-6, "
      "\"query_pre_attn_scalar\": 256, \"sliding_window\": 4096}"},
+    {"gemma4", "gemma4_text",
+     "{\"vocab_size\": 262144, \"hidden_size\": 2304, \"intermediate_size\": 9216, "
+     "\"num_hidden_layers\": 30, \"num_attention_heads\": 8, \"num_key_value_heads\": 4, "
+     "\"head_dim\": 256, \"max_position_embeddings\": 131072, \"rms_norm_eps\": 1e-6, "
+     "\"sliding_window\": 512, \"hidden_size_per_layer_input\": 256}"},
+    {"gemma4_unified", "gemma4_unified_text",
+     "{\"vocab_size\": 262144, \"hidden_size\": 2304, \"intermediate_size\": 9216, "
+     "\"num_hidden_layers\": 30, \"num_attention_heads\": 8, \"num_key_value_heads\": 4, "
+     "\"head_dim\": 256, \"max_position_embeddings\": 262144, \"rms_norm_eps\": 1e-6, "
+     "\"sliding_window\": 1024}"},
     {"mistral3", NULL, "{}"},
     {"qwen2_vl", "qwen2", "{}"},
     {"qwen2_5_vl", "qwen2", "{}"},
@@ -77,7 +87,12 @@ static bool begins(struct str text, const char *prefix)
 
 static bool is_of_text(struct str name)
 {
-    static const char *const begin[] = {"model.layers.", "model.embed_tokens.", "model.norm.",
+    static const char *const begin[] = {"model.layers.",
+                                        "model.embed_tokens.",
+                                        "model.embed_tokens_per_layer.",
+                                        "model.per_layer_model_projection.",
+                                        "model.per_layer_projection_norm.",
+                                        "model.norm.",
                                         "lm_head."};
     for (size_t i = 0; i < COUNT_OF(begin); i++)
         if (begins(name, begin[i]))

@@ -37,3 +37,8 @@ struct weight_item {
     uint64_t file_bytes;
     double error; /* of a converted matrix, relative; negative: not loaded yet */
 };
+
+/* Whether the tensor of that name in the files is of keys or values of a layer that attends to
+ * those of another: its code leaves it out. */
+bool weights_shared_away(const struct hparams *h, enum naming naming, const struct scheme *scheme,
+                         struct str name);

@@ -29,6 +29,9 @@ struct layer {
     const float *expert_gate_bias, *expert_up_bias; /* (E, F) or NULL */
     const float *expert_down_bias;                  /* (E, D) or NULL */
     const float *sinks;                             /* (H) or NULL */
+    struct weight own_gate, own_out;                /* (P, D), (D, P) of its own embedding */
+    const float *own_post_norm;                     /* (D) of what that adds, or NULL */
+    const float *factor;                            /* (1) of what it leaves, or NULL */
 };
 
 struct scheme;      /* how matrices are stored, see scheme.h */
@@ -42,12 +45,15 @@ struct weights {
     const float *head_bias; /* (V) or NULL */
     const float *position;  /* (context, D) or NULL */
     const float *embed_norm, *embed_norm_bias; /* (D) of embeddings, or NULL */
+    struct weight own_embed;                   /* (V, L P) of layers, which is looked up alone */
+    struct weight own_in;                      /* (L P, D) what a token's embedding adds to it */
+    const float *own_norm;                     /* (P) of each part of that, or NULL */
     const float *slopes;                       /* (H) or NULL */
-    const float *freq;                         /* (dim / 2) */
-    const float *near_freq;                    /* (dim / 2) of layers that slide, or NULL */
-    struct layer *layer;                       /* (L) */
-    bool tied;                                 /* head is embed */
-    enum fmt quantization; /* what matrices become while they are loaded; FMT_f32: nothing */
+    const float *freq;                         /* (rotary_dim / 2) */
+    const float *near_freq; /* (hparams_near_turned / 2) of layers that slide, or NULL */
+    struct layer *layer;    /* (L) */
+    bool tied;              /* head is embed */
+    enum fmt quantization;  /* what matrices become while they are loaded; FMT_f32: nothing */
 
     const struct tensors *tensors; /* borrowed until they are loaded */
     struct weight_item *item;      /* (n_item) in file order of use */

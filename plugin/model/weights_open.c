@@ -4,6 +4,7 @@
 #include "tensor_rows.h"
 #include "weight_item.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,6 +21,8 @@ struct opening {
     bool has_experts; /* the layer */
     bool has_shared;  /* and one of them is met by all tokens */
     int32_t extent[EXTENT_COUNT];
+    const struct hparams *h;
+    int32_t l; /* layer at work */
 };
 
 /* Whether it is the biases of all experts, of whose matrices a folder may have one tensor. */
@@ -105,7 +108,8 @@ static int32_t add_vector(const struct opening *o, const struct tensor_row *row,
 static int32_t add_matrix(struct opening *o, const struct tensor_row *row, struct weight_item *item,
                           struct err *err)
 {
-    const char *class = row == &embed_row ? "Embedding" : "Linear";
+    const bool is_table = row == &embed_row || row == &own_rows[0];
+    const char *class = is_table ? "Embedding" : "Linear";
     const bool is_folder = o->tensors->naming == NAMING_HUGGING_FACE;
     const bool is_paired = is_folder && o->arch->stacked;
     const bool is_second =
@@ -127,8 +131,10 @@ static int32_t add_matrix(struct opening *o, const struct tensor_row *row, struc
         item->matrix = matrix_rows(&item->matrix, is_second ? N : 0, N);
     item->fmt = item->matrix.fmt;
     item->file_bytes = item->matrix.bytes;
-    item->stays = row->need == IF_EXPERTS && row->N == EXPERTS;
-    o->w->max_width = MAX(o->w->max_width, o->extent[row->K]);
+    item->stays =
+        (row->need == IF_EXPERTS && row->N == EXPERTS) || row->K == OWNS || row->N == OWNS;
+    if (row->K != OWNS) /* which is looked up alone */
+        o->w->max_width = MAX(o->w->max_width, o->extent[row->K]);
     return INFLIGHT_OK;
 }
 
@@ -162,6 +168,12 @@ static void add_key_mean(struct opening *o, const struct hparams *h, int32_t l)
     item->file_bytes = 0;
 }
 
+/* Whether the layer at work has keys and values of its own. */
+static bool has_keys(const struct opening *o)
+{
+    return !hparams_is_shared(o->h, o->l);
+}
+
 static bool is_needed(const struct opening *o, enum need need)
 {
     const struct arch *arch = o->arch;
@@ -179,6 +191,8 @@ static bool is_needed(const struct opening *o, enum need need)
         return arch->norm_bias;
     case IF_QK_NORM:
         return o->has_qk_norm;
+    case IF_K_NORM:
+        return o->has_qk_norm && has_keys(o);
     case IF_WIDE_NORM:
         return arch->wide_norm;
     case IF_POST_NORM:
@@ -198,6 +212,10 @@ static bool is_needed(const struct opening *o, enum need need)
         return has_fused_up && !arch->plain;
     case UNLESS_FUSED:
         return !arch->fused;
+    case IF_KEYS:
+        return !arch->fused && has_keys(o);
+    case IF_VALUES:
+        return !arch->fused && has_keys(o) && !(o->h->values_of_keys && !o->h->slides[o->l]);
     case IF_GATED:
         return !has_fused_up && !arch->plain && !o->has_experts;
     case UNLESS_GATED:
@@ -220,6 +238,10 @@ static bool is_needed(const struct opening *o, enum need need)
         return o->has_shared && arch->shared_gate;
     case IF_SINKS:
         return arch->sinks;
+    case IF_OWN_EMBED:
+        return o->h->P > 0;
+    case IF_FACTOR:
+        return arch->layer_factor;
     default:
         return true;
     }
@@ -371,9 +393,24 @@ static bool find_norm(const struct opening *o, const struct hparams *h)
     return o->tensors->naming == NAMING_GGUF ? is_there(o, IF_QK_NORM) : h->qk_norm;
 }
 
+/* Sizes of a layer's. */
+static void enter_layer(struct opening *o, int32_t l)
+{
+    const struct hparams *h = o->h;
+    const int32_t dim = hparams_dim(h, l), K = hparams_K(h, l);
+    o->l = l;
+    o->extent[F] = hparams_F(h, l);
+    o->extent[DENSE_F] = o->arch->experts ? h->dense_F : hparams_F(h, l);
+    o->extent[QD] = h->H * dim;
+    o->extent[KD] = K * dim;
+    o->extent[QKV] = (h->H + 2 * K) * dim;
+    o->extent[DIM] = dim;
+}
+
 static int32_t add_layer(struct opening *o, const struct hparams *h, int32_t l, struct err *err)
 {
     char prefix[PREFIX];
+    enter_layer(o, l);
     prefix_of(o, l, prefix);
     o->has_experts = layer_has_experts(o->arch, h, l);
     o->has_shared = o->has_experts && h->shared_F;
@@ -408,7 +445,9 @@ static int32_t refuse_unused(const struct opening *o, struct err *err)
     for (uint64_t i = 0; i < o->tensors->n; i++) {
         struct str name = o->tensors->tensor[i].name;
         if (!o->finder.used[i] && !o->tensors->tensor[i].is_apart &&
-            !is_known_buffer(o->tensors, name) && !scheme_ignores(o->finder.scheme, name))
+            !is_known_buffer(o->tensors, name) &&
+            !weights_shared_away(o->h, o->tensors->naming, o->finder.scheme, name) &&
+            !scheme_ignores(o->finder.scheme, name))
             return err_set(err, INFLIGHT_E_UNSUPPORTED,
                            "tensor %.*s is not one of architecture %s as it is served here",
                            (int)MIN(name.len, (size_t)64), name.ptr, o->arch->id);
@@ -422,6 +461,8 @@ static int32_t use_factors(struct opening *o, struct err *err)
     for (size_t i = 0; i < COUNT_OF(freqs_rows); i++) {
         const char *name = freqs_rows[i].name[o->tensors->naming];
         const struct tensor *t = name ? tensors_find(o->tensors, name) : NULL;
+        if (name && !t && i == 0 && o->arch->waves > 0)
+            return err_set(err, INFLIGHT_E_MODEL, "tensor %s is missing", name);
         if (!t || !is_needed(o, freqs_rows[i].need))
             continue;
         if (check_vector(o, &freqs_rows[i], t, name, err))
@@ -454,6 +495,11 @@ static int32_t add_front(struct opening *o, struct err *err)
     for (size_t i = 0; o->arch->embed_norm && i < COUNT_OF(embed_norm_rows); i++)
         if (add(o, &embed_norm_rows[i], w, o->root, err))
             return err->code;
+    for (size_t i = 0; o->h->P && i < COUNT_OF(own_rows); i++)
+        if (add(o, &own_rows[i], w, o->root, err))
+            return err->code;
+    if (o->h->P) /* see plan.c */
+        w->item[w->n_item - 1].factor = (float)sqrt(0.5);
     return INFLIGHT_OK;
 }
 
@@ -492,7 +538,7 @@ static int32_t open_items(struct opening *o, const struct hparams *h, struct err
         add_computed(w, "rotary frequencies", FREQUENCIES, &w->freq, h->rotary_dim / 2);
     if (h->turns_twice)
         add_computed(w, "rotary frequencies of near layers", NEAR_FREQUENCIES, &w->near_freq,
-                     h->rotary_dim / 2);
+                     hparams_near_turned(h) / 2);
     if (o->arch->positions == POSITIONS_ALIBI)
         add_computed(w, "slopes", SLOPES, &w->slopes, h->H);
     return INFLIGHT_OK;
@@ -527,12 +573,21 @@ int32_t weights_open(struct weights *w, const struct tensors *tensors, const str
         .tensors = tensors,
         .arch = arch,
         .arena = arena,
-        .extent = {1, h->D, h->F, arch->experts ? h->dense_F : h->F, h->shared_F, h->V,
-                   h->H * h->dim, h->K * h->dim, (h->H + 2 * h->K) * h->dim, h->dim,
-                   h->rotary_dim / 2, h->context, h->E, h->H}};
+        .h = h,
+        .extent = {[ONE] = 1,
+                   [D] = h->D,
+                   [SHARED_F] = h->shared_F,
+                   [V] = h->V,
+                   [HALF_ROTARY] = h->rotary_dim / 2,
+                   [CONTEXT] = h->context,
+                   [EXPERTS] = h->E,
+                   [HEADS] = h->H,
+                   [OWN] = h->P,
+                   [OWNS] = h->L * h->P}};
+    enter_layer(&o, 0);
     *w = (struct weights){.tensors = tensors};
     const size_t experts = arch->experts ? COUNT_OF(expert_rows) * (size_t)h->E : 0;
-    size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1 + experts) + 10;
+    size_t n = (size_t)h->L * (COUNT_OF(layer_rows) + 1 + experts) + 13;
     if (arch->experts && h->U < 1)
         return err_set(err, INFLIGHT_E_MODEL,
                        "the number of experts, or of those that a token meets, is missing");

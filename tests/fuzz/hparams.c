@@ -17,6 +17,11 @@ static void check_numbers(const struct hparams *h)
               h->logit_cap >= 0 && h->F >= 32 && h->context >= 16 && h->alibi_max >= 1 &&
               h->share_factor > 0 && h->dense >= 0 && h->dense_F >= 32 && h->shared_F >= 0 &&
               h->growth >= 0 && (h->growth == 0 || h->growth_from >= 1);
+    ok = ok && h->near_K >= 0 && h->near_dim >= 0 && h->near_dim / 2 <= FREQ_MAX && h->P >= 0 &&
+         (!h->near_K || h->H % h->near_K == 0) && h->near_dim % 2 == 0 && h->n_shared >= 0 &&
+         h->n_shared < h->L && h->wide_F >= 0;
+    for (int32_t l = 0; l < h->L && h->near_K; l++)
+        ok = ok && hparams_kv_layer(h, l) >= 0;
     for (int32_t i = 0; i < h->rotary_dim / 2; i++)
         ok = ok && isfinite(h->freq[i]) && h->freq[i] >= 0 && isfinite(h->near_freq[i]) &&
              h->near_freq[i] >= 0;

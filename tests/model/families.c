@@ -114,6 +114,11 @@ static bool has_format(const struct known *known, size_t format)
     return format < MXFP4 || strcmp(known->family, "gptoss") == 0;
 }
 
+static const json_t *name_of(const json_t *rows, size_t i)
+{
+    return json_object_get(json_array_get(rows, i), "name");
+}
+
 /* Calls what for each family, format and instruction set of this machine. */
 static void for_each(void (*what)(const struct known *known, int32_t isa))
 {
@@ -127,6 +132,8 @@ static void for_each(void (*what)(const struct known *known, int32_t isa))
             /* How a folder is read does not depend on the device. */
             if (on_card() && format > FOLDER && format < MXFP4)
                 continue;
+            if (on_card() && strncmp(json_string_value(name_of(rows, i)), "gemma4", 6) == 0)
+                continue; /* which are refused there: tests/unit/backends.c */
             if (!read_known(&known, root, json_array_get(rows, i), format)) {
                 t_fail(__FILE__, __LINE__, "families.json, row %zu is not as expected", i);
                 continue;
@@ -166,7 +173,7 @@ TEST(families, every_architecture_row_has_a_model_here)
 {
     for_each(see_row);
     for (size_t i = 0; arch_list[i] && i < COUNT_OF(row_seen); i++)
-        if (!row_seen[i])
+        if (!row_seen[i] && !(on_card() && arch_list[i]->has_kinds))
             t_fail(__FILE__, __LINE__, "no family of families_gguf.py is of architecture %s",
                    arch_list[i]->id);
 }

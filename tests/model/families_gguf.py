@@ -16,9 +16,10 @@ import struct
 import sys
 
 import families_classic as classic
+import families_gemma4 as gemma4
 import families_gptoss as gptoss
 import families_later as later
-from gguf_write import BOOL, F32, STRING, U32, array as list_key, key, tokenizer_keys, vocabulary, \
+from gguf_write import BOOL, F32, I32, STRING, U32, array as list_key, key, tokenizer_keys, vocabulary, \
     write
 
 GRAINS = {"f32": "fine", "f16": "coarse", "bf16": "coarse", "q8_0": "coarse"}
@@ -102,11 +103,12 @@ FAMILIES = {
 FAMILIES["gptoss"] = gptoss.FAMILY
 FAMILIES.update(classic.FAMILIES)
 FAMILIES.update(later.FAMILIES)
+FAMILIES.update(gemma4.FAMILIES)
 
 
 def module_of(family):
     """That which knows a family's tensors and keys, or None: they are Llama's."""
-    return next((m for m in (classic, later) if family in m.FAMILIES), None)
+    return next((m for m in (classic, later, gemma4) if family in m.FAMILIES), None)
 
 
 def grains_of(family):
@@ -174,7 +176,7 @@ class Tensor:
 
 
 def is_gemma(f):
-    return f["arch"].startswith("gemma")
+    return f["arch"] in ("gemma", "gemma2", "gemma3")
 
 
 def is_less_one(f, tensor):
@@ -325,7 +327,8 @@ def keys_of(family):
     if module_of(family):
         types = {int: U32, float: F32, bool: BOOL, str: STRING}
         return [key("general.architecture", STRING, f["arch"]), key("general.name", STRING, family),
-                *[list_key(f"{f['arch']}.{name}", BOOL, value) if isinstance(value, list) else
+                *[list_key(f"{f['arch']}.{name}", BOOL if isinstance(value[0], bool) else I32, value)
+                  if isinstance(value, list) else
                   key(f"{f['arch']}.{name}", types[type(value)], value)
                   for name, value in module_of(family).gguf_keys(family, CONTEXT).items()],
                 *tokenizer_keys("gpt-2", *vocabulary())]
@@ -386,6 +389,8 @@ def write_family(family, folder):
             factors = llama3_factors(f)
             rows.append(("rope_freqs.weight", (len(factors),), "f32",
                          struct.pack(f"<{len(factors)}f", *factors)))
+        if f["arch"] == "gemma4":
+            rows += gemma4.gguf_rows(family)
         for length in ("short", "long") if "long_factor" in f.get("rope", {}) else []:
             factors = f["rope"][f"{length}_factor"]
             rows.append((f"rope_factors_{length}.weight", (len(factors),), "f32",

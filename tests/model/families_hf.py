@@ -8,7 +8,7 @@ f32 is one file with the config.json of transformers 5, f16 one file with that o
 bf16 three shards with that of older ones, where Llama's keys that follow from others are missing.
 DIR/family-mistral-window is the f32 one of Mistral with a window of 16 positions. Those of SEEING
 are in DIR/family-NAME-seeing, too, as text models in such that also see, by the names of files of
-transformers 4 and 5.
+transformers 4 and 5; that of Gemma 4 has keys of a layer that shares another's, which is left out.
 """
 import math
 import struct
@@ -35,6 +35,12 @@ SEEING = {
                                          "lm_head.": "language_model.lm_head."},
                {"vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight": (4, 4),
                 "multi_modal_projector.mm_input_projection_weight": (4, 8)}),
+    "gemma4-e2b": ("gemma4", "gemma4_text", {"model.": "model.language_model."},
+                   {"model.vision_tower.encoder.layers.0.self_attn.q_proj.linear.weight": (4, 4),
+                    "model.audio_tower.output_proj.bias": (4,),
+                    "model.language_model.layers.5.self_attn.k_proj.weight": (32, 64),
+                    "model.language_model.layers.5.self_attn.k_norm.weight": (16,),
+                    "model.embed_vision.embedding_projection.weight": (4, 8)}),
     "qwen3": ("qwen3_vl", "qwen3_vl_text", {"model.": "model.language_model.", "lm_head.": "lm_head."},
               {"model.visual.patch_embed.proj.weight": (4, 3, 2, 2, 2),
                "model.visual.blocks.0.mlp.linear_fc1.weight": (8, 4)}),

@@ -165,6 +165,7 @@ TEST(folder, of_a_model_that_sees_has_a_text_model)
 {
     static float logits[2][N_TOKENS][N_VOCABULARY];
     static const char *const names[][2] = {{"gemma3", "\"text_of\": \"gemma3\""},
+                                           {"gemma4-e2b", "\"text_of\": \"gemma4\""},
                                            {"qwen3", "\"text_of\": \"qwen3_vl\""}};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         char path[2][128];

@@ -50,6 +50,12 @@ static const struct {
     enum which which;
 } names[] = {
     {{"blk.", "model.layers."}, ALL},
+    {{"per_layer_token_embd.", "model.embed_tokens_per_layer."}, ALL},
+    {{"per_layer_model_proj.", "model.per_layer_model_projection."}, ALL},
+    {{"per_layer_proj_norm.", "model.per_layer_projection_norm."}, ALL},
+    {{"inp_gate.", "per_layer_input_gate."}, ALL},
+    {{"post_norm.", "post_per_layer_input_norm."}, ALL},
+    {{"layer_output_scale.weight", "layer_scalar"}, ALL},
     {{"attn_q_norm.", "self_attn.q_norm."}, ALL},
     {{"attn_k_norm.", "self_attn.k_norm."}, ALL},
     {{"attn_norm.", "input_layernorm."}, ALL},
@@ -75,6 +81,7 @@ static const struct {
     {{"ffn_gate_exps.weight[0]", "mlp.experts.0.gate_proj.weight"}, ALL},
     {{"ffn_up_exps.weight[0]", "mlp.experts.0.up_proj.weight"}, ALL},
     {{"ffn_down_exps.weight[0]", "mlp.experts.0.down_proj.weight"}, ALL},
+    {{"proj.", "per_layer_projection."}, ALL},
     {{"token_embd.", "model.embed_tokens."}, ALL},
     {{"output_norm.", "model.norm."}, ALL},
     {{"output.", "lm_head."}, ALL},
@@ -219,15 +226,35 @@ static bool has_late_ffn_norm(const struct arch *arch)
     return false;
 }
 
+/* Of a row that has kinds of layers: every switch of them is on. */
+static void set_kinds(struct hparams *h, const struct arch *arch)
+{
+    if (!arch->has_kinds)
+        return;
+    h->window = 100;
+    for (int32_t l = 0; l < h->L; l++)
+        h->slides[l] = l != 2;
+    h->near_K = 4;
+    h->near_dim = 8;
+    h->values_of_keys = true;
+    h->n_shared = 1;
+    h->wide_F = 2 * h->F;
+    h->P = 32;
+}
+
 static void add_layer(struct tensors *ts, struct arena *arena, const struct arch *arch, int l)
 {
     const bool late = has_late_ffn_norm(arch), has_fused_up = arch->fused || arch->fused_up;
     const bool has_ffn_norm = !arch->one_norm && !arch->bare && !late;
+    struct hparams sizes = small;
+    set_kinds(&sizes, arch);
+    const struct hparams *h = &sizes;
+    const int64_t dim = hparams_dim(h, l), q = h->H * dim, kv = hparams_K(h, l) * dim;
+    const int64_t F = arch->experts ? DENSE_F : hparams_F(h, l);
     const bool has_experts = arch->experts && !(arch->dense_first && l == 0);
     const bool has_shared = has_experts && arch->shared;
-    const struct hparams *h = &small;
-    const int64_t ffn = arch->experts ? DENSE_F : h->F;
-    int64_t q = h->H * h->dim, kv = h->K * h->dim;
+    const bool has_keys = !arch->fused && !hparams_is_shared(h, l);
+    const bool has_values = has_keys && !(h->values_of_keys && !h->slides[l]);
     const struct {
         const char *name;
         int64_t k, n;
@@ -236,24 +263,25 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         {"attn_norm.weight", h->D, 1, !arch->bare},
         {"attn_norm.bias", h->D, 1, arch->norm_bias},
         {"attn_q.weight", h->D, q, !arch->fused},
-        {"attn_k.weight", h->D, kv, !arch->fused},
-        {"attn_v.weight", h->D, kv, !arch->fused},
+        {"attn_k.weight", h->D, kv, has_keys},
+        {"attn_v.weight", h->D, kv, has_values},
         {"attn_qkv.weight", h->D, q + 2 * kv, arch->fused},
         {"attn_q.bias", q, 1, arch->qkv_bias && !arch->fused},
         {"attn_k.bias", kv, 1, arch->qkv_bias && !arch->fused},
         {"attn_v.bias", kv, 1, arch->qkv_bias && !arch->fused},
         {"attn_qkv.bias", q + 2 * kv, 1, arch->qkv_bias && arch->fused},
-        {"attn_q_norm.weight", arch->wide_norm ? q : h->dim, 1, arch->qk_norm || arch->wide_norm},
-        {"attn_k_norm.weight", arch->wide_norm ? kv : h->dim, 1, arch->qk_norm || arch->wide_norm},
+        {"attn_q_norm.weight", arch->wide_norm ? q : dim, 1, arch->qk_norm || arch->wide_norm},
+        {"attn_k_norm.weight", arch->wide_norm ? kv : dim, 1,
+         (arch->qk_norm && has_keys) || arch->wide_norm},
         {"attn_output.weight", q, h->D, true},
         {"attn_output.bias", h->D, 1, arch->o_bias},
         {"post_attention_norm.weight", h->D, 1, arch->post_norm || late},
         {"ffn_norm.weight", h->D, 1, has_ffn_norm},
         {"ffn_norm.bias", h->D, 1, arch->norm_bias && has_ffn_norm},
-        {"ffn_gate.weight", h->D, ffn, !has_fused_up && !arch->plain && !has_experts},
-        {"ffn_up.weight", h->D, has_fused_up && !arch->plain ? 2 * ffn : ffn, !has_experts},
-        {"ffn_up.bias", h->F, 1, arch->ffn_bias},
-        {"ffn_down.weight", ffn, h->D, !has_experts},
+        {"ffn_gate.weight", h->D, F, !has_fused_up && !arch->plain && !has_experts},
+        {"ffn_up.weight", h->D, has_fused_up && !arch->plain ? 2 * F : F, !has_experts},
+        {"ffn_up.bias", F, 1, arch->ffn_bias},
+        {"ffn_down.weight", F, h->D, !has_experts},
         {"ffn_gate_inp.weight", h->D, EXPERTS, has_experts},
         {"ffn_gate_inp.bias", EXPERTS, 1, arch->expert_bias},
         {"exp_probs_b.bias", EXPERTS, 1, has_experts && arch->choice_bias},
@@ -267,6 +295,10 @@ static void add_layer(struct tensors *ts, struct arena *arena, const struct arch
         {"attn_sinks.weight", h->H, 1, arch->sinks},
         {"ffn_down.bias", h->D, 1, arch->ffn_bias},
         {"post_ffw_norm.weight", h->D, 1, arch->post_norm},
+        {"inp_gate.weight", h->D, h->P, h->P > 0},
+        {"proj.weight", h->P, h->D, h->P > 0},
+        {"post_norm.weight", h->D, 1, h->P > 0},
+        {"layer_output_scale.weight", 1, 1, arch->layer_factor},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char name[64];
@@ -302,6 +334,13 @@ static void make_directory(struct tensors *ts, struct arena *arena, const struct
         add_tensor(ts, arena, arch, "output.bias", small.V, 1);
     if (!tied)
         add_tensor(ts, arena, arch, "output.weight", small.D, small.V);
+    if (arch->has_kinds) {
+        add_tensor(ts, arena, arch, "per_layer_token_embd.weight", small.L * 32, small.V);
+        add_tensor(ts, arena, arch, "per_layer_model_proj.weight", small.D, small.L * 32);
+        add_tensor(ts, arena, arch, "per_layer_proj_norm.weight", 32, 1);
+    }
+    if (arch->waves > 0 && naming == NAMING_GGUF)
+        add_tensor(ts, arena, arch, "rope_freqs.weight", small.dim / 2, 1);
     for (int l = 0; l < small.L; l++)
         add_layer(ts, arena, arch, l);
 }
@@ -369,6 +408,7 @@ static void set_family(struct hparams *h, const struct arch *arch)
     h->dense = arch->dense_first;
     h->dense_F = DENSE_F;
     h->embed_scale = arch->root_embed ? sqrtf((float)h->D) : 1;
+    set_kinds(h, arch);
     hparams_set_turns(h, arch);
 }
 

@@ -223,6 +223,39 @@ TEST(checkpoint, the_text_model_of_one_that_sees_is_found_by_its_names)
     }
 }
 
+/* Tables and norms of its layers' own embeddings stand beside the layers; what it hears and sees
+ * with has names that begin alike. */
+TEST(checkpoint, the_text_model_of_gemma_4_has_embeddings_of_its_layers)
+{
+    static const char *const names[] = {"model.language_model.embed_tokens_per_layer.weight",
+                                        "model.language_model.per_layer_model_projection.weight",
+                                        "model.language_model.layers.0.layer_scalar",
+                                        "model.embed_vision.embedding_projection.weight",
+                                        "model.audio_tower.layers.0.norm_out.weight"};
+    static const struct {
+        const char *whole, *part;
+    } kinds[] = {{"gemma4", "gemma4_text"}, {"gemma4_unified", "gemma4_unified_text"}};
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct checkpoint c;
+        struct arena arena;
+        char text[256];
+        snprintf(text, sizeof text,
+                 "{\"model_type\": \"%s\", \"text_config\": {\"num_hidden_layers\": 35}}",
+                 kinds[i].whole);
+        arena_init(&arena, &mem_system);
+        CHECK_EQ(open_seeing(&c, &arena, text, names, COUNT_OF(names)), 0);
+        CHECK_TEXT(json_string_value(json_object_get(c.config, "model_type")), kinds[i].part);
+        CHECK_EQ(number(c.config, "hidden_size_per_layer_input"), i ? 0 : 256);
+        CHECK(number(c.config, "num_hidden_layers") == 35 && number(c.config, "head_dim") == 256);
+        CHECK(tensors_find(&c.tensors, "model.embed_tokens_per_layer.weight"));
+        CHECK(tensors_find(&c.tensors, "model.per_layer_model_projection.weight"));
+        CHECK(tensors_find(&c.tensors, "model.layers.0.layer_scalar"));
+        CHECK(c.tensors.tensor[3].is_apart && c.tensors.tensor[4].is_apart);
+        checkpoint_close(&c);
+        arena_release(&arena);
+    }
+}
+
 TEST(checkpoint, the_text_model_may_have_no_part_of_its_own)
 {
     static const char *const names[] = {"model.norm.weight", "visual.blocks.0.norm1.weight"};

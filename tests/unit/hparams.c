@@ -90,7 +90,7 @@ TEST(hparams, numbers_that_are_missing_or_out_of_range_are_named)
     refuse(LLAMA, "\"num_key_value_heads\": 3", INFLIGHT_E_MODEL,
            "config.json: 4 query heads do not share 3 key/value heads");
     refuse(LLAMA, "\"head_dim\": 15", INFLIGHT_E_MODEL,
-           "config.json: head width 15 is not an even number in 2 .. 256");
+           "config.json: head width 15 is not an even number in 2 .. 512");
     refuse(LLAMA, "\"vocab_size\": 0", INFLIGHT_E_MODEL,
            "config.json: vocab_size must be an integer in 1 .. 16777216");
     refuse(LLAMA, "\"vocab_size\": 9223372036854775807", INFLIGHT_E_MODEL,

@@ -25,6 +25,8 @@ struct numbers {
     float score_cap, logit_cap;
 };
 
+static bool lists_widths; /* of the feed-forward part, which is not among these then */
+
 static void put_numbers(struct image *im, const struct numbers *f)
 {
     const struct {
@@ -32,7 +34,7 @@ static void put_numbers(struct image *im, const struct numbers *f)
         uint32_t value;
     } numbers[] = {{"block_count", f->L},
                    {"embedding_length", 96},
-                   {"feed_forward_length", 128},
+                   {"feed_forward_length", lists_widths ? 0 : 128},
                    {"context_length", 2048},
                    {"attention.head_count", 4},
                    {"attention.key_length", 16},
@@ -62,7 +64,7 @@ static int32_t read_with(struct numbers f, void (*more)(struct image *im), int n
     struct checkpoint c = {0};
     size_t need;
     const uint64_t n = (uint64_t)(8 + (f.L != 0) + (f.window != 0) + (f.rotary != 0) +
-                                  (f.score_cap != 0) + (f.logit_cap != 0) + n_more);
+                                  (f.score_cap != 0) + (f.logit_cap != 0) - lists_widths + n_more);
     begin(&im, 3, 0, n);
     put_key(&im, "general.architecture", GGUF_STRING);
     put_string(&im, f.arch);
@@ -314,4 +316,92 @@ TEST(hparams_gguf, experts_that_are_not_served_are_refused_by_their_key)
     CHECK_TEXT(err.text, "the first 1 layers are no experts: not served for qwen3moe");
     CHECK_EQ(EXPERTS("qwen3moe", {"expert_shared_count", 1}), INFLIGHT_E_UNSUPPORTED);
     CHECK_TEXT(err.text, "an expert that all tokens meet is not served for qwen3moe");
+}
+static void put_list(struct image *im, const char *key, const uint32_t *list, uint32_t n)
+{
+    put_key_array(im, key, GGUF_U32, n);
+    put(im, list, n * sizeof *list);
+}
+
+static void put_near(struct image *im)
+{
+    put_key_u32(im, "gemma4.attention.key_length_swa", 8);
+    put_key_u32(im, "gemma4.attention.value_length_swa", 8);
+    put_key_u32(im, "gemma4.rope.dimension_count_swa", 8);
+}
+
+/* As a converter writes those of layers that differ. */
+static void put_kinds(struct image *im)
+{
+    static const uint8_t slides[] = {1, 0, 1, 1, 0};
+    static const uint32_t heads[] = {4, 2, 4, 4, 2}, widths[] = {128, 128, 128, 256, 256};
+    put_near(im);
+    put_key_u32(im, "gemma4.attention.shared_kv_layers", 2);
+    put_key_u32(im, "gemma4.embedding_length_per_layer_input", 24);
+    put_key_array(im, "gemma4.attention.sliding_window_pattern", GGUF_BOOL, sizeof slides);
+    put(im, slides, sizeof slides);
+    put_list(im, "gemma4.attention.head_count_kv", heads, 5);
+    put_list(im, "gemma4.feed_forward_length", widths, 5);
+}
+
+static void put_odd_heads(struct image *im)
+{
+    static const uint32_t heads[] = {4, 2, 4, 4, 1};
+    put_list(im, "gemma4.attention.head_count_kv", heads, 5);
+}
+
+static void put_few_heads(struct image *im)
+{
+    static const uint32_t heads[] = {4, 2, 4, 4};
+    put_list(im, "gemma4.attention.head_count_kv", heads, 4);
+}
+
+static void put_wide_values(struct image *im)
+{
+    put_key_u32(im, "gemma4.attention.key_length_swa", 8);
+    put_key_u32(im, "gemma4.attention.value_length_swa", 16);
+}
+
+static void put_experts(struct image *im)
+{
+    put_key_u32(im, "gemma4.expert_count", 128);
+}
+
+TEST(hparams_gguf, layers_may_be_of_two_kinds)
+{
+    const struct numbers gemma4 = {.arch = "gemma4", .L = 5, .window = 64, .logit_cap = 30};
+    lists_widths = true;
+    CHECK_EQ(read_with(gemma4, put_kinds, 8), 0);
+    lists_widths = false;
+    CHECK(h.dim == 16 && h.near_dim == 8 && h.K == 2 && h.near_K == 4 && h.P == 24);
+    CHECK(h.F == 128 && h.wide_F == 256 && h.n_shared == 2 && h.values_of_keys);
+    CHECK(h.slides[0] && !h.slides[1] && !h.slides[4] && h.scale == 1 && h.logit_cap == 30);
+    CHECK(hparams_kv_layer(&h, 3) == 2 && hparams_kv_layer(&h, 4) == 1 && h.window == 64);
+    CHECK_EQ(read_file((struct numbers){.arch = "gemma4", .L = 6, .window = 64}), 0);
+    CHECK(h.near_dim == 16 && h.near_K == 4 && h.n_shared == 0 && h.logit_cap == 0);
+    CHECK(h.slides[4] && !h.slides[5] && hparams_F(&h, 5) == 128 && h.P == 0);
+    CHECK_NEAR(h.near_freq[1], pow(1e4, -2.0 / 16), 1e-7);
+}
+
+TEST(hparams_gguf, kinds_of_layers_that_are_not_served_are_named)
+{
+    const struct numbers gemma4 = {.arch = "gemma4", .L = 5, .window = 64};
+    const struct {
+        void (*put)(struct image *im);
+        int n;
+        int32_t code;
+        const char *text;
+    } bad[] = {
+        {put_odd_heads, 1, INFLIGHT_E_UNSUPPORTED,
+         "gemma4.attention.head_count_kv: layer 1 is not as the others of its kind: not served"},
+        {put_few_heads, 1, INFLIGHT_E_MODEL,
+         "gemma4.attention.head_count_kv is not a list of 5 integers"},
+        {put_wide_values, 2, INFLIGHT_E_UNSUPPORTED,
+         "gemma4.attention.value_length_swa is 16, keys have 8: not served"},
+        {put_experts, 1, INFLIGHT_E_UNSUPPORTED,
+         "gemma4.expert_count is 128: experts beside the feed-forward part are not served"}};
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        CHECK_EQ(read_with(gemma4, bad[i].put, bad[i].n), bad[i].code);
+        CHECK_TEXT(err.text, bad[i].text);
+    }
 }

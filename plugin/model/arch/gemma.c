@@ -1,7 +1,7 @@
-/* Gemma 1 to 3, text alone. */
+/* Gemma 1 to 4, text alone. */
 #include "../arch.h"
 
-extern const struct arch arch_gemma, arch_gemma2, arch_gemma3;
+extern const struct arch arch_gemma, arch_gemma2, arch_gemma3, arch_gemma4;
 
 const struct arch arch_gemma = {
     .id = "gemma",
@@ -38,4 +38,24 @@ const struct arch arch_gemma3 = {
     .root_embed = true,
     .norm_less_one = true,
     .odd_layers = 62,
+};
+
+/* The dense ones. */
+const struct arch arch_gemma4 = {
+    .id = "gemma4",
+    .model_type = {"gemma4_text", "gemma4_unified_text"},
+    .qk_norm = true,
+    .v_norm = true,
+    .rope = ROPE_HALF,
+    .full_every = 6,
+    .theta = 1000000,
+    .near_theta = 10000,
+    .waves = 0.25,
+    .activation = ACTIVATION_GELU_TANH,
+    .post_norm = true,
+    .root_embed = true,
+    .unscaled = true,
+    .logits_capped = true,
+    .has_kinds = true,
+    .layer_factor = true,
 };
