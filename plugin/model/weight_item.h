@@ -38,7 +38,7 @@ struct weight_item {
     double error; /* of a converted matrix, relative; negative: not loaded yet */
 };
 
-/* Whether the tensor of that name in the files is of keys or values of a layer that attends to
- * those of another: its code leaves it out. */
-bool weights_shared_away(const struct hparams *h, enum naming naming, const struct scheme *scheme,
-                         struct str name);
+/* Whether the tensor of that name in the files is one that code leaves out: keys or values of a
+ * layer that attends to those of another, or what is made anew. */
+bool weights_leave_out(const struct hparams *h, enum naming naming, const struct scheme *scheme,
+                       struct str name);

@@ -425,28 +425,13 @@ static int32_t add_layer(struct opening *o, const struct hparams *h, int32_t l, 
     return o->has_experts ? add_experts(o, &o->w->layer[l], prefix, err) : INFLIGHT_OK;
 }
 
-/* What code of old versions kept beside the weights and made anew from config.json. */
-static bool is_known_buffer(const struct tensors *tensors, struct str name)
-{
-    static const char *const ends[] = {
-        ".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached", ".attn.bias",
-        ".attn.masked_bias",    ".attention.bias",        ".attention.masked_bias"};
-    for (size_t i = 0; tensors->naming == NAMING_HUGGING_FACE && i < COUNT_OF(ends); i++) {
-        size_t len = strlen(ends[i]);
-        if (name.len > len && memcmp(name.ptr + name.len - len, ends[i], len) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* A bias or a norm that the row does not know would be missed in every result. */
 static int32_t refuse_unused(const struct opening *o, struct err *err)
 {
     for (uint64_t i = 0; i < o->tensors->n; i++) {
         struct str name = o->tensors->tensor[i].name;
         if (!o->finder.used[i] && !o->tensors->tensor[i].is_apart &&
-            !is_known_buffer(o->tensors, name) &&
-            !weights_shared_away(o->h, o->tensors->naming, o->finder.scheme, name) &&
+            !weights_leave_out(o->h, o->tensors->naming, o->finder.scheme, name) &&
             !scheme_ignores(o->finder.scheme, name))
             return err_set(err, INFLIGHT_E_UNSUPPORTED,
                            "tensor %.*s is not one of architecture %s as it is served here",

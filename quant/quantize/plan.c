@@ -39,6 +39,8 @@ static const char *const linear_names[] = {
     "c_proj",
     "input_linear",
     "output_linear",
+    "per_layer_input_gate",
+    "per_layer_projection",
 };
 
 static bool ends_with(struct str text, const char *end)
@@ -59,6 +61,12 @@ static bool is_router(struct str module)
 {
     return ends_with(module, ".gate") || ends_with(module, ".router.layer") ||
            ends_with(module, ".shared_expert_gate");
+}
+
+/* What a token's embedding adds to those of all layers: a matrix of none of them. */
+static bool is_of_no_layer(struct str module)
+{
+    return ends_with(module, ".per_layer_model_projection");
 }
 
 /* Whether a module's last word is one of the n names. */
@@ -82,7 +90,7 @@ static int32_t find_module(const struct tensor *t, struct arena *arena, const ch
     if (t->is_apart || t->n_dims != 2 || !ends_with(name, ".weight"))
         return INFLIGHT_OK;
     name.len -= strlen(".weight");
-    if (!is_head(name) && !is_router(name) &&
+    if (!is_head(name) && !is_router(name) && !is_of_no_layer(name) &&
         !is_called(name, linear_names, COUNT_OF(linear_names)))
         return INFLIGHT_OK;
     if (name.len > MODULE_MOST)
@@ -127,7 +135,7 @@ static int compare_layers(const void *a, const void *b)
 static bool stays(const char *module, const struct quantize_params *params)
 {
     const struct str name = {module, strlen(module)};
-    if ((is_head(name) && !params->head) || is_router(name))
+    if ((is_head(name) && !params->head) || is_router(name) || is_of_no_layer(name))
         return true;
     for (int32_t i = 0; i < params->n_keep; i++)
         if (fnmatch(params->keep[i], module, 0) == 0)

@@ -8,6 +8,7 @@
 #include "shard.h"
 
 #include "../../plugin/base/checksum.h"
+#include "../../plugin/model/arch.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -228,6 +229,21 @@ static int32_t open_model(const struct options *o, struct checkpoint *checkpoint
     return INFLIGHT_OK;
 }
 
+/* Calibration runs a model layer by layer, each with keys and values of its own. */
+static int32_t check_family(const struct options *o, const struct checkpoint *checkpoint,
+                            struct err *err)
+{
+    const char *type = json_string_value(json_object_get(checkpoint->config, "model_type"));
+    const struct arch *arch = type ? arch_find_type(type) : NULL;
+    if (arch && arch->has_kinds && quantize_calibrates(&o->params))
+        return err_set(
+            err, INFLIGHT_E_UNSUPPORTED,
+            "%s: layers whose heads differ, or that share keys and values, are converted "
+            "by rounding alone, and not by what the model computes of a text",
+            checkpoint->path);
+    return INFLIGHT_OK;
+}
+
 /* Samples, if they are to decide about anything. */
 static int32_t take_samples(const struct options *o, struct calibration_source *source,
                             struct samples *samples, struct arena *arena, struct err *err)
@@ -262,6 +278,8 @@ static int32_t run(const struct options *o, struct err *err)
                                         .is_quiet = o->quiet};
     arena_init(&arena, &mem_system);
     int32_t rc = open_model(o, &checkpoint, &arena, err);
+    if (!rc)
+        rc = check_family(o, &checkpoint, err);
     if (!rc)
         rc = quantize_plan(&plan, &checkpoint, &o->params, &arena, err);
     if (!rc && o->params.budget > 0)

@@ -16,6 +16,8 @@ BUILD = sys.argv[1] if len(sys.argv) > 1 else "build"
 FAMILIES = ["arcee", "bloom", "cohere", "cohere2", "dots1", "ernie4_5", "ernie4_5-moe", "exaone4", "falcon", "falcon-wide", "gemma2",
             "glm4", "glm4moe", "glm4moe-norm", "gptj", "gptneox", "gptneox-serial", "gptoss", "granite", "granitemoe", "granitemoeshared", "mixtral", "mpt", "nemotron",
             "olmo3", "olmoe", "phi2", "phi3", "qwen2", "qwen2moe", "qwen3moe", "seed_oss", "stablelm", "starcoder2"]
+# Those that are converted by rounding alone.
+ROUNDED = ["gemma4-e2b", "gemma4-31b"]
 # A recipe by plain rounding, a method (none: its static twin), and how large the divergence may be
 # beside that. Measured: 0.05 to 0.20, 0.47 to 0.90, 0.83 to 1.13, 1.06 to 1.96. Of the last errors of weights are
 # 1.35 times as large, squared, and how far they fall on what is scored differs from draw to draw (granite by
@@ -89,7 +91,7 @@ def matrices_of(family):
 
 
 def test_every_matrix_of_a_layer_is_converted(work):
-    for family in FAMILIES:
+    for family in FAMILIES + ROUNDED:
         report = quantize(work, family, family, "-r", "fp8")
         left = matrices_of(family) ^ {m for m, told in report.items() if told["to"] == "fp8"}
         assert not left, f"{family}: {sorted(left)[:4]}"
@@ -107,6 +109,26 @@ def test_layers_that_predict_further_ahead_are_copied(work):
             ignored = json.load(f)["quantization_config"]["ignore"]
         assert f"re:.*{part}\\..*" in ignored, ignored
         assert not any("layers\\" in name for name in ignored), ignored
+
+
+def test_layers_of_two_kinds_are_converted_by_rounding_alone(work):
+    """To every format, near the floats; what is of no layer stays, and is named."""
+    write_text(work)
+    for family in ROUNDED:
+        for recipe, most in ((["int8"], 0.003), (["int8-group"], 0.003), (["fp8"], 0.03),
+                             (["int4", "-g", "32"], 0.2)):
+            name = f"{family}-{recipe[0]}"
+            quantize(work, family, name, "-r", *recipe)
+            off = divergence(work, family, name)
+            assert off < most, (name, off)
+            with open(f"{work}/{name}/config.json", encoding="utf-8") as f:
+                ignored = json.load(f)["quantization_config"]["ignore"]
+            assert ("model.per_layer_model_projection" in ignored) == (family == "gemma4-e2b"), ignored
+        for options in (["-r", "int4", "-g", "32", "-m", "gptq"], ["-r", "fp8-static"]):
+            done = subprocess.run([f"{BUILD}/bin/inflight-quantize", model_of(family), "-o", f"{work}/no",
+                                   *by_text(work, *options)], capture_output=True, text=True, check=False)
+            assert done.returncode == 1 and "are converted by rounding alone" in done.stderr, done.stderr
+            assert not os.path.exists(f"{work}/no")
 
 
 def test_of_models_that_see_the_text_model_is_converted(work):

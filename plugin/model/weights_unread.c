@@ -1,5 +1,4 @@
-/* Tensors that files have and code leaves out: keys and values of layers that attend to those of
- * another. */
+/* Tensors that files have and code leaves out. */
 #include "weight_item.h"
 
 #include "scheme.h"
@@ -25,8 +24,9 @@ static bool begins(struct str text, const char *with)
     return text.len >= n && memcmp(text.ptr, with, n) == 0;
 }
 
-bool weights_shared_away(const struct hparams *h, enum naming naming, const struct scheme *scheme,
-                         struct str name)
+/* Keys and values of a layer that attends to those of another. */
+static bool is_shared_away(const struct hparams *h, enum naming naming, const struct scheme *scheme,
+                           struct str name)
 {
     static const char *const parts[][4] = {
         [NAMING_GGUF] = {"attn_k.", "attn_v.", "attn_k_norm.", "attn_v_norm."},
@@ -44,4 +44,24 @@ bool weights_shared_away(const struct hparams *h, enum naming naming, const stru
                 return true;
     }
     return false;
+}
+
+/* What code of old versions kept beside the weights and made anew from config.json. */
+static bool is_known_buffer(enum naming naming, struct str name)
+{
+    static const char *const ends[] = {
+        ".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached", ".attn.bias",
+        ".attn.masked_bias",    ".attention.bias",        ".attention.masked_bias"};
+    for (size_t i = 0; naming == NAMING_HUGGING_FACE && i < COUNT_OF(ends); i++) {
+        size_t len = strlen(ends[i]);
+        if (name.len > len && memcmp(name.ptr + name.len - len, ends[i], len) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool weights_leave_out(const struct hparams *h, enum naming naming, const struct scheme *scheme,
+                       struct str name)
+{
+    return is_known_buffer(naming, name) || is_shared_away(h, naming, scheme, name);
 }
