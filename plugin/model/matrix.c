@@ -422,6 +422,7 @@ static int32_t add_quantized(const struct finding *o)
     struct matrix *m = o->m;
     const struct layout *layout = &layouts[m->storage.codes];
     const struct tensor *t = find(o, layout->codes);
+    m->factor = 1;
     if (!t)
         return refuse_missing(o, layout->codes);
     if (t->dtype != layout->dtype)

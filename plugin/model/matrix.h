@@ -42,7 +42,7 @@ struct matrix {
     int32_t n;      /* rows of the tensors, which other matrices may share */
     uint64_t bytes; /* of its tensors, its share of them */
     struct storage storage;
-    float factor;                          /* of all scales of NVFP4 */
+    float factor;                          /* of all scales; 1, but of NVFP4 */
     const struct tensor *part[PART_COUNT]; /* NULL: it has none */
     bool is_scattered; /* groups of columns that do not stand together: PART_GROUPS is needed */
     bool is_across;    /* plain numbers that stand by columns: K rows of n */

@@ -233,15 +233,12 @@ static bool write_f16(const struct tile *t, enum codes codes, uint8_t *out, size
                       struct matrix_fault *fault)
 {
     const int shift = __builtin_ctz((unsigned)t->unit); /* a power of two */
-    const bool is_nvfp4 = codes == CODES_NVFP4 || codes == CODES_NVFP4_PACKED;
     for (int32_t r = 0; r < t->rows; r++) {
         float scale[TILE_COLUMNS], number[TILE_COLUMNS];
         uint16_t half[TILE_COLUMNS];
         for (int32_t k = 0; k < t->columns; k++) {
             const int32_t unit = k >> shift;
-            scale[k] = t->scale[unit][r] * t->input[k];
-            if (is_nvfp4)
-                scale[k] *= t->factor;
+            scale[k] = t->scale[unit][r] * t->input[k] * t->factor;
             number[k] = number_of(codes, t->code[r][k], t->zero[unit][r]);
         }
         const uint32_t most = put_halves(scale, number, t->columns, half);

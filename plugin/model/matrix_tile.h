@@ -20,7 +20,7 @@ struct tile {
     float scale[TILE_COLUMNS][TILE_ROWS + CACHE_LINE / sizeof(float)];
     uint8_t zero[TILE_COLUMNS][TILE_ROWS + CACHE_LINE];
     float input[TILE_COLUMNS]; /* what each column is multiplied by; of f16 alone */
-    float factor;              /* of all scales, of NVFP4 alone */
+    float factor;              /* of all scales; 1, but of NVFP4 */
 };
 
 enum fault {

@@ -376,6 +376,20 @@ TEST(attend, cutting_a_long_context_between_lanes_does_not_change_a_bit)
     problem_release(&p);
 }
 
+/* In each storage, by one thread the whole prompt at once and by one to three in pieces. */
+static void check_all_ways(struct problem *p)
+{
+    problem_init(p);
+    FOR_EACH_ISA(isa)
+    for (int type = KV_BF16; type <= KV_F32; type++)
+        for (int threads = 1; threads <= 3; threads++) {
+            struct way whole = way_of(isa, (enum kv_type)type, 1, p->length[0]);
+            struct way mixed = way_of(isa, (enum kv_type)type, threads, threads % 2 ? 0 : 1);
+            check_same(p, &whole, &mixed);
+        }
+    problem_release(p);
+}
+
 /* Layers of two shapes, values that are normalised or keys, those of a layer before: Gemma 4. */
 TEST(attend, keys_and_values_of_other_layers_and_kinds_in_all_ways)
 {
@@ -395,15 +409,7 @@ TEST(attend, keys_and_values_of_other_layers_and_kinds_in_all_ways)
         p.n_seqs = 2;
         p.length[0] = 330;
         p.length[1] = 45;
-        problem_init(&p);
-        FOR_EACH_ISA(isa)
-        for (int type = KV_BF16; type <= KV_F32; type++)
-            for (int threads = 1; threads <= 3; threads++) {
-                struct way whole = way_of(isa, (enum kv_type)type, 1, p.length[0]);
-                struct way mixed = way_of(isa, (enum kv_type)type, threads, threads % 2 ? 0 : 1);
-                check_same(&p, &whole, &mixed);
-            }
-        problem_release(&p);
+        check_all_ways(&p);
     }
 }
 
@@ -418,14 +424,6 @@ TEST(attend, variants_give_what_the_definition_says_in_all_ways)
         p.n_seqs = 2;
         p.length[0] = 600;
         p.length[1] = 45;
-        problem_init(&p);
-        FOR_EACH_ISA(isa)
-        for (int type = KV_BF16; type <= KV_F32; type++)
-            for (int threads = 1; threads <= 3; threads++) {
-                struct way whole = way_of(isa, (enum kv_type)type, 1, p.length[0]);
-                struct way mixed = way_of(isa, (enum kv_type)type, threads, threads % 2 ? 0 : 1);
-                check_same(&p, &whole, &mixed);
-            }
-        problem_release(&p);
+        check_all_ways(&p);
     }
 }
